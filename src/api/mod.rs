@@ -1,0 +1,13 @@
+//! Talks HTTP to the Org. Decides nothing, retries nothing, follows nothing: what an answer means is the policy's.
+
+use std::future::Future;
+
+use crate::domain::{Answer, Flag, LoginAnswer, UserId};
+
+/// The Org as the engine sees it; the one trait of the house, so that the engine can be tried without a network.
+pub trait Org {
+    /// Sets one membership with one request: no retry, no redirect.
+    fn set(&self, user: UserId, flag: Flag) -> impl Future<Output = Answer>;
+    /// Logs in with one request; the token is used by every later [`Org::set`].
+    fn log_in(&self) -> impl Future<Output = LoginAnswer>;
+}
