@@ -422,6 +422,8 @@ pub enum Wait {
     Retry,
     /// The next log-in.
     LogIn,
+    /// The answers of requests in flight.
+    Answer,
     /// In-flight requests get their time to finish.
     Drain,
 }
@@ -440,7 +442,7 @@ pub enum Event<'a> {
     Sent {
         /// For which change.
         change: Change,
-        /// Which request for this row, from 1.
+        /// Which request for this row, from 1; 0 for a probe, which repeats a row that was applied.
         attempt: u32,
     },
     /// Its answer, or that none came.

@@ -1,8 +1,35 @@
-//! Decides.
+//! Decides: when a request may leave and for which row, what an answer means, how long to wait, when to give up a row,
+//! when to stop the run. One synchronous value without I/O, clock or async: time comes in as a [`Duration`] since the
+//! run began, randomness is a seeded generator, and the engine carries out what [`Policy::next`] says.
+
+mod answers;
+mod auto;
+mod backoff;
+mod budget;
+mod health;
+mod pace;
+mod rows;
+mod session;
+mod verdict;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::domain::{Limit, Rate};
+use self::budget::Budget;
+use self::health::Health;
+use self::pace::Pace;
+use self::rows::{Pending, Rows};
+use self::session::Session;
+use crate::domain::{Answer, Change, Condition, Ending, Limit, LoginAnswer, Rate, Record, Signal, Stop, Wait};
 
+/// How long requests in flight get to finish when the run ends early.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a row rests before its second chance.
+const REST: Duration = Duration::from_secs(30);
+/// So many 403 in a row are looked into,
+const FORBIDDEN: usize = 5;
+/// at most once in so long.
+const FORBIDDEN_AGAIN: Duration = Duration::from_mins(1);
 /// The rules of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
@@ -24,4 +51,339 @@ pub struct Rules {
     pub session: bool,
     /// Seed of the jitter.
     pub seed: u64,
+}
+
+/// Leave to send one request. Only the policy makes it, it can't be copied, and it is handed back with the answer: to
+/// send, one must have been allowed.
+#[derive(Debug)]
+pub struct Attempt {
+    row: Pending,
+    purpose: Purpose,
+    sent: Duration,
+    generation: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To get a row done.
+    Row,
+    /// To find out whether the Org and the credentials are all right, by repeating a row that was applied.
+    Probe,
+}
+
+impl Attempt {
+    /// What to send.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        self.row.change
+    }
+
+    /// Which request for this row, from 1; 0 for a probe, which repeats a row that was applied and is not booked.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        match self.purpose {
+            Purpose::Row => self.row.requests,
+            Purpose::Probe => 0,
+        }
+    }
+}
+
+/// Whether a probe is wanted while the Org itself seems well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recheck {
+    No,
+    /// Rows are in doubt and nothing else is left that could tell whose fault it was.
+    Wanted,
+    /// A probe was refused; it is repeated with a new token.
+    AfterLogIn,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Send this, and hand it back with its answer.
+    Send(Attempt),
+    /// Log in, and tell what came of it.
+    LogIn,
+    /// Offer the next row.
+    TakeRow,
+    /// A row whose outcome was open has it now.
+    Settle(Record),
+    /// Nothing to do before this time, unless an answer comes.
+    WaitUntil(Duration, Wait),
+    /// Nothing to do before an answer comes.
+    AwaitAnswer,
+    /// The run is over.
+    End(Ending),
+}
+
+/// The policy of one run.
+#[derive(Debug)]
+pub struct Policy {
+    rules: Rules,
+    random: fastrand::Rng,
+    pace: Pace,
+    health: Health,
+    session: Session,
+    budget: Budget,
+    rows: Rows,
+    in_flight: usize,
+    probe_out: bool,
+    /// A row that was offered and has not been sent.
+    offered: Option<Change>,
+    no_more_rows: bool,
+    second_chance: bool,
+    /// Rows whose outcome became clear by another row's answer.
+    settled: VecDeque<Record>,
+    /// The last change that was applied: what a probe repeats.
+    proof: Option<Change>,
+    recheck: Recheck,
+    forbidden_checked: Option<Duration>,
+    /// Since when the Org throttles, with no success in between.
+    throttled_since: Option<Duration>,
+    /// How the run ends, and when it no longer waits for answers.
+    ending: Option<(Ending, Duration)>,
+}
+
+impl Policy {
+    /// The policy of a run that begins now.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(rules.seed),
+            pace: Pace::new(rules.rate),
+            health: Health::new(rules.max_failures),
+            session: Session::new(rules.session),
+            budget: Budget::full(),
+            rows: Rows::default(),
+            in_flight: 0,
+            probe_out: false,
+            offered: None,
+            no_more_rows: false,
+            second_chance: false,
+            settled: VecDeque::new(),
+            proof: None,
+            recheck: Recheck::No,
+            forbidden_checked: None,
+            throttled_since: None,
+            ending: None,
+            rules,
+        }
+    }
+
+    /// What to do at this time. Never blocks; the order of its questions is the product's list of priorities.
+    pub fn next(&mut self, now: Duration) -> Next {
+        self.heed_deadlines(now);
+        self.settle()
+            .or_else(|| self.wind_down(now))
+            .or_else(|| self.log_in(now))
+            .or_else(|| self.wait_for_room())
+            .or_else(|| self.probe(now))
+            .or_else(|| self.take_turn(now))
+            .unwrap_or_else(|| self.nothing_to_send(now))
+    }
+
+    /// The next row of the plan, or that there are no more.
+    pub fn offer(&mut self, change: Option<Change>) {
+        self.no_more_rows |= change.is_none();
+        self.offered = change;
+    }
+
+    /// What came back for an attempt. Gives the row's record where that decides its outcome.
+    pub fn answered(&mut self, now: Duration, attempt: Attempt, answer: Answer) -> Option<Record> {
+        self.in_flight -= 1;
+        let verdict = verdict::of(&answer, self.health.is_proven());
+        self.heed_answer(now, &attempt, &answer, verdict);
+        match attempt.purpose {
+            Purpose::Row => self.row_answered(now, attempt, answer, verdict),
+            Purpose::Probe => {
+                self.probe_answered(now, &attempt, &answer, verdict);
+                None
+            }
+        }
+    }
+
+    /// What came of a log-in.
+    pub fn logged_in(&mut self, now: Duration, answer: LoginAnswer) {
+        match answer {
+            LoginAnswer::Token { lifetime } => self.session.logged_in(now, lifetime),
+            LoginAnswer::Unusable(message) => self.stop(now, Stop::LogInRefused { status: None, message }),
+            LoginAnswer::Failed(answer) => self.log_in_failed(now, &answer),
+        }
+    }
+
+    /// Somebody wants the run to end: nothing more is sent, what is in flight gets up to 10 s.
+    pub fn interrupt(&mut self, now: Duration, signal: Signal) {
+        self.end(now, Ending::Interrupted(signal));
+    }
+
+    /// What holds the run back.
+    #[must_use]
+    pub fn condition(&self, now: Duration) -> Condition {
+        let gone = self.health.outage_since(now).or(self.session.failing_since().filter(|_| self.health.is_proven()));
+        match (gone, self.pace.held(now)) {
+            (Some(since), _) => Condition::Outage { since },
+            (None, Some(until)) => Condition::Throttled { until },
+            (None, None) => Condition::Normal,
+        }
+    }
+
+    /// The pace that `--rate auto` has found, requests a second.
+    #[must_use]
+    pub fn settled_rate(&self) -> Option<f64> {
+        self.pace.settled()
+    }
+}
+
+/// The questions of [`Policy::next`], in their order.
+impl Policy {
+    fn heed_deadlines(&mut self, now: Duration) {
+        if self.rules.max_duration.is_some_and(|most| now >= most) {
+            self.stop(now, Stop::TimeIsUp);
+        }
+        if let Some(since) = self.away_since()
+            && now >= since.saturating_add(self.rules.outage_patience)
+        {
+            self.stop(now, Stop::Outage { lasted: now.saturating_sub(since) });
+        }
+    }
+
+    fn settle(&mut self) -> Option<Next> {
+        self.settled.pop_front().map(Next::Settle)
+    }
+
+    fn wind_down(&mut self, now: Duration) -> Option<Next> {
+        let (ending, until) = self.ending.as_ref()?;
+        if self.in_flight == 0 || now >= *until {
+            return Some(Next::End(ending.clone()));
+        }
+        Some(Next::WaitUntil(*until, Wait::Drain))
+    }
+
+    fn log_in(&mut self, now: Duration) -> Option<Next> {
+        if self.session.is_logging_in() {
+            return Some(self.await_answer());
+        }
+        let ready = self.session.log_in_at(now)?.max(self.pace.ready_at());
+        if ready > now {
+            return Some(self.wait_until(ready, Wait::LogIn));
+        }
+        self.session.logging_in(now);
+        self.pace.sent(now);
+        Some(Next::LogIn)
+    }
+
+    fn wait_for_room(&mut self) -> Option<Next> {
+        let most = if self.health.is_proven() { self.rules.concurrency } else { 1 };
+        (self.in_flight >= most).then(|| self.await_answer())
+    }
+
+    fn probe(&mut self, now: Duration) -> Option<Next> {
+        let due = match self.health.probe_at() {
+            Some(at) => at,
+            None if self.recheck != Recheck::No || self.forbidden_needs_a_check(now) => now,
+            None => return None,
+        };
+        if self.probe_out {
+            return Some(self.await_answer());
+        }
+        let ready = due.max(self.pace.ready_at());
+        if ready > now {
+            return Some(self.wait_until(ready, Wait::Probe));
+        }
+        self.send_probe(now)
+    }
+
+    fn take_turn(&mut self, now: Duration) -> Option<Next> {
+        let due = self.rows.next_due();
+        if !self.health.is_proven()
+            && let Some(due) = due.filter(|due| *due > now)
+        {
+            return Some(self.wait_until(due, Wait::Retry));
+        }
+        if due.is_none_or(|due| due > now) && self.offered.is_none() && self.no_more_rows {
+            return None;
+        }
+        let ready = self.pace.ready_at();
+        if ready > now {
+            let why = if self.pace.held(now).is_some() { Wait::Throttled } else { Wait::Pace };
+            return Some(self.wait_until(ready, why));
+        }
+        if let Some(row) = self.rows.take_due(now) {
+            return Some(self.send(now, row, Purpose::Row));
+        }
+        Some(match self.offered.take() {
+            Some(change) => self.send(now, Pending::new(change), Purpose::Row),
+            None => Next::TakeRow,
+        })
+    }
+
+    fn nothing_to_send(&mut self, now: Duration) -> Next {
+        if let Some(due) = self.rows.next_due() {
+            return self.wait_until(due, Wait::Retry);
+        }
+        if self.in_flight > 0 {
+            return self.await_answer();
+        }
+        self.second_chance = true;
+        if self.rows.begin_second_chance(REST) {
+            return self.next(now);
+        }
+        if self.rows.any_doubted() && self.proof.is_some() {
+            self.recheck = Recheck::Wanted;
+            return self.next(now);
+        }
+        Next::End(Ending::Complete)
+    }
+}
+
+/// What the questions need.
+impl Policy {
+    /// Since when the Org has been away, once it had been there.
+    fn away_since(&self) -> Option<Duration> {
+        let log_ins_fail = self.session.failing_since().filter(|_| self.health.is_proven());
+        self.health.gone_since().into_iter().chain(log_ins_fail).min()
+    }
+
+    fn forbidden_needs_a_check(&self, now: Duration) -> bool {
+        self.rows.forbidden() >= FORBIDDEN
+            && self.forbidden_checked.is_none_or(|checked| now >= checked + FORBIDDEN_AGAIN)
+    }
+
+    fn send_probe(&mut self, now: Duration) -> Option<Next> {
+        let proof = self.proof?;
+        self.probe_out = true;
+        self.forbidden_checked = Some(now);
+        Some(self.send(now, Pending::new(proof), Purpose::Probe))
+    }
+
+    fn send(&mut self, now: Duration, mut row: Pending, purpose: Purpose) -> Next {
+        row.sent(now);
+        self.pace.sent(now);
+        self.in_flight += 1;
+        Next::Send(Attempt { row, purpose, sent: now, generation: self.session.generation() })
+    }
+
+    /// Waits, but not beyond a deadline of the run.
+    fn wait_until(&self, until: Duration, why: Wait) -> Next {
+        Next::WaitUntil(self.deadline().map_or(until, |deadline| deadline.min(until)), why)
+    }
+
+    fn await_answer(&self) -> Next {
+        self.deadline().map_or(Next::AwaitAnswer, |deadline| Next::WaitUntil(deadline, Wait::Answer))
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let patience = self.away_since().map(|since| since.saturating_add(self.rules.outage_patience));
+        self.rules.max_duration.into_iter().chain(patience).min()
+    }
+
+    fn stop(&mut self, now: Duration, stop: Stop) {
+        self.end(now, Ending::Stopped(stop));
+    }
+
+    /// The first reason to end is the one that counts.
+    fn end(&mut self, now: Duration, ending: Ending) {
+        self.ending.get_or_insert((ending, now + GRACE));
+    }
 }

@@ -1,0 +1,254 @@
+//! What follows from an answer: the row's outcome or its next attempt, and what it says of the Org and the credentials.
+//! The questions before a request are in `mod.rs`; what an answer means at all is `verdict`'s.
+
+use std::time::Duration;
+
+use super::backoff;
+use super::rows::{Doubt, Pending};
+use super::session::Refusal;
+use super::verdict::{self, Verdict};
+use super::{Attempt, Policy, Recheck};
+use crate::domain::{Answer, Cause, Record, Stop};
+
+/// Up to this share more is waited than `Retry-After` asks, so that several runs don't come back together.
+const HOLD_JITTER: f64 = 0.1;
+
+impl Policy {
+    /// What an answer says beyond its own row.
+    pub(super) fn heed_answer(&mut self, now: Duration, attempt: &Attempt, answer: &Answer, verdict: Verdict) {
+        if let Answer::Reply(reply) = answer {
+            if let Some(reset) = reply.quota_reset {
+                self.pace.hold(now, reset.min(self.rules.max_wait));
+            }
+            if !matches!(verdict, Verdict::SlowDown(_)) {
+                self.pace.answered(now, now.saturating_sub(attempt.sent));
+            }
+        }
+        match verdict {
+            Verdict::SlowDown(wait) => self.slow_down(now, wait),
+            Verdict::Redirected | Verdict::Intercepted | Verdict::Unusable => {
+                let stop = self.way_is_wrong(answer, verdict);
+                self.stop(now, stop);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn row_answered(
+        &mut self,
+        now: Duration,
+        attempt: Attempt,
+        answer: Answer,
+        verdict: Verdict,
+    ) -> Option<Record> {
+        let Attempt { mut row, sent, generation, .. } = attempt;
+        let cause = cause_of(&answer);
+        row.answered(now, answer);
+        match verdict {
+            Verdict::Applied => {
+                self.proof = Some(row.change);
+                if row.requests == 1 {
+                    self.budget.earn();
+                }
+                let record = self.book(now, row.applied());
+                self.all_is_well(now, sent, generation);
+                Some(record)
+            }
+            Verdict::RowRefused => Some(self.refuse(now, row)),
+            Verdict::TryAgain => {
+                self.try_again(now, row, cause);
+                None
+            }
+            Verdict::SlowDown(_) => {
+                self.rows.wait_until(now, row);
+                None
+            }
+            Verdict::NotAuthenticated => self.not_authenticated(now, row, generation),
+            Verdict::Forbidden if generation < self.session.generation() => {
+                self.rows.wait_until(now, row);
+                None
+            }
+            Verdict::Forbidden => {
+                self.rows.doubt(now, Doubt::Forbidden, row);
+                None
+            }
+            Verdict::Redirected | Verdict::Intercepted | Verdict::Unusable => None,
+        }
+    }
+
+    fn refuse(&mut self, now: Duration, row: Pending) -> Record {
+        if self.health.is_proven() {
+            self.sign_of_life(now);
+        }
+        self.book(now, row.refused())
+    }
+
+    fn book(&mut self, now: Duration, record: Record) -> Record {
+        if let Some(stop) = self.health.booked(record.outcome, record.http_status, &record.detail) {
+            self.stop(now, stop);
+        }
+        record
+    }
+
+    /// A change was applied by a request that left at `sent`: whoever was in doubt before it is in doubt no longer.
+    fn all_is_well(&mut self, now: Duration, sent: Duration, generation: u32) {
+        self.session.accepted(generation);
+        self.sign_of_life(now);
+        for record in self.rows.judge(sent).collect::<Vec<_>>() {
+            let record = self.book(now, record);
+            self.settled.push_back(record);
+        }
+    }
+
+    fn sign_of_life(&mut self, now: Duration) {
+        self.throttled_since = None;
+        if self.health.alive(now).is_some() {
+            self.pace.restart_low(now);
+        }
+    }
+
+    fn try_again(&mut self, now: Duration, mut row: Pending, cause: Option<Cause>) {
+        self.health.in_trouble(now);
+        if self.health.is_gone() {
+            self.rows.wait_until(now, row);
+            return;
+        }
+        row.spend(self.health.life());
+        let allowed = self.rules.max_attempts * if self.second_chance { 2 } else { 1 };
+        let spent = row.spent >= allowed;
+        if spent && !self.health.is_proven() {
+            let last = row.given_up();
+            self.stop(now, no_answer(cause, last.http_status, last.detail));
+        } else if spent && self.second_chance {
+            self.rows.doubt(now, Doubt::Spent, row);
+        } else if spent || (!self.second_chance && self.health.is_proven() && !self.budget.pay()) {
+            self.rows.wait_for_second_chance(row);
+        } else {
+            let wait = backoff::delay(row.spent_in_pass(), self.random.f64());
+            self.rows.wait_until(now + wait, row);
+        }
+    }
+
+    fn slow_down(&mut self, now: Duration, wait: Option<Duration>) {
+        let since = *self.throttled_since.get_or_insert(now);
+        let max_wait = self.rules.max_wait;
+        let lasted = now.saturating_sub(since);
+        if let Some(asked) = wait.filter(|asked| *asked > max_wait) {
+            self.stop(now, Stop::HeldTooLong { asked, max_wait });
+        } else if lasted > max_wait {
+            self.stop(now, Stop::HeldTooLong { asked: lasted, max_wait });
+        } else {
+            self.pace.throttled(now, wait.map(|wait| wait + wait.mul_f64(HOLD_JITTER * self.random.f64())));
+        }
+    }
+
+    fn not_authenticated(&mut self, now: Duration, mut row: Pending, generation: u32) -> Option<Record> {
+        let replayed = row.refused_in.is_some_and(|earlier| earlier < generation);
+        if replayed && self.session.is_accepted() {
+            return Some(self.refuse(now, row));
+        }
+        row.refused_in = Some(generation);
+        match self.session.refused(now, generation) {
+            Refusal::Replay => self.rows.wait_until(now, row),
+            Refusal::Final => {
+                let last = row.refused();
+                self.credentials_refused(now, last.http_status, last.detail);
+            }
+        }
+        None
+    }
+
+    fn credentials_refused(&mut self, now: Duration, status: Option<u16>, message: String) {
+        let status = status.unwrap_or_default();
+        self.stop(now, Stop::CredentialsRefused { status, message, accepted: self.health.applied() });
+    }
+
+    pub(super) fn probe_answered(&mut self, now: Duration, attempt: &Attempt, answer: &Answer, verdict: Verdict) {
+        self.probe_out = false;
+        match verdict {
+            Verdict::Applied | Verdict::RowRefused => {
+                if self.recheck == Recheck::AfterLogIn {
+                    self.rows.forgive_forbidden(now);
+                }
+                self.recheck = Recheck::No;
+                self.all_is_well(now, attempt.sent, attempt.generation);
+            }
+            Verdict::TryAgain => {
+                let fraction = self.random.f64();
+                self.health.probe_failed(now, fraction);
+                self.rows.give_back(now, self.health.life());
+            }
+            Verdict::NotAuthenticated | Verdict::Forbidden => self.probe_refused(now, attempt.generation, answer),
+            Verdict::SlowDown(_) | Verdict::Redirected | Verdict::Intercepted | Verdict::Unusable => {}
+        }
+    }
+
+    fn probe_refused(&mut self, now: Duration, generation: u32, answer: &Answer) {
+        let refused_twice = self.recheck == Recheck::AfterLogIn && generation == self.session.generation();
+        if !refused_twice && self.session.refused(now, generation) == Refusal::Replay {
+            self.recheck = Recheck::AfterLogIn;
+            return;
+        }
+        let (status, message) = words_of(answer);
+        self.credentials_refused(now, status, message);
+    }
+
+    pub(super) fn log_in_failed(&mut self, now: Duration, answer: &Answer) {
+        let proven = self.health.is_proven();
+        let (status, message) = words_of(answer);
+        match verdict::of(answer, proven) {
+            Verdict::SlowDown(wait) => {
+                self.slow_down(now, wait);
+                self.session.log_in_later(now);
+            }
+            Verdict::TryAgain => {
+                let fraction = self.random.f64();
+                if !self.session.log_in_failed(now, proven, fraction) {
+                    let stop = no_answer(cause_of(answer), status, message);
+                    self.stop(now, stop);
+                }
+            }
+            verdict @ (Verdict::Redirected | Verdict::Intercepted | Verdict::Unusable) => {
+                let stop = self.way_is_wrong(answer, verdict);
+                self.stop(now, stop);
+            }
+            Verdict::Applied | Verdict::RowRefused | Verdict::NotAuthenticated | Verdict::Forbidden => {
+                self.stop(now, Stop::LogInRefused { status, message });
+            }
+        }
+    }
+
+    fn way_is_wrong(&self, answer: &Answer, verdict: Verdict) -> Stop {
+        match answer {
+            Answer::Silence(silence) => Stop::Unusable { cause: silence.cause, message: silence.message.clone() },
+            Answer::Reply(reply) if verdict == Verdict::Redirected => Stop::Redirected {
+                status: reply.status,
+                to: reply.location.clone().unwrap_or_default(),
+                after_success: self.health.is_proven(),
+            },
+            Answer::Reply(reply) => Stop::Intercepted { status: reply.status, message: reply.message.clone() },
+        }
+    }
+}
+
+fn cause_of(answer: &Answer) -> Option<Cause> {
+    match answer {
+        Answer::Reply(_) => None,
+        Answer::Silence(silence) => Some(silence.cause),
+    }
+}
+
+fn words_of(answer: &Answer) -> (Option<u16>, String) {
+    match answer {
+        Answer::Reply(reply) => (Some(reply.status), reply.message.clone()),
+        Answer::Silence(silence) => (None, silence.message.clone()),
+    }
+}
+
+/// Nothing has ever answered well, and it is time to say so. A name that is never found is a wrong address.
+fn no_answer(cause: Option<Cause>, status: Option<u16>, message: String) -> Stop {
+    match cause {
+        Some(cause @ Cause::HostNotFound) => Stop::Unusable { cause, message },
+        _ => Stop::NeverAnswered { status, message },
+    }
+}

@@ -1,0 +1,206 @@
+//! When the next request may leave: an evenly spaced schedule at the rate, slower after a throttle, low after an
+//! outage, closed while the Org asks for a pause. Arithmetic on (state, now). How a rate is found by trying is in
+//! `auto`; which request takes the turn is not decided here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::auto::Auto;
+use crate::domain::Rate;
+
+/// How late a turn may be taken without moving the schedule. Timers fire about a millisecond late; a schedule that
+/// never caught up would fall short by that much at each turn, one that always did would answer a stall with a burst.
+const LATENESS: Duration = Duration::from_millis(10);
+/// The span in which requests are counted against the rate.
+const WINDOW: Duration = Duration::from_secs(1);
+/// The slowest pace that throttling leads to: one request in ten seconds.
+const FLOOR: f64 = 0.1;
+/// What a throttle without `Retry-After` leaves of the pace, at most once a second: one event, however many of the
+/// requests in flight see it.
+const CUT: f64 = 0.5;
+/// Share of the full rate that comes back with each second without a throttle.
+const RISE: f64 = 0.05;
+/// Share of the full rate at which a run goes on after an outage; it doubles each second.
+const AFTER_OUTAGE: f64 = 0.1;
+/// What counts as the rate before an outage where none was asked for.
+const UNLIMITED_BEFORE_OUTAGE: f64 = 100.0;
+/// A rising pace without a rate to come back to is free again from here on.
+const AS_GOOD_AS_UNLIMITED: f64 = 100_000.0;
+/// A rising pace is recalculated at most so often, in seconds.
+const STEP: f64 = 0.05;
+
+/// The pace of a run.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// The rate asked for, requests a second; infinite for none.
+    full: f64,
+    /// The rate now; never above `full`.
+    rate: f64,
+    /// How the rate comes back to `full`.
+    recovery: Recovery,
+    /// The rate that was too fast, where there is no full rate to come back to.
+    too_fast: f64,
+    /// When the rate was last changed.
+    changed: Duration,
+    /// When the pace was last cut.
+    last_cut: Option<Duration>,
+    /// The next turn of the schedule.
+    next: Duration,
+    /// Nothing leaves before this.
+    held_until: Duration,
+    /// When requests left within the last [`WINDOW`].
+    recent: VecDeque<Duration>,
+    auto: Option<Auto>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Recovery {
+    /// By this many requests a second, each second.
+    Adding(f64),
+    /// Doubling each second.
+    Doubling,
+}
+
+impl Pace {
+    pub(super) fn new(rate: Rate) -> Self {
+        let full = rate.per_second().unwrap_or(f64::INFINITY);
+        let auto = matches!(rate, Rate::Auto { .. }).then(|| Auto::new(full));
+        Self {
+            full,
+            rate: auto.as_ref().map_or(full, Auto::rate),
+            recovery: Recovery::Doubling,
+            too_fast: f64::INFINITY,
+            changed: Duration::ZERO,
+            last_cut: None,
+            next: Duration::ZERO,
+            held_until: Duration::ZERO,
+            recent: VecDeque::new(),
+            auto,
+        }
+    }
+
+    /// When the next request may leave; in the past if it may leave now.
+    pub(super) fn ready_at(&self) -> Duration {
+        self.next.max(self.held_until).max(self.window_opens())
+    }
+
+    /// Until when the Org's word holds everything back, if it still does.
+    pub(super) fn held(&self, now: Duration) -> Option<Duration> {
+        (self.held_until > now).then_some(self.held_until)
+    }
+
+    /// A request leaves.
+    pub(super) fn sent(&mut self, now: Duration) {
+        if self.full.is_finite() || self.rate.is_finite() {
+            self.next = self.next.max(now.saturating_sub(LATENESS)) + interval(self.rate);
+        }
+        while self.recent.front().is_some_and(|sent| now.saturating_sub(*sent) >= WINDOW) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+    }
+
+    /// An answer that is not a throttle came after `latency`: the rate may rise.
+    pub(super) fn answered(&mut self, now: Duration, latency: Duration) {
+        if let Some(auto) = &mut self.auto {
+            auto.answered(now, latency);
+            self.rate = auto.rate();
+            return;
+        }
+        if self.rate < self.full {
+            self.rise(now);
+        }
+    }
+
+    /// The Org says that it is asked too often; `wait` is how long it wants to be left alone, jitter included.
+    pub(super) fn throttled(&mut self, now: Duration, wait: Option<Duration>) {
+        if let Some(wait) = wait {
+            self.hold(now, wait);
+        }
+        let one_event = self.last_cut.is_some_and(|cut| now.saturating_sub(cut) < WINDOW);
+        if one_event || (wait.is_some() && self.auto.is_none()) {
+            return;
+        }
+        self.last_cut = Some(now);
+        let rate = match &mut self.auto {
+            Some(auto) => auto.throttled(now),
+            None => self.cut(),
+        };
+        self.set_rate(now, rate);
+    }
+
+    fn cut(&mut self) -> f64 {
+        self.too_fast = if self.rate.is_finite() { self.rate } else { self.measured() };
+        self.recovery = Recovery::Adding(RISE * self.full.min(self.too_fast));
+        self.too_fast * CUT
+    }
+
+    /// Waits without a word about the speed: a quota that is used up.
+    pub(super) fn hold(&mut self, now: Duration, wait: Duration) {
+        self.held_until = self.held_until.max(now.saturating_add(wait));
+    }
+
+    /// The Org is back after an outage: start low.
+    pub(super) fn restart_low(&mut self, now: Duration) {
+        let low = AFTER_OUTAGE * if self.rate.is_finite() { self.rate } else { UNLIMITED_BEFORE_OUTAGE };
+        self.recovery = Recovery::Doubling;
+        if let Some(auto) = &mut self.auto {
+            auto.restart(low);
+        }
+        self.set_rate(now, low);
+    }
+
+    /// The rate found by trying, requests a second.
+    pub(super) fn settled(&self) -> Option<f64> {
+        self.auto.as_ref().map(Auto::rate)
+    }
+
+    fn rise(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.changed).as_secs_f64();
+        if passed < STEP {
+            return;
+        }
+        let risen = match self.recovery {
+            Recovery::Adding(step) => self.rate + step * passed,
+            Recovery::Doubling => self.rate * 2_f64.powf(passed.min(1.0)),
+        };
+        if self.full.is_infinite() && risen > self.too_fast {
+            self.recovery = Recovery::Doubling;
+        }
+        self.rate = if risen < self.full.min(AS_GOOD_AS_UNLIMITED) { risen } else { self.full };
+        self.changed = now;
+    }
+
+    fn set_rate(&mut self, now: Duration, rate: f64) {
+        self.rate = rate.max(FLOOR).min(self.full);
+        self.changed = now;
+        self.next = self.next.max(now + interval(self.rate));
+    }
+
+    /// Requests that left within the last second: what the pace really was.
+    #[expect(clippy::cast_precision_loss, reason = "a count of requests in a second is far below 2^52")]
+    fn measured(&self) -> f64 {
+        self.recent.len() as f64
+    }
+
+    /// When the requests of the last second leave room for one more under the full rate.
+    ///
+    /// The schedule alone allows a turn that was late and one on time to fall into the same second; this is what makes
+    /// "never above the rate by more than one in any second" a law.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be finite and positive")]
+    fn window_opens(&self) -> Duration {
+        if !self.full.is_finite() {
+            return Duration::ZERO;
+        }
+        let most = self.full.floor().min(1e9) as usize + 1;
+        match self.recent.len().checked_sub(most) {
+            Some(index) => self.recent[index] + WINDOW,
+            None => Duration::ZERO,
+        }
+    }
+}
+
+/// The time between two turns, rounded up so that rounding never makes the pace faster.
+fn interval(rate: f64) -> Duration {
+    if rate.is_finite() { Duration::from_secs_f64(1.0 / rate) + Duration::from_nanos(1) } else { Duration::ZERO }
+}

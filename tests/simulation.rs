@@ -1,0 +1,785 @@
+//! The policy against made-up servers on made-up time: a plain loop plays engine and Org, so that a night's run takes
+//! milliseconds and the laws of the product can be held against thousands of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use mfa_optout::domain::{
+    Answer, Cause, Change, Condition, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal, Silence,
+    Stop, UserId,
+};
+use mfa_optout::policy::{Attempt, Next, Policy, Rules};
+use proptest::prelude::*;
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn rules() -> Rules {
+    Rules {
+        rate: Rate::Limited { requests: 10, per: s(1) },
+        concurrency: 8,
+        max_attempts: 5,
+        max_wait: s(300),
+        outage_patience: s(600),
+        max_failures: Limit::Count(100),
+        max_duration: None,
+        session: false,
+        seed: 7,
+    }
+}
+
+fn per_second(requests: u32) -> Rate {
+    Rate::Limited { requests, per: s(1) }
+}
+
+fn status(status: u16) -> Answer {
+    Answer::Reply(Reply { status, ..Reply::default() })
+}
+
+fn throttled(wait: Duration) -> Answer {
+    Answer::Reply(Reply { status: 429, retry_after: Some(wait), ..Reply::default() })
+}
+
+fn reset() -> Answer {
+    Answer::Silence(Silence { cause: Cause::Reset, sent: true, message: "connection reset".to_owned() })
+}
+
+/// What the server is asked, and how it answers: the answer and how long it takes.
+trait Server {
+    fn put(&mut self, now: Duration, change: Change) -> (Answer, Duration);
+    fn log_in(&mut self, _now: Duration) -> (LoginAnswer, Duration) {
+        (LoginAnswer::Token { lifetime: Some(s(900)) }, ms(100))
+    }
+}
+
+impl<F: FnMut(Duration, Change) -> (Answer, Duration)> Server for F {
+    fn put(&mut self, now: Duration, change: Change) -> (Answer, Duration) {
+        self(now, change)
+    }
+}
+
+/// What happened in a simulated run.
+struct Trace {
+    records: BTreeMap<u64, Record>,
+    /// Every request, log-ins included, by the time it left.
+    sent: Vec<Duration>,
+    rows_sent: HashMap<u64, u32>,
+    probes: u32,
+    log_ins: Vec<Duration>,
+    outages: u32,
+    ending: Ending,
+    ended: Duration,
+}
+
+impl Trace {
+    fn outcomes(&self, outcome: Outcome) -> usize {
+        self.records.values().filter(|record| record.outcome == outcome).count()
+    }
+
+    fn busiest_second(&self) -> usize {
+        let mut first = 0;
+        let mut most = 0;
+        for (last, time) in self.sent.iter().enumerate() {
+            while *time - self.sent[first] >= s(1) {
+                first += 1;
+            }
+            most = most.max(last - first + 1);
+        }
+        most
+    }
+
+    fn sent_between(&self, from: Duration, to: Duration) -> usize {
+        self.sent.iter().filter(|time| (from..to).contains(*time)).count()
+    }
+}
+
+enum Arrival {
+    Answer(Attempt, Answer),
+    LoginAnswer(LoginAnswer),
+}
+
+struct Simulation<'a> {
+    policy: Policy,
+    server: &'a mut dyn Server,
+    rows: u64,
+    now: Duration,
+    next_row: u64,
+    arrivals: BTreeMap<(Duration, u64), Arrival>,
+    order: u64,
+    /// How late the timer fires.
+    lateness: Duration,
+    interrupt_at: Option<Duration>,
+    in_outage: bool,
+    trace: Trace,
+}
+
+fn simulate(rules: Rules, rows: u64, server: &mut dyn Server) -> Trace {
+    Simulation::new(rules, rows, server).run()
+}
+
+impl<'a> Simulation<'a> {
+    fn new(rules: Rules, rows: u64, server: &'a mut dyn Server) -> Self {
+        Self {
+            policy: Policy::new(rules),
+            server,
+            rows,
+            now: Duration::ZERO,
+            next_row: 1,
+            arrivals: BTreeMap::new(),
+            order: 0,
+            lateness: Duration::ZERO,
+            interrupt_at: None,
+            in_outage: false,
+            trace: Trace {
+                records: BTreeMap::new(),
+                sent: Vec::new(),
+                rows_sent: HashMap::new(),
+                probes: 0,
+                log_ins: Vec::new(),
+                outages: 0,
+                ending: Ending::Complete,
+                ended: Duration::ZERO,
+            },
+        }
+    }
+
+    fn run(mut self) -> Trace {
+        let bound = 1_000_000 + self.rows * 1_000;
+        for _ in 0..bound {
+            match self.policy.next(self.now) {
+                Next::Send(attempt) => self.send(attempt),
+                Next::LogIn => self.log_in(),
+                Next::TakeRow => self.offer(),
+                Next::Settle(record) => self.record(record),
+                Next::WaitUntil(until, _) => {
+                    assert!(until > self.now, "waits for a time that has passed");
+                    self.advance(Some(until));
+                }
+                Next::AwaitAnswer => {
+                    assert!(!self.arrivals.is_empty(), "waits for an answer that nobody owes");
+                    self.advance(None);
+                }
+                Next::End(ending) => {
+                    self.trace.ending = ending;
+                    self.trace.ended = self.now;
+                    return self.trace;
+                }
+            }
+        }
+        panic!("the run does not end");
+    }
+
+    fn send(&mut self, attempt: Attempt) {
+        self.trace.sent.push(self.now);
+        match attempt.number() {
+            0 => self.trace.probes += 1,
+            _ => *self.trace.rows_sent.entry(attempt.change().row).or_default() += 1,
+        }
+        let (answer, latency) = self.server.put(self.now, attempt.change());
+        self.arrive(latency, Arrival::Answer(attempt, answer));
+    }
+
+    fn log_in(&mut self) {
+        self.trace.sent.push(self.now);
+        self.trace.log_ins.push(self.now);
+        let (answer, latency) = self.server.log_in(self.now);
+        self.arrive(latency, Arrival::LoginAnswer(answer));
+    }
+
+    fn arrive(&mut self, latency: Duration, arrival: Arrival) {
+        self.order += 1;
+        self.arrivals.insert((self.now + latency, self.order), arrival);
+    }
+
+    fn offer(&mut self) {
+        let row = self.next_row;
+        self.next_row += 1;
+        let user = UserId::new(row).expect("rows are counted from 1");
+        self.policy.offer((row <= self.rows).then_some(Change { row, user, flag: Flag::OptOut }));
+    }
+
+    fn record(&mut self, record: Record) {
+        let row = record.row;
+        assert!(self.trace.records.insert(row, record).is_none(), "row {row} has two records");
+    }
+
+    fn advance(&mut self, timer: Option<Duration>) {
+        let timer = timer.map(|until| until + self.lateness);
+        let arrival = self.arrivals.first_key_value().map(|((time, _), _)| *time);
+        let next = [timer, arrival, self.interrupt_at].into_iter().flatten().min().expect("something will happen");
+        self.now = next.max(self.now);
+        if self.interrupt_at.take_if(|at| *at <= next).is_some() {
+            self.policy.interrupt(self.now, Signal::Interrupt);
+            return;
+        }
+        if arrival == Some(next) {
+            match self.arrivals.pop_first().expect("the first arrival was just looked at").1 {
+                Arrival::Answer(attempt, answer) => {
+                    if let Some(record) = self.policy.answered(self.now, attempt, answer) {
+                        self.record(record);
+                    }
+                }
+                Arrival::LoginAnswer(answer) => self.policy.logged_in(self.now, answer),
+            }
+        }
+        let out = matches!(self.policy.condition(self.now), Condition::Outage { .. });
+        self.trace.outages += u32::from(out && !self.in_outage);
+        self.in_outage = out;
+    }
+}
+
+/// Answers by chance: shares of a hundred that are throttled, in trouble, or reset; the rest is well.
+struct Chance {
+    random: fastrand::Rng,
+    throttled: f64,
+    trouble: f64,
+    reset: f64,
+    latency: Duration,
+}
+
+impl Server for Chance {
+    fn put(&mut self, _now: Duration, _change: Change) -> (Answer, Duration) {
+        let draw = self.random.f64() * 100.0;
+        let latency = self.latency.mul_f64(0.5 + self.random.f64());
+        let answer = if draw < self.throttled {
+            throttled(ms(200))
+        } else if draw < self.throttled + self.trouble {
+            status(*self.random.choice([408_u16, 425, 500, 502, 503, 504].iter()).expect("the list is not empty"))
+        } else if draw < self.throttled + self.trouble + self.reset {
+            reset()
+        } else {
+            status(204)
+        };
+        (answer, latency)
+    }
+}
+
+#[test]
+fn a_quiet_run_takes_what_the_rate_says() {
+    let trace = simulate(rules(), 3_000, &mut |_, _| (status(204), ms(50)));
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!(trace.outcomes(Outcome::Applied), 3_000);
+    assert_eq!((trace.probes, trace.log_ins.len()), (0, 0));
+    assert!(trace.ended >= s(299) && trace.ended <= s(301), "took {:?}", trace.ended);
+}
+
+#[test]
+fn a_refused_user_is_one_failed_row() {
+    let server = &mut |_, change: Change| (status(if change.row == 5 { 404 } else { 204 }), ms(20));
+    let trace = simulate(rules(), 20, server);
+    assert_eq!(trace.outcomes(Outcome::Applied), 19);
+    assert_eq!(trace.records[&5].outcome, Outcome::Failed);
+    assert_eq!(trace.records[&5].http_status, Some(404));
+    assert_eq!(trace.rows_sent[&5], 1);
+}
+
+#[test]
+fn a_wrong_key_costs_one_request() {
+    for code in [401, 403] {
+        let trace = simulate(rules(), 1_000, &mut |_, _| (status(code), ms(20)));
+        assert!(matches!(trace.ending, Ending::Stopped(Stop::CredentialsRefused { accepted: 0, .. })));
+        assert_eq!(trace.sent.len(), 1);
+        assert!(trace.records.is_empty());
+    }
+}
+
+#[test]
+fn a_wrong_address_does_not_wait_out_the_patience() {
+    let refused = Answer::Silence(Silence { cause: Cause::Refused, sent: false, message: "refused".to_owned() });
+    let trace = simulate(rules(), 1_000, &mut |_, _| (refused.clone(), ms(1)));
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::NeverAnswered { .. })));
+    assert_eq!(trace.sent.len(), 5);
+    assert!(trace.ended < s(8));
+}
+
+#[test]
+fn a_name_that_is_never_found_is_a_wrong_address() {
+    let unknown = Answer::Silence(Silence { cause: Cause::HostNotFound, sent: false, message: "no such host".into() });
+    let trace = simulate(rules(), 10, &mut |_, _| (unknown.clone(), ms(1)));
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::Unusable { cause: Cause::HostNotFound, .. })));
+}
+
+#[test]
+fn a_redirect_stops_the_run() {
+    let trace = simulate(rules(), 10, &mut |_, _| (status(302), ms(1)));
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::Redirected { after_success: false, .. })));
+    assert_eq!(trace.sent.len(), 1);
+}
+
+#[test]
+fn ten_first_rows_refused_alike_are_not_the_rows_fault() {
+    let trace = simulate(rules(), 1_000, &mut |_, _| (status(404), ms(10)));
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::AllRefused { status: 404, rows: 10, .. })));
+    assert_eq!(trace.sent.len(), 10);
+}
+
+#[test]
+fn a_run_that_only_fails_is_stopped() {
+    let server = &mut |_, change: Change| (status(if change.row == 1 { 204 } else { 400 }), ms(10));
+    let trace = simulate(rules(), 1_000, server);
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::TooManyFailures { .. })));
+    assert!((100..=108).contains(&trace.outcomes(Outcome::Failed)));
+
+    let mut by_share = rules();
+    by_share.max_failures = Limit::Percent(20.0);
+    let server = &mut |_, change: Change| (status(if change.row % 3 == 0 { 400 } else { 204 }), ms(10));
+    let trace = simulate(by_share, 1_000, server);
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::TooManyFailures { .. })));
+}
+
+#[test]
+fn retry_after_holds_every_request() {
+    let mut told = None;
+    let server = &mut |now: Duration, change: Change| {
+        if change.row == 20 && told.is_none() {
+            told = Some(now);
+            return (throttled(s(5)), ms(10));
+        }
+        (status(204), ms(10))
+    };
+    let mut fast = rules();
+    fast.rate = Rate::Unlimited;
+    let trace = simulate(fast, 200, server);
+    let told = told.expect("row 20 was sent") + ms(10);
+    assert_eq!(trace.sent_between(told + ms(1), told + s(5)), 0);
+    assert_eq!(trace.outcomes(Outcome::Applied), 200);
+    assert_eq!(trace.records[&20].attempts, 2);
+}
+
+#[test]
+fn a_longer_pause_than_allowed_stops_the_run() {
+    let server = &mut |_, change: Change| match change.row {
+        3 => (throttled(s(600)), ms(10)),
+        _ => (status(204), ms(10)),
+    };
+    let trace = simulate(rules(), 10, server);
+    let expected = Stop::HeldTooLong { asked: s(600), max_wait: s(300) };
+    assert_eq!(trace.ending, Ending::Stopped(expected));
+}
+
+#[test]
+fn throttling_without_end_stops_the_run_and_costs_no_attempt() {
+    let server = &mut |now: Duration, _| (if now < s(10) { status(204) } else { status(429) }, ms(10));
+    let trace = simulate(rules(), 1_000, server);
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::HeldTooLong { .. })));
+    assert_eq!(trace.records.len(), trace.outcomes(Outcome::Applied));
+    assert!(trace.sent_between(s(200), s(300)) <= 11, "the pace falls to one in ten seconds");
+}
+
+#[test]
+fn one_throttle_halves_the_pace_once_and_it_comes_back() {
+    let server = &mut |now: Duration, _| {
+        let answer = if (s(10)..s(10) + ms(500)).contains(&now) { status(429) } else { status(204) };
+        (answer, ms(300))
+    };
+    let mut fast = rules();
+    fast.rate = per_second(20);
+    let trace = simulate(fast, 1_500, server);
+    assert_eq!(trace.outcomes(Outcome::Applied), 1_500);
+    let halved = trace.sent_between(s(11), s(12));
+    assert!((8..=13).contains(&halved), "{halved} requests in the second after the cut");
+    let back = trace.sent_between(s(22), s(24));
+    assert!((38..=41).contains(&back), "{back} requests in two seconds, ten seconds later");
+}
+
+#[test]
+fn an_outage_costs_no_row_and_the_org_is_left_alone() {
+    let server = &mut |now: Duration, _| {
+        let answer = if (s(2)..s(22)).contains(&now) { status(502) } else { status(204) };
+        (answer, ms(5))
+    };
+    let mut fast = rules();
+    fast.rate = per_second(500);
+    let trace = simulate(fast, 2_000, server);
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!(trace.outcomes(Outcome::Applied), 2_000);
+    assert_eq!(trace.outages, 1);
+    let during = trace.sent_between(s(2), s(22));
+    assert!(during < 60, "{during} requests during the outage");
+}
+
+#[test]
+fn an_outage_beyond_patience_stops_the_run() {
+    let server = &mut |now: Duration, _| (if now < s(5) { status(204) } else { reset() }, ms(10));
+    let trace = simulate(rules(), 1_000, server);
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::Outage { .. })));
+    assert_eq!(trace.records.len(), trace.outcomes(Outcome::Applied));
+    assert!((s(604)..s(607)).contains(&trace.ended), "ended at {:?}", trace.ended);
+}
+
+#[test]
+fn a_few_broken_users_do_not_look_like_an_outage() {
+    let server = &mut |_, change: Change| (if change.row % 50 == 0 { status(500) } else { status(204) }, ms(10));
+    let mut fast = rules();
+    fast.rate = per_second(100);
+    let trace = simulate(fast, 500, server);
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!(trace.outages, 0);
+    assert_eq!(trace.outcomes(Outcome::Failed), 10);
+    assert!(trace.records.values().filter(|record| record.outcome == Outcome::Failed).all(|row| row.attempts == 10));
+}
+
+#[test]
+fn the_last_row_broken_is_that_rows_failure() {
+    let server = &mut |_, change: Change| (if change.row == 10 { reset() } else { status(204) }, ms(10));
+    let trace = simulate(rules(), 10, server);
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!(trace.records[&10].outcome, Outcome::Unknown);
+    assert_eq!(trace.records[&10].http_status, None);
+    assert_eq!(trace.rows_sent[&10], 10);
+    assert_eq!(trace.probes, 2, "one after eight failures in a row, one before the row is given up");
+}
+
+#[test]
+fn forbidden_users_are_failed_rows_while_others_succeed() {
+    let server = &mut |_, change: Change| (status(if change.row % 7 == 0 { 403 } else { 204 }), ms(10));
+    let trace = simulate(rules(), 100, server);
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!(trace.outcomes(Outcome::Failed), 14);
+    assert_eq!(trace.probes, 0);
+}
+
+#[test]
+fn a_block_of_forbidden_users_is_told_from_a_revoked_key_by_one_request() {
+    let server = &mut |_, change: Change| (status(if (50..60).contains(&change.row) { 403 } else { 204 }), ms(10));
+    let trace = simulate(rules(), 100, server);
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!(trace.outcomes(Outcome::Failed), 10);
+    assert_eq!(trace.probes, 1);
+}
+
+#[test]
+fn a_key_revoked_in_mid_run_stops_it_and_books_no_row_for_that() {
+    let server = &mut |now: Duration, _| (status(if now < s(5) { 204 } else { 403 }), ms(10));
+    let trace = simulate(rules(), 1_000, server);
+    let Ending::Stopped(Stop::CredentialsRefused { status, accepted, .. }) = trace.ending else {
+        panic!("ended as {:?}", trace.ending)
+    };
+    assert_eq!((status, accepted), (403, 50));
+    assert_eq!(trace.records.len(), trace.outcomes(Outcome::Applied));
+    assert!(trace.sent_between(s(5), s(99)) <= 7);
+}
+
+#[test]
+fn an_interrupted_run_sends_nothing_more_and_waits_for_what_is_out() {
+    let mut server = |_: Duration, _: Change| (status(204), s(3));
+    let mut simulation = Simulation::new(rules(), 1_000, &mut server);
+    simulation.interrupt_at = Some(s(20));
+    let trace = simulation.run();
+    assert_eq!(trace.ending, Ending::Interrupted(Signal::Interrupt));
+    assert_eq!(trace.sent_between(s(20) + ms(1), s(99)), 0);
+    assert_eq!(trace.records.len(), trace.sent.len());
+    assert!(trace.ended <= s(23));
+}
+
+#[test]
+fn an_interrupted_run_gives_up_on_answers_after_ten_seconds() {
+    let mut server = |_: Duration, change: Change| (status(204), if change.row == 1 { ms(5) } else { s(29) });
+    let mut simulation = Simulation::new(rules(), 1_000, &mut server);
+    simulation.interrupt_at = Some(s(2));
+    let trace = simulation.run();
+    assert_eq!(trace.ended, s(12));
+    assert_eq!(trace.records.len(), 1);
+}
+
+#[test]
+fn the_time_window_closes_also_in_a_pause() {
+    let mut timed = rules();
+    timed.max_duration = Some(s(60));
+    let server = &mut |_, change: Change| match change.row {
+        3 => (throttled(s(200)), ms(10)),
+        _ => (status(204), ms(10)),
+    };
+    let trace = simulate(timed, 10, server);
+    assert_eq!(trace.ending, Ending::Stopped(Stop::TimeIsUp));
+    assert_eq!(trace.ended, s(60));
+}
+
+/// An Org whose tokens live for a while and are then refused with this status.
+struct Tokens {
+    life: Duration,
+    told: Option<Duration>,
+    refusal: u16,
+    valid_until: Duration,
+    latency: Duration,
+}
+
+impl Server for Tokens {
+    fn put(&mut self, now: Duration, _change: Change) -> (Answer, Duration) {
+        (status(if now < self.valid_until { 204 } else { self.refusal }), self.latency)
+    }
+
+    fn log_in(&mut self, now: Duration) -> (LoginAnswer, Duration) {
+        self.valid_until = now + self.life;
+        (LoginAnswer::Token { lifetime: self.told }, self.latency)
+    }
+}
+
+fn with_session() -> Rules {
+    Rules { session: true, ..rules() }
+}
+
+#[test]
+fn tokens_are_renewed_ahead_of_their_end() {
+    let mut fast = with_session();
+    fast.rate = per_second(500);
+    let mut server =
+        Tokens { life: s(2), told: Some(s(2)), refusal: 401, valid_until: Duration::ZERO, latency: ms(10) };
+    let trace = simulate(fast, 5_000, &mut server);
+    assert_eq!(trace.outcomes(Outcome::Applied), 5_000);
+    assert!(trace.records.values().all(|record| record.attempts == 1), "no token ever ran out");
+    assert!((6..=8).contains(&trace.log_ins.len()), "{} log-ins", trace.log_ins.len());
+}
+
+#[test]
+fn a_token_that_ends_early_costs_a_log_in_and_no_row() {
+    for refusal in [401, 403] {
+        let mut server = Tokens { life: s(70), told: None, refusal, valid_until: Duration::ZERO, latency: ms(10) };
+        let trace = simulate(with_session(), 2_000, &mut server);
+        assert_eq!(trace.ending, Ending::Complete, "{refusal}");
+        assert_eq!(trace.outcomes(Outcome::Applied), 2_000, "{refusal}");
+        assert!(trace.log_ins.len() <= 4, "{} log-ins", trace.log_ins.len());
+        assert!(trace.log_ins.windows(2).all(|pair| pair[1] - pair[0] >= s(60)));
+    }
+}
+
+#[test]
+fn credentials_that_log_in_but_are_not_accepted_cost_two_log_ins() {
+    let mut server = Tokens { life: s(0), told: None, refusal: 403, valid_until: Duration::ZERO, latency: ms(10) };
+    let trace = simulate(with_session(), 100, &mut server);
+    assert!(matches!(trace.ending, Ending::Stopped(Stop::CredentialsRefused { .. })));
+    assert_eq!((trace.log_ins.len(), trace.sent.len()), (2, 4));
+}
+
+struct NoLogIn(LoginAnswer);
+
+impl Server for NoLogIn {
+    fn put(&mut self, _now: Duration, _change: Change) -> (Answer, Duration) {
+        panic!("a change was sent without a token")
+    }
+
+    fn log_in(&mut self, _now: Duration) -> (LoginAnswer, Duration) {
+        (self.0.clone(), ms(10))
+    }
+}
+
+#[test]
+fn nothing_is_sent_without_a_token() {
+    let refused = simulate(with_session(), 10, &mut NoLogIn(LoginAnswer::Failed(status(401))));
+    assert!(matches!(refused.ending, Ending::Stopped(Stop::LogInRefused { status: Some(401), .. })));
+    assert_eq!(refused.log_ins.len(), 1);
+
+    let unusable = simulate(with_session(), 10, &mut NoLogIn(LoginAnswer::Unusable("no token".to_owned())));
+    assert!(matches!(unusable.ending, Ending::Stopped(Stop::LogInRefused { status: None, .. })));
+
+    let trouble = simulate(with_session(), 10, &mut NoLogIn(LoginAnswer::Failed(status(500))));
+    assert!(matches!(trouble.ending, Ending::Stopped(Stop::NeverAnswered { status: Some(500), .. })));
+    assert_eq!(trouble.log_ins.len(), 3);
+}
+
+#[test]
+fn a_stall_is_not_answered_with_a_burst() {
+    let mut stalled = false;
+    let server = &mut |now: Duration, _| {
+        let latency = if now > s(5) && !std::mem::replace(&mut stalled, now > s(5)) { s(60) } else { ms(5) };
+        (status(204), latency)
+    };
+    let mut one_by_one = rules();
+    one_by_one.concurrency = 1;
+    one_by_one.rate = per_second(50);
+    let trace = simulate(one_by_one, 1_000, server);
+    assert!(trace.busiest_second() <= 51, "{} in a second", trace.busiest_second());
+}
+
+#[test]
+fn the_pace_is_kept_although_timers_are_late() {
+    for rate in [50, 500, 5_000] {
+        let mut server = |_: Duration, _: Change| (status(204), ms(1));
+        let mut exact = rules();
+        exact.rate = per_second(rate);
+        exact.concurrency = 64;
+        let mut simulation = Simulation::new(exact, u64::from(rate) * 30, &mut server);
+        simulation.lateness = Duration::from_micros(900);
+        let trace = simulation.run();
+        assert!(trace.busiest_second() <= rate as usize + 1, "{} at {rate}/s", trace.busiest_second());
+        let achieved = f64::from(rate * 30 - 1) / trace.sent.last().expect("requests were sent").as_secs_f64();
+        assert!(achieved >= 0.999 * f64::from(rate), "{achieved} at {rate}/s");
+    }
+}
+
+#[test]
+fn rate_auto_finds_a_hidden_limit() {
+    // A bucket that refills at 200/s and answers what does not fit with 429.
+    let (mut level, mut last) = (20.0_f64, Duration::ZERO);
+    let mut refused = BTreeMap::<u64, u32>::new();
+    let mut taken = BTreeMap::<u64, u32>::new();
+    let server = &mut |now: Duration, _| {
+        level = (level + (now - last).as_secs_f64() * 200.0).min(20.0);
+        last = now;
+        if level < 1.0 {
+            *refused.entry(now.as_secs()).or_default() += 1;
+            return (throttled(s(1)), ms(15));
+        }
+        level -= 1.0;
+        *taken.entry(now.as_secs()).or_default() += 1;
+        (status(204), ms(15))
+    };
+    let mut auto = rules();
+    auto.rate = Rate::Auto { ceiling: 1_000 };
+    let trace = simulate(auto, 60_000, server);
+    assert_eq!(trace.ending, Ending::Complete);
+    let warm = 60..trace.ended.as_secs() - 1;
+    let seconds = f64::from(u32::try_from(warm.end - warm.start).expect("the run takes minutes"));
+    let good: u32 = taken.range(warm.clone()).map(|(_, n)| n).sum();
+    let bad: u32 = refused.range(warm).map(|(_, n)| n).sum();
+    assert!(f64::from(good) / seconds >= 180.0, "{} a second", f64::from(good) / seconds);
+    assert!(f64::from(bad) < 0.01 * f64::from(good), "{bad} throttled of {good}");
+}
+
+#[test]
+fn twenty_percent_of_faults_lose_no_row_in_a_thousand_runs() {
+    let mut lost = Vec::new();
+    for seed in 0..1_000 {
+        let mut fast = rules();
+        fast.rate = per_second(1_000);
+        fast.concurrency = 64;
+        fast.seed = seed;
+        let random = fastrand::Rng::with_seed(seed + 1_000_000);
+        let mut server = Chance { random, throttled: 2.0, trouble: 15.0, reset: 3.0, latency: ms(20) };
+        let trace = simulate(fast, 10_000, &mut server);
+        if trace.outcomes(Outcome::Applied) != 10_000 {
+            lost.push((seed, trace.outcomes(Outcome::Applied)));
+        }
+    }
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[test]
+fn forty_percent_of_faults_cost_less_than_three_requests_a_row() {
+    let mut fast = rules();
+    fast.rate = per_second(500);
+    let random = fastrand::Rng::with_seed(11);
+    let mut server = Chance { random, throttled: 10.0, trouble: 15.0, reset: 15.0, latency: ms(20) };
+    let trace = simulate(fast, 2_000, &mut server);
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!(trace.outcomes(Outcome::Applied), 2_000);
+    assert!(trace.sent.len() < 6_000, "{} requests", trace.sent.len());
+}
+
+prop_compose! {
+    fn any_rules()(
+        rate in prop_oneof![
+            (1_u32..2_000).prop_map(per_second),
+            (1_u32..600).prop_map(|requests| Rate::Limited { requests, per: s(60) }),
+            Just(Rate::Unlimited),
+            (1_u32..500).prop_map(|ceiling| Rate::Auto { ceiling }),
+        ],
+        concurrency in 1_usize..40,
+        max_attempts in 1_u32..7,
+        session in any::<bool>(),
+        seed in any::<u64>(),
+    ) -> Rules {
+        Rules { rate, concurrency, max_attempts, session, seed, max_failures: Limit::Percent(100.0), ..rules() }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever the server does: the run ends, no row has two records, a complete run has one for each row, no request
+    /// is unaccounted for, and no second sees more requests than the rate allows.
+    #[test]
+    fn the_laws_hold_whatever_the_server_does(
+        rules in any_rules(),
+        rows in 0_u64..300,
+        throttled in 0.0..30.0,
+        trouble in 0.0..40.0,
+        reset in 0.0..30.0,
+        latency in 0_u64..3_000,
+        lateness in 0_u64..3,
+        interrupt_at in prop::option::of(0_u64..100),
+        server_seed in any::<u64>(),
+    ) {
+        let random = fastrand::Rng::with_seed(server_seed);
+        let mut server = Chance { random, throttled, trouble, reset, latency: ms(latency) };
+        let mut simulation = Simulation::new(rules.clone(), rows, &mut server);
+        simulation.lateness = ms(lateness);
+        simulation.interrupt_at = interrupt_at.map(s);
+        let trace = simulation.run();
+
+        let booked: u32 = trace.records.values().map(|record| record.attempts).sum();
+        let out: u32 = trace.rows_sent.values().sum();
+        let log_ins = u32::try_from(trace.log_ins.len()).expect("log-ins are few");
+        prop_assert_eq!(out + trace.probes + log_ins, u32::try_from(trace.sent.len()).expect("requests are few"));
+        if trace.ending == Ending::Complete {
+            prop_assert_eq!(trace.records.len() as u64, rows);
+            prop_assert_eq!(booked, out);
+        }
+        if let Some(most) = rules.rate.per_second() {
+            let busiest = trace.busiest_second();
+            prop_assert!(busiest as f64 <= most.floor() + 1.0, "{} in a second at {:?}", busiest, rules.rate);
+        }
+    }
+
+    /// However long the Org is away, as long as that is within the patience: no row is lost for it.
+    #[test]
+    fn an_outage_within_patience_costs_no_row(
+        rate in 1_u32..1_000,
+        concurrency in 1_usize..40,
+        begins in 500_u64..8_000,
+        lasts in 1_u64..500_000,
+        latency in 1_u64..2_000,
+        broken in 0_u64..60,
+        seed in any::<u64>(),
+    ) {
+        let rules = Rules { rate: per_second(rate), concurrency, seed, ..rules() };
+        let rows = 300;
+        let server = &mut |now: Duration, change: Change| {
+            let away = (ms(begins)..ms(begins + lasts)).contains(&now);
+            let answer = if away { reset() } else if change.row == broken { status(400) } else { status(204) };
+            (answer, ms(latency))
+        };
+        // Before anything has succeeded there is no patience; the first answer has to arrive.
+        prop_assume!(latency + 100 < begins && broken != 1);
+        let trace = simulate(rules, rows, server);
+        prop_assert_eq!(trace.ending, Ending::Complete);
+        let expected = if (1..=rows).contains(&broken) { rows - 1 } else { rows };
+        let applied = trace.records.values().filter(|record| record.outcome == Outcome::Applied).count();
+        prop_assert_eq!(applied as u64, expected);
+    }
+
+    /// While the Org's `Retry-After` lasts, nothing is sent at all.
+    #[test]
+    fn a_hold_holds_all(rules in any_rules(), wait in 1_u64..200, when in 1_u64..50) {
+        let mut count = 0;
+        let mut closed: Option<(Duration, Duration)> = None;
+        let server = &mut |now: Duration, _| {
+            count += 1;
+            if count == when {
+                closed = Some((now + ms(5), now + ms(5) + s(wait)));
+                return (throttled(s(wait)), ms(5));
+            }
+            (status(204), ms(5))
+        };
+        let trace = simulate(rules, 100, server);
+        prop_assert_eq!(trace.records.len(), 100);
+        if let Some((from, to)) = closed {
+            prop_assert_eq!(trace.sent_between(from + Duration::from_nanos(1), to), 0);
+        }
+    }
+}
+
+#[test]
+fn a_sendable_attempt_is_given_once_for_each_permit() {
+    let mut policy = Policy::new(rules());
+    assert!(matches!(policy.next(s(0)), Next::TakeRow));
+    policy.offer(Some(Change { row: 1, user: UserId::new(1).expect("1 is an ID"), flag: Flag::OptOut }));
+    assert!(matches!(policy.next(s(0)), Next::Send(_)));
+    assert!(matches!(policy.next(s(0)), Next::AwaitAnswer));
+    assert!(matches!(policy.next(s(0)), Next::AwaitAnswer));
+}
