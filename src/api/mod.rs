@@ -1,6 +1,18 @@
 //! Talks HTTP to the Org. Decides nothing, retries nothing, follows nothing: what an answer means is the policy's.
 
+mod address;
+mod answer;
+mod http;
+mod message;
+mod session;
+mod silence;
+mod wait;
+
 use std::future::Future;
+
+pub use address::Address;
+pub use http::{Connection, HttpOrg, trust_store_variables};
+pub use session::Credentials;
 
 use crate::domain::{Answer, Flag, LoginAnswer, UserId};
 

@@ -1,0 +1,81 @@
+//! Status, headers and the beginning of a body become a `Reply`. Pure; the clock comes in as an argument.
+
+use std::time::SystemTime;
+
+use http::header::LOCATION;
+use http::{HeaderMap, StatusCode};
+
+use super::{message, wait};
+use crate::domain::Reply;
+use crate::text::one_line;
+
+/// A redirect's target is shown up to this length, in characters.
+const LONGEST_LOCATION: usize = 300;
+
+/// What came back, as far as it was read; `here` is the time by this machine's clock.
+pub(super) fn reply(status: StatusCode, headers: &HeaderMap, body: &[u8], here: SystemTime) -> Reply {
+    let message = if status.is_success() {
+        message::of_success(status.as_u16(), headers, body)
+    } else {
+        message::of_refusal(headers, body)
+    };
+    let now = wait::server_time(headers, here);
+    Reply {
+        status: status.as_u16(),
+        message,
+        retry_after: wait::retry_after(headers, now),
+        quota_reset: wait::quota_reset(headers, now),
+        location: status.is_redirection().then(|| location(headers)),
+    }
+}
+
+/// Where a redirect points, made harmless; empty where it doesn't say.
+fn location(headers: &HeaderMap) -> String {
+    headers
+        .get(LOCATION)
+        .map(|target| one_line(&String::from_utf8_lossy(target.as_bytes()), LONGEST_LOCATION))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use http::header::{HeaderValue, RETRY_AFTER};
+
+    use super::*;
+
+    fn answer(status: u16, headers: &HeaderMap, body: &[u8]) -> Reply {
+        reply(StatusCode::from_u16(status).unwrap(), headers, body, UNIX_EPOCH)
+    }
+
+    #[test]
+    fn only_a_redirect_has_a_location() {
+        for (status, target, location) in [
+            (302, Some("https://elsewhere.example/?a=b"), Some("https://elsewhere.example/?a=b")),
+            (308, Some("file:///etc/passwd"), Some("file:///etc/passwd")),
+            (301, Some("http://e.example/\u{202e}\u{9b}2J"), Some("http://e.example/\\u{202e}\\u{9b}2J")),
+            (307, None, Some("")),
+            (303, Some(""), Some("")),
+            (201, Some("/user/users/7"), None),
+            (404, Some("/elsewhere"), None),
+        ] {
+            let value = target.map(|target| (LOCATION, HeaderValue::from_bytes(target.as_bytes()).unwrap()));
+            let reply = answer(status, &HeaderMap::from_iter(value), b"");
+            assert_eq!(reply.location.as_deref(), location, "{status} {target:?}");
+        }
+    }
+
+    #[test]
+    fn the_parts_come_together() {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("2"))]);
+        let expected = Reply {
+            status: 429,
+            message: "slow down".into(),
+            retry_after: Some(Duration::from_secs(2)),
+            ..Reply::default()
+        };
+        assert_eq!(answer(429, &headers, b"{\"message\": \"slow down\"}"), expected);
+        assert_eq!(answer(204, &HeaderMap::new(), b""), Reply { status: 204, ..Reply::default() });
+    }
+}

@@ -1,0 +1,294 @@
+//! The Org over HTTP: one client, set up so that a key goes to one host and nowhere else, and one request per call. The
+//! only file that names the HTTP client's crate; what answers mean is not decided here.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Uri};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Request, Response, redirect, retry, tls};
+
+use super::silence::{self, Failure, Stage, Tried};
+use super::{Address, Credentials, Org, answer, session, wait};
+use crate::domain::{Answer, Flag, LoginAnswer, UserId};
+use crate::error::{Error, Kind, Result};
+use crate::text::visible;
+
+/// At most so much of a body is read.
+const LONGEST_BODY: usize = 64 << 10;
+
+/// The status of a success says it all; its body is waited for so long, in case that it holds an odd message.
+const SUCCESS_BODY_TIME: Duration = Duration::from_secs(2);
+
+/// Connections that were idle for longer are not used again: gateways drop theirs after 60 s, and a request that meets
+/// such a drop is lost.
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+
+/// Everything that `HttpOrg` needs to know.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Where the Org is.
+    pub address: Address,
+    /// Who asks.
+    pub credentials: Credentials,
+    /// For a whole request, its body read included.
+    pub timeout: Duration,
+    /// For making a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// Certificates (PEM) trusted in addition to the system's.
+    pub ca_cert: Option<PathBuf>,
+    /// Requests in flight at most; so many idle connections are kept.
+    pub concurrency: usize,
+}
+
+/// An Org that is spoken to over HTTP.
+///
+/// No redirect is followed, nothing is sent twice, no body is decompressed. A loopback address is reached without a
+/// proxy and, under the name `localhost`, without asking a resolver.
+pub struct HttpOrg {
+    client: Client,
+    address: Address,
+    credentials: Credentials,
+    /// Of every request for a membership, the proof of who asks included.
+    headers: RefCell<HeaderMap>,
+    tried: Tried,
+}
+
+impl HttpOrg {
+    /// Sets the client up; nothing is sent yet. Proxies are taken from the environment (on Windows and macOS, from the
+    /// system's settings too).
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Usage`] for an impossible key, an unreadable `ca_cert`, a proxy that can't be used, or a system without
+    /// trusted certificates.
+    pub fn new(connection: Connection) -> Result<Self> {
+        Self::behind(connection, &Matcher::from_system())
+    }
+
+    fn behind(connection: Connection, proxies: &Matcher) -> Result<Self> {
+        let proxy = proxy_for(&connection.address, proxies)?;
+        let client = client(&connection, proxy.as_ref())?;
+        let mut headers = json_headers();
+        headers.extend(session::first_header(&connection.credentials)?);
+        let tried = Tried {
+            host: connection.address.host().to_owned(),
+            port: connection.address.port(),
+            connect_timeout: connection.connect_timeout,
+            timeout: connection.timeout,
+            proxy: proxy.as_ref().map(proxy_name),
+        };
+        let Connection { address, credentials, .. } = connection;
+        Ok(Self { client, address, credentials, headers: RefCell::new(headers), tried })
+    }
+
+    /// The proxy that requests go through, without its password.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&str> {
+        self.tried.proxy.as_deref()
+    }
+
+    async fn send(&self, request: Request) -> std::result::Result<Response, Answer> {
+        self.client
+            .execute(request)
+            .await
+            .map_err(|error| Answer::Silence(silence::silence(&self.tried, failure(&error))))
+    }
+}
+
+impl fmt::Debug for HttpOrg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpOrg").field("address", &self.address.to_string()).finish_non_exhaustive()
+    }
+}
+
+impl Org for HttpOrg {
+    async fn set(&self, user: UserId, flag: Flag) -> Answer {
+        let url = self.address.call(format_args!("/user/users/{user}/membership"));
+        let body: &'static str = match flag {
+            Flag::OptOut => r#"{"mfaOptOut": true}"#,
+            Flag::OptIn => r#"{"mfaOptOut": false}"#,
+        };
+        let mut request = Request::new(Method::PUT, url);
+        *request.body_mut() = Some(body.into());
+        *request.headers_mut() = self.headers.borrow().clone();
+        match self.send(request).await {
+            Ok(response) => reply(response).await,
+            Err(silence) => silence,
+        }
+    }
+
+    async fn log_in(&self) -> LoginAnswer {
+        let Credentials::Session { email, password, org } = &self.credentials else {
+            return LoginAnswer::Unusable("an API key needs no log-in".to_owned());
+        };
+        let mut request = Request::new(Method::POST, self.address.call(format_args!("/user/authenticate")));
+        *request.body_mut() = Some(session::log_in_body(email, password, *org).into());
+        *request.headers_mut() = json_headers();
+        let mut response = match self.send(request).await {
+            Ok(response) if response.status().is_success() => response,
+            Ok(response) => return LoginAnswer::Failed(reply(response).await),
+            Err(silence) => return LoginAnswer::Failed(silence),
+        };
+        let body = beginning(&mut response).await;
+        match session::read_token(&body, wait::server_time(response.headers(), wall_clock())) {
+            Ok(issued) => {
+                self.headers.borrow_mut().extend([issued.header]);
+                LoginAnswer::Token { lifetime: issued.lifetime }
+            }
+            Err(odd) => LoginAnswer::Unusable(odd),
+        }
+    }
+}
+
+/// Which of the variables are set that replace the system's trusted certificates, with their values made harmless: the
+/// plan names them, for whoever sets them decides which servers are believed. Heeded on Linux and other Unix systems,
+/// not on Windows and macOS.
+#[must_use]
+pub fn trust_store_variables() -> Vec<(&'static str, String)> {
+    if cfg!(any(windows, target_vendor = "apple")) {
+        return Vec::new();
+    }
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .into_iter()
+        .filter_map(|name| std::env::var_os(name).map(|value| (name, visible(&value.to_string_lossy()))))
+        .collect()
+}
+
+fn json_headers() -> HeaderMap {
+    let json = HeaderValue::from_static("application/json");
+    HeaderMap::from_iter([(CONTENT_TYPE, json.clone()), (ACCEPT, json)])
+}
+
+fn client(connection: &Connection, proxy: Option<&Intercept>) -> Result<Client> {
+    let builder = Client::builder()
+        .user_agent(concat!("mfa-optout/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .no_proxy()
+        .https_only(connection.address.is_https())
+        .timeout(connection.timeout)
+        .connect_timeout(connection.connect_timeout)
+        .pool_max_idle_per_host(connection.concurrency)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .tcp_nodelay(true);
+    let builder = through(builder, proxy)?;
+    let builder = with_own_localhost(builder, &connection.address);
+    let builder = with_trust(builder, connection)?;
+    builder.build().map_err(|error| set_up(&error))
+}
+
+fn set_up(error: &reqwest::Error) -> Error {
+    let reason = silence::root(error);
+    Error::new(Kind::Usage, format!("no secure connection can be set up: {reason}"))
+        .help("this needs the system's trusted certificates (package ca-certificates), or --ca-cert FILE")
+}
+
+/// A loopback address has no proxy, and plain `http` is for loopback addresses only, so whatever goes through a proxy
+/// goes through a tunnel that the proxy can't read.
+fn proxy_for(address: &Address, proxies: &Matcher) -> Result<Option<Intercept>> {
+    if address.is_loopback() || !address.is_https() {
+        return Ok(None);
+    }
+    let Ok(destination) = address.to_string().parse::<Uri>() else { return Ok(None) };
+    match proxies.intercept(&destination) {
+        Some(proxy) if !matches!(proxy.uri().scheme_str(), Some("http" | "https")) => {
+            Err(Error::new(Kind::Usage, format!("the proxy {} is of a kind that is not supported", proxy_name(&proxy)))
+                .help("set HTTPS_PROXY to an http:// proxy, or NO_PROXY to the Org's host"))
+        }
+        proxy => Ok(proxy),
+    }
+}
+
+/// Scheme, host and port: what the proxy's variable holds besides was left out when it was read.
+fn proxy_name(proxy: &Intercept) -> String {
+    visible(proxy.uri().to_string().trim_end_matches('/'))
+}
+
+fn through(builder: ClientBuilder, proxy: Option<&Intercept>) -> Result<ClientBuilder> {
+    let Some(found) = proxy else { return Ok(builder) };
+    let mut proxy = Proxy::https(found.uri().to_string())
+        .map_err(|_| Error::new(Kind::Usage, format!("the proxy {} can't be used", proxy_name(found))))?;
+    if let Some(password) = found.basic_auth() {
+        proxy = proxy.custom_http_auth(password.clone());
+    }
+    Ok(builder.proxy(proxy))
+}
+
+/// `localhost` is this machine (RFC 6761, 6.3), whatever a resolver says. IPv4 comes last because of two failures the
+/// last one is told, and the machine may have no IPv6.
+fn with_own_localhost(builder: ClientBuilder, address: &Address) -> ClientBuilder {
+    if !address.is_localhost_name() {
+        return builder;
+    }
+    let port = address.port();
+    let own: [SocketAddr; 2] = [(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()];
+    builder.resolve_to_addrs("localhost", &own)
+}
+
+/// The system's trusted certificates and those of `--ca-cert`. Plain `http` needs none, and works on a machine that has
+/// none.
+fn with_trust(builder: ClientBuilder, connection: &Connection) -> Result<ClientBuilder> {
+    // An error means that another client was set up before, with the same provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = builder.tls_version_min(tls::Version::TLS_1_2);
+    let own = connection.ca_cert.as_deref().map(certificates).transpose()?;
+    Ok(match own {
+        _ if !connection.address.is_https() => builder.tls_certs_only([]),
+        Some(own) => builder.tls_certs_merge(own),
+        None => builder,
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>> {
+    let shown = visible(&path.to_string_lossy());
+    let help = "--ca-cert takes a file with one or more certificates in PEM form";
+    let unreadable = |error| Error::new(Kind::Usage, format!("{shown}: can't be read: {error}")).help(help);
+    let pem = fs::read(path).map_err(unreadable)?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(Error::new(Kind::Usage, format!("{shown}: there is no certificate in it")).help(help)),
+    }
+}
+
+fn failure(error: &reqwest::Error) -> Failure<'_> {
+    let stage = match error {
+        _ if error.is_dns() => Stage::LookUp,
+        _ if error.is_connect() => Stage::Connecting,
+        _ => Stage::Underway,
+    };
+    Failure { stage, timed_out: error.is_timeout(), error }
+}
+
+async fn reply(mut response: Response) -> Answer {
+    let body = if response.status().is_success() {
+        tokio::time::timeout(SUCCESS_BODY_TIME, beginning(&mut response)).await.unwrap_or_default()
+    } else {
+        beginning(&mut response).await
+    };
+    Answer::Reply(answer::reply(response.status(), response.headers(), &body, wall_clock()))
+}
+
+/// The first [`LONGEST_BODY`] bytes of the body, or what came of them before it broke off or time ran out. Dropping the
+/// response closes a connection that has more to say.
+async fn beginning(response: &mut Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < LONGEST_BODY
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk[..chunk.len().min(LONGEST_BODY - body.len())]);
+    }
+    body
+}
+
+/// Only for dates in answers, where the server's own clock isn't told.
+#[expect(clippy::disallowed_methods, reason = "a date in an answer has to be judged against some clock")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
