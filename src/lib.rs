@@ -20,4 +20,5 @@ pub mod input;
 pub mod policy;
 pub mod report;
 pub mod sandbox;
+pub mod settings;
 pub mod text;
