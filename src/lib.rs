@@ -14,6 +14,7 @@
 //! (an [`Outcome`](domain::Outcome)); an [`Error`](error::Error) means that the run can't go on.
 
 pub mod api;
+pub mod cli;
 pub mod domain;
 pub mod error;
 pub mod input;

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::policy::Rules;
 
 pub use file::File;
-pub use key::{Key, Scope};
+pub use key::{Key, Scope, Setting, TABLE};
 pub use origin::{Environment, Given, Origin, Sources};
 pub use place::{Facts, load};
 pub use secret::{Credentials, SecretPlace, SignIn};

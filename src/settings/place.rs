@@ -2,7 +2,7 @@
 //! else the one in the user's configuration folder.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
@@ -21,6 +21,16 @@ pub struct Facts {
     pub terminal: bool,
     /// The folder that relative paths are meant from; the empty path stands for it as well.
     pub working_folder: PathBuf,
+}
+
+impl Facts {
+    /// Those of this process. A person counts as present where both the question and the answer can be seen: standard
+    /// input and standard error are terminals.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        Self { terminal, working_folder: PathBuf::new() }
+    }
 }
 
 /// Finds and reads the file of settings and hands everything to `then`, with notes on where the settings come from.

@@ -133,10 +133,10 @@ fn unreadable(name: &str, error: &std::io::Error) -> Error {
 }
 
 fn must_be_regular(metadata: &Metadata, name: &str) -> Result<()> {
-    match metadata.is_file() {
-        true => Ok(()),
-        false => Err(Error::new(Kind::Usage, format!("can't read the secret from {name}: it is not a regular file"))),
+    if metadata.is_file() {
+        return Ok(());
     }
+    Err(Error::new(Kind::Usage, format!("can't read the secret from {name}: it is not a regular file")))
 }
 
 fn read_from(reader: impl Read, name: &str) -> Result<SecretString> {
@@ -167,14 +167,11 @@ fn trimmed(bytes: &[u8], name: &str) -> Result<SecretString> {
 
 /// A key travels in a header, where only visible characters are safe (RFC 9110 section 5.5).
 fn check_key(key: &SecretString) -> Result<()> {
-    match key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(()),
-        false => Err(Error::new(
-            Kind::Usage,
-            "this is not a possible key: it has blanks, control characters or letters beyond ASCII in it",
-        )
-        .help("copy the API key again, without anything before or after it")),
+    if key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
     }
+    let message = "this is not a possible key: it has blanks, control characters or letters beyond ASCII in it";
+    Err(Error::new(Kind::Usage, message).help("copy the API key again, without anything before or after it"))
 }
 
 #[cfg(unix)]
