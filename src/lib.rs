@@ -14,10 +14,12 @@
 //! (an [`Outcome`](domain::Outcome)); an [`Error`](error::Error) means that the run can't go on.
 
 pub mod api;
+pub mod cli;
 pub mod domain;
 pub mod error;
 pub mod input;
 pub mod policy;
 pub mod report;
 pub mod sandbox;
+pub mod settings;
 pub mod text;

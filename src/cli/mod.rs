@@ -1,0 +1,180 @@
+//! The shape of the command line: commands, their options and help texts. What was typed leaves here as
+//! [`Given`](crate::settings::Given) settings; reading files and doing anything is for others.
+
+mod options;
+mod practice;
+mod refused;
+mod texts;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::domain::Outcome;
+
+pub use options::RunArgs;
+pub use practice::{PracticeArgs, Window};
+
+/// The version, and the commit it was built from where the build knew it.
+const VERSION: &str = env!("MFA_OPTOUT_VERSION");
+
+/// Switches MFA off, or back on, for many users of a Resolver Core Org.
+///
+/// Reads a table of user IDs and opt-out flags, checks the whole table before anything is sent, sends the changes
+/// within a rate limit, tries again what is worth it, and leaves a report with one row for every row of the table.
+#[derive(Debug, Parser)]
+#[command(name = "mfa-optout", version = VERSION, after_help = texts::SEE_MORE, after_long_help = texts::EXIT_CODES)]
+#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Apply a table of user IDs and flags to an Org.
+    #[command(after_long_help = texts::APPLY, after_help = texts::SEE_MORE)]
+    Apply(Box<Apply>),
+    /// Run the rows of an earlier report again that did not succeed.
+    #[command(after_long_help = texts::RETRY, after_help = texts::SEE_MORE)]
+    Retry(Box<Retry>),
+    /// Send the opposite flag for every row that an earlier report says was applied.
+    ///
+    /// Opt-outs whose outcome is unknown are opted back in as well. What the state was before the earlier run is not
+    /// known: a user who was opted out before it is opted back in by this, too.
+    #[command(after_long_help = texts::UNDO, after_help = texts::SEE_MORE)]
+    Undo(Box<Undo>),
+    /// Serve a practice Org on this machine.
+    ///
+    /// It listens on the loopback address only, keeps everything in memory and forgets it at the end. It prints its
+    /// address and an API key to practise with.
+    #[command(after_long_help = texts::SANDBOX)]
+    Sandbox(Sandbox),
+    /// Show the settings that apply and where each comes from.
+    ///
+    /// Takes the same options as `apply` and sends nothing. Secrets are not shown.
+    #[command(after_long_help = texts::CONFIG)]
+    Config(Box<RunArgs>),
+    /// Print completions for a shell.
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// `mfa-optout apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The table: CSV, TSV or .xlsx, also .gz; - for standard input.
+    pub input: PathBuf,
+    /// How.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `mfa-optout retry`.
+#[derive(Debug, Args)]
+pub struct Retry {
+    /// The report of the earlier run.
+    #[arg(value_name = "REPORT")]
+    pub earlier: PathBuf,
+    /// Only rows with these outcomes: failed, unknown, or both.
+    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = again, default_values = ["failed", "unknown"])]
+    pub only: Vec<Outcome>,
+    /// How.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `mfa-optout undo`.
+#[derive(Debug, Args)]
+pub struct Undo {
+    /// The report of the run to undo.
+    #[arg(value_name = "REPORT")]
+    pub earlier: PathBuf,
+    /// How.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `mfa-optout sandbox`.
+#[derive(Debug, Args)]
+pub struct Sandbox {
+    /// The port to listen on; 0 for any free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8700)]
+    pub port: u16,
+    /// What the practice Org is like.
+    #[command(flatten)]
+    pub practice: PracticeArgs,
+}
+
+fn again(word: &str) -> Result<Outcome, String> {
+    match Outcome::from_word(word.trim()) {
+        Some(outcome @ (Outcome::Failed | Outcome::Unknown)) => Ok(outcome),
+        _ => {
+            Err("only rows that failed or are unknown can be run again: write failed, unknown or failed,unknown".into())
+        }
+    }
+}
+
+impl Cli {
+    /// Understands a command line, the program's name first.
+    ///
+    /// # Errors
+    /// It is not understood, or help or the version was asked for: clap's error knows the text, where it belongs and
+    /// the exit code.
+    pub fn understand(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(words)?;
+        if let Some(run) = cli.command.run() {
+            run.check(&mut Self::command())?;
+        }
+        Ok(cli)
+    }
+}
+
+impl Command {
+    fn run(&self) -> Option<&RunArgs> {
+        match self {
+            Self::Apply(apply) => Some(&apply.run),
+            Self::Retry(retry) => Some(&retry.run),
+            Self::Undo(undo) => Some(&undo.run),
+            Self::Config(run) => Some(run),
+            Self::Sandbox(_) | Self::Completions { .. } | Self::Man => None,
+        }
+    }
+}
+
+/// The script that completes commands and options in `shell`.
+#[must_use]
+pub fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mfa-optout", &mut script);
+    script
+}
+
+/// The manual page, in roff: the command itself, then the options of each of its commands.
+///
+/// # Errors
+/// None in practice: it is written into memory.
+pub fn manual() -> std::io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let man = clap_mangen::Man::new(sub.clone());
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What a practice Org can be told to be like; shared by `sandbox` and by `--sandbox` of the other commands.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::domain::Rate;
+use crate::settings::values;
+
+/// A stretch of time, counted from the start of the practice Org.
+pub type Window = Range<Duration>;
+
+/// What a practice Org is like.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(next_help_heading = "Practice Org")]
+pub struct PracticeArgs {
+    /// How many users it has.
+    #[arg(long, value_name = "N")]
+    pub members: Option<u64>,
+    /// How long each answer takes.
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub latency: Option<Duration>,
+    /// How many requests a second it takes; what comes faster is answered with 429.
+    #[arg(long, value_name = "N/s", value_parser = per_second)]
+    pub rate_limit: Option<u32>,
+    /// How many answers of a hundred are a server error (500, 502, 503, 504).
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub error_percent: Option<f64>,
+    /// How many answers of a hundred are a 429 with Retry-After.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub throttle_percent: Option<f64>,
+    /// When it does not answer, counted from its start: 10s..40s.
+    #[arg(long, value_name = "FROM..TO", value_parser = window)]
+    pub outage: Option<Window>,
+    /// How long a session's token lives.
+    #[arg(long, value_name = "TIME", value_parser = values::positive_duration)]
+    pub token_life: Option<Duration>,
+}
+
+impl PracticeArgs {
+    /// The first option that was given, such as `--latency`.
+    pub(super) fn first_given(&self) -> Option<&'static str> {
+        [
+            ("--members", self.members.is_some()),
+            ("--latency", self.latency.is_some()),
+            ("--rate-limit", self.rate_limit.is_some()),
+            ("--error-percent", self.error_percent.is_some()),
+            ("--throttle-percent", self.throttle_percent.is_some()),
+            ("--outage", self.outage.is_some()),
+            ("--token-life", self.token_life.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+fn per_second(text: &str) -> Result<u32, String> {
+    match values::rate(text)? {
+        Rate::Limited { requests, per } if per == Duration::from_secs(1) => Ok(requests),
+        _ => Err("write requests a second, such as 20/s".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end().parse().ok();
+    number.filter(|share| (0.0..=100.0).contains(share)).ok_or_else(|| "write a number from 0 to 100".to_owned())
+}
+
+fn window(text: &str) -> Result<Window, String> {
+    const HOW: &str = "write when it begins and when it ends, such as 10s..40s";
+    let (from, to) = text.split_once("..").ok_or_else(|| HOW.to_owned())?;
+    let window = values::duration(from)?..values::duration(to)?;
+    if window.is_empty() { Err(format!("it must end after it begins; {HOW}")) } else { Ok(window) }
+}

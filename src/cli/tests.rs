@@ -1,0 +1,129 @@
+//! The command line as it is typed and as it is explained.
+
+use super::*;
+use crate::settings::{Key, Sources};
+
+fn understand(line: &str) -> Result<Cli, clap::Error> {
+    Cli::understand(std::iter::once("mfa-optout").chain(line.split_whitespace()).map(OsString::from))
+}
+
+fn complaint(line: &str) -> String {
+    understand(line).unwrap_err().render().to_string()
+}
+
+#[test]
+fn the_shape_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_of_every_command() {
+    for name in ["", "apply", "retry", "undo", "sandbox", "config", "completions", "man"] {
+        let mut long = format!("{name} --help");
+        let mut short = format!("{name} -h");
+        (long, short) = (complaint(&long), complaint(&short));
+        let name = if name.is_empty() { "program" } else { name };
+        insta::assert_snapshot!(format!("help_{name}"), long);
+        insta::assert_snapshot!(format!("short_help_{name}"), short);
+    }
+}
+
+#[test]
+fn every_setting_that_may_be_a_flag_is_one() {
+    let mut command = Cli::command();
+    command.build();
+    let apply = command.find_subcommand("apply").unwrap();
+    let flags: Vec<_> =
+        apply.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")).collect();
+    let hidden_or_file_only = [Key::RequireReason];
+    for setting in crate::settings::TABLE.iter().filter(|setting| !hidden_or_file_only.contains(&setting.key)) {
+        assert!(flags.contains(&setting.key.flag()), "{}", setting.name);
+    }
+}
+
+#[test]
+fn the_help_names_the_defaults_that_apply() {
+    let help = complaint("apply --help").split_whitespace().collect::<Vec<_>>().join(" ");
+    for setting in crate::settings::TABLE.iter().filter(|setting| setting.default != Some("false")) {
+        let Some(default) = setting.default else { continue };
+        assert!(help.contains(&format!("[default: {default}]")), "{}", setting.name);
+    }
+}
+
+#[test]
+fn every_option_arrives_among_the_settings() {
+    let line = "config --address a --api-key-file k --email e --password-file p --org 1 --ca-cert c --config f --profile n \
+        -n -y --max-opt-outs 5% --reason r --skip-invalid --problems p --id-column 1 --flag-column 2 --no-header \
+        --delimiter ; --encoding utf-8 --sheet s --max-input 1GB --timezone UTC --baseline b --rate 1/s --concurrency 2 \
+        --timeout 3s --max-attempts 4 --max-wait 5s --outage-patience 6s --max-failures 7 --max-duration 8s --report r \
+        --html h --metrics m --overwrite --fresh --new-key --log-format json -v";
+    let Command::Config(run) = understand(line).unwrap().command else { panic!("another command") };
+    let given = run.given();
+    let sources = Sources { given: &given, environment: &|_| None, file: None };
+    let not_on_this_line = [Key::ApiKey, Key::Password, Key::RequireReason, Key::Set, Key::Sandbox, Key::Quiet];
+    for setting in crate::settings::TABLE.iter().filter(|setting| !not_on_this_line.contains(&setting.key)) {
+        let origin = sources.find(setting.key).map(|found| found.origin.to_string());
+        assert_eq!(origin, Some(setting.key.flag()), "{}", setting.name);
+    }
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
+    for line in [
+        "apply users.csv --api-key hush",
+        "apply users.csv --api-key=hush",
+        "apply --api-key hush",
+        "apply users.csv --api-key",
+        "apply users.csv --apikey hush",
+        "retry report.csv --password hush",
+        "undo report.csv --password=hush",
+    ] {
+        let complaint = complaint(line);
+        assert!(!complaint.contains("hush"), "{complaint}");
+        assert!(complaint.contains("-file PATH, or set MFA_OPTOUT_"), "{complaint}");
+    }
+    insta::assert_snapshot!(complaint("apply users.csv --api-key hush"));
+}
+
+#[test]
+fn mistakes_are_answered_beside_the_option() {
+    insta::assert_snapshot!(complaint("apply users.csv --rate 10"));
+    insta::assert_snapshot!(complaint("apply users.csv --adress x"));
+    insta::assert_snapshot!(complaint("apply users.csv --latency 1s"));
+    insta::assert_snapshot!(complaint("retry report.csv --only applied"));
+    insta::assert_snapshot!(complaint("sandbox --outage 9s..3s"));
+    insta::assert_snapshot!(complaint("aply users.csv"));
+}
+
+#[test]
+fn what_excludes_each_other_is_refused() {
+    for line in [
+        "apply users.csv --sandbox --address https://eu.core.resolver.com",
+        "apply users.csv --set true --flag-column 2",
+        "apply users.csv --quiet --verbose",
+        "apply users.csv --error-percent 5",
+    ] {
+        assert_eq!(understand(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn retry_takes_both_kinds_unless_told() {
+    let only = |line: &str| match understand(line).unwrap().command {
+        Command::Retry(retry) => retry.only,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(only("retry r.csv"), [Outcome::Failed, Outcome::Unknown]);
+    assert_eq!(only("retry r.csv --only unknown"), [Outcome::Unknown]);
+    assert_eq!(only("retry r.csv --only failed,unknown"), [Outcome::Failed, Outcome::Unknown]);
+}
+
+#[test]
+fn completions_and_manual_know_the_commands() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell, Shell::Elvish] {
+        let script = String::from_utf8(completions(shell)).unwrap();
+        assert!(script.contains("max-opt-outs"), "{shell}");
+    }
+    let page = String::from_utf8(manual().unwrap()).unwrap();
+    assert!(page.contains("max\\-opt\\-outs") && page.contains("EXIT CODES"), "{page}");
+}

@@ -1,0 +1,90 @@
+//! The longer help texts: examples, exit codes, variables. Text only.
+
+/// Below the short help.
+pub(super) const SEE_MORE: &str = "`--help` has more: examples, exit codes, environment variables.";
+
+/// Below the long help of the program.
+pub(super) const EXIT_CODES: &str = "\
+EXIT CODES
+  0    every row is applied, or a duplicate, or unchanged
+  1    finished, but some rows failed, are unknown or invalid: look at the report, or `retry`
+  2    nothing was changed: usage, settings, input, a guard, or the wrong address
+  3    the credentials were refused
+  4    another run is working on this report
+  5    stopped early; the same command goes on where it was
+  130  interrupted by Ctrl-C; the same command goes on where it was
+  143  interrupted by SIGTERM; the same command goes on where it was
+
+EXAMPLES
+  Practise first; nothing leaves this machine:
+    mfa-optout apply users.csv --sandbox
+  See the plan, send nothing:
+    mfa-optout apply users.csv --address https://eu.core.resolver.com --dry-run
+  Do it:
+    mfa-optout apply users.csv --address https://eu.core.resolver.com --api-key-file key.txt";
+
+/// Below the long help of `apply`.
+pub(super) const APPLY: &str = "\
+THE TABLE
+  A header row, a column with user IDs (User ID) and one with flags (MFA opt-out: true or false):
+    User ID,Name,MFA opt-out
+    1732,Jo Miller,true
+    1733,Sam Okafor,false
+
+EXAMPLES
+  Practise first; nothing leaves this machine:
+    mfa-optout apply users.csv --sandbox
+  Opt out everybody in a file of IDs, at a gentle pace:
+    mfa-optout apply ids.txt --no-header --id-column 1 --set true --rate 2/s
+  A scheduled job that sends only what changed and opts out at most 20 people:
+    mfa-optout apply users.csv --yes --baseline last.report.csv --max-opt-outs 20
+
+ENVIRONMENT
+  MFA_OPTOUT_API_KEY holds the API key; or MFA_OPTOUT_EMAIL, MFA_OPTOUT_PASSWORD and
+  MFA_OPTOUT_ORG say how to begin a session.
+  Options with a value can be given as variables, such as MFA_OPTOUT_MAX_WAIT for --max-wait;
+  --set can not, and switches, such as --yes, count on the command line only.
+  The command line comes before the environment, the environment before mfa-optout.toml.
+
+EXIT CODES
+  0 all done   1 some rows need attention   2 nothing was changed   3 credentials refused
+  4 another run has the report   5 stopped early   130, 143 interrupted
+  After 5, 130 and 143 the same command goes on where it was.";
+
+/// Below the long help of `retry`.
+pub(super) const RETRY: &str = "\
+EXAMPLES
+  Run again what failed or is unknown:
+    mfa-optout retry users.report.csv
+  Only what is unknown, and see the plan first:
+    mfa-optout retry users.report.csv --only unknown --dry-run
+
+The result is a new report; the earlier one stays as it is. Exit codes are those of `apply`.";
+
+/// Below the long help of `undo`.
+pub(super) const UNDO: &str = "\
+EXAMPLES
+  See what would be sent:
+    mfa-optout undo users.report.csv --dry-run
+  Send it:
+    mfa-optout undo users.report.csv --reason \"opted out by mistake\"
+
+The result is a new report; the earlier one stays as it is. Exit codes are those of `apply`.";
+
+/// Below the long help of `sandbox`.
+pub(super) const SANDBOX: &str = "\
+EXAMPLES
+  Practise by hand in a browser (Swagger page at /api) and with `apply --address`:
+    mfa-optout sandbox
+  An Org that is slow, throttles, and fails now and then:
+    mfa-optout sandbox --latency 300ms --rate-limit 20/s --error-percent 5
+  An Org that does not answer from the 10th to the 40th second:
+    mfa-optout sandbox --outage 10s..40s";
+
+/// Below the long help of `config`.
+pub(super) const CONFIG: &str = "\
+EXAMPLES
+  What applies here, and why:
+    mfa-optout config
+  What would apply with another profile:
+    mfa-optout config --profile production";

@@ -1,0 +1,117 @@
+//! Which file of settings counts, and reading it: the one that was asked for, else the one in the working directory,
+//! else the one in the user's configuration folder.
+
+use std::fs;
+use std::io::{ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+use crate::settings::file::File;
+use crate::settings::key::Key;
+use crate::settings::origin::{Environment, Given, Sources};
+use crate::settings::{Settings, values};
+use crate::text::visible;
+
+const NAME: &str = "mfa-optout.toml";
+
+/// What is so about the process that was started.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whether a person sits at a terminal.
+    pub terminal: bool,
+    /// The folder that relative paths are meant from; the empty path stands for it as well.
+    pub working_folder: PathBuf,
+}
+
+impl Facts {
+    /// Those of this process. A person counts as present where both the question and the answer can be seen: standard
+    /// input and standard error are terminals.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        Self { terminal, working_folder: PathBuf::new() }
+    }
+}
+
+/// Finds and reads the file of settings and hands everything to `then`, with notes on where the settings come from.
+///
+/// # Errors
+/// The file can't be read or understood, or has no such profile; and those of `then`.
+pub fn load<T>(
+    given: &Given,
+    environment: Environment<'_>,
+    facts: &Facts,
+    then: impl FnOnce(Sources<'_>, Vec<String>) -> Result<T>,
+) -> Result<T> {
+    let without_file = Sources { given, environment, file: None };
+    let profile = without_file.get(Key::Profile, values::words)?;
+    let (file, notes) = open(without_file.path(Key::Config), environment, facts)?;
+    let Some(file) = file else {
+        return match profile {
+            None => then(without_file, notes),
+            Some(name) => Err(no_file_for(&name)),
+        };
+    };
+    let chosen = file.choose(profile.as_deref())?;
+    then(Sources { file: Some((&file, chosen)), ..without_file }, notes)
+}
+
+impl Settings {
+    /// Finds, reads and understands everything.
+    ///
+    /// # Errors
+    /// Those of [`load`] and [`Settings::resolve`].
+    pub fn load(given: &Given, environment: Environment<'_>, facts: &Facts) -> Result<Self> {
+        load(given, environment, facts, Settings::resolve)
+    }
+}
+
+fn open(asked: Option<PathBuf>, environment: Environment<'_>, facts: &Facts) -> Result<(Option<File>, Vec<String>)> {
+    if let Some(path) = asked {
+        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        return Ok((Some(File::parse(&path, &text)?), Vec::new()));
+    }
+    let mut notes = Vec::new();
+    if let Some((path, text)) = read_if_there(facts.working_folder.join(NAME))? {
+        let name = visible(&path.to_string_lossy());
+        if facts.terminal {
+            notes.push(format!("settings come from {name}, found in the working directory"));
+            return Ok((Some(File::parse(&path, &text)?), notes));
+        }
+        // Whoever can put a file there could send the key elsewhere, and nobody is watching.
+        notes.push(format!("{name} does not count without a terminal; name it with --config {NAME} if it should"));
+    }
+    let in_user_folder = user_folder(environment).map(|folder| folder.join("mfa-optout").join(NAME));
+    let found = in_user_folder.map(read_if_there).transpose()?.flatten();
+    Ok((found.map(|(path, text)| File::parse(&path, &text)).transpose()?, notes))
+}
+
+fn read_if_there(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(unreadable(&path, &error)),
+    }
+}
+
+/// `XDG_CONFIG_HOME`, else `~/.config` (XDG Base Directory Specification); on Windows `APPDATA`. A relative path there
+/// does not count, as that specification has it.
+fn user_folder(environment: Environment<'_>) -> Option<PathBuf> {
+    let folder = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if cfg!(windows) {
+        return folder("APPDATA");
+    }
+    folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(Kind::Usage, format!("can't read the file of settings {}: {error}", visible(&path.to_string_lossy())))
+}
+
+fn no_file_for(profile: &str) -> Error {
+    Error::new(
+        Kind::Usage,
+        format!("there is no file of settings that could have the profile \"{}\"", visible(profile)),
+    )
+    .help(format!("name the file with --config, or put {NAME} into the configuration folder"))
+}

@@ -1,0 +1,267 @@
+//! Secrets: where one is, reading it once, and what a file with one must look like. No value is ever part of a message.
+
+use std::fs::{self, Metadata};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::{Error, Kind, Result};
+use crate::text::visible;
+
+/// A key or password is never longer than this; what is longer is another file.
+const MAX_BYTES: u64 = 4096;
+
+/// Where a secret is.
+#[derive(Clone, Debug)]
+pub enum SecretPlace {
+    /// In this variable, and this is it.
+    Variable(String, SecretString),
+    /// In this file.
+    File(PathBuf),
+    /// On standard input.
+    StandardInput,
+}
+
+/// How to sign in, with where the secret is.
+#[derive(Clone, Debug)]
+pub enum SignIn {
+    /// With an API key, which belongs to one Org and does not expire.
+    Key(SecretPlace),
+    /// With a session of 15 minutes.
+    Session {
+        /// Whose.
+        email: String,
+        /// The password.
+        password: SecretPlace,
+        /// In which Org.
+        org: u64,
+    },
+}
+
+/// How to sign in, with the secret. It has no text that could be printed.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// The value of `x-api-key`: visible ASCII characters only.
+    Key(SecretString),
+    /// What a log-in sends.
+    Session {
+        /// Whose session.
+        email: String,
+        /// The password.
+        password: SecretString,
+        /// In which Org.
+        org: u64,
+    },
+}
+
+impl SignIn {
+    /// Reads the secret. The second value is a warning for a person, where the file is readable by others.
+    ///
+    /// # Errors
+    /// The file can't be read or can't be a secret, or the key has characters that no key has.
+    pub fn read(self, standard_input: impl Read) -> Result<(Credentials, Option<String>)> {
+        match self {
+            Self::Key(place) => {
+                let (secret, warning) = place.read(standard_input)?;
+                check_key(&secret)?;
+                Ok((Credentials::Key(secret), warning))
+            }
+            Self::Session { email, password, org } => {
+                let (password, warning) = password.read(standard_input)?;
+                Ok((Credentials::Session { email, password, org }, warning))
+            }
+        }
+    }
+
+    /// How, in words for the plan: `API key from key.txt`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Key(place) => format!("API key from {}", place.in_words()),
+            Self::Session { email, password, org } => {
+                format!("session of {} in Org {org}, password from {}", visible(email), password.in_words())
+            }
+        }
+    }
+
+    /// Whether the secret is read from standard input, which then can't be the table.
+    #[must_use]
+    pub fn reads_standard_input(&self) -> bool {
+        let (Self::Key(place) | Self::Session { password: place, .. }) = self;
+        matches!(place, SecretPlace::StandardInput)
+    }
+}
+
+impl SecretPlace {
+    /// `-` is standard input.
+    #[must_use]
+    pub fn file(path: PathBuf) -> Self {
+        if path.as_os_str() == "-" { Self::StandardInput } else { Self::File(path) }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Self::Variable(name, _) => name.clone(),
+            Self::File(path) => shown(path),
+            Self::StandardInput => "standard input".to_owned(),
+        }
+    }
+
+    fn read(self, standard_input: impl Read) -> Result<(SecretString, Option<String>)> {
+        match self {
+            Self::Variable(name, secret) => Ok((trimmed(secret.expose_secret().as_bytes(), &name)?, None)),
+            Self::StandardInput => Ok((read_from(standard_input, "standard input")?, None)),
+            Self::File(path) => read_file(&path),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<(SecretString, Option<String>)> {
+    let name = shown(path);
+    // Looked at before it is opened as well: opening a pipe that nobody writes to would wait for ever.
+    let before = fs::metadata(path).map_err(|error| unreadable(&name, &error))?;
+    must_be_regular(&before, &name)?;
+    let file = fs::File::open(path).map_err(|error| unreadable(&name, &error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(&name, &error))?;
+    must_be_regular(&metadata, &name)?;
+    Ok((read_from(file, &name)?, readable_by_others(&metadata, &name)))
+}
+
+fn unreadable(name: &str, error: &std::io::Error) -> Error {
+    Error::new(Kind::Usage, format!("can't read the secret from {name}: {error}"))
+}
+
+fn must_be_regular(metadata: &Metadata, name: &str) -> Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, format!("can't read the secret from {name}: it is not a regular file")))
+}
+
+fn read_from(reader: impl Read, name: &str) -> Result<SecretString> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    let secret = trimmed(&bytes, name);
+    bytes.fill(0);
+    secret
+}
+
+/// Takes away a byte order mark and one line end; all else must be the secret.
+fn trimmed(bytes: &[u8], name: &str) -> Result<SecretString> {
+    let wrong = |what: &str| Error::new(Kind::Usage, format!("{name} {what}"));
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(wrong("is longer than 4 KiB and can't be a secret"));
+    }
+    let text = str::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text and can't be a secret"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    if text.trim().is_empty() {
+        return Err(wrong("is empty; it should hold the secret and nothing else"));
+    }
+    if text.contains(['\n', '\r']) {
+        return Err(wrong("has more than one line; it should hold the secret and nothing else"));
+    }
+    Ok(SecretString::from(text))
+}
+
+/// A key travels in a header, where only visible characters are safe (RFC 9110 section 5.5).
+fn check_key(key: &SecretString) -> Result<()> {
+    if key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let message = "this is not a possible key: it has blanks, control characters or letters beyond ASCII in it";
+    Err(Error::new(Kind::Usage, message).help("copy the API key again, without anything before or after it"))
+}
+
+#[cfg(unix)]
+fn readable_by_others(metadata: &Metadata, name: &str) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+
+    let mode = metadata.mode() & 0o777;
+    let owner = metadata.uid();
+    (mode & 0o077 != 0).then(|| {
+        format!("{name} can be read by others than its owner (mode {mode:04o}, user {owner}): chmod 600 {name}")
+    })
+}
+
+#[cfg(not(unix))]
+fn readable_by_others(_: &Metadata, _: &str) -> Option<String> {
+    None
+}
+
+fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(bytes: &[u8]) -> Result<String> {
+        let (credentials, _) = SignIn::Key(SecretPlace::StandardInput).read(bytes)?;
+        let Credentials::Key(key) = credentials else { unreachable!() };
+        Ok(key.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn one_line_end_and_a_byte_order_mark_are_no_part_of_the_secret() {
+        for bytes in ["k3y", "k3y\n", "k3y\r\n", "\u{feff}k3y\r\n"] {
+            assert_eq!(key(bytes.as_bytes()).unwrap(), "k3y", "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_a_key_is_refused_without_showing_it() {
+        let long = "hush".repeat(1025);
+        for (bytes, words) in [
+            (b"".as_slice(), "is empty"),
+            (b"\n", "is empty"),
+            (b"hush\nhush\n", "more than one line"),
+            (b"hush\n\n", "more than one line"),
+            (b"\xff\xfeh\0", "not UTF-8"),
+            (long.as_bytes(), "longer than 4 KiB"),
+            (b"hush hush", "not a possible key"),
+            (b"hush\x07", "not a possible key"),
+            (b"hush\r", "more than one line"),
+            ("hüsh".as_bytes(), "not a possible key"),
+        ] {
+            let complaint = key(bytes).unwrap_err().to_string();
+            assert!(complaint.contains(words) && !complaint.contains("sh\n"), "{complaint}");
+            assert!(!complaint.contains("hush"), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn a_password_may_have_any_characters_on_its_line() {
+        let session = SignIn::Session { email: "a@b".into(), password: SecretPlace::StandardInput, org: 4 };
+        let (credentials, _) = session.read(" pä ss \n".as_bytes()).unwrap();
+        assert!(matches!(&credentials, Credentials::Session { password, .. } if password.expose_secret() == " pä ss "));
+        assert!(!format!("{credentials:?}").contains("pä"), "Debug shows nothing");
+    }
+
+    #[test]
+    fn only_a_regular_file_holds_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |path: PathBuf| SignIn::Key(SecretPlace::file(path)).read(std::io::empty());
+        assert!(read(folder.path().to_owned()).unwrap_err().to_string().contains("not a regular file"));
+        assert!(read(folder.path().join("none")).unwrap_err().to_string().contains("can't read the secret"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_a_warning() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "hush\n").unwrap();
+        let warning_at = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            SignIn::Key(SecretPlace::file(path.clone())).read(std::io::empty()).unwrap().1
+        };
+        assert_eq!(warning_at(0o600), None);
+        let warning = warning_at(0o644).unwrap();
+        assert!(warning.contains("0644") && !warning.contains("hush"), "{warning}");
+    }
+}

@@ -1,0 +1,227 @@
+//! Settings as a person would meet them: which place counts, what is refused, what `config` shows.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+/// A command line, an environment and a file, put together by hand.
+#[derive(Default)]
+struct Case {
+    given: Given,
+    variables: Vec<(&'static str, &'static str)>,
+    file: &'static str,
+}
+
+impl Case {
+    fn flag(mut self, key: Key, text: &str) -> Self {
+        self.given.put(key, Some(text));
+        self
+    }
+
+    fn variable(mut self, name: &'static str, text: &'static str) -> Self {
+        self.variables.push((name, text));
+        self
+    }
+
+    fn file(mut self, text: &'static str) -> Self {
+        self.file = text;
+        self
+    }
+
+    fn with<T>(&self, then: impl FnOnce(Sources<'_>) -> Result<T>) -> Result<T> {
+        let environment = |name: &str| {
+            let found = self.variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, text)| OsString::from(text))
+        };
+        let file = File::parse(Path::new("conf/mfa-optout.toml"), self.file)?;
+        let chosen = file.choose(None)?;
+        then(Sources { given: &self.given, environment: &environment, file: Some((&file, chosen)) })
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        self.with(|sources| Settings::resolve(sources, Vec::new()))
+    }
+
+    fn complaint(&self) -> String {
+        self.settings().unwrap_err().to_string()
+    }
+}
+
+fn case() -> Case {
+    Case::default()
+}
+
+#[test]
+fn nothing_given_means_the_documented_defaults() {
+    let rules = case().settings().unwrap().rules(7);
+    let expected = Rules {
+        rate: Rate::Limited { requests: 10, per: Duration::from_secs(1) },
+        concurrency: 8,
+        max_attempts: 5,
+        max_wait: Duration::from_mins(5),
+        outage_patience: Duration::from_mins(10),
+        max_failures: Limit::Count(100),
+        max_duration: None,
+        session: false,
+        seed: 7,
+    };
+    assert_eq!(rules, expected);
+}
+
+#[test]
+fn the_command_line_counts_before_the_environment_before_the_file() {
+    let file = "concurrency = 2\nmax_attempts = 2\nmax_wait = '2s'\n";
+    let case = case()
+        .file(file)
+        .variable("MFA_OPTOUT_CONCURRENCY", "3")
+        .variable("MFA_OPTOUT_MAX_ATTEMPTS", "3")
+        .flag(Key::Concurrency, "4");
+    let sending = case.settings().unwrap().sending;
+    assert_eq!((sending.concurrency, sending.max_attempts), (4, 3));
+    assert_eq!(sending.max_wait, Duration::from_secs(2));
+}
+
+#[test]
+fn an_error_says_where_the_value_stands() {
+    insta::assert_snapshot!(case().variable("MFA_OPTOUT_RATE", "fast\u{1b}").complaint(), @r#"
+    MFA_OPTOUT_RATE: "fast\u{1b}" can't be used as rate
+      help: a rate needs its unit; write 10/s, 600/m, 36000/h, unlimited, auto or auto:50
+    "#);
+    insta::assert_snapshot!(case().file("\nmax_wait = 30").complaint(), @r#"
+    conf/mfa-optout.toml:2: "30" can't be used as max_wait
+      help: write a time with its unit, such as 30s, 5m or 2h 30m; for seconds 30s
+    "#);
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let sending = case().variable("MFA_OPTOUT_CONCURRENCY", "").settings().unwrap().sending;
+    assert_eq!(sending.concurrency, 8);
+}
+
+#[test]
+fn paths_in_the_file_are_meant_from_its_folder() {
+    let settings = case().file("api_key_file = 'key'\nca_cert = '/etc/ca.pem'").settings().unwrap();
+    assert_eq!(settings.connection.ca_cert.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(settings.connection.sign_in.unwrap().in_words(), "API key from conf/key");
+    let settings = case().flag(Key::ApiKeyFile, "key").settings().unwrap();
+    assert_eq!(settings.connection.sign_in.unwrap().in_words(), "API key from key");
+}
+
+#[test]
+fn the_stronger_way_to_sign_in_counts() {
+    let file = "email = 'jo@example.com'\norg = 42\npassword_file = 'pw'";
+    let by_file = case().file(file).settings().unwrap();
+    assert!(by_file.rules(0).session);
+    assert_eq!(
+        by_file.connection.sign_in.unwrap().in_words(),
+        "session of jo@example.com in Org 42, password from conf/pw"
+    );
+    let by_variable = case().file(file).variable("MFA_OPTOUT_API_KEY", "k3y").settings().unwrap();
+    let (credentials, warning) = by_variable.connection.sign_in.unwrap().read(std::io::empty()).unwrap();
+    assert!(matches!(credentials, Credentials::Key(key) if key.expose_secret() == "k3y"));
+    assert_eq!(warning, None);
+    let by_flag = case().variable("MFA_OPTOUT_API_KEY", "k3y").flag(Key::ApiKeyFile, "-").settings().unwrap();
+    assert!(by_flag.connection.sign_in.unwrap().reads_standard_input());
+}
+
+#[test]
+fn two_ways_to_sign_in_at_once_are_refused() {
+    let both = case().variable("MFA_OPTOUT_API_KEY", "hush").variable("MFA_OPTOUT_API_KEY_FILE", "key");
+    insta::assert_snapshot!(both.complaint(), @r"
+    MFA_OPTOUT_API_KEY and MFA_OPTOUT_API_KEY_FILE are two ways to sign in
+      help: keep one of them
+    ");
+    let mixed = case().variable("MFA_OPTOUT_API_KEY", "hush").variable("MFA_OPTOUT_EMAIL", "jo@example.com");
+    insta::assert_snapshot!(mixed.complaint(), @r"
+    MFA_OPTOUT_API_KEY and MFA_OPTOUT_EMAIL are two ways to sign in
+      help: keep one of them
+    ");
+}
+
+#[test]
+fn an_incomplete_session_says_what_is_missing() {
+    insta::assert_snapshot!(case().flag(Key::Email, "jo@example.com").complaint(), @r"
+    a session needs an email address, a password and the number of the Org
+      help: still missing: MFA_OPTOUT_PASSWORD or --password-file; MFA_OPTOUT_ORG or --org
+    ");
+}
+
+#[test]
+fn a_required_reason_is_demanded() {
+    let file = "require_reason = true";
+    assert!(case().file(file).complaint().contains("--reason"));
+    let given = case().file(file).variable("MFA_OPTOUT_REASON", "moving to SSO").settings().unwrap();
+    assert_eq!(given.guards.reason.as_deref(), Some("moving to SSO"));
+}
+
+#[test]
+fn a_dry_run_stays_one_whatever_else_is_said() {
+    let settings = case().flag(Key::Yes, "true").flag(Key::DryRun, "true").settings().unwrap();
+    assert_eq!(settings.guards.consent, Consent::DryRun);
+    let settings = case().variable("MFA_OPTOUT_YES", "true").settings().unwrap();
+    assert_eq!(settings.guards.consent, Consent::Ask, "consent is not left lying in an environment");
+}
+
+#[test]
+fn config_shows_values_and_origins_but_no_secret() {
+    let case = case()
+        .file("default_profile = 'eu'\nconcurrency = 4\n[profile.eu]\naddress = 'https://eu.core.resolver.com'\n")
+        .variable("MFA_OPTOUT_API_KEY", "hush-hush")
+        .variable("MFA_OPTOUT_RATE", "5/s")
+        .flag(Key::MaxOptOuts, "5%");
+    let text = case.with(|sources| config_text(sources, &["a note".to_owned()])).unwrap();
+    assert!(!text.contains("hush"), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+/// A working directory and a user's folder on disk, each with a file of settings.
+fn loaded(terminal: bool, asked: Option<&str>) -> Settings {
+    let folder = tempfile::tempdir().unwrap();
+    let user = folder.path().join("user").join("mfa-optout");
+    fs::create_dir_all(&user).unwrap();
+    for (place, concurrency) in [(folder.path(), 2), (&user, 3)] {
+        fs::write(place.join("mfa-optout.toml"), format!("concurrency = {concurrency}")).unwrap();
+    }
+    fs::write(folder.path().join("asked.toml"), "concurrency = 4").unwrap();
+    let home = folder.path().join("user");
+    let environment =
+        |name: &str| ["XDG_CONFIG_HOME", "APPDATA"].contains(&name).then(|| home.clone().into_os_string());
+    let mut given = Given::default();
+    given.put(Key::Config, asked.map(|name| folder.path().join(name)).as_ref());
+    let facts = Facts { terminal, working_folder: folder.path().to_owned() };
+    Settings::load(&given, &environment, &facts).unwrap()
+}
+
+#[test]
+fn at_a_terminal_the_file_in_the_working_directory_counts_and_is_named() {
+    let settings = loaded(true, None);
+    assert_eq!(settings.sending.concurrency, 2);
+    assert!(settings.notes[0].contains("found in the working directory"), "{:?}", settings.notes);
+}
+
+#[test]
+fn without_a_terminal_it_does_not_count_and_that_is_said() {
+    let settings = loaded(false, None);
+    assert_eq!(settings.sending.concurrency, 3);
+    assert!(settings.notes[0].contains("does not count without a terminal"), "{:?}", settings.notes);
+}
+
+#[test]
+fn a_file_that_was_asked_for_counts_everywhere() {
+    let settings = loaded(false, Some("asked.toml"));
+    assert_eq!((settings.sending.concurrency, settings.notes.len()), (4, 0));
+}
+
+#[test]
+fn a_profile_needs_a_file() {
+    let mut given = Given::default();
+    given.put(Key::Profile, Some("eu"));
+    let facts = Facts { terminal: true, working_folder: tempfile::tempdir().unwrap().path().to_owned() };
+    let complaint = Settings::load(&given, &|_| None, &facts).unwrap_err().to_string();
+    assert!(complaint.contains("no file of settings"), "{complaint}");
+}
