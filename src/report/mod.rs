@@ -1,1 +1,25 @@
-//! To come.
+//! What is written: the journal while a run goes on, the report in input order at its end, and what is made from them for
+//! people and machines. No network, no async; the time of day comes in as an argument.
+
+mod files;
+mod journal;
+mod line;
+mod order;
+mod reasons;
+mod recover;
+mod run;
+mod summary;
+mod timeline;
+
+pub use files::{Paths, write_atomically};
+pub use journal::{Begin, Journal, Mode, SYNC_AFTER, SYNC_RECORDS, Storage, open};
+pub use line::{COLUMNS, Finished, MAX_RECORD};
+pub use order::{finish, summarize};
+pub use reasons::{Group, Reasons};
+pub use recover::OnRecord;
+pub use run::{Access, Credential, FORMAT, Identity, Note, Noted, Run, Start, Stop, Traffic, Who};
+pub use summary::{Latency, Summary};
+pub use timeline::{Bar, Span};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! Which files belong to a report, and how they are opened, locked and put in place without being led astray by a link, a
+//! pipe or another process. Says nothing about what is in them.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, BufReader, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Kind, Result};
+use crate::report::recover;
+use crate::text;
+
+/// How often a file may be pulled away between opening and locking before it is an error.
+const LOCK_ATTEMPTS: usize = 100;
+
+/// The files of one report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The finished report, `users.report.csv`.
+    pub report: PathBuf,
+    /// The journal while a run goes on, `users.report.csv.partial`.
+    pub partial: PathBuf,
+    /// The run itself, `users.report.json`.
+    pub json: PathBuf,
+}
+
+impl Paths {
+    /// The files that go with this report.
+    #[must_use]
+    pub fn of(report: PathBuf) -> Self {
+        let is_csv = report.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let json = if is_csv { report.with_extension("json") } else { with_suffix(&report, ".json") };
+        Self { partial: with_suffix(&report, ".partial"), json, report }
+    }
+
+    /// The report beside an input: `users.csv`, `users.csv.gz` and `users.xlsx` all give `users.report.csv`. Standard
+    /// input (`-`) gives `stdin.report.csv` in the working folder.
+    #[must_use]
+    pub fn beside(input: &Path) -> Self {
+        let input = if input == Path::new("-") { Path::new("stdin") } else { input };
+        let is_gz = input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+        let table = if is_gz { input.with_extension("") } else { input.to_owned() };
+        Self::of(with_suffix(&table.with_extension(""), ".report.csv"))
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        folder_of(&self.report)
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// A path as it is shown.
+pub(super) fn name(path: &Path) -> String {
+    text::visible(&path.to_string_lossy())
+}
+
+fn refused(path: &Path, why: impl std::fmt::Display) -> Error {
+    Error::new(Kind::Report, format!("{} {why}", name(path)))
+}
+
+/// Finds out before anything is sent whether a report can be written here: the folder is there, nothing but a plain file
+/// stands in the report's place, and none of the files is the input.
+///
+/// # Errors
+/// Of [`Kind::Report`], naming the path.
+pub(super) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
+    let folder = paths.folder();
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(refused(folder, "is not a folder, so no report can be written there")),
+        Err(error) => return Err(refused(folder, format_args!("can't be used as the report's folder: {error}"))),
+    }
+    for path in [&paths.report, &paths.partial, &paths.json] {
+        if input.is_some_and(|input| is_same_file(input, path)) {
+            return Err(refused(path, "is the input itself; a report needs a name of its own").help("see --report"));
+        }
+    }
+    for path in [&paths.report, &paths.json] {
+        if let Some(found) = metadata_of(path)?
+            && !found.is_file()
+        {
+            return Err(refused(path, format_args!("is {}, so no report can be written there", kind_of(&found))));
+        }
+    }
+    Ok(())
+}
+
+/// What stands at this path, links not followed; `None` if nothing does.
+pub(super) fn metadata_of(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refused(path, format_args!("can't be looked at: {error}"))),
+    }
+}
+
+fn kind_of(found: &Metadata) -> &'static str {
+    if found.is_symlink() {
+        "a symbolic link"
+    } else if found.is_dir() {
+        "a folder"
+    } else {
+        "not a plain file"
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(a), Ok(b)) if platform::CAN_COMPARE => platform::same(&a, &b),
+        (Ok(_), Ok(_)) => matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b),
+        _ => false,
+    }
+}
+
+/// Opens the journal, or creates it, and takes its lock. The lock belongs to the open file: it goes with the process,
+/// however that ends.
+///
+/// # Errors
+/// [`Kind::Busy`] if another run has it; [`Kind::Report`] if it is a link, a pipe, somebody else's, or open to others.
+/// Nothing is written to a file that is refused.
+pub(super) fn lock(partial: &Path) -> Result<File> {
+    for _ in 0..LOCK_ATTEMPTS {
+        let Some(file) = open(partial)? else { continue };
+        let found = file.metadata().map_err(|error| refused(partial, format_args!("can't be looked at: {error}")))?;
+        if !found.is_file() {
+            return Err(refused(partial, format_args!("is {}, not a journal", kind_of(&found))));
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(busy(partial, &file)),
+            Err(TryLockError::Error(error)) => {
+                return Err(refused(partial, format_args!("can't be locked: {error}")));
+            }
+        }
+        // A run that has just finished may have removed the file in the moment between opening and locking.
+        if is_still_at(partial, &file) {
+            platform::check_owner(&found).map_err(|why| refused(partial, why))?;
+            return Ok(file);
+        }
+    }
+    Err(refused(partial, "is replaced again and again by something else"))
+}
+
+/// `None` if the file came or went in the same moment.
+fn open(partial: &Path) -> Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    platform::never_follow(&mut options);
+    match options.clone().create_new(true).open(partial) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => {
+            return created.map(Some).map_err(|error| refused(partial, format_args!("can't be created: {error}")));
+        }
+    }
+    if let Some(found) = metadata_of(partial)?
+        && !found.is_file()
+    {
+        return Err(refused(partial, format_args!("is {}, not a journal", kind_of(&found))));
+    }
+    match options.open(partial) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refused(partial, format_args!("can't be opened: {error}"))),
+    }
+}
+
+fn is_still_at(path: &Path, file: &File) -> bool {
+    match (fs::symlink_metadata(path), file.metadata()) {
+        (Ok(at_path), Ok(opened)) => platform::same(&at_path, &opened),
+        _ => false,
+    }
+}
+
+fn busy(partial: &Path, file: &File) -> Error {
+    let holder = recover::last_run(BufReader::new(file)).map_or_else(
+        || "another run".to_owned(),
+        |run| format!("process {} on {}, since {:.0}", run.pid, text::visible(&run.who.host), run.at),
+    );
+    Error::new(Kind::Busy, format!("{} is being written by {holder}", name(partial)))
+        .help("let it finish, or give this run another report with --report")
+}
+
+/// Gives the locked journal another name, and returns that.
+pub(super) fn set_aside(partial: &Path) -> Result<PathBuf> {
+    let mut number = 1_u32;
+    let kept = loop {
+        let candidate = with_suffix(partial, &format!(".old-{number}"));
+        if metadata_of(&candidate)?.is_none() {
+            break candidate;
+        }
+        number = number.saturating_add(1);
+    };
+    fs::rename(partial, &kept).map_err(|error| refused(partial, format_args!("can't be renamed: {error}")))?;
+    Ok(kept)
+}
+
+/// Makes names in a folder last through a power cut.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    platform::sync_folder(folder)
+}
+
+/// A new file in this folder under a name that nobody can predict, mode 0600, removed unless it is put in place.
+pub(super) fn temporary(place: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".mfa-optout-").suffix(".tmp").tempfile_in(folder_of(place))
+}
+
+/// Writes a file so that there is either the old one or the whole new one, never a part.
+///
+/// # Errors
+/// Of [`Kind::MidRun`], naming the file.
+pub fn write_atomically(place: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let write = || {
+        let mut file = io::BufWriter::new(temporary(place)?);
+        content(&mut file)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist(place).map_err(|error| error.error)?;
+        sync_folder(folder_of(place))
+    };
+    write().map_err(|error| Error::new(Kind::MidRun, format!("{} can't be written: {error}", name(place))))
+}
+
+/// Whether two files have the same bytes.
+pub(super) fn same_content(one: &mut File, other: &Path) -> io::Result<bool> {
+    one.rewind()?;
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(File::open(other)?));
+    loop {
+        let (a, b) = (io::BufRead::fill_buf(&mut one)?, io::BufRead::fill_buf(&mut other)?);
+        let shared = a.len().min(b.len());
+        if shared == 0 || a[..shared] != b[..shared] {
+            return Ok(a.len() == b.len());
+        }
+        io::BufRead::consume(&mut one, shared);
+        io::BufRead::consume(&mut other, shared);
+    }
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::{File, Metadata, OpenOptions};
+    use std::io;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    use std::path::Path;
+
+    use rustix::fs::OFlags;
+
+    pub(super) const CAN_COMPARE: bool = true;
+
+    /// Not through a link, not to a child process, and without waiting for the other end of a pipe.
+    pub(super) fn never_follow(options: &mut OpenOptions) {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        options.mode(0o600).custom_flags(flags.bits().cast_signed());
+    }
+
+    pub(super) fn same(one: &Metadata, other: &Metadata) -> bool {
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    }
+
+    pub(super) fn check_owner(found: &Metadata) -> Result<(), String> {
+        if found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(format!("belongs to another user (number {})", found.uid()));
+        }
+        if found.mode() & 0o077 != 0 {
+            let mode = found.mode() & 0o777;
+            return Err(format!("is open to other users (mode {mode:04o}), so it may not be as this tool left it"));
+        }
+        if found.nlink() != 1 {
+            return Err("has a second name (a hard link), so another program may write to it".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::fs::{Metadata, OpenOptions};
+    use std::io;
+    use std::path::Path;
+
+    pub(super) const CAN_COMPARE: bool = false;
+
+    /// Links need a privilege to be made here, and pipes have a name space of their own.
+    pub(super) fn never_follow(_: &mut OpenOptions) {}
+
+    /// A removed file keeps its name here until it is closed, so the open one is the one at the path.
+    pub(super) fn same(_: &Metadata, _: &Metadata) -> bool {
+        true
+    }
+
+    /// Access follows the folder's list, which is the user's own profile unless they choose otherwise.
+    pub(super) fn check_owner(_: &Metadata) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The file system writes names in order by itself; a folder can't be opened for this.
+    pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}

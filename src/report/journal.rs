@@ -1,0 +1,274 @@
+//! The journal: one file to which every outcome is appended before anybody is told of it. Opening, resuming and appending
+//! live here; what a record looks like is `line`'s, reading an old journal is `recover`'s.
+//!
+//! What is on disk when:
+//!
+//! - Records are gathered in memory and leave in one `write` per [`commit`](Journal::commit); only then may they be told
+//!   of. From there a kill of the process loses nothing, for the bytes are the system's.
+//! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], and whenever [`sync`](Journal::sync) is
+//!   called: before a long wait, on a signal, at the end. A power cut therefore forgets a second's work at most, which is
+//!   sent again, harmlessly, as setting a flag twice is setting it once.
+//! - The run's own record is synced, and so is the name of a new file, before the first request.
+//! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
+//!   later success would say nothing about them.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::domain::Record;
+use crate::error::{Error, Kind, Result};
+use crate::report::files::{self, Paths};
+use crate::report::line;
+use crate::report::recover::{OnRecord, Recovered, recover};
+use crate::report::run::{Note, Noted, Run, Start, Stop};
+
+/// A sync is due after so many records.
+pub const SYNC_RECORDS: u64 = 256;
+
+/// A sync is due when the oldest record that is not synced is this old.
+pub const SYNC_AFTER: Duration = Duration::from_secs(1);
+
+/// Where the journal's bytes go: a file, or in tests something that fails.
+pub trait Storage: Write {
+    /// Returns when all that was written is on the disk.
+    ///
+    /// # Errors
+    /// Whatever the system says; what was written since the last success may be lost.
+    fn sync_data(&mut self) -> io::Result<()>;
+}
+
+impl Storage for File {
+    fn sync_data(&mut self) -> io::Result<()> {
+        Self::sync_data(self)
+    }
+}
+
+/// Whether an interrupted run is taken up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// If there is one.
+    #[default]
+    Resume,
+    /// Never; its journal is kept under another name (`--fresh`).
+    Fresh,
+}
+
+/// What the person allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Whether an interrupted run is taken up.
+    pub begin: Begin,
+    /// Another API key is the same Org's new one (`--new-key`).
+    pub new_key: bool,
+    /// A finished report may be replaced (`--overwrite`).
+    pub overwrite: bool,
+}
+
+/// The sink of outcomes.
+#[derive(Debug)]
+pub struct Journal<S> {
+    storage: S,
+    /// The file, for messages.
+    path: PathBuf,
+    /// Records that are not written yet.
+    buffer: Vec<u8>,
+    /// The last record's check.
+    check: u32,
+    /// Rows in the buffer.
+    gathered: u64,
+    /// Rows that are written.
+    recorded: u64,
+    /// Rows that are written but not synced.
+    unsynced: u64,
+    /// When the oldest of those was written.
+    unsynced_since: Option<Duration>,
+    /// What went wrong first; nothing is tried after that.
+    failure: Option<String>,
+}
+
+/// Opens the journal of a report, takes its lock, finds out what an interrupted run had done, and puts the record of this
+/// run on disk. Nothing may be sent before.
+///
+/// `input` is the input's path, where it has one: no file of the report may be the input itself.
+///
+/// # Errors
+/// [`Kind::Busy`] if another run has the report; [`Kind::Report`] if the place can't be used, the journal is damaged, it
+/// belongs to a different run, or a finished report is in the way.
+pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
+    files::check_places(paths, input)?;
+    let mut file = files::lock(&paths.partial)?;
+    if mode.begin == Begin::Fresh && !is_empty(&file) {
+        files::set_aside(&paths.partial)?;
+        file = files::lock(&paths.partial)?;
+    }
+    let opened = begin(paths, &file, start, mode);
+    if opened.is_err() && is_empty(&file) {
+        // Ours, locked and without content: leaving it would only puzzle.
+        drop(fs::remove_file(&paths.partial));
+    }
+    let Recovered { on_record, check, .. } = opened?;
+    let mut journal = Journal::new(file, paths.partial.clone(), check);
+    journal.recorded = on_record.rows.len();
+    journal.push_control(line::RUN, &Run::of(start, mode.new_key));
+    journal
+        .sync()
+        .and_then(|()| files::sync_folder(paths.folder()).map_err(|error| journal.fail(&error)))
+        .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
+    Ok((journal, on_record))
+}
+
+fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.len() == 0)
+}
+
+/// Everything that has to be right before the first byte is written.
+fn begin(paths: &Paths, file: &File, start: &Start<'_>, mode: Mode) -> Result<Recovered> {
+    let name = files::name(&paths.partial);
+    let recovered = recover(BufReader::with_capacity(1 << 16, file), &name)?;
+    let before = &recovered.on_record;
+    if let Some(last) = before.runs.last() {
+        refuse_another_run(&name, &last.differences(start, mode.new_key))?;
+    }
+    let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
+    if !mode.overwrite && !only_to_finish && files::metadata_of(&paths.report)?.is_some() {
+        return Err(Error::new(Kind::Report, format!("{} exists already", files::name(&paths.report)))
+            .help("--overwrite replaces it, --report gives the new one another name"));
+    }
+    if before.torn > 0 {
+        file.set_len(recovered.end)
+            .map_err(|error| Error::new(Kind::Report, format!("the torn end of {name} can't be cut off: {error}")))?;
+    }
+    Ok(recovered)
+}
+
+fn refuse_another_run(name: &str, differences: &[String]) -> Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{name} belongs to a different run; this one differs in\n    {}", differences.join("\n    "));
+    Err(Error::new(Kind::Report, message)
+        .help("run it as it was, or start over with --fresh, which keeps the old journal under another name"))
+}
+
+impl<S: Storage> Journal<S> {
+    /// Appends to `storage`, whose last record has this check (0 for an empty one).
+    #[must_use]
+    pub fn new(storage: S, path: PathBuf, check: u32) -> Self {
+        Self {
+            storage,
+            path,
+            buffer: Vec::new(),
+            check,
+            gathered: 0,
+            recorded: 0,
+            unsynced: 0,
+            unsynced_since: None,
+            failure: None,
+        }
+    }
+
+    /// Gathers a row's record. `cells` are the row's own cells as CSV without a line end, as many as the header has.
+    pub fn append(&mut self, record: &Record, cells: &[u8], finished_at: Timestamp) {
+        self.check = line::write_row(&mut self.buffer, self.check, cells, record, finished_at);
+        self.gathered += 1;
+    }
+
+    /// Gathers a note.
+    pub fn note(&mut self, note: Note, at: Timestamp) {
+        self.push_control(line::NOTE, &Noted { at, note });
+    }
+
+    /// Writes what was gathered, at once; syncs it if that is due. Only after this may it be told of.
+    ///
+    /// `now` counts from any fixed moment, such as the start of the run.
+    ///
+    /// # Errors
+    /// [`Kind::MidRun`], for good: after the first failure every later call fails too.
+    pub fn commit(&mut self, now: Duration) -> Result<()> {
+        self.write()?;
+        if self.unsynced == 0 {
+            return Ok(());
+        }
+        let since = *self.unsynced_since.get_or_insert(now);
+        if self.unsynced >= SYNC_RECORDS || now.saturating_sub(since) >= SYNC_AFTER { self.sync() } else { Ok(()) }
+    }
+
+    /// When a sync is due at the latest, on the clock of [`commit`](Self::commit); `None` if everything is synced.
+    #[must_use]
+    pub fn sync_due(&self) -> Option<Duration> {
+        self.unsynced_since.map(|since| since + SYNC_AFTER)
+    }
+
+    /// Writes what was gathered, and returns when all of it is on the disk.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn sync(&mut self) -> Result<()> {
+        self.write()?;
+        self.storage.sync_data().map_err(|error| self.fail(&error))?;
+        (self.unsynced, self.unsynced_since) = (0, None);
+        Ok(())
+    }
+
+    /// Puts the end of the run on disk.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn stop(&mut self, stop: &Stop) -> Result<()> {
+        self.push_control(line::STOP, stop);
+        self.sync()
+    }
+
+    /// Rows that are on record.
+    #[must_use]
+    pub fn recorded(&self) -> u64 {
+        self.recorded
+    }
+
+    /// The file, to read it again.
+    pub(super) fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// The file or whatever was written to.
+    pub(super) fn into_storage(self) -> S {
+        self.storage
+    }
+
+    fn push_control(&mut self, word: &str, content: &impl Serialize) {
+        match serde_json::to_string(content) {
+            Ok(json) => self.check = line::write_control(&mut self.buffer, self.check, word, &json),
+            Err(error) => self.failure = Some(error.to_string()),
+        }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        if self.failure.is_some() {
+            return Err(self.failed());
+        }
+        if !self.buffer.is_empty() {
+            self.storage.write_all(&self.buffer).map_err(|error| self.fail(&error))?;
+            self.buffer.clear();
+            self.unsynced += self.gathered;
+            self.recorded += std::mem::take(&mut self.gathered);
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &io::Error) -> Error {
+        self.failure.get_or_insert_with(|| error.to_string());
+        self.failed()
+    }
+
+    fn failed(&self) -> Error {
+        let why = self.failure.as_deref().unwrap_or("an earlier failure");
+        let rows = if self.recorded == 1 { "1 row is".to_owned() } else { format!("{} rows are", self.recorded) };
+        Error::new(Kind::MidRun, format!("{} can't be written: {why}; {rows} on record", files::name(&self.path)))
+            .help("mend that, then run the same command again: it goes on where this one stopped")
+    }
+}

@@ -1,0 +1,376 @@
+//! One record of the journal as bytes: how it is written, where it ends, whether it is whole, what it says. Pure but for
+//! the reader it is given. Where records are kept, and what a broken one means for the file, is not decided here.
+//!
+//! Every record is one CSV record (comma, LF) whose last cell is a check: the CRC-32 of this record's other bytes,
+//! carried on from the check before it. A record that is missing, moved or altered therefore breaks the chain.
+
+use std::io::{self, BufRead};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::domain::{Outcome, Record, RowNumber};
+use crate::report::run::{FORMAT, Noted, Run, Stop};
+use crate::text;
+
+/// The first cell of the record that opens a run.
+pub(super) const RUN: &str = "mfa-optout run";
+/// The first cell of a note within a run.
+pub(super) const NOTE: &str = "mfa-optout note";
+/// The first cell of the record that closes a run.
+pub(super) const STOP: &str = "mfa-optout stop";
+
+/// The tool's own columns, after those of the input.
+pub const COLUMNS: [&str; 7] = ["row", "outcome", "http_status", "attempts", "elapsed_ms", "finished_at", "detail"];
+
+/// The longest record that is read, in bytes. What runs on for longer is not a record but an opened quote.
+pub const MAX_RECORD: usize = 32 << 20;
+
+/// The longest `detail`, in characters.
+const MAX_DETAIL: usize = 500;
+
+/// Comma, eight hexadecimal digits, line feed.
+const CHECK_LEN: usize = 10;
+
+/// A control record has two cells and its check; a row always has more.
+const CONTROL_CELLS: usize = 3;
+
+/// Adds a record to `out` and returns its check. `cells` are CSV without the line end.
+fn seal(out: &mut Vec<u8>, start: usize, previous: u32) -> u32 {
+    let check = check_of(previous, &out[start..]);
+    out.extend_from_slice(format!(",{check:08x}\n").as_bytes());
+    check
+}
+
+fn check_of(previous: u32, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(previous);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+/// Writes the record of a row: its own cells as they came (already CSV), then ours. Returns the new check.
+pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Record, at: Timestamp) -> u32 {
+    let start = out.len();
+    out.extend_from_slice(cells);
+    out.push(b',');
+    let status = row.http_status.map(|status| status.to_string()).unwrap_or_default();
+    push_cells(
+        out,
+        &[
+            &row.row.to_string(),
+            row.outcome.as_str(),
+            &status,
+            &row.attempts.to_string(),
+            &row.elapsed.as_millis().to_string(),
+            &format!("{at:.3}"),
+            &detail_cell(&row.detail),
+        ],
+    );
+    seal(out, start, previous)
+}
+
+/// The server's words, harmless on a terminal and in a spreadsheet.
+fn detail_cell(detail: &str) -> String {
+    text::shorten(&text::without_formula(text::one_line(detail, MAX_DETAIL)), MAX_DETAIL)
+}
+
+/// Writes a control record: a magic word and JSON. Returns the new check.
+pub(super) fn write_control(out: &mut Vec<u8>, previous: u32, word: &str, json: &str) -> u32 {
+    let start = out.len();
+    push_cells(out, &[word, json]);
+    seal(out, start, previous)
+}
+
+/// The header line of the report: the input's header cells (already CSV), then [`COLUMNS`].
+pub(super) fn header_line(cells: &str) -> Vec<u8> {
+    let mut line = cells.as_bytes().to_vec();
+    line.push(b',');
+    push_cells(&mut line, &COLUMNS);
+    line.push(b'\n');
+    line
+}
+
+fn push_cells(out: &mut Vec<u8>, cells: &[&str]) {
+    for (index, cell) in cells.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_cell(out, cell.as_bytes());
+    }
+}
+
+fn push_cell(out: &mut Vec<u8>, cell: &[u8]) {
+    if cell.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
+        out.push(b'"');
+        for &byte in cell {
+            if byte == b'"' {
+                out.push(b'"');
+            }
+            out.push(byte);
+        }
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(cell);
+    }
+}
+
+/// How a stretch of bytes ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// With the line feed that ends a record.
+    Whole,
+    /// With the end of the file, before any such line feed.
+    Open,
+    /// Nowhere within [`MAX_RECORD`].
+    TooLong,
+    /// There is nothing: the file ends here.
+    End,
+}
+
+/// Reads up to the line feed that ends the record: the first with an even number of quotes before it, for a quoted cell
+/// doubles the quotes within it.
+pub(super) fn read_frame(input: &mut impl BufRead, frame: &mut Vec<u8>) -> io::Result<Frame> {
+    frame.clear();
+    let mut quotes = 0;
+    loop {
+        let seen = frame.len();
+        let room = u64::try_from(MAX_RECORD - seen).unwrap_or(u64::MAX);
+        io::Read::take(&mut *input, room).read_until(b'\n', frame)?;
+        quotes += quotes_in(&frame[seen..]);
+        if frame.is_empty() {
+            return Ok(Frame::End);
+        }
+        if frame.len() == MAX_RECORD {
+            return Ok(Frame::TooLong);
+        }
+        if frame.last() != Some(&b'\n') || frame.len() == seen {
+            return Ok(Frame::Open);
+        }
+        if quotes % 2 == 0 {
+            return Ok(Frame::Whole);
+        }
+    }
+}
+
+#[expect(clippy::naive_bytecount, reason = "lines are short, and the compiler makes vector code of this loop")]
+fn quotes_in(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'"').count()
+}
+
+/// The check that stands at the end of these bytes, if one does.
+pub(super) fn written_check(frame: &[u8]) -> Option<u32> {
+    let (_, end) = frame.split_at_checked(frame.len().checked_sub(CHECK_LEN)?)?;
+    let digits = end.strip_prefix(b",")?.strip_suffix(b"\n")?;
+    let lower_hex = digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    lower_hex.then(|| u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok())?
+}
+
+/// The record's bytes without its check.
+pub(super) fn body(frame: &[u8]) -> &[u8] {
+    &frame[..frame.len().saturating_sub(CHECK_LEN)]
+}
+
+/// The record's check, where it is the one that has to follow `previous`.
+pub(super) fn verify(previous: u32, frame: &[u8]) -> Option<u32> {
+    written_check(frame).filter(|check| *check == check_of(previous, body(frame)))
+}
+
+/// What a record says.
+#[derive(Debug)]
+pub(super) enum Entry<'a> {
+    /// A run begins, or is taken up again.
+    Run(Box<Run>),
+    /// Something happened besides the rows.
+    Note(Noted),
+    /// A run came to an end in good order.
+    Stop(Stop),
+    /// A run of a version of the tool whose journal has a newer form.
+    Newer(u32),
+    /// A row has its outcome.
+    Row(Finished<'a>),
+}
+
+/// The tool's own cells of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished<'a> {
+    /// Which row.
+    pub row: RowNumber,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Status of the last answer.
+    pub http_status: Option<u16>,
+    /// Requests sent for it.
+    pub attempts: u32,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// When it was recorded.
+    pub finished_at: Timestamp,
+    /// One line for a person.
+    pub detail: &'a str,
+}
+
+impl<'a> Finished<'a> {
+    /// Reads the cells in the order of [`COLUMNS`]; `None` if one of them is not what the tool writes.
+    #[must_use]
+    pub fn from_cells(cells: [&'a str; 7]) -> Option<Self> {
+        let [row, outcome, status, attempts, elapsed, at, detail] = cells;
+        Some(Self {
+            row: row.parse().ok().filter(|row| *row > 0)?,
+            outcome: Outcome::from_word(outcome)?,
+            http_status: if status.is_empty() { None } else { Some(status.parse().ok()?) },
+            attempts: attempts.parse().ok()?,
+            elapsed: Duration::from_millis(elapsed.parse().ok()?),
+            finished_at: at.parse().ok()?,
+            detail,
+        })
+    }
+}
+
+/// Takes records apart; keeps its buffers from one to the next.
+pub(super) struct Parser {
+    csv: csv_core::Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Parser {
+    pub(super) fn new() -> Self {
+        let csv = csv_core::ReaderBuilder::new().terminator(csv_core::Terminator::Any(b'\n')).build();
+        Self { csv, text: Vec::new(), ends: vec![0; 64] }
+    }
+
+    /// What a whole record says; `None` if it is none that this version of the tool writes.
+    pub(super) fn parse(&mut self, frame: &[u8]) -> Option<Entry<'_>> {
+        let count = self.split(frame)?;
+        if count == CONTROL_CELLS { self.control() } else { self.row(count).map(Entry::Row) }
+    }
+
+    /// Splits a record into cells and says how many there are.
+    fn split(&mut self, mut input: &[u8]) -> Option<usize> {
+        self.csv.reset();
+        self.text.resize(input.len().max(self.text.len()), 0);
+        let (mut written, mut count) = (0, 0);
+        loop {
+            let (result, read, wrote, ended) =
+                self.csv.read_record(input, &mut self.text[written..], &mut self.ends[count..]);
+            (input, written, count) = (&input[read..], written + wrote, count + ended);
+            match result {
+                csv_core::ReadRecordResult::Record => return Some(count),
+                csv_core::ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                _ => return None,
+            }
+        }
+    }
+
+    fn cell(&self, index: usize) -> Option<&str> {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        str::from_utf8(&self.text[start..self.ends[index]]).ok()
+    }
+
+    fn row(&self, count: usize) -> Option<Finished<'_>> {
+        let first = count.checked_sub(COLUMNS.len() + 1)?;
+        let mut cells = [""; COLUMNS.len()];
+        for (offset, cell) in cells.iter_mut().enumerate() {
+            *cell = self.cell(first + offset)?;
+        }
+        Finished::from_cells(cells)
+    }
+
+    fn control(&self) -> Option<Entry<'_>> {
+        let json = self.cell(1)?;
+        match self.cell(0)? {
+            RUN => match from_json::<Form>(json)?.format {
+                FORMAT => from_json(json).map(Box::new).map(Entry::Run),
+                other => Some(Entry::Newer(other)),
+            },
+            NOTE => from_json(json).map(Entry::Note),
+            STOP => from_json(json).map(Entry::Stop),
+            _ => None,
+        }
+    }
+}
+
+/// As much of a run record as every version can read.
+#[derive(Deserialize)]
+struct Form {
+    format: u32,
+}
+
+fn from_json<T: DeserializeOwned>(json: &str) -> Option<T> {
+    serde_json::from_str(json).ok()
+}
+
+/// Where reading a journal has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A whole record whose check is right.
+    Record,
+    /// The end, right after a record.
+    End,
+    /// Something else, which begins at [`Reader::start`].
+    Broken(Frame),
+}
+
+/// Reads a journal from its first record on, and holds each record against the one before.
+pub(super) struct Reader<R> {
+    input: R,
+    check: u32,
+    start: u64,
+    frame: Vec<u8>,
+    parser: Parser,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// `input` stands at the first record.
+    pub(super) fn new(input: R) -> Self {
+        Self { input, check: 0, start: 0, frame: Vec::new(), parser: Parser::new() }
+    }
+
+    /// Goes to the next record.
+    pub(super) fn step(&mut self) -> io::Result<Step> {
+        self.start += self.frame.len() as u64;
+        let frame = read_frame(&mut self.input, &mut self.frame)?;
+        if frame == Frame::End {
+            return Ok(Step::End);
+        }
+        match verify(self.check, &self.frame).filter(|_| frame == Frame::Whole) {
+            Some(check) => {
+                self.check = check;
+                Ok(Step::Record)
+            }
+            None => Ok(Step::Broken(frame)),
+        }
+    }
+
+    /// Where the current record begins, in bytes from the start of the file.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The check of the last good record.
+    pub(super) fn check(&self) -> u32 {
+        self.check
+    }
+
+    /// The current record's bytes.
+    pub(super) fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// What the current record says.
+    pub(super) fn entry(&mut self) -> Option<Entry<'_>> {
+        self.parser.parse(&self.frame)
+    }
+
+    /// The input, to bring it back behind the current record after a look elsewhere.
+    pub(super) fn input(&mut self) -> &mut R {
+        &mut self.input
+    }
+
+    /// The input, for a look elsewhere; reading does not go on after that.
+    pub(super) fn into_input(self) -> R {
+        self.input
+    }
+}

@@ -1,0 +1,359 @@
+//! The end of a finished run: its journal, in which rows stand as they finished, becomes the report, in which they stand
+//! as in the input. The report is there whole or not at all; until it is, the journal stays untouched.
+//!
+//! The journal is read twice. Rows are held back in a window until their turn comes. The first reading only finds the
+//! stragglers, the rows that a whole window of later ones overtook, and where they are; the second fetches each of them
+//! at its turn. Memory is the window and a few bytes for each straggler, however long the file is.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+
+use roaring::RoaringTreemap;
+use tempfile::NamedTempFile;
+
+use crate::domain::RowNumber;
+use crate::error::{Error, Kind, Result};
+use crate::report::files::{self, Paths};
+use crate::report::journal::Journal;
+use crate::report::line::{self, Entry, Reader, Step};
+use crate::report::summary::{Fold, Summary};
+
+/// So many rows are held back at most.
+const WINDOW_ROWS: usize = 4096;
+
+/// So many bytes of rows are held back at most, give or take the last one.
+const WINDOW_BYTES: usize = 16 << 20;
+
+/// Makes the report and its JSON of a journal that has every one of the input's `rows`, puts them in place and removes
+/// the journal.
+///
+/// # Errors
+/// Of [`Kind::MidRun`]. The journal is untouched, and the same command later has nothing to do but this.
+pub fn finish(mut journal: Journal<File>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
+    journal.sync()?;
+    let file = journal.into_storage();
+    let kept = |error: Error| {
+        let partial = files::name(&paths.partial);
+        Error::new(Kind::MidRun, format!("the report could not be finished: {error}")).help(format!(
+            "everything is on record in {partial}; the same command again sends nothing and only finishes"
+        ))
+    };
+    let (stragglers, summary) = survey(&file, rows).map_err(kept)?;
+    let sorted = sort(&file, paths, &stragglers, &summary).map_err(kept)?;
+    // The JSON first: once the report is in place, nothing of the run may be missing.
+    summary.write_json(&paths.json).map_err(kept)?;
+    put_in_place(sorted, paths, overwrite).map_err(kept)?;
+    Ok(summary)
+}
+
+/// What the journal of a run that stopped early tells so far. The journal stays as it is, locked by `journal`.
+///
+/// # Errors
+/// Of [`Kind::MidRun`], if it can't be read again.
+pub fn summarize(journal: &mut Journal<File>) -> Result<Summary> {
+    journal.sync()?;
+    let mut fold = Fold::default();
+    each_entry(journal.storage(), |entry, _| {
+        fold.add(&entry);
+        Ok(())
+    })?;
+    fold.finish().ok_or_else(no_run)
+}
+
+fn broken(message: impl Into<String>) -> Error {
+    Error::new(Kind::MidRun, message)
+}
+
+fn failed(what: &str) -> impl Fn(io::Error) -> Error {
+    move |error| broken(format!("{what}: {error}"))
+}
+
+/// A straggler's place in the journal, in bytes.
+type Stragglers = HashMap<RowNumber, u64>;
+
+/// The first reading: adds everything up, balances the books, finds the stragglers.
+fn survey(file: &File, rows: u64) -> Result<(Stragglers, Summary)> {
+    let (mut fold, mut books) = (Fold::default(), Books::new(rows));
+    each_entry(file, |entry, place| {
+        fold.add(&entry);
+        match entry {
+            Entry::Row(row) => books.enter(row.row, place),
+            _ => Ok(()),
+        }
+    })?;
+    Ok((books.close()?, fold.finish().ok_or_else(no_run)?))
+}
+
+/// Where a record is.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u64,
+    len: usize,
+}
+
+fn each_entry(file: &File, mut visit: impl FnMut(Entry<'_>, Place) -> Result<()>) -> Result<()> {
+    let mut reader = from_start(file)?;
+    while step(&mut reader)? {
+        let place = Place { start: reader.start(), len: reader.frame().len() };
+        let entry = reader.entry().ok_or_else(|| damaged(place.start))?;
+        visit(entry, place)?;
+    }
+    Ok(())
+}
+
+fn from_start(file: &File) -> Result<Reader<BufReader<&File>>> {
+    let mut input = BufReader::with_capacity(1 << 16, file);
+    input.rewind().map_err(failed("the journal can't be read"))?;
+    Ok(Reader::new(input))
+}
+
+/// Whether there is another record.
+fn step<R: BufRead>(reader: &mut Reader<R>) -> Result<bool> {
+    match reader.step().map_err(failed("the journal can't be read"))? {
+        Step::Record => Ok(true),
+        Step::End => Ok(false),
+        Step::Broken(_) => Err(damaged(reader.start())),
+    }
+}
+
+fn no_run() -> Error {
+    broken("the journal does not say which run it is")
+}
+
+fn damaged(at: u64) -> Error {
+    broken(format!("the journal has changed under the tool's hands, at byte {at}"))
+}
+
+/// Holds the rows on record against the rows of the input: each once.
+struct Books {
+    rows: u64,
+    window: Window<()>,
+    missing: RoaringTreemap,
+    stragglers: Stragglers,
+}
+
+impl Books {
+    fn new(rows: u64) -> Self {
+        Self { rows, window: Window::new(), missing: RoaringTreemap::new(), stragglers: Stragglers::new() }
+    }
+
+    fn enter(&mut self, row: RowNumber, place: Place) -> Result<()> {
+        if row > self.rows {
+            return Err(unbalanced(&format!("row {row} is on record, but the input has {}", self.rows)));
+        }
+        if self.window.has_passed(row) {
+            if !self.missing.remove(row) {
+                return Err(unbalanced(&format!("row {row} is on record twice")));
+            }
+            self.stragglers.insert(row, place.start);
+            return Ok(());
+        }
+        self.window.push(Held { row, size: place.len, load: () });
+        self.settle(Fill::UpToLimit)
+    }
+
+    fn settle(&mut self, fill: Fill) -> Result<()> {
+        while let Some(turn) = self.window.next(fill) {
+            match turn {
+                Turn::Here(_) => {}
+                Turn::Elsewhere(row) => {
+                    self.missing.insert(row);
+                }
+                Turn::Twice(row) => return Err(unbalanced(&format!("row {row} is on record twice"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<Stragglers> {
+        self.settle(Fill::Nothing)?;
+        let unseen = self.rows + 1 - self.window.turn;
+        let lost = self.missing.len() + unseen;
+        if lost > 0 {
+            let first = self.missing.min().unwrap_or(self.window.turn);
+            return Err(unbalanced(&format!("{lost} of {} rows have no outcome, the first is row {first}", self.rows)));
+        }
+        Ok(self.stragglers)
+    }
+}
+
+fn unbalanced(why: &str) -> Error {
+    broken(format!("the books do not balance: {why}"))
+}
+
+/// A row that waits for its turn.
+struct Held<T> {
+    row: RowNumber,
+    /// Its length in the journal, in bytes.
+    size: usize,
+    load: T,
+}
+
+// A heap gives the greatest first; the row whose turn comes first is the greatest here.
+impl<T> Ord for Held<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.row.cmp(&self.row)
+    }
+}
+
+impl<T> PartialOrd for Held<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Held<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.row == other.row
+    }
+}
+
+impl<T> Eq for Held<T> {}
+
+/// How much the window may go on holding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    UpToLimit,
+    /// The journal is at its end: every row that is here comes out.
+    Nothing,
+}
+
+/// Whose turn it is.
+enum Turn<T> {
+    /// A row that was held.
+    Here(Held<T>),
+    /// A row that has been overtaken by the whole window.
+    Elsewhere(RowNumber),
+    /// A row that has had its turn.
+    Twice(RowNumber),
+}
+
+/// Rows that came before their turn. Decides by row numbers and sizes alone, so that both readings decide alike.
+struct Window<T> {
+    /// The row that is to come out next.
+    turn: RowNumber,
+    held: BinaryHeap<Held<T>>,
+    bytes: usize,
+}
+
+impl<T> Window<T> {
+    fn new() -> Self {
+        Self { turn: 1, held: BinaryHeap::new(), bytes: 0 }
+    }
+
+    fn has_passed(&self, row: RowNumber) -> bool {
+        row < self.turn
+    }
+
+    fn push(&mut self, row: Held<T>) {
+        self.bytes += row.size;
+        self.held.push(row);
+    }
+
+    /// `None` until more rows are here.
+    fn next(&mut self, fill: Fill) -> Option<Turn<T>> {
+        let first = self.held.peek()?.row;
+        let over = fill == Fill::Nothing || self.held.len() > WINDOW_ROWS || self.bytes > WINDOW_BYTES;
+        if first > self.turn {
+            self.turn += u64::from(over);
+            return over.then(|| Turn::Elsewhere(self.turn - 1));
+        }
+        let row = self.held.pop()?;
+        self.bytes -= row.size;
+        if row.row < self.turn {
+            return Some(Turn::Twice(row.row));
+        }
+        self.turn += 1;
+        Some(Turn::Here(row))
+    }
+}
+
+/// The second reading: writes the report, in order, to a file that has no name yet that anyone looks for.
+fn sort(file: &File, paths: &Paths, stragglers: &Stragglers, summary: &Summary) -> Result<NamedTempFile> {
+    let cant = failed("it can't be written");
+    let temporary = files::temporary(&paths.report).map_err(&cant)?;
+    let mut out = Sorter { out: BufWriter::new(temporary), window: Window::new(), file, stragglers };
+    out.out.write_all(&line::header_line(&summary.header)).map_err(&cant)?;
+    out.read_through()?;
+    let temporary = out.out.into_inner().map_err(|error| cant(error.into_error()))?;
+    temporary.as_file().sync_all().map_err(&cant)?;
+    Ok(temporary)
+}
+
+struct Sorter<'a> {
+    out: BufWriter<NamedTempFile>,
+    window: Window<Vec<u8>>,
+    file: &'a File,
+    stragglers: &'a Stragglers,
+}
+
+impl Sorter<'_> {
+    fn read_through(&mut self) -> Result<()> {
+        let mut reader = from_start(self.file)?;
+        while step(&mut reader)? {
+            let (start, size) = (reader.start(), reader.frame().len());
+            let Entry::Row(row) = reader.entry().ok_or_else(|| damaged(start))? else { continue };
+            let row = row.row;
+            if self.window.has_passed(row) {
+                continue;
+            }
+            self.window.push(Held { row, size, load: line::body(reader.frame()).to_vec() });
+            let fetched = self.write_ready(Fill::UpToLimit)?;
+            if fetched {
+                let next = start + size as u64;
+                reader.input().seek(SeekFrom::Start(next)).map_err(failed("the journal can't be read"))?;
+            }
+        }
+        self.write_ready(Fill::Nothing).map(drop)
+    }
+
+    /// Writes every row whose turn it is. Whether the file was read elsewhere for that.
+    fn write_ready(&mut self, fill: Fill) -> Result<bool> {
+        let mut fetched = false;
+        while let Some(turn) = self.window.next(fill) {
+            let row = match turn {
+                Turn::Here(held) => held.load,
+                Turn::Elsewhere(row) => {
+                    fetched = true;
+                    self.fetch(row)?
+                }
+                Turn::Twice(row) => return Err(unbalanced(&format!("row {row} is on record twice"))),
+            };
+            self.out.write_all(&row).and_then(|()| self.out.write_all(b"\n")).map_err(failed("it can't be written"))?;
+        }
+        Ok(fetched)
+    }
+
+    fn fetch(&self, row: RowNumber) -> Result<Vec<u8>> {
+        let place = *self.stragglers.get(&row).ok_or_else(|| unbalanced(&format!("row {row} has no outcome")))?;
+        let mut input = BufReader::new(self.file);
+        let mut frame = Vec::new();
+        input
+            .seek(SeekFrom::Start(place))
+            .and_then(|_| line::read_frame(&mut input, &mut frame))
+            .map_err(failed("the journal can't be read"))?;
+        Ok(line::body(&frame).to_vec())
+    }
+}
+
+/// The report gets its name, and the journal loses its own.
+///
+/// If a report is there already with just these bytes, an earlier process was stopped right here, between the two.
+fn put_in_place(mut sorted: NamedTempFile, paths: &Paths, overwrite: bool) -> Result<()> {
+    let report = files::name(&paths.report);
+    let cant = failed("it can't be put in place");
+    let kept = if overwrite {
+        sorted.persist(&paths.report).map_err(|error| cant(error.error)).map(drop)
+    } else if files::metadata_of(&paths.report)?.is_none() {
+        sorted.persist_noclobber(&paths.report).map_err(|error| cant(error.error)).map(drop)
+    } else if files::same_content(sorted.as_file_mut(), &paths.report).map_err(&cant)? {
+        Ok(())
+    } else {
+        Err(broken(format!("{report} has appeared in the meantime")))
+    };
+    kept?;
+    files::sync_folder(paths.folder()).map_err(&cant)?;
+    fs::remove_file(&paths.partial).map_err(failed("the journal can't be removed"))?;
+    files::sync_folder(paths.folder()).map_err(&cant)
+}

@@ -1,0 +1,145 @@
+//! Why rows were not applied: failures of one kind become one group, with what it means and what to do. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::domain::{Outcome, RowNumber};
+use crate::report::line::Finished;
+use crate::text;
+
+/// So many groups are told apart; what comes after is counted together.
+const MAX_GROUPS: usize = 100;
+
+/// So many row numbers are kept of each group.
+const EXAMPLES: usize = 5;
+
+/// So many words of a message tell its kind.
+const TELLING_WORDS: usize = 8;
+
+/// Rows that were not applied for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// What became of them.
+    pub outcome: String,
+    /// Status of the last answer.
+    pub http_status: Option<u16>,
+    /// The message, without what differs from row to row.
+    pub reason: String,
+    /// How many rows.
+    pub count: u64,
+    /// The first few of them, in order.
+    pub rows: Vec<RowNumber>,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub next: &'static str,
+}
+
+type Key = (Outcome, Option<u16>, String);
+
+/// The groups while they are gathered.
+#[derive(Clone, Debug, Default)]
+pub struct Reasons(BTreeMap<Key, Members>);
+
+#[derive(Clone, Debug, Default)]
+struct Members {
+    count: u64,
+    first: Vec<RowNumber>,
+}
+
+impl Members {
+    fn add(&mut self, row: RowNumber) {
+        self.count += 1;
+        let place = self.first.partition_point(|known| *known < row);
+        if place < EXAMPLES {
+            self.first.insert(place, row);
+            self.first.truncate(EXAMPLES);
+        }
+    }
+}
+
+impl Reasons {
+    /// Counts a row if a person has to look at it.
+    pub fn add(&mut self, row: &Finished<'_>) {
+        if !matches!(row.outcome, Outcome::Failed | Outcome::Unknown | Outcome::Invalid) {
+            return;
+        }
+        let mut key = (row.outcome, row.http_status, kind_of(row.detail));
+        if self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key) {
+            key = (row.outcome, row.http_status, "(many other messages)".to_owned());
+        }
+        self.0.entry(key).or_default().add(row.row);
+    }
+
+    /// The groups, the largest first.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<Group> = self.0.iter().map(|(key, members)| group(key, members)).collect();
+        groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.rows.cmp(&b.rows)));
+        groups
+    }
+}
+
+fn group((outcome, status, reason): &Key, members: &Members) -> Group {
+    let (meaning, next) = advice(*outcome, *status);
+    Group {
+        outcome: outcome.as_str().to_owned(),
+        http_status: *status,
+        reason: reason.clone(),
+        count: members.count,
+        rows: members.first.clone(),
+        meaning,
+        next,
+    }
+}
+
+/// The first words of a message, with `…` for every one that has a digit in it or is quoted: an ID, a time, a name.
+fn kind_of(detail: &str) -> String {
+    let words: Vec<&str> = detail
+        .split_whitespace()
+        .take(TELLING_WORDS)
+        .map(|word| if word.contains(|c: char| c.is_ascii_digit() || c == '"') { "…" } else { word })
+        .collect();
+    text::shorten(&words.join(" "), 100)
+}
+
+/// What an outcome means and what to do about it.
+fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str) {
+    match (outcome, status) {
+        (Outcome::Invalid, _) => (
+            "the row could not be understood, and nothing was sent for it",
+            "correct the rows in the input and run it again",
+        ),
+        (Outcome::Unknown, _) => (
+            "a request went out and no answer came back: the change may or may not have been made",
+            "run `mfa-optout retry` on this report; sending a row again is harmless",
+        ),
+        (_, Some(400 | 415 | 422)) => (
+            "the Org did not accept the request for these users",
+            "read the message; if it is no fault of the rows, show it to the Org's administrator",
+        ),
+        (_, Some(401)) => ("the credentials were not accepted", "check the key or log-in, then run `mfa-optout retry`"),
+        (_, Some(403)) => (
+            "the credentials may not change these users",
+            "check what the key's user may do and whether these users belong to this Org",
+        ),
+        (_, Some(404 | 410)) => (
+            "the Org does not know these users",
+            "check the IDs against the address of each user's Edit User page, and that it is the right Org",
+        ),
+        (_, Some(409)) => (
+            "the Org refused because something else changed the user at the same time",
+            "run `mfa-optout retry` on this report",
+        ),
+        (_, Some(408 | 425 | 429 | 500..=599)) => (
+            "the Org could not do it at the time, and the attempts ran out",
+            "run `mfa-optout retry` on this report later",
+        ),
+        (_, Some(_)) => ("the Org refused", "read the message; then run `mfa-optout retry` on this report"),
+        (_, None) => (
+            "the Org was not reached, and nothing was changed for these users",
+            "check the connection, then run `mfa-optout retry` on this report",
+        ),
+    }
+}

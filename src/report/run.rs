@@ -1,0 +1,319 @@
+//! What the journal keeps besides rows: which run it is, who started it and why, what happened on the way, how it ended.
+//! Plain data that becomes JSON, and the comparison of two runs. No files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The version of the journal's form. A journal with a higher one was written by a newer tool and is left alone.
+pub const FORMAT: u32 = 1;
+
+/// What must be the same for a run to be taken up again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// What is done: `apply`, `retry` or `undo`.
+    pub command: String,
+    /// BLAKE3 of the input's bytes, hexadecimal.
+    pub input_blake3: String,
+    /// The Org's address.
+    pub address: String,
+    /// The input's header cells as CSV, without a line end.
+    pub header: String,
+    /// The options that change what is sent for a row, such as the columns, by name. Never a secret.
+    pub meaning: BTreeMap<String, String>,
+}
+
+/// What the requests are authenticated with.
+#[derive(Clone, Copy)]
+pub enum Credential<'a> {
+    /// An API key, which belongs to one Org.
+    Key(&'a [u8]),
+    /// A log-in to an Org.
+    Session {
+        /// The Org's number.
+        org: u64,
+        /// Who logs in.
+        email: &'a str,
+    },
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(_) => f.write_str("Key(..)"),
+            Self::Session { org, email } => f.debug_struct("Session").field("org", org).field("email", email).finish(),
+        }
+    }
+}
+
+/// A credential as it is kept: enough to know it again, too little to use it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Access {
+    /// An API key.
+    ApiKey {
+        /// The key of the digest, random in each run, hexadecimal.
+        salt: String,
+        /// BLAKE3 of the API key, keyed with the salt, hexadecimal.
+        digest: String,
+    },
+    /// A log-in.
+    Session {
+        /// The Org's number.
+        org: u64,
+        /// Who logged in.
+        email: String,
+    },
+}
+
+impl Access {
+    /// What is kept of this credential.
+    #[must_use]
+    pub fn of(credential: Credential<'_>) -> Self {
+        match credential {
+            Credential::Key(key) => {
+                let salt = random_salt();
+                Self::ApiKey { salt: salt.to_string(), digest: digest(&salt, key) }
+            }
+            Credential::Session { org, email } => Self::Session { org, email: email.to_owned() },
+        }
+    }
+
+    /// How it differs from the credential given now, in words; `None` if both mean the same Org.
+    ///
+    /// With `new_key` the person has said that another API key belongs to the same Org. Nobody can say that of two Orgs
+    /// with different numbers.
+    #[must_use]
+    pub fn difference(&self, now: Credential<'_>, new_key: bool) -> Option<String> {
+        match (self, now) {
+            (Self::Session { org, .. }, Credential::Session { org: other, .. }) => {
+                (*org != other).then(|| format!("the Org: it was {org}, now it is {other}"))
+            }
+            _ if new_key => None,
+            (Self::ApiKey { salt, digest: kept }, Credential::Key(key)) => {
+                let same = blake3::Hash::from_hex(salt).is_ok_and(|salt| digest(&salt, key) == *kept);
+                (!same).then(|| "the API key: another one was used (`--new-key` says it is the same Org's)".to_owned())
+            }
+            (Self::ApiKey { .. }, Credential::Session { .. }) => {
+                Some("the authentication: it was an API key, now it is a log-in (`--new-key` says same Org)".to_owned())
+            }
+            (Self::Session { .. }, Credential::Key(_)) => {
+                Some("the authentication: it was a log-in, now it is an API key (`--new-key` says same Org)".to_owned())
+            }
+        }
+    }
+
+    /// The kind in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::ApiKey { .. } => "API key".to_owned(),
+            Self::Session { org, email } => format!("{email}, Org {org}"),
+        }
+    }
+}
+
+fn digest(salt: &blake3::Hash, key: &[u8]) -> String {
+    blake3::keyed_hash(salt.as_bytes(), key).to_string()
+}
+
+/// Differs from run to run, so that equal keys can't be seen in two journals. `RandomState` gets its keys from the
+/// system's generator.
+fn random_salt() -> blake3::Hash {
+    let state = RandomState::new();
+    let words: Vec<u8> = (0..4u8).flat_map(|n| state.hash_one(n).to_ne_bytes()).collect();
+    blake3::hash(&words)
+}
+
+/// The circumstances of a run: for the record, never compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// The account that started it.
+    pub user: String,
+    /// On which machine.
+    pub host: String,
+    /// The tool's version.
+    pub version: String,
+    /// The text of `--reason`.
+    pub reason: Option<String>,
+    /// How the plan was confirmed, such as `typed the number` or `--yes`.
+    pub confirmation: String,
+    /// The guards and their values.
+    pub guards: BTreeMap<String, String>,
+    /// Every other option with its value. Never a secret.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What is known when a run starts.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// Which run it is.
+    pub identity: Identity,
+    /// The input's name as it was given.
+    pub input_name: String,
+    /// Rows of the input.
+    pub rows: u64,
+    /// What the requests are authenticated with.
+    pub credential: Credential<'a>,
+    /// Who does it and why.
+    pub who: Who,
+    /// The process.
+    pub pid: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The record with which every run, and every resumption of it, begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// [`FORMAT`] of the tool that wrote it.
+    pub format: u32,
+    /// When it began.
+    pub at: Timestamp,
+    /// The process.
+    pub pid: u32,
+    /// The input's name.
+    pub input_name: String,
+    /// Rows of the input.
+    pub rows: u64,
+    /// What must stay the same.
+    pub identity: Identity,
+    /// What the requests were authenticated with.
+    pub access: Access,
+    /// Whether `--new-key` said that this is the same Org's new key.
+    pub new_key: bool,
+    /// Who did it and why.
+    pub who: Who,
+}
+
+impl Run {
+    /// The record of this start.
+    #[must_use]
+    pub fn of(start: &Start<'_>, new_key: bool) -> Self {
+        Self {
+            format: FORMAT,
+            at: start.at,
+            pid: start.pid,
+            input_name: start.input_name.clone(),
+            rows: start.rows,
+            identity: start.identity.clone(),
+            access: Access::of(start.credential),
+            new_key,
+            who: start.who.clone(),
+        }
+    }
+
+    /// In what this start would be another run; empty if it is the same.
+    #[must_use]
+    pub fn differences(&self, start: &Start<'_>, new_key: bool) -> Vec<String> {
+        let (was, is) = (&self.identity, &start.identity);
+        let mut found = Vec::new();
+        if was.command != is.command {
+            found.push(format!("the command: it was {}, now it is {}", was.command, is.command));
+        }
+        if was.input_blake3 != is.input_blake3 {
+            found.push(format!("the input: {} has changed since", start.input_name));
+        } else if was.header != is.header {
+            found.push("the columns of the input are read differently".to_owned());
+        }
+        if was.address != is.address {
+            found.push(format!("the address: it was {}, now it is {}", was.address, is.address));
+        }
+        found.extend(self.access.difference(start.credential, new_key));
+        found.extend(option_differences(&was.meaning, &is.meaning));
+        found
+    }
+}
+
+fn option_differences<'a>(
+    was: &'a BTreeMap<String, String>,
+    is: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = String> + 'a {
+    let gone = was.keys().filter(|name| !is.contains_key(*name));
+    is.keys().chain(gone).filter(|name| was.get(*name) != is.get(*name)).map(|name| {
+        let value = |of: &BTreeMap<String, String>| of.get(name).map_or("not given", String::as_str).to_owned();
+        format!("{name}: it was {}, now it is {}", value(was), value(is))
+    })
+}
+
+/// Something that happened besides the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Note {
+    /// The Org asked for a pause, or nothing could be sent because of one.
+    Throttled {
+        /// How long from now, in milliseconds.
+        for_ms: u64,
+    },
+    /// The Org stopped answering.
+    OutageBegan,
+    /// It is back.
+    OutageOver {
+        /// How long it was away, in milliseconds.
+        lasted_ms: u64,
+    },
+    /// A token was issued.
+    LoggedIn,
+}
+
+/// A note with its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// When it was noted.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub note: Note,
+}
+
+/// The record with which a run ends, unless it is killed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stop {
+    /// When.
+    pub at: Timestamp,
+    /// What was sent since the run began or was last taken up.
+    pub traffic: Traffic,
+    /// How the sending ended, in words.
+    pub ending: String,
+    /// What the process answers.
+    pub exit_code: u8,
+}
+
+/// What was sent, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Requests of every kind, log-ins and probes included.
+    pub requests: u64,
+    /// Requests that repeated an earlier one.
+    pub retries: u64,
+    /// Log-ins among the requests.
+    pub log_ins: u64,
+    /// How long the Org's own wish held everything back, in milliseconds.
+    pub throttled_ms: u64,
+    /// The pace at the end, in requests a second, where there is one.
+    pub rate_per_second: Option<f64>,
+}
+
+impl Traffic {
+    /// How long the Org's own wish held everything back.
+    #[must_use]
+    pub fn throttled(&self) -> Duration {
+        Duration::from_millis(self.throttled_ms)
+    }
+
+    /// Both together; the pace is the later one.
+    #[must_use]
+    pub(super) fn plus(self, later: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(later.requests),
+            retries: self.retries.saturating_add(later.retries),
+            log_ins: self.log_ins.saturating_add(later.log_ins),
+            throttled_ms: self.throttled_ms.saturating_add(later.throttled_ms),
+            rate_per_second: later.rate_per_second.or(self.rate_per_second),
+        }
+    }
+}

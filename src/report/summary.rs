@@ -1,0 +1,273 @@
+//! The run as a whole: everything its journal tells, added up record by record into one value, and that value as JSON and
+//! as Prometheus text. The adding up is pure; memory does not grow with the rows.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use hdrhistogram::Histogram;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::domain::{Outcome, Tally};
+use crate::error::Result;
+use crate::report::files::write_atomically;
+use crate::report::line::{Entry, Finished};
+use crate::report::reasons::{Group, Reasons};
+use crate::report::run::{Note, Noted, Run, Stop, Traffic};
+use crate::report::timeline::{Series, Span, add_span};
+
+/// The longest latency told apart, in milliseconds; a longer one counts as this.
+const LONGEST_MS: u64 = 3_600_000;
+
+/// A run, told by its journal.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// The tool's version that wrote this.
+    pub version: String,
+    /// The input's name.
+    pub input: String,
+    /// BLAKE3 of the input, hexadecimal.
+    pub input_blake3: String,
+    /// `apply`, `retry` or `undo`.
+    pub command: String,
+    /// The Org's address.
+    pub address: String,
+    /// The options that change what is sent.
+    pub options: BTreeMap<String, String>,
+    /// The input's header cells as CSV.
+    #[serde(skip)]
+    pub header: String,
+    /// When the run began.
+    pub started: Timestamp,
+    /// When it ended, or the last thing that is on record.
+    pub ended: Timestamp,
+    /// Rows of the input.
+    pub rows: u64,
+    /// Rows by outcome.
+    #[serde(serialize_with = "by_outcome")]
+    pub outcomes: Tally,
+    /// Rows by the status of their last answer.
+    pub statuses: BTreeMap<u16, u64>,
+    /// What was sent.
+    pub traffic: Traffic,
+    /// Whether that is all: a run that was killed did not say what it sent for rows that it did not finish.
+    pub traffic_is_complete: bool,
+    /// Latency of rows that took one request, where there are any.
+    pub latency: Option<Latency>,
+    /// When the Org asked for a pause.
+    pub throttled: Vec<Span>,
+    /// When the Org did not answer.
+    pub outages: Vec<Span>,
+    /// Rows over time.
+    pub series: Series,
+    /// Rows that were not applied, by reason.
+    pub failures: Vec<Group>,
+    /// The run and each time it was taken up again.
+    pub runs: Vec<Run>,
+    /// How it ended, in words; `None` if it was killed.
+    pub ending: Option<String>,
+    /// What the process answered.
+    pub exit_code: Option<u8>,
+}
+
+/// How long answers took, in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Answers that were counted.
+    pub samples: u64,
+    /// Half were as quick as this.
+    pub p50_ms: u64,
+    /// Nine in ten.
+    pub p90_ms: u64,
+    /// 95 in a hundred.
+    pub p95_ms: u64,
+    /// 99 in a hundred.
+    pub p99_ms: u64,
+    /// All of them.
+    pub max_ms: u64,
+    /// How many took up to so many milliseconds (and longer than the one before).
+    pub histogram: Vec<(u64, u64)>,
+}
+
+fn by_outcome<S: Serializer>(tally: &Tally, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(Outcome::ALL.len()))?;
+    for outcome in Outcome::ALL {
+        map.serialize_entry(outcome.as_str(), &tally.count(outcome))?;
+    }
+    map.end()
+}
+
+impl Summary {
+    /// Writes `users.report.json`.
+    ///
+    /// # Errors
+    /// If the file can't be written, naming it.
+    pub fn write_json(&self, place: &Path) -> Result<()> {
+        write_atomically(place, |out| {
+            serde_json::to_writer_pretty(&mut *out, self).map_err(io::Error::from)?;
+            out.write_all(b"\n")
+        })
+    }
+}
+
+/// The summary while it is added up.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    runs: Vec<Run>,
+    tally: Tally,
+    statuses: BTreeMap<u16, u64>,
+    /// Of the runs that said what they sent, and of those that were killed as far as rows tell.
+    told: Traffic,
+    /// Since the last run record.
+    current: Traffic,
+    killed: bool,
+    latency: Latencies,
+    throttled: Vec<Span>,
+    outages: Vec<Span>,
+    series: Option<Series>,
+    reasons: Reasons,
+    last: Option<Timestamp>,
+    stop: Option<Stop>,
+}
+
+#[derive(Debug)]
+struct Latencies(Histogram<u64>);
+
+impl Default for Latencies {
+    #[expect(clippy::expect_used, reason = "the bounds and the precision are constants that the crate accepts")]
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, LONGEST_MS, 3).expect("1 ms to an hour at 3 digits is a possible histogram"))
+    }
+}
+
+impl Fold {
+    /// Adds one record of the journal, in the journal's order.
+    pub(super) fn add(&mut self, entry: &Entry<'_>) {
+        match entry {
+            Entry::Run(run) => self.add_run(run),
+            Entry::Note(noted) => self.add_note(*noted),
+            Entry::Stop(stop) => self.add_stop(stop),
+            Entry::Row(row) => self.add_row(row),
+            Entry::Newer(_) => {}
+        }
+    }
+
+    fn add_run(&mut self, run: &Run) {
+        if !self.runs.is_empty() && self.stop.is_none() {
+            self.killed = true;
+            self.told = self.told.plus(self.current);
+        }
+        self.current = Traffic::default();
+        self.stop = None;
+        self.series.get_or_insert_with(|| Series::starting(run.at));
+        self.last = Some(run.at);
+        self.runs.push(run.clone());
+    }
+
+    fn add_stop(&mut self, stop: &Stop) {
+        self.told = self.told.plus(stop.traffic);
+        self.current = Traffic::default();
+        self.last = Some(stop.at);
+        self.stop = Some(stop.clone());
+    }
+
+    fn add_note(&mut self, noted: Noted) {
+        self.last = Some(noted.at);
+        match noted.note {
+            Note::Throttled { for_ms } => {
+                self.current.throttled_ms = self.current.throttled_ms.saturating_add(for_ms);
+                add_span(&mut self.throttled, Span { from: noted.at, lasted_ms: for_ms });
+            }
+            Note::OutageBegan => add_span(&mut self.outages, Span { from: noted.at, lasted_ms: 0 }),
+            Note::OutageOver { lasted_ms } => {
+                if let Some(outage) = self.outages.last_mut() {
+                    outage.lasted_ms = outage.lasted_ms.max(lasted_ms);
+                }
+            }
+            Note::LoggedIn => {
+                self.current.log_ins += 1;
+                self.current.requests += 1;
+            }
+        }
+    }
+
+    fn add_row(&mut self, row: &Finished<'_>) {
+        self.tally.add(row.outcome);
+        self.last = self.last.max(Some(row.finished_at));
+        self.current.requests += u64::from(row.attempts);
+        self.current.retries += u64::from(row.attempts.saturating_sub(1));
+        if let Some(status) = row.http_status {
+            *self.statuses.entry(status).or_default() += 1;
+            if row.attempts == 1 {
+                self.latency.add(row);
+            }
+        }
+        self.reasons.add(row);
+        if let Some(series) = &mut self.series {
+            series.add(row);
+        }
+    }
+
+    /// The sum; `None` if there was no run.
+    pub(super) fn finish(self) -> Option<Summary> {
+        let first = self.runs.first()?.clone();
+        let is_open = self.stop.is_none();
+        Some(Summary {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            input: first.input_name,
+            input_blake3: first.identity.input_blake3,
+            command: first.identity.command,
+            address: first.identity.address,
+            options: first.identity.meaning,
+            header: first.identity.header,
+            started: first.at,
+            ended: self.last.unwrap_or(first.at),
+            rows: first.rows,
+            outcomes: self.tally,
+            statuses: self.statuses,
+            traffic: if is_open { self.told.plus(self.current) } else { self.told },
+            traffic_is_complete: !self.killed && !is_open,
+            latency: self.latency.finish(),
+            throttled: self.throttled,
+            outages: self.outages,
+            series: self.series.unwrap_or_else(|| Series::starting(first.at)),
+            failures: self.reasons.groups(),
+            runs: self.runs,
+            ending: self.stop.as_ref().map(|stop| stop.ending.clone()),
+            exit_code: self.stop.map(|stop| stop.exit_code),
+        })
+    }
+}
+
+impl Latencies {
+    fn add(&mut self, row: &Finished<'_>) {
+        self.0.saturating_record(u64::try_from(row.elapsed.as_millis()).unwrap_or(LONGEST_MS));
+    }
+
+    fn finish(self) -> Option<Latency> {
+        let times = self.0;
+        if times.is_empty() {
+            return None;
+        }
+        let at = |quantile| times.value_at_quantile(quantile);
+        Some(Latency {
+            samples: times.len(),
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p95_ms: at(0.95),
+            p99_ms: at(0.99),
+            max_ms: times.max(),
+            histogram: columns(&times),
+        })
+    }
+}
+
+/// About 30 columns of equal width in ratio, so that a few slow answers don't squeeze all others into one.
+fn columns(times: &Histogram<u64>) -> Vec<(u64, u64)> {
+    times
+        .iter_log(times.min().max(1), 1.25)
+        .map(|column| (column.value_iterated_to(), column.count_since_last_iteration()))
+        .collect()
+}
