@@ -17,6 +17,7 @@ pub mod api;
 pub mod cli;
 pub mod domain;
 pub mod error;
+pub mod engine;
 pub mod input;
 pub mod policy;
 pub mod report;

@@ -1,0 +1,312 @@
+//! Carries the policy out: asks it what to do next, does that one thing, tells it what happened, has the record written,
+//! and only then tells whoever watches. Decides nothing and formats nothing; the only room besides `commands` with a clock.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, Stream, StreamExt};
+use jiff::Timestamp;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::api::Org;
+use crate::domain::{Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Wait};
+use crate::error::Result;
+use crate::plan::{Step, What};
+use crate::policy::{Attempt, Next, Policy};
+use crate::report::{Journal, Note, Storage, Traffic};
+
+/// Records are committed at the latest when so many have gathered.
+const GATHER: usize = 256;
+/// Whoever watches is told at least so often that time passes.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a run works with.
+pub struct Run<'a, O, C, S> {
+    /// Decides.
+    pub policy: Policy,
+    /// Receives the requests.
+    pub org: &'a O,
+    /// The rows, in input order, without those that are on record already.
+    pub changes: C,
+    /// Takes the records.
+    pub journal: &'a mut Journal<S>,
+}
+
+/// What is known when the sending is over. Everything that was recorded is on the disk.
+#[derive(Debug)]
+pub struct Sent {
+    /// How it ended.
+    pub ending: Ending,
+    /// What was sent.
+    pub traffic: Traffic,
+}
+
+/// Sends until the policy says that the run is over, or for the second time somebody wants it to stop.
+///
+/// `watch` is told of each event with the time since the run began, and without one that time has passed.
+///
+/// # Errors
+/// When the input or the journal fails. Nothing is sent after that; what is on record stays.
+pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
+    run: Run<'_, O, C, S>,
+    stop: impl Stream<Item = Signal> + Unpin,
+    watch: impl FnMut(Duration, Option<&Event<'_>>),
+) -> Result<Sent> {
+    let engine = Engine {
+        began: Instant::now(),
+        next_tick: Duration::ZERO,
+        org: run.org,
+        policy: run.policy,
+        changes: run.changes,
+        books: Books {
+            journal: run.journal,
+            cells: HashMap::new(),
+            untold: Vec::new(),
+            condition: Condition::Normal,
+            held_until: Duration::ZERO,
+            waiting: None,
+            traffic: Traffic::default(),
+            watch,
+        },
+    };
+    engine.run(stop).await
+}
+
+struct Engine<'a, O, C, S, W> {
+    began: Instant,
+    next_tick: Duration,
+    org: &'a O,
+    policy: Policy,
+    changes: C,
+    books: Books<'a, S, W>,
+}
+
+/// Something that came in from outside.
+enum Arrival {
+    Stop(Signal),
+    Answer(Attempt, Answer, Instant),
+    LoginAnswer(LoginAnswer),
+    Time,
+}
+
+impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Option<&Event<'_>>)>
+    Engine<'_, O, C, S, W>
+{
+    async fn run(mut self, mut stop: impl Stream<Item = Signal> + Unpin) -> Result<Sent> {
+        let org = self.org;
+        let mut in_flight = FuturesUnordered::new();
+        let mut log_in = std::pin::pin!(futures::future::Fuse::terminated());
+        let mut timer = std::pin::pin!(sleep_until(self.began));
+        let mut stopping = false;
+        loop {
+            let now = self.began.elapsed();
+            let until = match self.policy.next(now) {
+                Next::Send(attempt) => {
+                    self.books.sent(now, &attempt);
+                    in_flight.push(send(org, attempt));
+                    continue;
+                }
+                Next::LogIn => {
+                    self.books.logging_in();
+                    log_in.set(org.log_in().fuse());
+                    continue;
+                }
+                Next::TakeRow => {
+                    self.take_row(now)?;
+                    continue;
+                }
+                Next::Settle(record) => {
+                    self.books.record(now, record)?;
+                    continue;
+                }
+                Next::WaitUntil(until, why) => {
+                    self.books.waiting(now, why, until);
+                    Some(until)
+                }
+                Next::AwaitAnswer => None,
+                Next::End(ending) => return self.end(ending),
+            };
+            self.books.commit(now)?;
+            self.arm(timer.as_mut(), now, until);
+            let arrival = tokio::select! {
+                biased;
+                Some(signal) = stop.next() => Arrival::Stop(signal),
+                Some((attempt, answer, sent)) = in_flight.next() => Arrival::Answer(attempt, answer, sent),
+                answer = &mut log_in => Arrival::LoginAnswer(answer),
+                () = &mut timer => Arrival::Time,
+            };
+            if let Arrival::Stop(signal) = arrival
+                && std::mem::replace(&mut stopping, true)
+            {
+                return self.end(Ending::Interrupted(signal));
+            }
+            self.arrived(arrival)?;
+            while let Some(Some((attempt, answer, sent))) = in_flight.next().now_or_never() {
+                self.arrived(Arrival::Answer(attempt, answer, sent))?;
+            }
+        }
+    }
+
+    fn take_row(&mut self, now: Duration) -> Result<()> {
+        match self.changes.next().transpose()? {
+            None => self.policy.offer(None),
+            Some(Step { cells, what: What::Send(change) }) => {
+                self.books.cells.insert(change.row, cells);
+                self.policy.offer(Some(change));
+            }
+            Some(Step { cells, what: What::Settled(record) }) => {
+                self.books.cells.insert(record.row, cells);
+                self.books.record(now, record)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self, arrival: Arrival) -> Result<()> {
+        let now = self.began.elapsed();
+        match arrival {
+            Arrival::Stop(signal) => self.policy.interrupt(now, signal),
+            Arrival::Answer(attempt, answer, sent) => {
+                let (change, latency) = (attempt.change(), sent.elapsed());
+                self.books.tell(now, &Event::Answered { change, answer: &answer, latency });
+                if let Some(record) = self.policy.answered(now, attempt, answer) {
+                    self.books.record(now, record)?;
+                }
+            }
+            Arrival::LoginAnswer(answer) => {
+                self.books.logged_in(&answer);
+                self.policy.logged_in(now, answer);
+            }
+            Arrival::Time => {}
+        }
+        self.books.condition(now, self.policy.condition(now));
+        Ok(())
+    }
+
+    /// Wakes for the policy, for a sync that is due, and for whoever watches.
+    fn arm(&mut self, mut timer: Pin<&mut Sleep>, now: Duration, until: Option<Duration>) {
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            (self.books.watch)(now, None);
+        }
+        let wake_ups = [until, self.books.journal.sync_due()].into_iter().flatten();
+        let deadline = self.began + wake_ups.fold(self.next_tick, Duration::min);
+        if timer.deadline() != deadline || timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn end(mut self, ending: Ending) -> Result<Sent> {
+        let now = self.began.elapsed();
+        self.books.commit(now)?;
+        self.books.journal.sync()?;
+        self.books.tell(now, &Event::Ended(&ending));
+        self.books.traffic.rate_per_second = self.policy.settled_rate();
+        Ok(Sent { ending, traffic: self.books.traffic })
+    }
+}
+
+async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer, Instant) {
+    let sent = Instant::now();
+    let change = attempt.change();
+    let answer = org.set(change.user, change.flag).await;
+    (attempt, answer, sent)
+}
+
+/// What is written, and then told.
+struct Books<'a, S, W> {
+    journal: &'a mut Journal<S>,
+    /// The cells of the rows that have no outcome yet.
+    cells: HashMap<RowNumber, Vec<u8>>,
+    /// Records that nobody may be told of before they are written.
+    untold: Vec<Record>,
+    condition: Condition,
+    held_until: Duration,
+    waiting: Option<(Wait, Duration)>,
+    traffic: Traffic,
+    watch: W,
+}
+
+impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
+    fn tell(&mut self, now: Duration, event: &Event<'_>) {
+        (self.watch)(now, Some(event));
+    }
+
+    fn sent(&mut self, now: Duration, attempt: &Attempt) {
+        self.traffic.requests += 1;
+        self.traffic.retries += u64::from(attempt.number() != 1);
+        self.waiting = None;
+        self.tell(now, &Event::Sent { change: attempt.change(), attempt: attempt.number() });
+    }
+
+    fn logging_in(&mut self) {
+        self.traffic.requests += 1;
+        self.traffic.log_ins += 1;
+    }
+
+    fn logged_in(&mut self, answer: &LoginAnswer) {
+        if matches!(answer, LoginAnswer::Token { .. }) {
+            self.journal.note(Note::LoggedIn, wall_clock());
+        }
+    }
+
+    fn record(&mut self, now: Duration, record: Record) -> Result<()> {
+        let cells = self.cells.remove(&record.row).unwrap_or_default();
+        self.journal.append(&record, &cells, wall_clock());
+        self.untold.push(record);
+        if self.untold.len() >= GATHER { self.commit(now) } else { Ok(()) }
+    }
+
+    fn commit(&mut self, now: Duration) -> Result<()> {
+        self.journal.commit(now)?;
+        for record in std::mem::take(&mut self.untold) {
+            self.tell(now, &Event::Recorded(&record));
+        }
+        Ok(())
+    }
+
+    fn waiting(&mut self, now: Duration, why: Wait, until: Duration) {
+        let worth_telling = !matches!(why, Wait::Pace | Wait::Answer);
+        if worth_telling && self.waiting != Some((why, until)) {
+            self.waiting = Some((why, until));
+            self.tell(now, &Event::Waiting { why, until });
+        }
+    }
+
+    /// Notes what began to hold the run back, or no longer does.
+    fn condition(&mut self, now: Duration, condition: Condition) {
+        let before = std::mem::replace(&mut self.condition, condition);
+        if before == condition {
+            return;
+        }
+        if let (Condition::Outage { since }, false) = (before, matches!(condition, Condition::Outage { .. })) {
+            let lasted = now.saturating_sub(since);
+            self.journal.note(Note::OutageOver { lasted_ms: millis(lasted) }, wall_clock());
+            self.tell(now, &Event::OutageOver { lasted });
+        }
+        match condition {
+            Condition::Throttled { until } => {
+                self.traffic.throttled_ms += millis(until.saturating_sub(self.held_until.max(now)));
+                self.held_until = until;
+                self.journal.note(Note::Throttled { for_ms: millis(until.saturating_sub(now)) }, wall_clock());
+                self.tell(now, &Event::Waiting { why: Wait::Throttled, until });
+            }
+            Condition::Outage { .. } if !matches!(before, Condition::Outage { .. }) => {
+                self.journal.note(Note::OutageBegan, wall_clock());
+                self.tell(now, &Event::OutageBegan);
+            }
+            Condition::Outage { .. } | Condition::Normal => {}
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of day at which a record is written, for the report")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
