@@ -138,7 +138,8 @@ impl Org for HttpOrg {
         let body = beginning(&mut response).await;
         match session::read_token(&body, wait::server_time(response.headers(), wall_clock())) {
             Ok(issued) => {
-                self.headers.borrow_mut().extend([issued.header]);
+                let (name, token) = issued.header;
+                self.headers.borrow_mut().insert(name, token);
                 LoginAnswer::Token { lifetime: issued.lifetime }
             }
             Err(odd) => LoginAnswer::Unusable(odd),
