@@ -435,11 +435,14 @@ mod http2 {
     pub(crate) const RST_STREAM: u8 = 3;
     const SETTINGS: u8 = 4;
     pub(crate) const GOAWAY: u8 = 7;
+    pub(crate) const END_STREAM_AND_HEADERS: u8 = 5;
+    /// `:status: 204`, the ninth entry of the static table of RFC 7541.
+    pub(crate) const STATUS_204: u8 = 0x89;
     pub(crate) const REFUSED_STREAM: u8 = 7;
 
-    pub(crate) fn send(wire: &mut Wire, kind: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(wire: &mut Wire, (kind, flags): (u8, u8), stream: u32, payload: &[u8]) -> io::Result<()> {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let head = [&length[1..], &[kind, 0], &stream.to_be_bytes()].concat();
+        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
         wire.write_all(&[&head, payload].concat())?;
         wire.flush()
     }
@@ -447,7 +450,7 @@ mod http2 {
     /// Takes the client's preface, sends empty settings, and reads to the end of the first request's header frame.
     pub(crate) fn read_to_request(wire: &mut Wire) -> io::Result<u32> {
         wire.read_exact(&mut [0; 24])?;
-        send(wire, SETTINGS, 0, &[])?;
+        send(wire, (SETTINGS, 0), 0, &[])?;
         loop {
             let mut head = [0; 9];
             wire.read_exact(&mut head)?;
@@ -471,9 +474,9 @@ async fn http2_streams_that_are_refused_or_cut_are_resets_and_sent_once() {
             let stream = http2::read_to_request(&mut wire)?;
             let code = [0, 0, 0, http2::REFUSED_STREAM];
             if kind == http2::GOAWAY {
-                http2::send(&mut wire, http2::GOAWAY, 0, &[[0; 4], code].concat())?;
+                http2::send(&mut wire, (http2::GOAWAY, 0), 0, &[[0; 4], code].concat())?;
             } else {
-                http2::send(&mut wire, http2::RST_STREAM, stream, &code)?;
+                http2::send(&mut wire, (http2::RST_STREAM, 0), stream, &code)?;
             }
             wire.wait_for_end()
         });
@@ -481,4 +484,19 @@ async fn http2_streams_that_are_refused_or_cut_are_resets_and_sent_once() {
         assert_eq!((silence.cause, silence.sent), (Cause::Reset, true), "{silence:?}");
         assert_eq!(server.connections(), 1);
     }
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_the_server_offers_it() {
+    let authority = Authority::new();
+    let file = authority.file();
+    let mut tls = authority.server(&["127.0.0.1"]);
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let server = Hostile::raw_tls(tls, |_, mut wire| {
+        let stream = http2::read_to_request(&mut wire)?;
+        let kind = (http2::HEADERS, http2::END_STREAM_AND_HEADERS);
+        http2::send(&mut wire, kind, stream, &[http2::STATUS_204])?;
+        wire.wait_for_end()
+    });
+    assert_eq!(reply(&trusting(&server.url(), Some(file.path().into()))).await.status, 204);
 }
