@@ -2,6 +2,8 @@
 //! only file that names the HTTP client's crate; what answers mean is not decided here.
 
 use std::cell::RefCell;
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -153,12 +155,13 @@ impl Org for HttpOrg {
 /// not on Windows and macOS.
 #[must_use]
 pub fn trust_store_variables() -> Vec<(&'static str, String)> {
-    if cfg!(any(windows, target_vendor = "apple")) {
-        return Vec::new();
-    }
+    if cfg!(any(windows, target_vendor = "apple")) { Vec::new() } else { trust_store_among(|name| env::var_os(name)) }
+}
+
+fn trust_store_among(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, String)> {
     ["SSL_CERT_FILE", "SSL_CERT_DIR"]
         .into_iter()
-        .filter_map(|name| std::env::var_os(name).map(|value| (name, visible(&value.to_string_lossy()))))
+        .filter_map(|name| variable(name).map(|value| (name, visible(&value.to_string_lossy()))))
         .collect()
 }
 
@@ -375,6 +378,23 @@ mod tests {
             assert!(asked.starts_with("CONNECT org.example:443 "), "{asked}");
             assert!(!asked.contains("secret-key"), "{asked}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_named() {
+        let file = authority();
+        let connection = Connection { ca_cert: Some(file.path().into()), ..connection("https://org.invalid") };
+        let org = HttpOrg::behind(connection, &proxies("")).unwrap();
+        let Answer::Silence(silence) = opt_out(&org).await else { panic!("there is such a host") };
+        assert_eq!((silence.cause, silence.sent), (Cause::HostNotFound, false));
+        assert!(silence.message.starts_with("the host org.invalid could not be found: "), "{}", silence.message);
+    }
+
+    #[test]
+    fn variables_that_replace_the_trust_store_are_named_and_harmless() {
+        let set = |name: &str| (name == "SSL_CERT_DIR").then(|| OsString::from("/certs\x1b[2J"));
+        assert_eq!(trust_store_among(set), [("SSL_CERT_DIR", "/certs\\u{1b}[2J".to_owned())]);
+        assert_eq!(trust_store_among(|_| None), []);
     }
 
     #[tokio::test]
