@@ -151,6 +151,8 @@ fn proposal(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -222,6 +224,20 @@ mod tests {
         ] {
             let error = Address::parse(text).expect_err(text);
             assert!(!format!("{error}{error:?}").contains("hunter2"), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_is_safe_and_reads_back_the_same(
+            text in r"(https?|HTTP|ftp)?(://?)?([a-z@:]{0,4}|127\.0\.0\.1|localhost|\[::1\])[.:a-z0-9@]{0,6}[/?#\\ -~]{0,8}"
+        ) {
+            if let Ok(address) = Address::parse(&text) {
+                let shown = address.to_string();
+                prop_assert!(address.is_https() || address.is_loopback(), "{}", shown);
+                prop_assert!(!shown.contains(['@', '?', '#', ' ']) || address.prefix.contains('@'), "{}", shown);
+                prop_assert_eq!(Address::parse(&shown).ok(), Some(address));
+            }
         }
     }
 

@@ -2,6 +2,8 @@
 //! only file that names the HTTP client's crate; what answers mean is not decided here.
 
 use std::cell::RefCell;
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -135,10 +137,12 @@ impl Org for HttpOrg {
             Ok(response) => return LoginAnswer::Failed(reply(response).await),
             Err(silence) => return LoginAnswer::Failed(silence),
         };
-        let body = beginning(&mut response).await;
+        let mut body = Vec::new();
+        beginning(&mut response, &mut body).await;
         match session::read_token(&body, wait::server_time(response.headers(), wall_clock())) {
             Ok(issued) => {
-                self.headers.borrow_mut().extend([issued.header]);
+                let (name, token) = issued.header;
+                self.headers.borrow_mut().insert(name, token);
                 LoginAnswer::Token { lifetime: issued.lifetime }
             }
             Err(odd) => LoginAnswer::Unusable(odd),
@@ -151,12 +155,13 @@ impl Org for HttpOrg {
 /// not on Windows and macOS.
 #[must_use]
 pub fn trust_store_variables() -> Vec<(&'static str, String)> {
-    if cfg!(any(windows, target_vendor = "apple")) {
-        return Vec::new();
-    }
+    if cfg!(any(windows, target_vendor = "apple")) { Vec::new() } else { trust_store_among(|name| env::var_os(name)) }
+}
+
+fn trust_store_among(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, String)> {
     ["SSL_CERT_FILE", "SSL_CERT_DIR"]
         .into_iter()
-        .filter_map(|name| std::env::var_os(name).map(|value| (name, visible(&value.to_string_lossy()))))
+        .filter_map(|name| variable(name).map(|value| (name, visible(&value.to_string_lossy()))))
         .collect()
 }
 
@@ -267,28 +272,178 @@ fn failure(error: &reqwest::Error) -> Failure<'_> {
 }
 
 async fn reply(mut response: Response) -> Answer {
-    let body = if response.status().is_success() {
-        tokio::time::timeout(SUCCESS_BODY_TIME, beginning(&mut response)).await.unwrap_or_default()
+    let is_success = response.status().is_success();
+    let mut body = Vec::new();
+    let reading = beginning(&mut response, &mut body);
+    if is_success {
+        // Whether or not it came to its end, what has been read is used.
+        let _ = tokio::time::timeout(SUCCESS_BODY_TIME, reading).await;
     } else {
-        beginning(&mut response).await
-    };
+        reading.await;
+    }
     Answer::Reply(answer::reply(response.status(), response.headers(), &body, wall_clock()))
 }
 
-/// The first [`LONGEST_BODY`] bytes of the body, or what came of them before it broke off or time ran out. Dropping the
-/// response closes a connection that has more to say.
-async fn beginning(response: &mut Response) -> Vec<u8> {
-    let mut body = Vec::new();
+/// Reads the first [`LONGEST_BODY`] bytes of the body, or what comes of them before it breaks off or time runs out.
+/// Dropping the response closes a connection that has more to say.
+async fn beginning(response: &mut Response, body: &mut Vec<u8>) {
     while body.len() < LONGEST_BODY
         && let Ok(Some(chunk)) = response.chunk().await
     {
         body.extend_from_slice(&chunk[..chunk.len().min(LONGEST_BODY - body.len())]);
     }
-    body
 }
 
 /// Only for dates in answers, where the server's own clock isn't told.
 #[expect(clippy::disallowed_methods, reason = "a date in an answer has to be judged against some clock")]
 fn wall_clock() -> SystemTime {
     SystemTime::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::domain::{Cause, Silence};
+
+    const PASSWORD: &str = "hunter2";
+
+    fn connection(address: &str) -> Connection {
+        Connection {
+            address: Address::parse(address).unwrap(),
+            credentials: Credentials::Key(SecretString::from("secret-key")),
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            ca_cert: None,
+            concurrency: 8,
+        }
+    }
+
+    fn proxies(proxy: &str) -> Matcher {
+        Matcher::builder().all(proxy.to_owned()).build()
+    }
+
+    /// A trusted certificate, so that the test needs none of the machine's.
+    fn authority() -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let certificate = rcgen::generate_simple_self_signed(["authority.example".to_owned()]).unwrap();
+        file.write_all(certificate.cert.pem().as_bytes()).unwrap();
+        file
+    }
+
+    async fn opt_out(org: &HttpOrg) -> Answer {
+        org.set(UserId::new(7).unwrap(), Flag::OptOut).await
+    }
+
+    /// What comes of a request through a proxy that gives this answer, and what the proxy was asked.
+    async fn through_proxy(answer: &'static str) -> (Silence, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = format!("http://user:{PASSWORD}@{}", listener.local_addr().unwrap());
+        let asked = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                socket.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            socket.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let file = authority();
+        let connection = Connection { ca_cert: Some(file.path().into()), ..connection("https://org.example") };
+        let org = HttpOrg::behind(connection, &proxies(&proxy)).unwrap();
+        let Answer::Silence(silence) = opt_out(&org).await else { panic!("the proxy let it through") };
+        (silence, asked.join().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_is_named_without_its_password() {
+        for (answer, words) in [
+            ("HTTP/1.1 403 Forbidden\r\n\r\n", "would not connect to org.example:443"),
+            ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "asks for a user name and password"),
+            ("SSH-2.0-OpenSSH_9.9\r\n\r\n", "would not connect"),
+            ("", "gave no usable answer"),
+        ] {
+            let (silence, asked) = through_proxy(answer).await;
+            assert_eq!((silence.cause, silence.sent), (Cause::Proxy, false), "{silence:?}");
+            assert!(silence.message.starts_with("the proxy http://127.0.0.1:"), "{}", silence.message);
+            assert!(silence.message.contains(words), "{}", silence.message);
+            assert!(!silence.message.contains(PASSWORD) && !silence.message.contains("user:"), "{}", silence.message);
+            assert!(asked.starts_with("CONNECT org.example:443 "), "{asked}");
+            assert!(!asked.contains("secret-key"), "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_named() {
+        let file = authority();
+        let connection = Connection { ca_cert: Some(file.path().into()), ..connection("https://org.invalid") };
+        let org = HttpOrg::behind(connection, &proxies("")).unwrap();
+        let Answer::Silence(silence) = opt_out(&org).await else { panic!("there is such a host") };
+        assert_eq!((silence.cause, silence.sent), (Cause::HostNotFound, false));
+        assert!(silence.message.starts_with("the host org.invalid could not be found: "), "{}", silence.message);
+    }
+
+    #[test]
+    fn variables_that_replace_the_trust_store_are_named_and_harmless() {
+        let set = |name: &str| (name == "SSL_CERT_DIR").then(|| OsString::from("/certs\x1b[2J"));
+        assert_eq!(trust_store_among(set), [("SSL_CERT_DIR", "/certs\\u{1b}[2J".to_owned())]);
+        assert_eq!(trust_store_among(|_| None), []);
+    }
+
+    #[tokio::test]
+    async fn a_loopback_address_has_no_proxy() {
+        let org = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        proxy.set_nonblocking(true).unwrap();
+        let port = org.local_addr().unwrap().port();
+        let served = thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut socket, _) = org.accept().unwrap();
+                let _ = socket.read(&mut [0; 4096]).unwrap();
+                socket.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").unwrap();
+            }
+        });
+        let proxies = proxies(&format!("http://{}", proxy.local_addr().unwrap()));
+        for host in ["127.0.0.1", "localhost"] {
+            let org = HttpOrg::behind(connection(&format!("http://{host}:{port}")), &proxies).unwrap();
+            assert_eq!(org.proxy(), None);
+            assert!(matches!(opt_out(&org).await, Answer::Reply(reply) if reply.status == 204));
+        }
+        served.join().unwrap();
+        assert!(proxy.accept().is_err(), "the proxy was asked");
+    }
+
+    #[test]
+    fn a_proxy_that_can_not_be_used_is_refused_without_its_password() {
+        let proxies = proxies(&format!("socks5://user:{PASSWORD}@proxy.example:1080"));
+        let error = HttpOrg::behind(connection("https://org.example"), &proxies).unwrap_err();
+        assert!(error.to_string().contains("the proxy socks5://proxy.example:1080 is of a kind"), "{error}");
+        assert!(!error.to_string().contains(PASSWORD), "{error}");
+    }
+
+    #[test]
+    fn hosts_that_need_no_proxy_have_none() {
+        let proxies = Matcher::builder().all("http://proxy.example:3128").no("org.example").build();
+        for (address, proxy) in
+            [("https://org.example", None), ("https://other.example", Some("http://proxy.example:3128"))]
+        {
+            let found = proxy_for(&Address::parse(address).unwrap(), &proxies).unwrap();
+            assert_eq!(found.as_ref().map(proxy_name).as_deref(), proxy, "{address}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let connection = connection("http://127.0.0.1:1");
+        assert!(!format!("{connection:?}").contains("secret-key"));
+        let org = HttpOrg::behind(connection, &proxies("")).unwrap();
+        assert_eq!(format!("{org:?}"), "HttpOrg { address: \"http://127.0.0.1:1\", .. }");
+    }
 }

@@ -134,6 +134,7 @@ fn first_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use http::header::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -197,6 +198,21 @@ mod tests {
         assert_eq!(of_refusal(&HeaderMap::new(), "x".repeat(64 << 10).as_bytes()).chars().count(), LONGEST);
         let deep = "[".repeat(60_000);
         assert_eq!(of_refusal(&HeaderMap::new(), deep.as_bytes()).chars().count(), LONGEST);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_is_too_odd(
+            start in r"(<html|<!doctype html|\{|\[|)",
+            pieces in proptest::collection::vec(r#"(<title|</title|<|>|&amp;|"message":|\PC{0,3})"#, 0..12),
+            tail: Vec<u8>,
+        ) {
+            let body = [start.as_bytes(), pieces.concat().as_bytes(), &tail].concat();
+            for message in [of_refusal(&HeaderMap::new(), &body), of_success(200, &HeaderMap::new(), &body)] {
+                prop_assert!(message.chars().count() <= LONGEST);
+                prop_assert!(!message.contains(char::is_control), "{message:?}");
+            }
+        }
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn connecting(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
             format!("no answer from {host}:{port}: not connected within {connect_timeout:?}"),
         );
     }
-    match find::<io::Error>(failure.error).map(io::Error::kind) {
+    match io_kind(failure.error) {
         Some(ErrorKind::ConnectionRefused) => {
             (Cause::Refused, format!("{host}:{port} refused the connection: nothing listens there"))
         }
@@ -173,6 +173,11 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     chain(error).find_map(|link| link.downcast_ref())
 }
 
+/// What the operating system said: outer I/O errors merely wrap inner ones.
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    chain(error).filter_map(|link| link.downcast_ref()).last().map(io::Error::kind)
+}
+
 /// The error and what led to it. An `io::Error` that wraps another error leaves that one out of its `source`, so it is
 /// put in here.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -238,6 +243,8 @@ mod tests {
             assert_eq!((silence.cause, silence.sent), (cause, false), "{kind}");
             assert!(silence.message.contains(words), "{}", silence.message);
         }
+        let wrapped = io::Error::other(io::Error::from(ErrorKind::ConnectionReset));
+        assert_eq!(of(Stage::Connecting, wrapped).cause, Cause::Reset);
         let silence = of(Stage::LookUp, Link("Name or service not known", None));
         assert_eq!((silence.cause, silence.sent), (Cause::HostNotFound, false));
         assert_eq!(silence.message, "the host org.example could not be found: Name or service not known");
