@@ -19,6 +19,7 @@ pub mod domain;
 pub mod error;
 pub mod input;
 pub mod policy;
+pub mod progress;
 pub mod report;
 pub mod sandbox;
 pub mod settings;
