@@ -22,5 +22,6 @@ pub mod policy;
 pub mod progress;
 pub mod report;
 pub mod sandbox;
+pub mod screen;
 pub mod settings;
 pub mod text;
