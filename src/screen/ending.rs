@@ -80,7 +80,7 @@ fn help(stop: &Stop) -> Option<&'static str> {
         Stop::Redirected { .. } => "check the address: it must be the Org's own, without a path of the web pages",
         Stop::Unusable { cause: Cause::HostNotFound, .. } => "check the address and the network",
         Stop::Unusable { cause: Cause::Proxy, .. } => "check the proxy in HTTPS_PROXY",
-        Stop::Unusable { .. } => "check the address; a certificate of a private authority is trusted with --ca-cert",
+        Stop::Unusable { .. } => "check the address",
         Stop::Intercepted { .. } => "check the network: a proxy or a sign-in page is in the way",
         Stop::NeverAnswered { .. } => "check the address, then run the same command",
         Stop::AllRefused { .. } => "check that the table belongs to this Org",

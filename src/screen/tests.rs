@@ -135,11 +135,11 @@ fn every_early_end_says_what_happened_and_what_to_do() {
     ];
     let endings = stops.into_iter().map(Ending::Stopped);
     let endings = endings.chain([Signal::Interrupt, Signal::Terminate].map(Ending::Interrupted));
-    let mut all = String::new();
-    for ending in endings {
+    let told = endings.map(|ending| {
         let (words, help) = ending_text(&ending, &Tally::default());
-        all.push_str(&format!("{words}\n  {}\n", help.unwrap_or("-")));
-    }
+        format!("{words}\n  {}\n", help.unwrap_or("-"))
+    });
+    let all: String = told.collect();
     assert!(!all.contains('\u{1b}'), "{all}");
     insta::assert_snapshot!(all);
 }
