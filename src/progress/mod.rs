@@ -1,0 +1,216 @@
+//! Shows a run while it goes on: a bar, plain lines, JSON lines, or nothing. The only room that prints during a run;
+//! whatever becomes of the terminal, the run goes on, so that errors of writing are dropped on purpose.
+
+mod json;
+mod state;
+mod words;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+
+use crate::domain::{Event, Outcome, Wait};
+use crate::settings::{LogFormat, Talk, Volume};
+
+pub use state::State;
+pub use words::{bar, grouped, line, rough};
+
+/// How often the bar is drawn at most.
+const FRAME: Duration = Duration::from_millis(100);
+/// How often there is a line where there is no bar.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// The form that progress takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A bar that is drawn over and over.
+    Bar {
+        /// Whether it is coloured.
+        colour: bool,
+    },
+    /// A line every ten seconds.
+    Lines,
+    /// JSON lines.
+    Json,
+    /// Nothing.
+    Silent,
+}
+
+/// What is so about standard error and the wishes of whoever looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen<'a> {
+    /// Whether it is a terminal.
+    pub terminal: bool,
+    /// The variable `TERM`.
+    pub term: Option<&'a str>,
+    /// The variable `NO_COLOR`; anything but an empty text asks for no colour (no-color.org).
+    pub no_color: Option<&'a str>,
+}
+
+impl Style {
+    /// The form that suits what was asked for and where it is shown.
+    #[must_use]
+    pub fn choose(talk: Talk, screen: Screen<'_>) -> Self {
+        match (talk.volume, talk.format) {
+            (Volume::Quiet, _) => Self::Silent,
+            (_, LogFormat::Json) => Self::Json,
+            _ if !screen.terminal || screen.term == Some("dumb") => Self::Lines,
+            _ => Self::Bar { colour: screen.no_color.unwrap_or_default().is_empty() },
+        }
+    }
+}
+
+/// Shows a run while it goes on.
+#[derive(Debug)]
+pub struct Progress {
+    style: Style,
+    verbose: bool,
+    began: Timestamp,
+    state: State,
+    bar: ProgressBar,
+    next_frame: Duration,
+    next_line: Duration,
+    /// The last pause that was told of: the engine may come to the same one again and again.
+    told: Option<(Wait, Duration)>,
+    out: Out,
+}
+
+impl Progress {
+    /// A view on a run of `rows` rows that `began` at this time of day.
+    #[must_use]
+    pub fn new(style: Style, volume: Volume, rows: u64, began: Timestamp) -> Self {
+        let bar = match style {
+            Style::Bar { .. } => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)),
+            Style::Lines | Style::Json | Style::Silent => ProgressBar::hidden(),
+        };
+        let plain = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        Self {
+            style,
+            verbose: volume == Volume::Verbose,
+            began,
+            state: State::of(rows),
+            bar: bar.with_style(plain),
+            next_frame: Duration::ZERO,
+            next_line: PERIOD,
+            told: None,
+            out: Out::StandardError,
+        }
+    }
+
+    /// Takes in what happened, `now` since the run began, and shows it when it is time to.
+    pub fn on(&mut self, now: Duration, event: &Event<'_>) {
+        self.state.on(now, event);
+        if !self.is_news(event) {
+            return self.tick(now);
+        }
+        match self.style {
+            Style::Json if self.worth_a_line(event) => {
+                if let Some(line) = json::event(&self.state, self.began, now, event) {
+                    self.write(&line);
+                }
+            }
+            Style::Lines | Style::Bar { .. } => self.say(now, event),
+            Style::Json | Style::Silent => {}
+        }
+        self.tick(now);
+    }
+
+    /// Shows the state when it is time to. Called several times a second, it keeps a countdown going.
+    pub fn tick(&mut self, now: Duration) {
+        match self.style {
+            Style::Bar { colour } if now >= self.next_frame => {
+                self.next_frame = now + FRAME;
+                // One column is kept free: some terminals wrap when the last one is written to.
+                let width = usize::from(Term::stderr().size().1).saturating_sub(1).max(1);
+                self.bar.set_message(bar(&self.state, now, width, colour));
+                self.bar.tick();
+            }
+            Style::Lines if now >= self.next_line => {
+                self.next_line = now + PERIOD;
+                self.write(&line(&self.state, now));
+            }
+            Style::Json if now >= self.next_line => {
+                self.next_line = now + PERIOD;
+                self.write(&json::progress(&self.state, self.began, now));
+            }
+            Style::Bar { .. } | Style::Lines | Style::Json | Style::Silent => {}
+        }
+    }
+
+    /// Takes the bar away, so that what follows stands on a clean line.
+    pub fn finish(&mut self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// The figures so far.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn is_news(&mut self, event: &Event<'_>) -> bool {
+        match event {
+            Event::Waiting { why: Wait::Pace, .. } => false,
+            Event::Waiting { why, until } => self.told.replace((*why, *until)) != Some((*why, *until)),
+            _ => true,
+        }
+    }
+
+    fn worth_a_line(&self, event: &Event<'_>) -> bool {
+        match event {
+            Event::Recorded(record) => self.verbose || matches!(record.outcome, Outcome::Failed | Outcome::Unknown),
+            _ => true,
+        }
+    }
+
+    /// What is said in words besides the regular line: rows for those who asked for them, and, where no bar shows it,
+    /// that the run is held back or goes on.
+    fn say(&mut self, now: Duration, event: &Event<'_>) {
+        let lines = self.style == Style::Lines;
+        let words = match event {
+            Event::Recorded(record) if self.verbose => words::row(record),
+            Event::OutageBegan if lines => "the Org stopped answering; probing until it is back".to_owned(),
+            Event::OutageOver { lasted } if lines => format!("the Org is back after {}", rough(*lasted)),
+            // Of rows that wait for another try the regular line tells.
+            Event::Waiting { why, .. } if lines && *why != Wait::Retry => match words::waiting(&self.state, now) {
+                Some(words) => words,
+                None => return,
+            },
+            Event::Ended(ending) if lines => format!("{}: {}", words::ended(ending), line(&self.state, now)),
+            _ => return,
+        };
+        self.write(&words);
+    }
+
+    fn write(&mut self, line: &str) {
+        let out = &mut self.out;
+        self.bar.suspend(|| out.line(line));
+    }
+}
+
+/// Where lines go.
+#[derive(Debug)]
+enum Out {
+    StandardError,
+    #[cfg(test)]
+    Kept(Vec<String>),
+}
+
+impl Out {
+    fn line(&mut self, line: &str) {
+        match self {
+            Self::StandardError => {
+                // The reader may be gone or the disk behind it full; the run must not end for that.
+                let _ = writeln!(io::stderr().lock(), "{line}");
+            }
+            #[cfg(test)]
+            Self::Kept(lines) => lines.push(line.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! The run's state as people read it: a bar that fits its terminal, and a plain line. Pure text.
+
+use std::time::Duration;
+
+use console::{Style, measure_text_width, truncate_str};
+
+use super::state::State;
+use crate::domain::{Condition, Ending, Outcome, Record, Wait};
+use crate::text::one_line;
+
+/// Narrower than this, the bar itself is left out.
+const ROOM_FOR_A_BAR: usize = 50;
+
+/// One plain line: `1,200 of 3,000 rows, 9.8 requests/s, 1,197 applied, 3 failed, about 3 min left`.
+#[must_use]
+pub fn line(state: &State, now: Duration) -> String {
+    let rows = format!("{} of {} rows", grouped(state.done()), grouped(state.rows));
+    let mut parts = vec![rows, format!("{:.1} requests/s", state.speed(now))];
+    parts.extend(counts(state));
+    parts.extend(waiting(state, now).or_else(|| left(state, now)));
+    parts.join(", ")
+}
+
+/// Two lines for a terminal that is `width` columns wide; neither is wider than that.
+#[must_use]
+pub fn bar(state: &State, now: Duration, width: usize, colour: bool) -> String {
+    let paint = Paint(colour);
+    let figures = format!("{}/{}", grouped(state.done()), grouped(state.rows));
+    let mut parts = vec![figures, format!("{:.1}/s", state.speed(now))];
+    parts.extend(left(state, now));
+    let figures = fit(&parts, width);
+    let first = match width.checked_sub(measure_text_width(&figures) + 2) {
+        Some(room) if width >= ROOM_FOR_A_BAR && room >= 10 => {
+            format!("{}  {figures}", drawn(state, room.min(40), paint))
+        }
+        _ => figures,
+    };
+    let second = match waiting(state, now) {
+        Some(words) => paint.yellow(&truncate_str(&words, width, "…")),
+        None => fit(&counts(state), width),
+    };
+    format!("{first}\n{second}")
+}
+
+/// What a row came to: `row 17: failed (404, 1 attempt): User not found`.
+pub(super) fn row(record: &Record) -> String {
+    let Record { row, outcome, attempts, .. } = record;
+    let mut how = Vec::new();
+    how.extend(record.http_status.map(|status| status.to_string()));
+    if *attempts > 0 {
+        how.push(format!("{attempts} attempt{}", if *attempts == 1 { "" } else { "s" }));
+    }
+    let how = if how.is_empty() { String::new() } else { format!(" ({})", how.join(", ")) };
+    let detail = one_line(&record.detail, 500);
+    let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
+    format!("row {row}: {outcome}{how}{detail}")
+}
+
+/// One word or two for how the sending ended; the closing summary has the rest.
+pub(super) fn ended(ending: &Ending) -> &'static str {
+    match ending {
+        Ending::Complete => "complete",
+        Ending::Stopped(_) => "stopped early",
+        Ending::Interrupted(_) => "interrupted",
+    }
+}
+
+fn counts(state: &State) -> Vec<String> {
+    let count = |outcome| state.tally.count(outcome);
+    let mut parts = vec![format!("{} applied", grouped(count(Outcome::Applied)))];
+    let others = [
+        (count(Outcome::Failed), "failed"),
+        (count(Outcome::Unknown), "unknown"),
+        (state.to_retry(), "waiting for another try"),
+    ];
+    parts.extend(others.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", grouped(n))));
+    parts
+}
+
+fn left(state: &State, now: Duration) -> Option<String> {
+    state.time_left(now).map(|left| format!("about {} left", rough(left)))
+}
+
+/// What the run waits for, with what is left of it.
+pub(super) fn waiting(state: &State, now: Duration) -> Option<String> {
+    let left = |until: Duration| countdown(until.saturating_sub(now));
+    let words = match (state.condition, state.waiting) {
+        (Condition::Outage { .. }, Some((_, until))) if until > now => {
+            format!("the Org stopped answering; next probe in {}", left(until))
+        }
+        (Condition::Outage { since }, _) => {
+            format!("the Org stopped answering {} ago; asking again", countdown(now.saturating_sub(since)))
+        }
+        (Condition::Throttled { until }, _) if until > now => {
+            format!("the Org asked for a pause: {} left", left(until))
+        }
+        (_, Some((Wait::Retry, until))) if until > now => {
+            format!("waiting to try the last rows again: {} left", left(until))
+        }
+        (_, Some((Wait::LogIn, until))) if until > now => format!("waiting to log in again: {} left", left(until)),
+        (_, Some((Wait::Drain, until))) => {
+            format!("stopping: requests in flight have {} to finish", left(until))
+        }
+        _ => return None,
+    };
+    Some(words)
+}
+
+/// As many of the parts as fit, from the first on; of the first, as much as fits.
+fn fit(parts: &[String], width: usize) -> String {
+    let mut line = String::new();
+    for part in parts {
+        let longer = if line.is_empty() { part.clone() } else { format!("{line}  {part}") };
+        if measure_text_width(&longer) > width && !line.is_empty() {
+            break;
+        }
+        line = longer;
+    }
+    truncate_str(&line, width, "…").into_owned()
+}
+
+fn drawn(state: &State, room: usize, paint: Paint) -> String {
+    let share = (state.done().min(state.rows) * room as u64).checked_div(state.rows).unwrap_or(0);
+    let full = usize::try_from(share).unwrap_or(room).min(room);
+    let done = "━".repeat(full);
+    let done = if state.troubled() > 0 { paint.yellow(&done) } else { paint.green(&done) };
+    format!("{done}{}", "─".repeat(room - full))
+}
+
+/// A count with its thousands set apart: `12,000`.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A time that is counted down, rounded up so that it ends at 1 s: `12 s`, `3 min 5 s`.
+fn countdown(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, 0) => format!("{minutes} min"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    }
+}
+
+/// A time that is only roughly known: `12 s`, `3 min`, `1 h 20 min`.
+#[must_use]
+pub fn rough(time: Duration) -> String {
+    match time.as_secs() {
+        0 => "1 s".to_owned(),
+        seconds @ 1..=89 => format!("{seconds} s"),
+        seconds @ 90..=5399 => format!("{} min", (seconds + 30) / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// Colour, or none.
+#[derive(Clone, Copy)]
+struct Paint(bool);
+
+impl Paint {
+    fn green(self, text: &str) -> String {
+        Style::new().green().force_styling(self.0).apply_to(text).to_string()
+    }
+
+    fn yellow(self, text: &str) -> String {
+        Style::new().yellow().force_styling(self.0).apply_to(text).to_string()
+    }
+}

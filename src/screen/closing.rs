@@ -1,0 +1,132 @@
+//! The closing summary: counts, what went wrong and what that means, what to do next, and the report's path last.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::counted;
+use super::ending::ending_text;
+use crate::domain::{Ending, Outcome, RowNumber, Tally};
+use crate::progress::{grouped, rough};
+use crate::text::{one_line, visible};
+
+/// How many row numbers of a group are shown.
+const ROWS_SHOWN: usize = 5;
+
+/// The figures of a run that is over.
+#[derive(Clone, Debug)]
+pub struct ClosingView<'a> {
+    /// How the sending ended.
+    pub ending: &'a Ending,
+    /// Rows by outcome.
+    pub tally: &'a Tally,
+    /// Requests sent.
+    pub requests: u64,
+    /// Of these, those that tried again.
+    pub retries: u64,
+    /// How long the run took.
+    pub elapsed: Duration,
+    /// Of this, how long the Org held it back.
+    pub throttled: Duration,
+    /// What went wrong, the most frequent first.
+    pub groups: Vec<FailureGroup>,
+    /// The next command to run, where there is one.
+    pub next: Option<String>,
+    /// Where the report is.
+    pub report: String,
+}
+
+/// Rows that came to the same end for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailureGroup {
+    /// Failed, unknown or invalid.
+    pub outcome: Outcome,
+    /// Status of the last answer.
+    pub http_status: Option<u16>,
+    /// Why, in the Org's words or ours.
+    pub reason: String,
+    /// How many rows.
+    pub count: u64,
+    /// The first of them.
+    pub rows: Vec<RowNumber>,
+}
+
+/// The closing summary.
+#[must_use]
+pub fn closing_text(view: &ClosingView<'_>) -> String {
+    let (headline, help) = ending_text(view.ending, view.tally);
+    let mut out = format!("{headline}\n");
+    if let Some(help) = help {
+        let _ = writeln!(out, "  help: {help}");
+    }
+    out.push('\n');
+    out.push_str(&counts(view.tally));
+    let _ = writeln!(out, "  {}", effort(view));
+    for group in &view.groups {
+        out.push('\n');
+        out.push_str(&group_text(group));
+    }
+    out.push('\n');
+    if let Some(next) = &view.next {
+        let _ = writeln!(out, "Next:   {}", visible(next));
+    }
+    let _ = writeln!(out, "Report: {}", visible(&view.report));
+    out
+}
+
+fn counts(tally: &Tally) -> String {
+    let shown: Vec<_> = Outcome::ALL
+        .into_iter()
+        .map(|outcome| (outcome, tally.count(outcome)))
+        .filter(|(outcome, count)| *outcome == Outcome::Applied || *count > 0)
+        .collect();
+    let width = shown.iter().map(|(_, count)| grouped(*count).len()).max().unwrap_or(0);
+    let lines = shown.iter().map(|(outcome, count)| format!("  {outcome:<10}{:>width$}\n", grouped(*count)));
+    lines.collect()
+}
+
+fn effort(view: &ClosingView<'_>) -> String {
+    let mut words = counted(view.requests, "request", "requests");
+    if view.retries > 0 {
+        let _ = write!(words, ", {} to try again,", grouped(view.retries));
+    }
+    let _ = write!(words, " in {}", rough(view.elapsed));
+    if view.throttled >= Duration::from_secs(1) {
+        let _ = write!(words, ", {} of it held back by the Org", rough(view.throttled));
+    }
+    words
+}
+
+fn group_text(group: &FailureGroup) -> String {
+    let status = group.http_status.map(|status| format!(" {status}")).unwrap_or_default();
+    let reason = one_line(&group.reason, 200);
+    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+    let count = counted(group.count, "row", "rows");
+    let meaning = meaning(group.outcome, group.http_status);
+    format!("{count} {}{status}{reason}\n  {}\n  {meaning}\n", group.outcome, row_numbers(group))
+}
+
+fn row_numbers(group: &FailureGroup) -> String {
+    let shown = &group.rows[..group.rows.len().min(ROWS_SHOWN)];
+    let numbers = shown.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let more = group.count.saturating_sub(shown.len() as u64);
+    let label = if group.count == 1 { "row" } else { "rows" };
+    if more > 0 { format!("{label} {numbers} and {} more", grouped(more)) } else { format!("{label} {numbers}") }
+}
+
+/// What it means that a row came to this outcome with this status, and what can be done.
+#[must_use]
+pub fn meaning(outcome: Outcome, http_status: Option<u16>) -> &'static str {
+    match (outcome, http_status) {
+        (Outcome::Unknown, _) => "No answer came: the change may or may not have been made. Sending it again is safe.",
+        (Outcome::Invalid, _) => "The row could not be understood. Correct it in the table and apply the table again.",
+        (Outcome::Applied | Outcome::Duplicate | Outcome::Unchanged, _) => "Nothing is left to be done.",
+        (Outcome::Failed, Some(404)) => "There is no such user in this Org: the ID is wrong, or the user has left.",
+        (Outcome::Failed, Some(401 | 403)) => "The credentials may not change this user.",
+        (Outcome::Failed, Some(409)) => "Something else was changing this user. Try again.",
+        (Outcome::Failed, Some(408 | 425 | 429 | 500..=599)) => {
+            "The Org was in trouble until the attempts were spent. Try again later."
+        }
+        (Outcome::Failed, Some(_)) => "The Org does not accept the change. Its own words above say why.",
+        (Outcome::Failed, None) => "The Org could not be reached until the attempts were spent. Try again later.",
+    }
+}

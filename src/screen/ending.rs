@@ -1,0 +1,92 @@
+//! How a run ended, in words: what happened and, for an early end, what to do about it.
+
+use crate::domain::{Cause, Ending, Outcome, Signal, Stop, Tally};
+use crate::progress::{grouped, rough};
+use crate::text::one_line;
+
+/// What happened, in one sentence, and what to do about it where that is not plain.
+#[must_use]
+pub fn ending_text(ending: &Ending, tally: &Tally) -> (String, Option<&'static str>) {
+    match ending {
+        Ending::Complete => (complete(tally), None),
+        Ending::Interrupted(Signal::Interrupt) => ("Interrupted: what was done is on record.".to_owned(), None),
+        Ending::Interrupted(Signal::Terminate) => ("Told to stop: what was done is on record.".to_owned(), None),
+        Ending::Stopped(stop) => (format!("Stopped early: {}.", reason(stop)), help(stop)),
+    }
+}
+
+fn complete(tally: &Tally) -> String {
+    let attention = [Outcome::Failed, Outcome::Unknown, Outcome::Invalid].map(|outcome| tally.count(outcome));
+    match (attention.iter().sum::<u64>(), tally.total()) {
+        (0, 0) => "Done: there was nothing to do.".to_owned(),
+        (0, 1) => "Done: the row is as it should be.".to_owned(),
+        (0, rows) => format!("Done: all {} rows are as they should be.", grouped(rows)),
+        (1, rows) => format!("Finished: 1 of {} rows needs attention.", grouped(rows)),
+        (some, rows) => format!("Finished: {} of {} rows need attention.", grouped(some), grouped(rows)),
+    }
+}
+
+fn reason(stop: &Stop) -> String {
+    match stop {
+        Stop::CredentialsRefused { status, message, accepted: 0 } => {
+            format!("the Org refused the credentials ({status}{})", said(message))
+        }
+        Stop::CredentialsRefused { status, message, .. } => {
+            format!("the Org no longer accepts the credentials ({status}{})", said(message))
+        }
+        Stop::LogInRefused { status: Some(status), message } => {
+            format!("the log-in was refused ({status}{})", said(message))
+        }
+        Stop::LogInRefused { status: None, message } => format!("the log-in did not work{}", said(message)),
+        Stop::Redirected { status, to, .. } => {
+            format!("the address answered with a redirect ({status}) to {}, which is not followed", one_line(to, 200))
+        }
+        Stop::Unusable { message, .. } => one_line(message, 300),
+        Stop::Intercepted { status, message } => {
+            format!("something between here and the Org answered for it ({status}{})", said(message))
+        }
+        Stop::NeverAnswered { status: Some(status), message } => {
+            format!("the first change did not succeed ({status}{})", said(message))
+        }
+        Stop::NeverAnswered { status: None, message } => {
+            format!("the first change got no answer{}", said(message))
+        }
+        Stop::AllRefused { status, message, rows } => {
+            format!("the first {rows} rows were all refused ({status}{}) and none was applied", said(message))
+        }
+        Stop::TooManyFailures { reached } => one_line(reached, 200),
+        Stop::HeldTooLong { asked, max_wait } => {
+            format!("the Org wants a pause of {}, and --max-wait allows {}", rough(*asked), rough(*max_wait))
+        }
+        Stop::Outage { lasted } => format!("the Org has not answered for {}", rough(*lasted)),
+        Stop::TimeIsUp => "the time of --max-duration is up".to_owned(),
+    }
+}
+
+fn said(message: &str) -> String {
+    let message = one_line(message, 200);
+    if message.is_empty() { message } else { format!(": {message}") }
+}
+
+fn help(stop: &Stop) -> Option<&'static str> {
+    Some(match stop {
+        Stop::CredentialsRefused { accepted: 0, .. } => {
+            "check that the key is complete, belongs to an administrator, and to an Org at this address"
+        }
+        Stop::CredentialsRefused { .. } => {
+            "have the key renewed, then run the same command; with a new key of the same Org add --new-key"
+        }
+        Stop::LogInRefused { .. } => "check email address, password and the number of the Org",
+        Stop::Redirected { .. } => "check the address: it must be the Org's own, without a path of the web pages",
+        Stop::Unusable { cause: Cause::HostNotFound, .. } => "check the address and the network",
+        Stop::Unusable { cause: Cause::Proxy, .. } => "check the proxy in HTTPS_PROXY",
+        Stop::Unusable { .. } => "check the address",
+        Stop::Intercepted { .. } => "check the network: a proxy or a sign-in page is in the way",
+        Stop::NeverAnswered { .. } => "check the address, then run the same command",
+        Stop::AllRefused { .. } => "check that the table belongs to this Org",
+        Stop::TooManyFailures { .. } => "look at the reasons below before the same command goes on",
+        Stop::HeldTooLong { .. } => "run the same command later",
+        Stop::Outage { .. } => "run the same command when the Org is back",
+        Stop::TimeIsUp => return None,
+    })
+}

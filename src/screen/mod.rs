@@ -1,0 +1,20 @@
+//! What a person reads before and after a run: the plan, the question, the closing summary. Pure text from plain
+//! figures; nothing is printed and nothing decided here.
+
+mod closing;
+mod ending;
+mod plan;
+mod question;
+
+pub use closing::{ClosingView, FailureGroup, closing_text, meaning};
+pub use ending::ending_text;
+pub use plan::{PlanView, plan_text};
+pub use question::Question;
+
+/// `1 row`, `1,200 rows`.
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", crate::progress::grouped(number), if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests;
