@@ -1,5 +1,5 @@
-//! The pages for people: what this is, and every member's state. Pure text from state; the style, the script and the
-//! frame of a page lie beside in `pages/`. The API is not here.
+//! The pages for people: what this is, and every member's state, as text made from state. The style, the script and the
+//! frame of a page lie beside in `pages/`; the calls of the API are not here.
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
