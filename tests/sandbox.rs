@@ -1,0 +1,318 @@
+//! The practice Org over loopback, as a client meets it: statuses, messages, credentials, faults, and who may ask.
+//! Rules that need no connection are tested beside the code; the pages in a browser are in `browser.rs`.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::time::{Duration, SystemTime};
+
+use mfa_optout::sandbox::{Faults, Options, Sandbox};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+
+const OPT_OUT: &str = r#"{"mfaOptOut": true}"#;
+const LOG_IN: &str =
+    r#"{"email":"admin@example.com","password":"sandbox-password","selectedOrg":1,"client":"core-client"}"#;
+
+/// A running practice Org and somebody who talks to it.
+struct Practice {
+    org: Sandbox,
+    client: Client,
+}
+
+impl Practice {
+    async fn start(options: Options) -> Self {
+        // Fails where another test of this process was faster, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { org: Sandbox::start(options).await.unwrap(), client }
+    }
+
+    async fn with_faults(faults: Faults) -> Self {
+        Self::start(Options { faults, ..Options::default() }).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.org.address()))
+    }
+
+    /// A PUT without credentials.
+    fn bare_put(&self, id: &str, body: &str) -> RequestBuilder {
+        self.request(Method::PUT, &format!("/user/users/{id}/membership"))
+            .header("content-type", "application/json")
+            .body(body.to_owned())
+    }
+
+    async fn put(&self, id: &str, body: &str) -> Response {
+        self.bare_put(id, body).header("x-api-key", "sandbox-key").send().await.unwrap()
+    }
+
+    async fn log_in(&self, body: &str) -> Response {
+        let request = self.request(Method::POST, "/user/authenticate").header("content-type", "application/json");
+        request.body(body.to_owned()).send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+}
+
+async fn json_of(response: Response) -> Value {
+    serde_json::from_str(&response.text().await.unwrap()).unwrap()
+}
+
+/// The status, and the message that has to come with it.
+async fn problem(response: Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    let body = json_of(response).await;
+    let message = body["message"].as_str().unwrap();
+    assert!(!message.is_empty());
+    (status, message.to_owned())
+}
+
+async fn problem_status(response: Response) -> u16 {
+    problem(response).await.0
+}
+
+#[tokio::test]
+async fn a_put_is_answered_204_without_a_body_and_changes_the_member() {
+    let practice = Practice::start(Options::default()).await;
+    let answer = practice.put("1732", OPT_OUT).await;
+    assert_eq!(answer.status(), 204);
+    assert_eq!(answer.bytes().await.unwrap().len(), 0);
+
+    let members = practice.org.members();
+    assert_eq!(members.len(), 1);
+    assert_eq!((members[0].id, members[0].mfa_opt_out, members[0].puts), (1_732, true, 1));
+    let seen = json_of(practice.get("/_sandbox/members").await).await;
+    assert_eq!(seen[0]["id"], 1_732);
+    assert_eq!(seen[0]["mfaOptOut"], true);
+    assert_eq!(seen[0]["puts"], 1);
+    practice.org.stop().await;
+}
+
+#[tokio::test]
+async fn fields_that_are_not_named_stay_as_they_are() {
+    let practice = Practice::start(Options::default()).await;
+    let before = json_of(practice.get("/_sandbox/members?id=7").await).await;
+    practice.put("7", r#"{"firstName": "Zoë", "isAdmin": true}"#).await;
+    practice.put("7", OPT_OUT).await;
+    let after = json_of(practice.get("/_sandbox/members?id=7").await).await;
+    assert_eq!(after[0]["firstName"], "Zoë");
+    assert_eq!(after[0]["isAdmin"], true);
+    assert_eq!(after[0]["mfaOptOut"], true);
+    for field in ["lastName", "email", "role"] {
+        assert_eq!(after[0][field], before[0][field], "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_understood_is_400_and_changes_nothing() {
+    let practice = Practice::start(Options::default()).await;
+    for body in
+        ["", "{", "[]", "[true]", "true", r#"{"mfaOptOut": "true"}"#, r#"{"mfaOptOut": null}"#, r#"{"mfa": true}"#]
+    {
+        assert_eq!(problem_status(practice.put("1", body).await).await, 400, "{body}");
+    }
+    let member = &practice.org.members()[0];
+    assert_eq!((member.puts, member.changes, member.mfa_opt_out), (8, 0, false));
+}
+
+#[tokio::test]
+async fn a_body_of_another_kind_or_too_long_is_refused() {
+    let practice = Practice::start(Options::default()).await;
+    let put = practice.request(Method::PUT, "/user/users/1/membership").header("x-api-key", "sandbox-key");
+    assert_eq!(problem_status(put.body(OPT_OUT).send().await.unwrap()).await, 415);
+    let long = format!("{{\"firstName\": \"{}\"}}", "x".repeat(70_000));
+    assert_eq!(problem_status(practice.put("1", &long).await).await, 413);
+    assert_eq!(practice.org.members()[0].changes, 0);
+}
+
+#[tokio::test]
+async fn an_id_that_is_no_id_is_400_and_one_who_is_not_there_is_404() {
+    let practice = Practice::start(Options::default()).await;
+    for id in ["ada", "0", "01", "-1", "+1", "1.0", "9223372036854775808", "%20"] {
+        assert_eq!(problem_status(practice.put(id, OPT_OUT).await).await, 400, "{id}");
+    }
+    for id in ["404", "12404", "20001", "9223372036854775807"] {
+        assert_eq!(problem_status(practice.put(id, OPT_OUT).await).await, 404, "{id}");
+    }
+    assert!(practice.org.members().is_empty());
+    assert_eq!(practice.org.stats().puts, 12);
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_401_and_none_at_all_is_403() {
+    let practice = Practice::start(Options::default()).await;
+    let wrong = practice.bare_put("1", OPT_OUT).header("x-api-key", "guess").send().await.unwrap();
+    assert_eq!(problem_status(wrong).await, 401);
+    let other = practice.bare_put("1", OPT_OUT).header("authorization", "Basic eDp5").send().await.unwrap();
+    assert_eq!(problem_status(other).await, 401);
+    let none = practice.bare_put("1", OPT_OUT).send().await.unwrap();
+    assert_eq!(problem_status(none).await, 403);
+    assert_eq!(practice.org.stats().refused, 3);
+    assert_eq!(practice.org.members()[0].changes, 0);
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "what the server says is held against the real clock")]
+async fn a_session_opens_the_org_until_it_ends() {
+    let practice = Practice::start(Options::default()).await;
+    let session = json_of(practice.log_in(LOG_IN).await).await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let left = session["expiresAt"].as_u64().unwrap() - now;
+    assert!((840..=900).contains(&left), "{left}");
+    let bearer = format!("bearer {}", session["token"].as_str().unwrap());
+    let put = practice.bare_put("1", OPT_OUT).header("authorization", bearer).send().await.unwrap();
+    assert_eq!(put.status(), 204);
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_is_401() {
+    let options = Options { token_life: Duration::ZERO, ..Options::default() };
+    let practice = Practice::start(options).await;
+    let session = json_of(practice.log_in(LOG_IN).await).await;
+    let bearer = format!("bearer {}", session["token"].as_str().unwrap());
+    let put = practice.bare_put("1", OPT_OUT).header("authorization", bearer).send().await.unwrap();
+    let (status, message) = problem(put).await;
+    assert_eq!(status, 401);
+    assert!(message.contains("expired"), "{message}");
+}
+
+#[tokio::test]
+async fn a_log_in_is_refused_for_what_is_wrong_with_it() {
+    let practice = Practice::start(Options::default()).await;
+    for (from, to, status) in [
+        ("sandbox-password", "guess", 401),
+        ("admin@", "who@", 401),
+        (":1,", ":2,", 404),
+        ("core-client", "other", 400),
+        (":1,", ":\"1\",", 400),
+        ("selectedOrg", "org", 400),
+    ] {
+        assert_eq!(problem_status(practice.log_in(&LOG_IN.replace(from, to)).await).await, status, "{to}");
+    }
+    assert_eq!(practice.org.stats().log_ins, 6);
+}
+
+#[tokio::test]
+async fn above_the_rate_limit_it_answers_429_with_retry_after() {
+    let practice = Practice::with_faults(Faults { rate_limit: Some(0), ..Faults::default() }).await;
+    let answer = practice.put("1", OPT_OUT).await;
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(problem_status(answer).await, 429);
+    assert_eq!(practice.org.stats().throttled, 1);
+    assert_eq!(practice.org.members()[0].puts, 1);
+}
+
+#[tokio::test]
+async fn errors_come_from_the_server_and_do_nothing() {
+    let practice = Practice::with_faults(Faults { error_percent: 100.0, ..Faults::default() }).await;
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        seen.push(problem_status(practice.put("1", OPT_OUT).await).await);
+    }
+    assert!([500, 502, 503, 504].iter().all(|status| seen.contains(status)), "{seen:?}");
+    assert_eq!(practice.org.stats().errors, 40);
+    assert!(!practice.org.members()[0].mfa_opt_out);
+}
+
+#[tokio::test]
+async fn an_outage_is_503_without_retry_after_and_spares_the_pages() {
+    let outage = Some(Duration::ZERO..Duration::MAX);
+    let practice = Practice::with_faults(Faults { outage, ..Faults::default() }).await;
+    for answer in [practice.put("1", OPT_OUT).await, practice.log_in(LOG_IN).await] {
+        assert!(!answer.headers().contains_key("retry-after"));
+        assert_eq!(problem_status(answer).await, 503);
+    }
+    for path in ["/", "/members", "/api/", "/_sandbox/members", "/_sandbox/stats"] {
+        assert_eq!(practice.get(path).await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn counts_tell_what_was_asked_and_pages_do_not_count() {
+    let practice = Practice::start(Options::default()).await;
+    practice.put("1", OPT_OUT).await;
+    practice.put("404", OPT_OUT).await;
+    practice.log_in(LOG_IN).await;
+    practice.get("/members").await;
+    let stats = json_of(practice.get("/_sandbox/stats").await).await;
+    let busiest = stats["busiestSecond"].as_u64().unwrap();
+    assert!((1..=3).contains(&busiest), "{busiest}");
+    assert_eq!(
+        stats,
+        json!({"requests": 3, "puts": 2, "logIns": 1, "refused": 0, "throttled": 0, "errors": 0,
+            "busiestSecond": busiest})
+    );
+}
+
+#[tokio::test]
+async fn another_host_name_is_turned_away() {
+    let practice = Practice::start(Options::default()).await;
+    for host in ["example.com", "127.0.0.1.example.com", "localhost.example.com"] {
+        let put = practice.bare_put("1", OPT_OUT).header("x-api-key", "sandbox-key").header("host", host);
+        assert_eq!(problem_status(put.send().await.unwrap()).await, 421, "{host}");
+        let page = practice.request(Method::GET, "/members").header("host", host).send().await.unwrap();
+        assert_eq!(page.status(), 421, "{host}");
+    }
+    assert_eq!(practice.org.stats().requests, 0);
+}
+
+#[tokio::test]
+async fn another_site_gets_no_leave_to_read_or_write() {
+    let practice = Practice::start(Options::default()).await;
+    let preflight = practice
+        .request(Method::OPTIONS, "/user/users/1/membership")
+        .header("origin", "https://example.com")
+        .header("access-control-request-method", "PUT");
+    let answer = preflight.send().await.unwrap();
+    assert_eq!(answer.status(), 405);
+    assert!(answer.headers().keys().all(|name| !name.as_str().starts_with("access-control")));
+}
+
+#[tokio::test]
+async fn every_page_forbids_what_comes_from_elsewhere() {
+    let practice = Practice::start(Options::default()).await;
+    for path in ["/", "/members", "/api/", "/nowhere"] {
+        let policy = practice.get(path).await.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.starts_with("default-src 'none';"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_of_the_api_describes_both_calls() {
+    let practice = Practice::start(Options::default()).await;
+    let answer = practice.get("/api").await;
+    assert!(answer.status().is_redirection());
+    assert_eq!(answer.headers()["location"], "/api/");
+    let document = json_of(practice.get("/api/openapi.json").await).await;
+    let put = &document["paths"]["/user/users/{id}/membership"]["put"];
+    assert_eq!(put["tags"], json!(["user"]));
+    assert!(document["paths"]["/user/authenticate"]["post"].is_object());
+    assert!(document["components"]["schemas"]["Membership"]["example"].as_object().unwrap().len() > 3);
+    assert_eq!(document["components"]["securitySchemes"]["apiKey"]["name"], "x-api-key");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_the_wrong_method_405() {
+    let practice = Practice::start(Options::default()).await;
+    assert_eq!(problem_status(practice.get("/user/users").await).await, 404);
+    assert_eq!(problem_status(practice.get("/user/users/1/membership").await).await, 405);
+}
+
+#[tokio::test]
+async fn after_the_stop_nobody_answers() {
+    let practice = Practice::start(Options::default()).await;
+    let address = practice.org.address();
+    assert_eq!(practice.put("1", OPT_OUT).await.status(), 204);
+    practice.org.stop().await;
+    assert!(practice.client.get(address).send().await.unwrap_err().is_connect());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_an_error() {
+    let practice = Practice::start(Options::default()).await;
+    let port = practice.org.address().rsplit(':').next().unwrap().parse().unwrap();
+    let second = Sandbox::start(Options { port, ..Options::default() }).await;
+    assert_eq!(second.err().map(|error| error.kind()), Some(std::io::ErrorKind::AddrInUse));
+}
