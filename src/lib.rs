@@ -17,6 +17,7 @@ pub mod api;
 pub mod domain;
 pub mod error;
 pub mod input;
+pub mod plan;
 pub mod policy;
 pub mod report;
 pub mod sandbox;
