@@ -19,6 +19,7 @@ pub mod domain;
 pub mod error;
 pub mod engine;
 pub mod input;
+pub mod plan;
 pub mod policy;
 pub mod progress;
 pub mod report;

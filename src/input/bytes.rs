@@ -1,0 +1,252 @@
+//! The raw bytes of the input: opened once, fingerprinted once, and on every later pass held against that fingerprint
+//! block by block, before anything of the block is handed out. What the bytes mean is not known here.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::text::visible;
+
+/// Bytes that are read, hashed and verified at once.
+const BLOCK: usize = 1 << 18;
+
+/// Enough of a BLAKE3 hash to tell a changed block from an unchanged one, even where somebody wants it to go unseen.
+type Digest = [u8; 16];
+
+/// Where the table comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, or something that behaves like one, such as a named pipe.
+    Path(PathBuf),
+    /// Standard input, which is kept in an unlinked file that nobody else can open, so that it can be read twice.
+    Stdin,
+}
+
+impl Source {
+    /// What messages call it; nothing in it that a terminal would obey.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Path(path) => visible(&path.to_string_lossy()),
+            Self::Stdin => "standard input".to_owned(),
+        }
+    }
+}
+
+/// The opened input. It keeps the file that was opened: one that is put in its place later is not looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Bytes {
+    pub(super) name: String,
+    pub(super) size: u64,
+    file: Arc<File>,
+}
+
+impl Bytes {
+    pub(super) fn open(source: &Source) -> Result<Self> {
+        let name = source.name();
+        let file = match source {
+            Source::Path(path) => open_file(path, &name)?,
+            Source::Stdin => spool(io::stdin().lock(), &name)?,
+        };
+        Self::of_file(file, name)
+    }
+
+    pub(super) fn of_file(mut file: File, name: String) -> Result<Self> {
+        let size = file.seek(SeekFrom::End(0)).map_err(|error| unreadable(&name, &error))?;
+        Ok(Self { name, size, file: Arc::new(file) })
+    }
+
+    /// The same bytes in a file of our own, which nobody can change.
+    pub(super) fn private_copy(&self) -> Result<File> {
+        let mut file: &File = &self.file;
+        file.rewind().map_err(|error| unreadable(&self.name, &error))?;
+        spool(file, &self.name)
+    }
+
+    /// A pass that takes the fingerprint.
+    pub(super) fn take_seal(&self) -> Blocks {
+        self.blocks(Duty::Taking { whole: Box::new(blake3::Hasher::new()), digests: Vec::new() })
+    }
+
+    /// A pass that refuses to hand out anything that differs from what was sealed.
+    pub(super) fn sealed(&self, seal: &Seal) -> Blocks {
+        self.blocks(Duty::Checking { digests: Arc::clone(&seal.digests), next: 0 })
+    }
+
+    fn blocks(&self, duty: Duty) -> Blocks {
+        Blocks { file: Arc::clone(&self.file), offset: 0, block: Vec::new(), used: 0, duty }
+    }
+}
+
+fn open_file(path: &Path, name: &str) -> Result<File> {
+    let file = File::open(path).map_err(|error| unreadable(name, &error))?;
+    let kind = file.metadata().map_err(|error| unreadable(name, &error))?.file_type();
+    if kind.is_dir() {
+        return Err(Error::new(Kind::Input, format!("{name} is a folder, not a file"))
+            .help("give the table itself, such as users.csv"));
+    }
+    if kind.is_file() { Ok(file) } else { spool(file, name) }
+}
+
+fn spool(mut from: impl Read, name: &str) -> Result<File> {
+    let keep = |error| Error::new(Kind::Input, format!("can't keep a copy of {name} in the temporary folder: {error}"));
+    let mut file = tempfile::tempfile().map_err(keep)?;
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return Ok(file),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(unreadable(name, &error)),
+        };
+        file.write_all(&buffer[..read]).map_err(keep)?;
+    }
+}
+
+pub(super) fn unreadable(name: &str, error: &io::Error) -> Error {
+    Error::new(Kind::Input, format!("can't read {name}: {error}"))
+}
+
+/// What the input was when it was first read.
+#[derive(Clone, Debug)]
+pub(super) struct Seal {
+    /// BLAKE3 of all raw bytes.
+    pub(super) fingerprint: blake3::Hash,
+    digests: Arc<[Digest]>,
+}
+
+/// The input differs from what was checked.
+#[derive(Debug, thiserror::Error)]
+#[error("changed while running")]
+pub(super) struct Changed;
+
+#[derive(Debug)]
+enum Duty {
+    Taking { whole: Box<blake3::Hasher>, digests: Vec<Digest> },
+    Checking { digests: Arc<[Digest]>, next: usize },
+}
+
+/// One pass over the raw bytes, in blocks.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    file: Arc<File>,
+    offset: u64,
+    block: Vec<u8>,
+    used: usize,
+    duty: Duty,
+}
+
+impl Blocks {
+    /// Reads what is left and gives the seal of all of it.
+    pub(super) fn into_seal(mut self) -> io::Result<Seal> {
+        while !self.fill_buf()?.is_empty() {
+            self.used = self.block.len();
+        }
+        match self.duty {
+            Duty::Taking { whole, digests } => Ok(Seal { fingerprint: whole.finalize(), digests: digests.into() }),
+            Duty::Checking { .. } => Err(io::Error::other("the seal was taken before")),
+        }
+    }
+
+    fn next_block(&mut self) -> io::Result<()> {
+        let mut file: &File = &self.file;
+        file.seek(SeekFrom::Start(self.offset))?;
+        self.block.clear();
+        self.used = 0;
+        file.take(BLOCK as u64).read_to_end(&mut self.block)?;
+        self.offset += self.block.len() as u64;
+        self.duty.seen(&self.block)
+    }
+}
+
+impl Duty {
+    fn seen(&mut self, block: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Taking { whole, digests } if !block.is_empty() => {
+                whole.update(block);
+                digests.push(digest(block));
+            }
+            Self::Taking { .. } => {}
+            Self::Checking { digests, next } => {
+                let expected = digests.get(*next).copied();
+                if expected != (!block.is_empty()).then(|| digest(block)) {
+                    return Err(io::Error::other(Changed));
+                }
+                *next += usize::from(expected.is_some());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn digest(block: &[u8]) -> Digest {
+    let hash = blake3::hash(block);
+    let mut digest = Digest::default();
+    digest.copy_from_slice(&hash.as_bytes()[..size_of::<Digest>()]);
+    digest
+}
+
+impl BufRead for Blocks {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.used == self.block.len() {
+            self.next_block()?;
+        }
+        Ok(&self.block[self.used..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.used += amount;
+    }
+}
+
+impl Read for Blocks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(content: &[u8]) -> (Bytes, File) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        (Bytes::of_file(file.try_clone().unwrap(), "t".to_owned()).unwrap(), file)
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_all_bytes() {
+        let content = vec![7; BLOCK * 2 + 5];
+        let (bytes, _file) = bytes(&content);
+        let mut blocks = bytes.take_seal();
+        blocks.read_exact(&mut [0; 10]).unwrap();
+        assert_eq!(blocks.into_seal().unwrap().fingerprint, blake3::hash(&content));
+    }
+
+    #[test]
+    fn nothing_of_a_changed_block_is_handed_out() {
+        let (bytes, mut file) = bytes(&vec![7; BLOCK * 2 + 5]);
+        let seal = bytes.take_seal().into_seal().unwrap();
+        file.seek(SeekFrom::Start(BLOCK as u64 + 9)).unwrap();
+        file.write_all(b"x").unwrap();
+        let mut got = Vec::new();
+        let error = bytes.sealed(&seal).read_to_end(&mut got).unwrap_err();
+        assert!(error.get_ref().unwrap().is::<Changed>());
+        assert_eq!(got.len(), BLOCK);
+    }
+
+    #[test]
+    fn growing_and_shrinking_are_changes_too() {
+        for (before, after) in [(BLOCK, BLOCK + 1), (BLOCK + 1, BLOCK), (BLOCK, 0), (3, 4)] {
+            let (bytes, file) = bytes(&vec![0; before]);
+            let seal = bytes.take_seal().into_seal().unwrap();
+            file.set_len(after as u64).unwrap();
+            assert!(bytes.sealed(&seal).read_to_end(&mut Vec::new()).is_err(), "{before} to {after}");
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Text tables: what the bytes are (compressed, in which encoding, separated by what), and a reader of their rows that
+//! knows physical lines. What a cell means is not known here.
+
+use std::io::{self, BufRead, Read};
+
+use csv::ByteRecord;
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs_io::DecodeReaderBytesBuilder;
+use flate2::bufread::MultiGzDecoder;
+
+use super::bytes::{Bytes, Changed, Seal, unreadable};
+use crate::error::{Error, Kind, Result};
+
+/// The longest row that is read. A quotation mark left open makes the rest of a file one row.
+pub(super) const MAX_ROW: u64 = 8 << 20;
+
+/// Follows the text, so that a quotation mark that is still open shows: then this stands inside the last cell.
+const END: &[u8] = b"\n\x01end of text\x01";
+const END_CELL: &[u8] = b"\x01end of text\x01";
+
+const GIB: u64 = 1 << 30;
+
+/// The largest size to which `size` bytes may inflate: 200 times as much, but no more than 1 GiB, and a mebibyte always.
+pub(super) fn inflated_limit(size: u64, max_input: Option<u64>) -> u64 {
+    max_input.unwrap_or_else(|| size.saturating_mul(200).clamp(1 << 20, GIB))
+}
+
+pub(super) fn bomb(name: &str, limit: u64) -> Error {
+    Error::new(
+        Kind::Input,
+        format!("{name} inflates to more than {limit} bytes, which is out of all proportion to its size"),
+    )
+    .help("if that is what it should hold, raise the limit with --max-input")
+}
+
+/// What the text turned out to be.
+#[derive(Clone, Debug)]
+pub(super) struct Nature {
+    pub(super) seal: Seal,
+    pub(super) gzip: bool,
+    pub(super) encoding: &'static Encoding,
+    /// Whether a byte order mark says so.
+    pub(super) bom: bool,
+    /// Whether there are zero bytes in the text, which no table has.
+    pub(super) nul: bool,
+    /// How much of the inflated text counts where it ends in Ctrl-Z, as DOS marked the end of a text.
+    cut: Option<u64>,
+}
+
+/// Reads everything once: takes the fingerprint, inflates within bounds, and finds the encoding.
+pub(super) fn survey(bytes: &Bytes, wanted: Option<&'static Encoding>, max_input: Option<u64>) -> Result<Nature> {
+    let mut blocks = bytes.take_seal();
+    let gzip = blocks.fill_buf().map_err(|error| unreadable(&bytes.name, &error))?.starts_with(&[0x1f, 0x8b]);
+    let mut sight = Sight::default();
+    let outcome = if gzip {
+        let limit = inflated_limit(bytes.size, max_input);
+        let mut inflated = MultiGzDecoder::new(&mut blocks);
+        sight.look_at(&mut inflated, limit)
+    } else {
+        sight.look_at(&mut blocks, u64::MAX)
+    };
+    match outcome {
+        Ok(true) => {}
+        Ok(false) => return Err(bomb(&bytes.name, inflated_limit(bytes.size, max_input))),
+        Err(error) => return Err(broken(&bytes.name, &error)),
+    }
+    let seal = blocks.into_seal().map_err(|error| unreadable(&bytes.name, &error))?;
+    sight.judge(&bytes.name, wanted, (seal, gzip))
+}
+
+fn broken(name: &str, error: &io::Error) -> Error {
+    let message = match error.kind() {
+        io::ErrorKind::UnexpectedEof => format!("{name} is cut off: the compressed data ends in the middle"),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => format!("{name} is damaged: {error}"),
+        _ => return unreadable(name, error),
+    };
+    Error::new(Kind::Input, message).help("fetch or export the file again")
+}
+
+/// What is seen of the text while it is read for the first time.
+#[derive(Default)]
+struct Sight {
+    head: Vec<u8>,
+    length: u64,
+    /// Bytes at the end of the last piece that may begin a character.
+    open: Vec<u8>,
+    broken_line: Option<u64>,
+    lines: u64,
+    nul: bool,
+    ctrl_z: u64,
+}
+
+impl Sight {
+    /// `false` where there is more than `limit`.
+    fn look_at(&mut self, from: &mut impl Read, limit: u64) -> io::Result<bool> {
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            let read = match from.read(&mut piece) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if read == 0 {
+                if !self.open.is_empty() {
+                    self.broken_line.get_or_insert(self.lines + 1);
+                }
+                return Ok(true);
+            }
+            self.take(&piece[..read]);
+            if self.length > limit {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn take(&mut self, piece: &[u8]) {
+        const HEAD: usize = 4096;
+        if self.head.len() < HEAD {
+            self.head.extend_from_slice(&piece[..piece.len().min(HEAD - self.head.len())]);
+        }
+        self.length += piece.len() as u64;
+        self.nul = self.nul || memchr::memchr(0, piece).is_some();
+        let trailing = piece.iter().rev().take_while(|b| **b == 0x1a).count() as u64;
+        self.ctrl_z = if trailing == piece.len() as u64 { self.ctrl_z + trailing } else { trailing };
+        if self.broken_line.is_none() {
+            self.check_utf8(piece);
+        }
+    }
+
+    fn check_utf8(&mut self, piece: &[u8]) {
+        let joined;
+        let whole = if self.open.is_empty() {
+            piece
+        } else {
+            joined = [self.open.as_slice(), piece].concat();
+            &joined
+        };
+        let error = match simdutf8::basic::from_utf8(whole) {
+            Ok(_) => None,
+            Err(_) => std::str::from_utf8(whole).err(),
+        };
+        let valid = error.map_or(whole.len(), |error| error.valid_up_to());
+        self.lines += memchr::memchr_iter(b'\n', &whole[..valid]).count() as u64;
+        if error.is_some_and(|error| error.error_len().is_some()) {
+            self.broken_line = Some(self.lines + 1);
+        }
+        self.open = whole[valid..].to_vec();
+    }
+
+    fn judge(self, name: &str, wanted: Option<&'static Encoding>, (seal, gzip): (Seal, bool)) -> Result<Nature> {
+        let marked = if self.head.starts_with(&[0xff, 0xfe, 0, 0]) { None } else { Encoding::for_bom(&self.head) };
+        let encoding = match (marked, wanted) {
+            (Some((encoding, _)), _) | (None, Some(encoding)) => encoding,
+            (None, None) if self.nul && looks_like_utf16(&self.head) => return Err(unmarked_utf16(name)),
+            (None, None) if self.broken_line.is_none() => UTF_8,
+            (None, None) => WINDOWS_1252,
+        };
+        if let Some(line) = self.broken_line.filter(|_| encoding == UTF_8) {
+            return Err(Error::new(Kind::Input, format!("{name}:{line}: is not valid UTF-8"))
+                .help("save it as UTF-8, or say what it is with --encoding, such as --encoding windows-1252"));
+        }
+        let wide = encoding == UTF_16LE || encoding == UTF_16BE;
+        let cut = (!wide && self.ctrl_z > 0).then(|| self.length - self.ctrl_z);
+        Ok(Nature { seal, gzip, encoding, bom: marked.is_some(), nul: self.nul && !wide, cut })
+    }
+}
+
+/// Latin text in UTF-16 has a zero in every second byte.
+fn looks_like_utf16(head: &[u8]) -> bool {
+    let zeros = |from: usize| head.iter().skip(from).step_by(2).filter(|b| **b == 0).count();
+    let (even, odd) = (zeros(0), zeros(1));
+    head.len() >= 4 && even.abs_diff(odd) * 2 > head.len() / 2
+}
+
+fn unmarked_utf16(name: &str) -> Error {
+    Error::new(Kind::Input, format!("{name} looks like UTF-16 without a byte order mark"))
+        .help("save it as UTF-8, or give --encoding utf-16le or --encoding utf-16be")
+}
+
+impl Nature {
+    /// A pass over the text as UTF-8, verified against the seal.
+    fn decoded(&self, bytes: &Bytes) -> io::Result<Box<dyn Read>> {
+        let blocks = bytes.sealed(&self.seal);
+        let mut text: Box<dyn Read> = if self.gzip { Box::new(MultiGzDecoder::new(blocks)) } else { Box::new(blocks) };
+        if let Some(length) = self.cut {
+            text = Box::new(text.take(length));
+        }
+        if self.encoding != UTF_8 {
+            let mut decoder = DecodeReaderBytesBuilder::new();
+            return Ok(Box::new(decoder.encoding(Some(self.encoding)).bom_override(true).strip_bom(true).build(text)));
+        }
+        if self.bom {
+            text.read_exact(&mut [0; 3])?;
+        }
+        Ok(text)
+    }
+
+    /// The beginning of the text, for a look at it.
+    pub(super) fn head(&self, bytes: &Bytes) -> Result<Vec<u8>> {
+        let mut head = Vec::new();
+        let read = self.decoded(bytes).and_then(|text| text.take(1 << 16).read_to_end(&mut head));
+        read.map_err(|error| io_trouble(&bytes.name, 1, &error))?;
+        Ok(head)
+    }
+
+    /// The rows from the start.
+    pub(super) fn rows(&self, bytes: &Bytes, layout: Layout) -> Result<TextRows> {
+        let text = self.decoded(bytes).and_then(|inner| Text::new(inner, layout.skipped));
+        let text = text.map_err(|error| io_trouble(&bytes.name, 1, &error))?;
+        let reader = csv::ReaderBuilder::new()
+            .delimiter(layout.delimiter)
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(1 << 16)
+            .from_reader(text);
+        Ok(TextRows { reader, name: bytes.name.clone(), skipped: layout.skipped as u64 })
+    }
+}
+
+/// How the text is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) delimiter: u8,
+    /// Bytes of a first line such as `sep=;`, which says the delimiter and is no row.
+    pub(super) skipped: usize,
+}
+
+const DELIMITERS: [u8; 4] = *b",;\t|";
+
+/// Finds the delimiter: the one that a first line `sep=;` names, or else the one by which the header has a column that
+/// `fits` and the first rows are alike.
+pub(super) fn sniff(head: &[u8], wanted: Option<u8>, fits: impl Fn(&[String]) -> bool) -> Layout {
+    let named = sep_line(head);
+    let skipped = named.map_or(0, |(_, length)| length);
+    let delimiter = wanted.or(named.map(|(delimiter, _)| delimiter)).unwrap_or_else(|| {
+        let score = |delimiter: &u8| score(&head[skipped..], *delimiter, &fits);
+        // The last of equals wins, and without any delimiter in sight a table has one column: commas.
+        DELIMITERS.into_iter().rev().max_by_key(score).unwrap_or(b',')
+    });
+    Layout { delimiter, skipped }
+}
+
+fn sep_line(head: &[u8]) -> Option<(u8, usize)> {
+    let length = memchr::memchr2(b'\n', b'\r', head).unwrap_or(head.len());
+    let line = head[..length].strip_prefix(b"\"").unwrap_or(&head[..length]);
+    let [name @ .., b'=', delimiter] = line.get(..5)? else { return None };
+    let padding = line[5..].iter().all(|b| b"\" ,;\t|".contains(b));
+    let end = if head[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < head.len()) };
+    (name.eq_ignore_ascii_case(b"sep") && padding && delimiter.is_ascii()).then_some((*delimiter, length + end))
+}
+
+/// How well a delimiter explains the beginning: the header fits, the rows are as wide as the header, the width.
+fn score(head: &[u8], delimiter: u8, fits: &impl Fn(&[String]) -> bool) -> (bool, usize, usize) {
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(head);
+    let mut rows = reader.byte_records().filter_map(std::result::Result::ok);
+    let Some(first) = rows.find(|row| !is_blank(row)) else { return (false, 0, 0) };
+    let header: Vec<String> = first.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
+    let alike = rows.take(20).filter(|row| row.len() == first.len()).count();
+    let several = first.len() > 1;
+    (fits(&header), if several { alike + 1 } else { 0 }, first.len())
+}
+
+/// Whether nothing but white space is in a row.
+pub(super) fn is_blank(row: &ByteRecord) -> bool {
+    let text = row.as_slice().trim_ascii();
+    text.is_empty() || (!text[0].is_ascii() && std::str::from_utf8(text).is_ok_and(|text| text.trim().is_empty()))
+}
+
+/// Rows of a text table.
+pub(super) struct TextRows {
+    reader: csv::Reader<Text>,
+    name: String,
+    skipped: u64,
+}
+
+impl TextRows {
+    /// The next row that is not blank; `false` after the last.
+    pub(super) fn read(&mut self, row: &mut ByteRecord) -> Result<bool> {
+        loop {
+            let start = self.offset();
+            self.reader.get_mut().row_start = start;
+            match self.reader.read_byte_record(row) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(error) => return Err(self.failed(error)),
+            }
+            if row.as_slice().ends_with(END_CELL) && self.is_past_the_end() {
+                return if row.len() == 1 && row.as_slice() == END_CELL { Ok(false) } else { Err(self.unclosed(row)) };
+            }
+            if !is_blank(row) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// How many bytes of the decoded text have been taken in.
+    fn offset(&self) -> u64 {
+        self.reader.position().byte() + self.skipped
+    }
+
+    fn is_past_the_end(&self) -> bool {
+        self.reader.get_ref().ended.is_some_and(|end| self.offset() > end + 1)
+    }
+
+    /// The physical line, from 1, on which the row that was read last begins.
+    pub(super) fn line(&self, row: &ByteRecord) -> u64 {
+        let terminator = self.offset().saturating_sub(1);
+        self.reader.get_ref().line_at(terminator).saturating_sub(line_ends(row.as_slice(), None)).max(1)
+    }
+
+    fn unclosed(&self, row: &ByteRecord) -> Error {
+        let open = row.get(row.len().saturating_sub(1)).unwrap_or_default();
+        let line = self.reader.get_ref().line_at(self.offset()).saturating_sub(line_ends(open, None)).max(1);
+        Error::new(Kind::Input, format!("{}:{line}: a quotation mark is opened here and never closed", self.name))
+            .help("close it, or write it twice (\"\") where it belongs to the text")
+    }
+
+    fn failed(&self, error: csv::Error) -> Error {
+        let line = self.reader.get_ref().row_line();
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) => io_trouble(&self.name, line, &error),
+            other => Error::new(Kind::Input, format!("{}:{line}: can't be read: {other:?}", self.name)),
+        }
+    }
+}
+
+fn io_trouble(name: &str, line: u64, error: &io::Error) -> Error {
+    match error.get_ref() {
+        Some(inner) if inner.is::<Changed>() => changed(name),
+        Some(inner) if inner.is::<TooLong>() => Error::new(
+            Kind::Input,
+            format!("{name}:{line}: the row that begins here is longer than {} MiB", MAX_ROW >> 20),
+        )
+        .help("is a quotation mark left open there?"),
+        _ => Error::new(Kind::MidRun, format!("can't read {name}: {error}")),
+    }
+}
+
+pub(super) fn changed(name: &str) -> Error {
+    Error::new(Kind::MidRun, format!("{name} was changed while running; nothing of the changed part was used"))
+        .help("start over with the file as it should be")
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a row is too long")]
+struct TooLong;
+
+/// The decoded text, with a look back at the last piece for counting lines, and with [`END`] behind it.
+struct Text {
+    inner: Box<dyn Read>,
+    /// What was handed out last.
+    last: Vec<u8>,
+    /// Where `last` begins, and what stands before it.
+    start: u64,
+    before: Option<u8>,
+    lines_before: u64,
+    /// Where the text ended.
+    ended: Option<u64>,
+    /// Where the row that is being read begins, and its line once that is further back than `last`.
+    row_start: u64,
+    row_line: u64,
+}
+
+impl Text {
+    fn new(inner: Box<dyn Read>, skipped: usize) -> io::Result<Self> {
+        let mut text = Self {
+            inner,
+            last: vec![0; skipped],
+            start: 0,
+            before: None,
+            lines_before: 0,
+            ended: None,
+            row_start: 0,
+            row_line: 1,
+        };
+        text.inner.read_exact(&mut text.last)?;
+        Ok(text)
+    }
+
+    /// The line, from 1, of the byte at `offset`, which is in the last piece or right behind it.
+    fn line_at(&self, offset: u64) -> u64 {
+        let within = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX).min(self.last.len());
+        1 + self.lines_before + line_ends(&self.last[..within], self.before)
+    }
+
+    fn row_line(&self) -> u64 {
+        if self.row_start >= self.start { self.line_at(self.row_start) } else { self.row_line }
+    }
+
+    /// Lets the last piece go.
+    fn shift(&mut self) {
+        self.row_line = self.row_line();
+        self.lines_before += line_ends(&self.last, self.before);
+        self.before = self.last.last().copied().or(self.before);
+        self.start += self.last.len() as u64;
+        self.last.clear();
+    }
+}
+
+impl Read for Text {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.shift();
+        if self.start.saturating_sub(self.row_start) > MAX_ROW {
+            return Err(io::Error::other(TooLong));
+        }
+        let mut read = 0;
+        if self.ended.is_none() {
+            read = self.inner.read(buffer)?;
+        }
+        if read == 0 {
+            let end = *self.ended.get_or_insert(self.start);
+            let given = usize::try_from(self.start - end).unwrap_or(usize::MAX).min(END.len());
+            read = (&END[given..]).read(buffer)?;
+        }
+        self.last.extend_from_slice(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// Line ends in a text, as LF, CRLF or CR; `before` is the byte in front of it.
+fn line_ends(text: &[u8], before: Option<u8>) -> u64 {
+    let split = before == Some(b'\r') && text.first() == Some(&b'\n');
+    let feeds = memchr::memchr_iter(b'\n', text).count() - usize::from(split);
+    let returns = memchr::memchr_iter(b'\r', text).filter(|at| text.get(at + 1) != Some(&b'\n')).count();
+    (feeds + returns) as u64
+}

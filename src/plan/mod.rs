@@ -1,0 +1,403 @@
+//! The table becomes a plan: a first pass checks every row and counts, a second pass hands out one step for each row.
+//! Both passes read a row with the same eyes, and neither keeps the rows. Nothing here sends anything.
+
+mod earlier;
+mod guard;
+mod problems;
+mod reading;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use roaring::RoaringTreemap;
+
+use self::earlier::Earlier;
+pub use self::guard::{opt_out_allowance, within_allowance};
+pub use self::problems::Problem;
+use self::reading::{Ask, Reading, Understood};
+use crate::domain::{Change, Flag, Limit, Outcome, Record, RowNumber};
+use crate::error::{Error, Kind, Result};
+use crate::input::{Input, Place, Row, Rows};
+
+/// Which rows of the input the run is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of an earlier report with one of these outcomes.
+    Retry(Vec<Outcome>),
+    /// Those of an earlier report that were `applied`, with the opposite flag, and the opt-outs that are `unknown`.
+    Undo,
+}
+
+/// An earlier report that says what is so already.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    /// The report.
+    pub path: PathBuf,
+    /// The one flag that its run had set for all rows, where it has no flag column.
+    pub set: Option<Flag>,
+}
+
+/// What decides how the rows are read.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How the input itself is to be read; also the columns of the baseline.
+    pub input: crate::input::Options,
+    /// The Org's host: a pasted address of another one is refused. `None` takes any.
+    pub host: Option<String>,
+    /// Whether rows that can't be understood are left out, rather than refusing all.
+    pub skip_invalid: bool,
+    /// Which rows.
+    pub selection: Selection,
+    /// What is so already.
+    pub baseline: Option<Baseline>,
+    /// The day on which the run takes place.
+    pub today: Date,
+    /// In which the days of earlier runs are counted.
+    pub timezone: TimeZone,
+    /// Where all problems are written, as CSV.
+    pub problems: Option<PathBuf>,
+}
+
+impl Options {
+    /// All rows, on this day in UTC.
+    #[must_use]
+    pub fn on(today: Date) -> Self {
+        Self {
+            input: crate::input::Options::default(),
+            host: None,
+            skip_invalid: false,
+            selection: Selection::All,
+            baseline: None,
+            today,
+            timezone: TimeZone::UTC,
+            problems: None,
+        }
+    }
+}
+
+/// What the first pass counted. `rows` is the sum of the next five.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows of the plan; blank ones and those that are not selected do not count.
+    pub rows: u64,
+    /// To be opted out.
+    pub opt_out: u64,
+    /// To be opted back in.
+    pub opt_in: u64,
+    /// Asking for what an earlier row asks for.
+    pub duplicate: u64,
+    /// Not understood.
+    pub invalid: u64,
+    /// So already, says the baseline.
+    pub unchanged: u64,
+    /// Among all rows: opt-outs whose end date is past, and that count as opt-ins.
+    pub lapsed: u64,
+    /// Cells that a spreadsheet would take for a formula.
+    pub formula_cells: u64,
+}
+
+impl Counts {
+    /// How many rows are to be sent.
+    #[must_use]
+    pub fn to_send(&self) -> u64 {
+        self.opt_out + self.opt_in
+    }
+}
+
+/// A table of which every row has been checked.
+pub struct Plan {
+    input: Input,
+    options: Options,
+    earlier: Earlier,
+    counts: Counts,
+    ids: Ids,
+    conflicts: HashMap<u64, [Option<Place>; 2]>,
+    latest_unknown_at: Option<Timestamp>,
+}
+
+/// What is remembered of the IDs after the first pass.
+#[derive(Default)]
+struct Ids {
+    /// In more than one row, always with the same flag.
+    repeated: RoaringTreemap,
+    /// In rows that ask for different flags.
+    contradicted: RoaringTreemap,
+}
+
+impl Plan {
+    /// Reads everything and understands it, or says what it does not understand.
+    ///
+    /// # Errors
+    ///
+    /// Of [`Kind::Input`], with the first problems and a count of the rest, where a row is not understood and invalid
+    /// rows are not to be skipped; where the baseline or the selection does not fit; where the input can't be read.
+    pub fn check(input: Input, options: Options) -> Result<Self> {
+        if options.selection != Selection::All && !input.columns().is_report() {
+            let message = format!(
+                "{} is not the report of an earlier run: it does not end in a report's columns",
+                input.found().name
+            );
+            return Err(Error::new(Kind::Input, message).help("for a table of users use apply"));
+        }
+        let earlier = match &options.baseline {
+            Some(baseline) => Earlier::read(baseline, &options)?,
+            None => Earlier::default(),
+        };
+        let mut plan = Self {
+            input,
+            options,
+            earlier,
+            counts: Counts::default(),
+            ids: Ids::default(),
+            conflicts: HashMap::new(),
+            latest_unknown_at: None,
+        };
+        plan.count()?;
+        if !plan.ids.contradicted.is_empty() {
+            plan.find_conflicts()?;
+            plan.count()?;
+        }
+        if plan.counts.invalid > 0 {
+            plan.report_problems()?;
+        }
+        Ok(plan)
+    }
+
+    /// What the first pass counted.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The input, and what was found out about it.
+    #[must_use]
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// BLAKE3 of the raw bytes of the input.
+    #[must_use]
+    pub fn fingerprint(&self) -> blake3::Hash {
+        self.input.found().fingerprint
+    }
+
+    /// The names of the columns that a report carries: those of the input, without an earlier report's results.
+    #[must_use]
+    pub fn header(&self) -> &[String] {
+        &self.input.header()[..self.input.columns().carried]
+    }
+
+    /// The latest `finished_at` among the selected rows of which it is not known whether they were changed.
+    #[must_use]
+    pub fn latest_unknown_at(&self) -> Option<Timestamp> {
+        self.latest_unknown_at
+    }
+
+    /// Whether the plan opts out no more people than `limit` allows. A share is one of the rows, rounded down.
+    ///
+    /// # Errors
+    ///
+    /// Of [`Kind::Refused`] where it does. No option gets around it but another limit.
+    pub fn opt_out_guard(&self, limit: Limit) -> Result<()> {
+        within_allowance(self.counts.opt_out, self.counts.rows, limit)
+    }
+
+    /// The second pass: one step for each row in order, without those of `on_record`.
+    ///
+    /// # Errors
+    ///
+    /// Where the input can't be read any more, or was changed.
+    pub fn changes<'a>(&'a self, on_record: &'a RoaringTreemap) -> Result<Changes<'a>> {
+        Ok(Changes {
+            plan: self,
+            on_record,
+            rows: self.input.rows()?,
+            row: Row::default(),
+            reading: self.reading(),
+            number: 0,
+            first: HashMap::new(),
+        })
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading::new(&self.input, &self.options)
+    }
+
+    /// A pass that counts; what earlier passes have learnt of contradictions is taken into account.
+    fn count(&mut self) -> Result<()> {
+        let mut census = Census::default();
+        let reading = Reading::new(&self.input, &self.options);
+        let mut rows = self.input.rows()?;
+        let mut row = Row::default();
+        while rows.read(&mut row)? {
+            match reading.understand(&row) {
+                Understood::NotSelected => continue,
+                Understood::Wrong(_) => census.counts.invalid += 1,
+                Understood::Ask(ask) => census.take(&ask, &self.ids.contradicted, &self.earlier),
+            }
+            census.counts.rows += 1;
+            census.counts.formula_cells += reading.formula_cells(&row);
+            census.latest_unknown_at = census.latest_unknown_at.max(reading.unknown_at(&row));
+        }
+        self.counts = census.counts;
+        self.ids.repeated = census.repeated;
+        self.ids.contradicted |= census.contradicted;
+        self.latest_unknown_at = census.latest_unknown_at;
+        Ok(())
+    }
+
+    /// One more pass, for the first row of either flag of every contradicted ID.
+    fn find_conflicts(&mut self) -> Result<()> {
+        let reading = Reading::new(&self.input, &self.options);
+        let mut rows = self.input.rows()?;
+        let mut row = Row::default();
+        while rows.read(&mut row)? {
+            let Understood::Ask(ask) = reading.understand(&row) else { continue };
+            if self.ids.contradicted.contains(ask.user.get()) {
+                let first =
+                    &mut self.conflicts.entry(ask.user.get()).or_default()[usize::from(ask.flag == Flag::OptIn)];
+                first.get_or_insert_with(|| rows.place(&row));
+            }
+        }
+        Ok(())
+    }
+
+    /// How the other rows of the same user contradict this one, in words that name both places.
+    fn contradiction(&self, ask: &Ask) -> Option<String> {
+        let [Some(opt_out), Some(opt_in)] = self.conflicts.get(&ask.user.get())? else { return None };
+        Some(format!("contradicts itself: user {} is to be opted out in {opt_out}, and opted in in {opt_in}", ask.user))
+    }
+}
+
+/// What a counting pass gathers.
+#[derive(Default)]
+struct Census {
+    counts: Counts,
+    opt_out: RoaringTreemap,
+    opt_in: RoaringTreemap,
+    repeated: RoaringTreemap,
+    contradicted: RoaringTreemap,
+    latest_unknown_at: Option<Timestamp>,
+}
+
+impl Census {
+    fn take(&mut self, ask: &Ask, contradicted: &RoaringTreemap, earlier: &Earlier) {
+        let user = ask.user.get();
+        let opt_out = ask.flag.is_opt_out();
+        let (same, other) = if opt_out { (&mut self.opt_out, &self.opt_in) } else { (&mut self.opt_in, &self.opt_out) };
+        self.counts.lapsed += u64::from(ask.lapsed);
+        let first = same.insert(user);
+        if !other.is_empty() && other.contains(user) {
+            self.contradicted.insert(user);
+        }
+        if !contradicted.is_empty() && contradicted.contains(user) {
+            self.counts.invalid += 1;
+        } else if !first {
+            self.repeated.insert(user);
+            self.counts.duplicate += 1;
+        } else if earlier.says(ask) {
+            self.counts.unchanged += 1;
+        } else if opt_out {
+            self.counts.opt_out += 1;
+        } else {
+            self.counts.opt_in += 1;
+        }
+    }
+}
+
+/// What is to be done with a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The cells of the input that the report carries, as CSV with commas, without a line end.
+    pub cells: Vec<u8>,
+    /// What is to be done.
+    pub what: What,
+}
+
+/// What is to be done with a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// May be sent.
+    Send(Change),
+    /// Has its outcome without being sent: duplicate, invalid, unchanged.
+    Settled(Record),
+}
+
+/// The second pass over the rows.
+pub struct Changes<'a> {
+    plan: &'a Plan,
+    on_record: &'a RoaringTreemap,
+    rows: Rows,
+    row: Row,
+    reading: Reading<'a>,
+    number: RowNumber,
+    /// The first row of every repeated ID that has been met.
+    first: HashMap<u64, RowNumber>,
+}
+
+impl Iterator for Changes<'_> {
+    type Item = Result<Step>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.rows.read(&mut self.row) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+            if let Some(step) = self.step() {
+                return Some(Ok(step));
+            }
+        }
+    }
+}
+
+impl Changes<'_> {
+    fn step(&mut self) -> Option<Step> {
+        let understood = self.reading.understand(&self.row);
+        if matches!(understood, Understood::NotSelected) {
+            return None;
+        }
+        self.number += 1;
+        let what = match &understood {
+            Understood::NotSelected => return None,
+            Understood::Wrong(fault) => What::Settled(self.settled(Outcome::Invalid, self.describe(*fault))),
+            Understood::Ask(ask) => self.decide(ask),
+        };
+        let sent = if let Understood::Ask(ask) = &understood { Some(ask.flag) } else { None };
+        let new = !self.on_record.contains(self.number);
+        new.then(|| Step { cells: self.reading.carried_cells(&self.row, sent), what })
+    }
+
+    fn decide(&mut self, ask: &Ask) -> What {
+        let user = ask.user.get();
+        if let Some(words) = self.plan.contradiction(ask) {
+            return What::Settled(self.settled(Outcome::Invalid, words));
+        }
+        if self.plan.ids.repeated.contains(user) {
+            let first = *self.first.entry(user).or_insert(self.number);
+            if first != self.number {
+                return What::Settled(self.settled(Outcome::Duplicate, format!("same as row {first}")));
+            }
+        }
+        if self.plan.earlier.says(ask) {
+            return What::Settled(self.settled(Outcome::Unchanged, "so already, says the baseline".to_owned()));
+        }
+        What::Send(Change { row: self.number, user: ask.user, flag: ask.flag })
+    }
+
+    fn settled(&self, outcome: Outcome, detail: String) -> Record {
+        Record::unsent(self.number, outcome, detail)
+    }
+
+    fn describe(&self, fault: reading::Fault) -> String {
+        let place = self.rows.place(&self.row);
+        problems::describe(&self.plan.input, place, &self.row, fault)
+    }
+}

@@ -1,0 +1,226 @@
+//! What one row asks for, or what is wrong with it: the eyes that both passes have in common. Pure; knows one row at a
+//! time.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::{Options, Selection};
+use crate::domain::{Flag, Outcome, UserId};
+use crate::input::cell::{self, Wrong};
+use crate::input::{Columns, Input, Note, Row};
+use crate::text::looks_like_formula;
+
+/// What a row asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub(super) user: UserId,
+    pub(super) flag: Flag,
+    /// Whether it is an opt-in only because the end date of the opt-out is reached.
+    pub(super) lapsed: bool,
+}
+
+/// What is wrong with a row, and in which of its cells; `None` where it is the row as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) column: Option<usize>,
+    pub(super) wrong: Wrong,
+}
+
+impl Fault {
+    fn of(column: usize) -> impl Fn(Wrong) -> Self {
+        move |wrong| Self { column: Some(column), wrong }
+    }
+}
+
+/// What there is to say of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Understood {
+    Ask(Ask),
+    Wrong(Fault),
+    /// The run is about other rows.
+    NotSelected,
+}
+
+/// How rows are read.
+pub(super) struct Reading<'a> {
+    columns: &'a Columns,
+    options: &'a Options,
+    host: Option<&'a str>,
+    outcome: Option<usize>,
+    nul: bool,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(input: &'a Input, options: &'a Options) -> Self {
+        let columns = input.columns();
+        Self {
+            columns,
+            options,
+            host: options.host.as_deref(),
+            outcome: columns.result("outcome").filter(|_| options.selection != Selection::All),
+            nul: input.has_nul(),
+        }
+    }
+
+    pub(super) fn understand(&self, row: &Row) -> Understood {
+        match self.selected(row) {
+            Err(fault) => Understood::Wrong(fault),
+            Ok(false) => Understood::NotSelected,
+            Ok(true) => match self.ask(row) {
+                Ok(ask) => Understood::Ask(ask),
+                Err(fault) => Understood::Wrong(fault),
+            },
+        }
+    }
+
+    /// Whether the selection wants the row; the flag decides over an `unknown` row of an undo.
+    fn selected(&self, row: &Row) -> Result<bool, Fault> {
+        let Some(column) = self.outcome else { return Ok(true) };
+        let outcome = self.outcome_of(row).ok_or_else(|| match row.cells.get(column) {
+            Some(_) => Fault { column: Some(column), wrong: Wrong::Outcome },
+            None => Fault { column: None, wrong: Wrong::TooFewCells },
+        })?;
+        match &self.options.selection {
+            Selection::All => Ok(true),
+            Selection::Retry(outcomes) => Ok(outcomes.contains(&outcome)),
+            Selection::Undo if outcome == Outcome::Unknown => Ok(self.flag_then(row)?.is_opt_out()),
+            Selection::Undo => Ok(outcome == Outcome::Applied),
+        }
+    }
+
+    fn outcome_of(&self, row: &Row) -> Option<Outcome> {
+        Outcome::from_word(std::str::from_utf8(row.cells.get(self.columns.result("outcome")?)?).ok()?)
+    }
+
+    fn ask(&self, row: &Row) -> Result<Ask, Fault> {
+        self.shape(row)?;
+        let user = self.user(row)?;
+        if self.options.selection == Selection::Undo {
+            return Ok(Ask { user, flag: self.flag_then(row)?.opposite(), lapsed: false });
+        }
+        let written = self.flag(row)?;
+        let lapsed = written.is_opt_out() && self.is_past(row, self.options.today)?;
+        Ok(Ask { user, flag: if lapsed { Flag::OptIn } else { written }, lapsed })
+    }
+
+    /// What an earlier report says about a row: the flag that was sent for it.
+    pub(super) fn reported(&self, row: &Row) -> Result<Option<(UserId, Flag)>, Fault> {
+        self.shape(row)?;
+        match self.outcome_of(row) {
+            Some(Outcome::Applied | Outcome::Unchanged) => Ok(Some((self.user(row)?, self.flag_then(row)?))),
+            Some(_) => Ok(None),
+            None => Err(Fault { column: self.columns.result("outcome"), wrong: Wrong::Outcome }),
+        }
+    }
+
+    fn shape(&self, row: &Row) -> Result<(), Fault> {
+        let whole = |wrong| Err(Fault { column: None, wrong });
+        if row.cells.len() > self.columns.width {
+            return whole(Wrong::TooManyCells);
+        }
+        if row.cells.len() < self.columns.width {
+            return whole(Wrong::TooFewCells);
+        }
+        match self.nul.then(|| row.cells.iter().position(|cell| cell.contains(&0))).flatten() {
+            Some(column) => Err(Fault { column: Some(column), wrong: Wrong::Nul }),
+            None => Ok(()),
+        }
+    }
+
+    fn user(&self, row: &Row) -> Result<UserId, Fault> {
+        let column = self.columns.id;
+        let note = row.notes.iter().find(|(noted, _)| *noted == column);
+        let read = match note {
+            Some((_, Note::LongNumber)) => Err(Wrong::LongNumber),
+            Some((_, Note::Date)) => Err(Wrong::Date),
+            None => cell::user_id(&row.cells[column], self.host),
+        };
+        read.map_err(Fault::of(column))
+    }
+
+    fn flag(&self, row: &Row) -> Result<Flag, Fault> {
+        match (self.columns.flag, self.options.input.set) {
+            (Some(column), _) => cell::flag(&row.cells[column]).map_err(Fault::of(column)),
+            (None, Some(flag)) => Ok(flag),
+            (None, None) => Err(Fault { column: None, wrong: Wrong::EmptyFlag }),
+        }
+    }
+
+    /// The flag that an earlier run sent, as of the day on which it did.
+    fn flag_then(&self, row: &Row) -> Result<Flag, Fault> {
+        self.shape(row)?;
+        let written = self.flag(row)?;
+        let day = self.finished_at(row).map_or(self.options.today, |at| self.options.timezone.to_datetime(at).date());
+        Ok(if written.is_opt_out() && self.is_past(row, day)? { Flag::OptIn } else { written })
+    }
+
+    fn is_past(&self, row: &Row, today: Date) -> Result<bool, Fault> {
+        let Some(column) = self.columns.until else { return Ok(false) };
+        let until = cell::until(&row.cells[column]).map_err(Fault::of(column))?;
+        Ok(until.is_some_and(|until| until <= today))
+    }
+
+    fn finished_at(&self, row: &Row) -> Option<Timestamp> {
+        std::str::from_utf8(row.cells.get(self.columns.result("finished_at")?)?).ok()?.parse().ok()
+    }
+
+    /// When a selected row was given up without an answer.
+    pub(super) fn unknown_at(&self, row: &Row) -> Option<Timestamp> {
+        self.outcome?;
+        (self.outcome_of(row) == Some(Outcome::Unknown)).then(|| self.finished_at(row)).flatten()
+    }
+
+    /// How many of the carried cells a spreadsheet would take for a formula; a plain negative number is none.
+    pub(super) fn formula_cells(&self, row: &Row) -> u64 {
+        let suspect = |cell: &&[u8]| {
+            // The first byte of each character that begins a formula, full-width ones included.
+            matches!(cell.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | 0 | 0xef)) && is_formula(cell)
+        };
+        row.cells.iter().take(self.columns.carried).filter(suspect).count() as u64
+    }
+
+    /// The cells that a report carries, as CSV. An undo's flag is rewritten to what is sent, for the report would lie.
+    pub(super) fn carried_cells(&self, row: &Row, sent: Option<Flag>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(row.cells.as_slice().len() + 2 * self.columns.carried);
+        let rewritten = sent.filter(|_| self.options.selection == Selection::Undo);
+        for column in 0..self.columns.carried {
+            if column > 0 {
+                out.push(b',');
+            }
+            let cell = row.cells.get(column).unwrap_or_default();
+            match rewritten {
+                Some(flag) if Some(column) == self.columns.flag => {
+                    push_cell(&mut out, flag.is_opt_out().to_string().as_bytes());
+                }
+                Some(_) if Some(column) == self.columns.until => {}
+                _ => push_cell(&mut out, cell),
+            }
+        }
+        out
+    }
+}
+
+fn is_formula(cell: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(cell) else { return false };
+    let number = text.strip_prefix(['-', '+']).is_some_and(|rest| {
+        rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | '\u{a0}' | '-' | '/' | '(' | ')'))
+    });
+    looks_like_formula(text) && !number
+}
+
+/// A cell as CSV writes it (RFC 4180): quoted where it must be, and where a reader could take it for something else.
+fn push_cell(out: &mut Vec<u8>, cell: &[u8]) {
+    let special = |b: &u8| matches!(b, b',' | b'"' | b'\n' | b'\r');
+    if !cell.iter().any(special) {
+        out.extend_from_slice(cell);
+        return;
+    }
+    out.push(b'"');
+    for byte in cell {
+        if *byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(*byte);
+    }
+    out.push(b'"');
+}
