@@ -50,8 +50,10 @@ pub(super) fn over_time(out: &mut dyn Write, summary: &Summary) -> io::Result<()
     let (from, until) = (summary.started, frame.until);
     writeln!(
         out,
-        r#"<div class="axis"><span>{from:.0}</span><span>up to {top} in {}</span><span>{until:.0}</span></div>"#,
+        r#"<div class="axis"><span>{}</span><span>up to {top} in {}</span><span>{}</span></div>"#,
+        moment(from),
         duration(series.bar_ms),
+        moment(until),
     )
 }
 
@@ -85,9 +87,9 @@ impl Frame {
         let width = (real(span.lasted_ms) / self.length * SIZE).clamp(2.0, (SIZE - x).max(2.0));
         writeln!(
             out,
-            r#"<rect class="fill {class}" x="{x:.1}" y="0" width="{width:.1}" height="1000"><title>{what} for {} from {:.0}</title></rect>"#,
+            r#"<rect class="fill {class}" x="{x:.1}" y="0" width="{width:.1}" height="1000"><title>{what} for {} from {}</title></rect>"#,
             duration(span.lasted_ms),
-            span.from,
+            moment(span.from),
         )
     }
 
@@ -116,7 +118,7 @@ impl Frame {
     }
 }
 
-/// How many answers took how long. Each column is a quarter wider than the one before.
+/// How many answers took how long. The last column is for the slowest.
 pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()> {
     let columns = &latency.histogram;
     let top = columns.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
@@ -143,6 +145,11 @@ pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()
         r#"<div class="axis"><span>{first} ms</span><span>up to {top} answers</span><span>{} ms</span></div>"#,
         latency.max_ms
     )
+}
+
+/// A moment for people, in UTC.
+pub(super) fn moment(at: Timestamp) -> String {
+    format!("{at:.0}").replace('T', " ").replace('Z', " UTC")
 }
 
 /// A length of time for people, such as `1h 5m 3s` or `250ms`.

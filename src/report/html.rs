@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::domain::Outcome;
 use crate::error::{Error, Kind, Result};
-use crate::report::chart::{self, duration};
+use crate::report::chart::{self, duration, moment};
 use crate::report::files::{self, write_atomically};
 use crate::report::journal::Journal;
 use crate::report::line::{COLUMNS, Finished};
@@ -96,9 +96,9 @@ fn verdict(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     writeln!(out, "<p>{} to {}</p>", escaped(&summary.input), escaped(&summary.address))?;
     writeln!(
         out,
-        r#"<p class="soft num">{:.0} to {:.0}, {}</p>"#,
-        summary.started,
-        summary.ended,
+        r#"<p class="soft num">{} to {}, {}</p>"#,
+        moment(summary.started),
+        moment(summary.ended),
         duration(u64::try_from(ms).unwrap_or(0))
     )?;
     let ending = summary.ending.as_deref().unwrap_or("the process ended without a word");
@@ -291,7 +291,7 @@ fn settings(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
 
 fn one_start(out: &mut dyn Write, index: usize, run: &Run) -> io::Result<()> {
     let what = if index == 0 { "Started" } else { "Taken up again" };
-    writeln!(out, r#"<section class="card"><h3>{what} {:.0}</h3><dl>"#, run.at)?;
+    writeln!(out, r#"<section class="card"><h3>{what} {}</h3><dl>"#, moment(run.at))?;
     entry(out, "By", format_args!("{} on {}, process {}", run.who.user, run.who.host, run.pid))?;
     entry(
         out,
