@@ -50,8 +50,9 @@ pub(super) fn over_time(out: &mut dyn Write, summary: &Summary) -> io::Result<()
     let (from, until) = (summary.started, frame.until);
     writeln!(
         out,
-        r#"<div class="axis"><span>{}</span><span>up to {top} in {}</span><span>{}</span></div>"#,
+        r#"<div class="axis"><span>{}</span><span>up to {} in {}</span><span>{}</span></div>"#,
         moment(from),
+        grouped(top),
         duration(series.bar_ms),
         moment(until),
     )
@@ -142,7 +143,8 @@ pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()
     let first = columns.first().map_or(0, |(up_to, _)| *up_to);
     writeln!(
         out,
-        r#"<div class="axis"><span>{first} ms</span><span>up to {top} answers</span><span>{} ms</span></div>"#,
+        r#"<div class="axis"><span>{first} ms</span><span>up to {} answers</span><span>{} ms</span></div>"#,
+        grouped(top),
         latency.max_ms
     )
 }
@@ -152,9 +154,30 @@ pub(super) fn moment(at: Timestamp) -> String {
     format!("{at:.0}").replace('T', " ").replace('Z', " UTC")
 }
 
+/// A count with its thousands set apart.
+pub(super) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let (head, groups) = digits.split_at(digits.len() % 3);
+    let groups = groups.as_bytes().chunks(3).map(|three| String::from_utf8_lossy(three).into_owned());
+    let parts: Vec<String> = std::iter::once(head.to_owned()).filter(|head| !head.is_empty()).chain(groups).collect();
+    parts.join(",")
+}
+
 /// A length of time for people, such as `1h 5m 3s` or `250ms`.
 pub(super) fn duration(ms: u64) -> String {
     let whole = if ms >= 10_000 { ms / 1000 * 1000 } else { ms };
     let span = jiff::SignedDuration::from_millis(i64::try_from(whole).unwrap_or(i64::MAX));
     format!("{span:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_for_people() {
+        assert_eq!(["0", "999", "1,000", "12,345", "1,234,567"], [0, 999, 1000, 12_345, 1_234_567].map(grouped));
+        assert_eq!(["250ms", "1h 5m 3s"], [250, 3_903_400].map(duration));
+        assert_eq!(moment(Timestamp::from_millisecond(1_700_000_000_050).unwrap()), "2023-11-14 22:13:20 UTC");
+    }
 }

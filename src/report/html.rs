@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::domain::Outcome;
 use crate::error::{Error, Kind, Result};
-use crate::report::chart::{self, duration, moment};
+use crate::report::chart::{self, duration, grouped, moment};
 use crate::report::files::{self, write_atomically};
 use crate::report::journal::Journal;
 use crate::report::line::{COLUMNS, Finished};
@@ -92,7 +92,7 @@ fn verdict(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let applied = summary.outcomes.count(Outcome::Applied);
     let left = summary.rows.saturating_sub(summary.outcomes.total());
     writeln!(out, r#"<p class="eyebrow">mfa-optout {} report</p>"#, escaped(&summary.command))?;
-    writeln!(out, "<h1>{applied} of {} rows applied</h1>", summary.rows)?;
+    writeln!(out, "<h1>{} of {} rows applied</h1>", grouped(applied), grouped(summary.rows))?;
     writeln!(out, "<p>{} to {}</p>", escaped(&summary.input), escaped(&summary.address))?;
     writeln!(
         out,
@@ -105,7 +105,7 @@ fn verdict(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let code = summary.exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
     writeln!(out, "<p>How it ended: {}{code}</p>", escaped(ending))?;
     if left > 0 {
-        writeln!(out, "<p><b>{left} rows have no outcome yet; the same command goes on with them.</b></p>")?;
+        writeln!(out, "<p><b>{} rows have no outcome yet; the same command goes on with them.</b></p>", grouped(left))?;
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ fn counts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     for outcome in Outcome::ALL {
         let count = summary.outcomes.count(outcome);
         let none = if count == 0 { " none" } else { "" };
-        writeln!(out, r#"<li class="{outcome}{none}"><b>{count}</b>{outcome}</li>"#)?;
+        writeln!(out, r#"<li class="{outcome}{none}"><b>{}</b>{outcome}</li>"#, grouped(count))?;
     }
     writeln!(out, "</ul>")
 }
@@ -154,7 +154,7 @@ fn reasons(out: &mut dyn Write, groups: &[Group]) -> io::Result<()> {
             r#"<section class="card reason {}"><div class="head"><h3>{status}{}</h3><b>{} {counted} {}</b></div>"#,
             group.outcome,
             escaped(reason),
-            group.count,
+            grouped(group.count),
             group.outcome,
         )?;
         writeln!(out, "<p>What it means: {}.</p><p>What to do: {}.</p>", escaped(group.meaning), escaped(group.next))?;

@@ -7,7 +7,9 @@
 //!   of. From there a kill of the process loses nothing, for the bytes are the system's.
 //! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], and whenever [`sync`](Journal::sync) is
 //!   called: before a long wait, on a signal, at the end. A power cut therefore forgets a second's work at most, which is
-//!   sent again, harmlessly, as setting a flag twice is setting it once.
+//!   sent again, harmlessly, as setting a flag twice is setting it once. One sync after 20 kB was measured at 0.13 ms in
+//!   the median and 0.4 ms at worst on a virtual disk; a spinning disk takes some 10 ms, which after each record would
+//!   already cost a tenth of the time at 10 requests a second.
 //! - The run's own record is synced, and so is the name of a new file, before the first request.
 //! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
 //!   later success would say nothing about them.

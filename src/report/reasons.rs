@@ -102,7 +102,8 @@ fn kind_of(detail: &str) -> String {
     if !words.iter().all(|word| differs(word)) {
         words.iter_mut().filter(|word| differs(word)).for_each(|word| *word = "…");
     }
-    text::shorten(&words.join(" "), 100)
+    let cut = if detail.split_whitespace().nth(TELLING_WORDS).is_some() { " …" } else { "" };
+    text::shorten(&(words.join(" ") + cut), 100)
 }
 
 /// What an outcome means and what to do about it.
