@@ -315,3 +315,91 @@ mod platform {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::Desk;
+    use crate::report::{Mode, open};
+
+    #[test]
+    fn names_go_with_the_input() {
+        for input in ["d/users.csv", "d/users.csv.gz", "d/users.xlsx", "d/users"] {
+            let paths = Paths::beside(Path::new(input));
+            assert_eq!(paths.report, Path::new("d/users.report.csv"), "{input}");
+            assert_eq!(paths.partial, Path::new("d/users.report.csv.partial"));
+            assert_eq!(paths.json, Path::new("d/users.report.json"));
+        }
+        assert_eq!(Paths::beside(Path::new("-")).report, Path::new("stdin.report.csv"));
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_there_is_refused_before_anything_is_sent() {
+        let desk = Desk::new(1);
+        let input = desk.path("users.csv");
+        fs::create_dir(desk.path("folder.csv")).unwrap();
+        fs::hard_link(&input, desk.path("linked.csv")).unwrap();
+        let cases = [
+            ("missing/r.csv", "can't be used as the report's folder"),
+            ("users.csv/r.csv", "is not a folder"),
+            ("folder.csv", "is a folder"),
+            ("users.csv", "is the input itself"),
+            ("linked.csv", "is the input itself"),
+        ];
+        for (report, reason) in cases {
+            let opened = open(&Paths::of(desk.path(report)), Some(&input), &desk.start(), Mode::default());
+            let error = opened.map(drop).unwrap_err();
+            assert_eq!(error.kind(), Kind::Report);
+            assert!(error.to_string().contains(reason), "{report}: {error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_planted_journal_is_refused_and_not_written_to() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        type Plant = fn(&Path, &Path) -> io::Result<()>;
+        let plants: [(Plant, &str); 5] = [
+            (|at, target| symlink(target, at), "is a symbolic link"),
+            (|at, target| symlink(target.with_extension("nowhere"), at), "is a symbolic link"),
+            (|at, target| fs::hard_link(target, at), "hard link"),
+            (
+                |at, _| fs::write(at, "").and_then(|()| fs::set_permissions(at, fs::Permissions::from_mode(0o644))),
+                "0644",
+            ),
+            (
+                |at, _| {
+                    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+                    let fifo = rustix::fs::FileType::Fifo;
+                    rustix::fs::mknodat(rustix::fs::CWD, at, fifo, mode, 0).map_err(io::Error::from)
+                },
+                "is not a plain file",
+            ),
+        ];
+        for (plant, reason) in plants {
+            let desk = Desk::new(1);
+            let target = desk.path("target");
+            fs::write(&target, "").unwrap();
+            fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+            plant(&desk.paths().partial, &target).unwrap();
+            let error = desk.refusal(Mode::default());
+            assert!(error.kind() == Kind::Report && error.to_string().contains(reason), "{reason}: {error}");
+            assert_eq!(fs::read(&target).unwrap(), b"");
+            assert!(!target.with_extension("nowhere").exists());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_what_is_written() {
+        use std::os::unix::fs::MetadataExt;
+
+        let desk = Desk::new(0);
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        let (journal, _) = desk.resume();
+        assert_eq!(mode(&desk.paths().partial), 0o600);
+        crate::report::finish(journal, &desk.paths(), 0, false).unwrap();
+        assert_eq!((mode(&desk.paths().report), mode(&desk.paths().json)), (0o600, 0o600));
+    }
+}

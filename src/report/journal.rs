@@ -7,7 +7,9 @@
 //!   of. From there a kill of the process loses nothing, for the bytes are the system's.
 //! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], and whenever [`sync`](Journal::sync) is
 //!   called: before a long wait, on a signal, at the end. A power cut therefore forgets a second's work at most, which is
-//!   sent again, harmlessly, as setting a flag twice is setting it once.
+//!   sent again, harmlessly, as setting a flag twice is setting it once. One sync after 20 kB was measured at 0.13 ms in
+//!   the median and 0.4 ms at worst on a virtual disk; a spinning disk takes some 10 ms, which after each record would
+//!   already cost a tenth of the time at 10 requests a second.
 //! - The run's own record is synced, and so is the name of a new file, before the first request.
 //! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
 //!   later success would say nothing about them.
@@ -270,5 +272,86 @@ impl<S: Storage> Journal<S> {
         let rows = if self.recorded == 1 { "1 row is".to_owned() } else { format!("{} rows are", self.recorded) };
         Error::new(Kind::MidRun, format!("{} can't be written: {why}; {rows} on record", files::name(&self.path)))
             .help("mend that, then run the same command again: it goes on where this one stopped")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{applied, at};
+
+    /// A disk that breaks at its `last`th call, after taking half of what it was given.
+    struct Disk {
+        bytes: Vec<u8>,
+        calls: u32,
+        last: u32,
+    }
+
+    impl Disk {
+        fn call(&mut self) -> io::Result<()> {
+            self.calls += 1;
+            if self.calls == self.last { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = self.call();
+            let kept = if taken.is_ok() { bytes.len() } else { bytes.len() / 2 };
+            self.bytes.extend_from_slice(&bytes[..kept]);
+            taken.map(|()| bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Storage for Disk {
+        fn sync_data(&mut self) -> io::Result<()> {
+            self.call()
+        }
+    }
+
+    fn journal(last: u32) -> Journal<Disk> {
+        Journal::new(Disk { bytes: Vec::new(), calls: 0, last }, PathBuf::from("users.report.csv.partial"), 0)
+    }
+
+    #[test]
+    fn whenever_the_disk_breaks_it_is_said_once_and_for_all_and_what_was_told_of_is_there() {
+        for last in 1..=40 {
+            let mut journal = journal(last);
+            let mut told = 0;
+            let failure = (1..=200).find_map(|row| {
+                journal.append(&applied(row), b"x", at(0));
+                let second = Duration::from_millis(100 * row);
+                journal.commit(second).map(|()| told = row).err()
+            });
+            let text = failure.unwrap().to_string();
+            assert!(text.contains(&format!("{}", journal.recorded())), "{text}");
+            assert!(journal.recorded() >= told, "{last}");
+            let calls = journal.storage().calls;
+            assert_eq!(journal.sync().unwrap_err().kind(), Kind::MidRun);
+            assert_eq!(journal.storage().calls, calls, "a broken disk is not asked again");
+            let lines = journal.storage().bytes.split(|byte| *byte == b'\n').count() - 1;
+            assert!(lines as u64 >= told, "{last}: {lines} lines, {told} told");
+        }
+    }
+
+    #[test]
+    fn a_sync_comes_after_256_records_or_a_second() {
+        let mut journal = journal(u32::MAX);
+        for row in 1..=SYNC_RECORDS {
+            assert_eq!(journal.storage().calls, 0);
+            journal.append(&applied(row), b"x", at(0));
+        }
+        journal.commit(Duration::ZERO).unwrap();
+        assert_eq!((journal.storage().calls, journal.sync_due()), (2, None));
+
+        journal.append(&applied(300), b"x", at(0));
+        journal.commit(Duration::from_secs(5)).unwrap();
+        assert_eq!((journal.storage().calls, journal.sync_due()), (3, Some(Duration::from_secs(6))));
+        journal.commit(Duration::from_secs(6)).unwrap();
+        assert_eq!(journal.storage().calls, 4);
     }
 }

@@ -1,9 +1,12 @@
 //! What is written: the journal while a run goes on, the report in input order at its end, and what is made from them for
 //! people and machines. No network, no async; the time of day comes in as an argument.
 
+mod chart;
 mod files;
+mod html;
 mod journal;
 mod line;
+mod metrics;
 mod order;
 mod reasons;
 mod recover;
@@ -12,14 +15,16 @@ mod summary;
 mod timeline;
 
 pub use files::{Paths, write_atomically};
+pub use html::{write_page, write_page_so_far};
 pub use journal::{Begin, Journal, Mode, SYNC_AFTER, SYNC_RECORDS, Storage, open};
 pub use line::{COLUMNS, Finished, MAX_RECORD};
+pub use metrics::write_metrics;
 pub use order::{finish, summarize};
 pub use reasons::{Group, Reasons};
 pub use recover::OnRecord;
 pub use run::{Access, Credential, FORMAT, Identity, Note, Noted, Run, Start, Stop, Traffic, Who};
 pub use summary::{Latency, Summary};
-pub use timeline::{Bar, Span};
+pub use timeline::{Bar, Series, Span};
 
 #[cfg(test)]
 mod tests;

@@ -19,11 +19,15 @@ use crate::report::journal::Journal;
 use crate::report::line::{self, Entry, Reader, Step};
 use crate::report::summary::{Fold, Summary};
 
-/// So many rows are held back at most.
-const WINDOW_ROWS: usize = 4096;
+/// How much is held back.
+const LIMITS: Limits = Limits { rows: 4096, bytes: 16 << 20 };
 
-/// So many bytes of rows are held back at most, give or take the last one.
-const WINDOW_BYTES: usize = 16 << 20;
+/// What the window may hold at most, give or take the last row.
+#[derive(Clone, Copy)]
+struct Limits {
+    rows: usize,
+    bytes: usize,
+}
 
 /// Makes the report and its JSON of a journal that has every one of the input's `rows`, puts them in place and removes
 /// the journal.
@@ -32,6 +36,10 @@ const WINDOW_BYTES: usize = 16 << 20;
 /// Of [`Kind::MidRun`]. The journal is untouched, and the same command later has nothing to do but this.
 pub fn finish(mut journal: Journal<File>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
     journal.sync()?;
+    finish_within(LIMITS, journal, paths, rows, overwrite)
+}
+
+fn finish_within(limits: Limits, journal: Journal<File>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
     let file = journal.into_storage();
     let kept = |error: Error| {
         let partial = files::name(&paths.partial);
@@ -39,8 +47,8 @@ pub fn finish(mut journal: Journal<File>, paths: &Paths, rows: u64, overwrite: b
             "everything is on record in {partial}; the same command again sends nothing and only finishes"
         ))
     };
-    let (stragglers, summary) = survey(&file, rows).map_err(kept)?;
-    let sorted = sort(&file, paths, &stragglers, &summary).map_err(kept)?;
+    let (stragglers, summary) = survey(&file, rows, limits).map_err(kept)?;
+    let sorted = sort(&file, paths, &summary, &stragglers, limits).map_err(kept)?;
     // The JSON first: once the report is in place, nothing of the run may be missing.
     summary.write_json(&paths.json).map_err(kept)?;
     put_in_place(sorted, paths, overwrite).map_err(kept)?;
@@ -73,8 +81,8 @@ fn failed(what: &str) -> impl Fn(io::Error) -> Error {
 type Stragglers = HashMap<RowNumber, u64>;
 
 /// The first reading: adds everything up, balances the books, finds the stragglers.
-fn survey(file: &File, rows: u64) -> Result<(Stragglers, Summary)> {
-    let (mut fold, mut books) = (Fold::default(), Books::new(rows));
+fn survey(file: &File, rows: u64, limits: Limits) -> Result<(Stragglers, Summary)> {
+    let (mut fold, mut books) = (Fold::default(), Books::new(rows, limits));
     each_entry(file, |entry, place| {
         fold.add(&entry);
         match entry {
@@ -134,8 +142,8 @@ struct Books {
 }
 
 impl Books {
-    fn new(rows: u64) -> Self {
-        Self { rows, window: Window::new(), missing: RoaringTreemap::new(), stragglers: Stragglers::new() }
+    fn new(rows: u64, limits: Limits) -> Self {
+        Self { rows, window: Window::new(limits), missing: RoaringTreemap::new(), stragglers: Stragglers::new() }
     }
 
     fn enter(&mut self, row: RowNumber, place: Place) -> Result<()> {
@@ -231,6 +239,7 @@ enum Turn<T> {
 
 /// Rows that came before their turn. Decides by row numbers and sizes alone, so that both readings decide alike.
 struct Window<T> {
+    limits: Limits,
     /// The row that is to come out next.
     turn: RowNumber,
     held: BinaryHeap<Held<T>>,
@@ -238,8 +247,8 @@ struct Window<T> {
 }
 
 impl<T> Window<T> {
-    fn new() -> Self {
-        Self { turn: 1, held: BinaryHeap::new(), bytes: 0 }
+    fn new(limits: Limits) -> Self {
+        Self { limits, turn: 1, held: BinaryHeap::new(), bytes: 0 }
     }
 
     fn has_passed(&self, row: RowNumber) -> bool {
@@ -254,7 +263,7 @@ impl<T> Window<T> {
     /// `None` until more rows are here.
     fn next(&mut self, fill: Fill) -> Option<Turn<T>> {
         let first = self.held.peek()?.row;
-        let over = fill == Fill::Nothing || self.held.len() > WINDOW_ROWS || self.bytes > WINDOW_BYTES;
+        let over = fill == Fill::Nothing || self.held.len() > self.limits.rows || self.bytes > self.limits.bytes;
         if first > self.turn {
             self.turn += u64::from(over);
             return over.then(|| Turn::Elsewhere(self.turn - 1));
@@ -270,10 +279,16 @@ impl<T> Window<T> {
 }
 
 /// The second reading: writes the report, in order, to a file that has no name yet that anyone looks for.
-fn sort(file: &File, paths: &Paths, stragglers: &Stragglers, summary: &Summary) -> Result<NamedTempFile> {
+fn sort(
+    file: &File,
+    paths: &Paths,
+    summary: &Summary,
+    stragglers: &Stragglers,
+    limits: Limits,
+) -> Result<NamedTempFile> {
     let cant = failed("it can't be written");
     let temporary = files::temporary(&paths.report).map_err(&cant)?;
-    let mut out = Sorter { out: BufWriter::new(temporary), window: Window::new(), file, stragglers };
+    let mut out = Sorter { out: BufWriter::new(temporary), window: Window::new(limits), file, stragglers };
     out.out.write_all(&line::header_line(&summary.header)).map_err(&cant)?;
     out.read_through()?;
     let temporary = out.out.into_inner().map_err(|error| cant(error.into_error()))?;
@@ -356,4 +371,40 @@ fn put_in_place(mut sorted: NamedTempFile, paths: &Paths, overwrite: bool) -> Re
     files::sync_folder(paths.folder()).map_err(&cant)?;
     fs::remove_file(&paths.partial).map_err(failed("the journal can't be removed"))?;
     files::sync_folder(paths.folder()).map_err(&cant)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::report::tests::{Desk, applied, at, cells};
+
+    fn any_order() -> impl Strategy<Value = Vec<u64>> {
+        (0..60_u64).prop_flat_map(|rows| Just((1..=rows).collect::<Vec<_>>()).prop_shuffle())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn whatever_the_order_of_finishing_the_report_has_that_of_the_input(
+            finished in any_order(), rows in 0..8_usize, bytes in 0..2000_usize,
+        ) {
+            let total = finished.len() as u64;
+            let desk = Desk::new(total);
+            let (mut journal, _) = desk.resume();
+            for row in &finished {
+                journal.append(&applied(*row), &cells(*row), at(0));
+                journal.commit(Duration::ZERO).unwrap();
+            }
+            let summary = finish_within(Limits { rows, bytes }, journal, &desk.paths(), total, false).unwrap();
+            prop_assert_eq!(summary.outcomes.total(), total);
+            let mut report = csv::Reader::from_path(desk.paths().report).unwrap();
+            let rows: Vec<u64> = report.records().map(|row| row.unwrap()[2].parse().unwrap()).collect();
+            prop_assert_eq!(rows, (1..=total).collect::<Vec<_>>());
+        }
+    }
 }

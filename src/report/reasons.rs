@@ -94,14 +94,16 @@ fn group((outcome, status, reason): &Key, members: &Members) -> Group {
     }
 }
 
-/// The first words of a message, with `…` for every one that has a digit in it or is quoted: an ID, a time, a name.
+/// The first words of a message, with `…` for every one that has a digit in it or is quoted: an ID, a time, a name. A
+/// message of nothing but such words stays as it is.
 fn kind_of(detail: &str) -> String {
-    let words: Vec<&str> = detail
-        .split_whitespace()
-        .take(TELLING_WORDS)
-        .map(|word| if word.contains(|c: char| c.is_ascii_digit() || c == '"') { "…" } else { word })
-        .collect();
-    text::shorten(&words.join(" "), 100)
+    let differs = |word: &str| word.contains(|c: char| c.is_ascii_digit() || c == '"');
+    let mut words: Vec<&str> = detail.split_whitespace().take(TELLING_WORDS).collect();
+    if !words.iter().all(|word| differs(word)) {
+        words.iter_mut().filter(|word| differs(word)).for_each(|word| *word = "…");
+    }
+    let cut = if detail.split_whitespace().nth(TELLING_WORDS).is_some() { " …" } else { "" };
+    text::shorten(&(words.join(" ") + cut), 100)
 }
 
 /// What an outcome means and what to do about it.
@@ -141,5 +143,50 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
             "the Org was not reached, and nothing was changed for these users",
             "check the connection, then run `mfa-optout retry` on this report",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn failed(row: RowNumber, detail: &str) -> Finished<'_> {
+        Finished {
+            row,
+            outcome: Outcome::Failed,
+            http_status: Some(404),
+            attempts: 1,
+            elapsed: Duration::ZERO,
+            finished_at: Timestamp::UNIX_EPOCH,
+            detail,
+        }
+    }
+
+    #[test]
+    fn what_differs_from_row_to_row_does_not_make_a_reason() {
+        let mut reasons = Reasons::default();
+        for row in [9, 2, 7, 4, 1, 8] {
+            reasons.add(&failed(row, &format!("user {row} not found")));
+        }
+        reasons.add(&failed(3, "gone"));
+        let groups = reasons.groups();
+        assert_eq!(groups.len(), 2);
+        assert_eq!((groups[0].reason.as_str(), groups[0].count), ("user … not found", 6));
+        assert_eq!(groups[0].rows, [1, 2, 4, 7, 8]);
+    }
+
+    #[test]
+    fn very_many_messages_stay_few_groups() {
+        let mut reasons = Reasons::default();
+        for row in 1..=2000_u64 {
+            let word: String = row.to_string().chars().map(|digit| char::from(b'a' + (digit as u8 - b'0'))).collect();
+            reasons.add(&failed(row, &word));
+        }
+        assert_eq!(reasons.groups().len(), MAX_GROUPS + 1);
+        assert_eq!(reasons.groups().iter().map(|group| group.count).sum::<u64>(), 2000);
     }
 }

@@ -162,3 +162,138 @@ pub(super) fn last_run(mut input: impl BufRead) -> Option<Run> {
     }
     last
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Cursor;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::tests::{Desk, applied, at, cells};
+
+    /// A journal's bytes, and where each record ends.
+    fn journal(rows: u64) -> (Vec<u8>, Vec<usize>) {
+        let desk = Desk::new(rows);
+        let (mut journal, _) = desk.resume();
+        let mut ends = vec![0, length(&desk)];
+        for row in 1..=rows {
+            journal.append(&applied(row), &cells(row), at(row.cast_signed()));
+            journal.commit(Duration::ZERO).unwrap();
+            ends.push(length(&desk));
+        }
+        (fs::read(desk.paths().partial).unwrap(), ends)
+    }
+
+    fn length(desk: &Desk) -> usize {
+        usize::try_from(fs::metadata(desk.paths().partial).unwrap().len()).unwrap()
+    }
+
+    fn recovered(bytes: &[u8]) -> Result<Recovered> {
+        recover(Cursor::new(bytes), "users.report.csv.partial")
+    }
+
+    /// What is on record when the good part ends at `ends[records]`.
+    fn assert_holds(bytes: &[u8], ends: &[usize], records: usize) {
+        let found = recovered(bytes).unwrap();
+        let rows = records.saturating_sub(1) as u64;
+        assert_eq!(found.on_record.rows.len(), rows);
+        assert_eq!(found.on_record.rows.max(), (rows > 0).then_some(rows));
+        assert_eq!(found.end, ends[records] as u64);
+        assert_eq!(found.on_record.torn, (bytes.len() - ends[records]) as u64);
+    }
+
+    #[test]
+    fn a_journal_cut_at_any_byte_loses_the_torn_record_and_no_other() {
+        let (bytes, ends) = journal(500);
+        // Reading begins at the front each time, so two of three cuts are at the front, where that is quick.
+        for cut in (0..bytes.len()).filter(|cut| *cut < 8000 || cut % 16 == 0 || *cut > bytes.len() - 300) {
+            let records = ends.partition_point(|end| *end <= cut) - 1;
+            assert_holds(&bytes[..cut], &ends, records);
+        }
+    }
+
+    #[test]
+    fn nul_bytes_at_the_end_are_a_torn_end() {
+        let (bytes, ends) = journal(20);
+        for cut in (0..bytes.len()).step_by(7) {
+            let mut padded = bytes[..cut].to_vec();
+            padded.resize(cut + 4096, 0);
+            assert_holds(&padded, &ends, ends.partition_point(|end| *end <= cut) - 1);
+        }
+    }
+
+    #[test]
+    fn a_bit_flipped_before_the_last_record_is_refused_at_the_byte_where_its_record_begins() {
+        let (bytes, ends) = journal(60);
+        let last = ends[ends.len() - 2];
+        for place in 0..last {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 1 << (place % 8);
+            let text = recovered(&flipped).unwrap_err().to_string();
+            let start = ends[ends.partition_point(|end| *end <= place) - 1];
+            let named = text.contains(&format!("damaged at byte {start}:"));
+            assert!(named || start == 0, "bit {} of byte {place}: {text}", place % 8);
+        }
+    }
+
+    #[test]
+    fn a_quote_that_opens_in_the_middle_swallows_nothing() {
+        let (bytes, ends) = journal(60);
+        for start in &ends[1..ends.len() - 1] {
+            let mut opened = bytes.clone();
+            opened[*start] = b'"';
+            let text = recovered(&opened).unwrap_err().to_string();
+            assert!(text.contains(&format!("damaged at byte {start}:")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bit_flipped_in_the_last_record_never_passes() {
+        let (bytes, ends) = journal(20);
+        for place in ends[ends.len() - 2]..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[place] ^= 1 << bit;
+                if let Ok(found) = recovered(&flipped) {
+                    assert_eq!(found.on_record.rows.len(), 19, "bit {bit} of byte {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_that_are_moved_doubled_or_left_out_are_refused() {
+        let (bytes, ends) = journal(5);
+        let record = |index: usize| &bytes[ends[index]..ends[index + 1]];
+        let orders: [&[usize]; 3] = [&[0, 1, 3, 2, 4], &[0, 1, 1, 2, 3], &[0, 1, 3, 4]];
+        for order in orders {
+            let mixed = order.iter().flat_map(|index| record(*index)).copied().collect::<Vec<_>>();
+            assert!(recovered(&mixed).unwrap_err().to_string().contains("damaged at byte"), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_refused_with_the_reason() {
+        let (bytes, _) = journal(2);
+        let with_mark = [b"\xef\xbb\xbf", bytes.as_slice()].concat();
+        let semicolons = String::from_utf8(bytes.clone()).unwrap().replace(',', ";").into_bytes();
+        let crlf = String::from_utf8(bytes).unwrap().replace('\n', "\r\n").into_bytes();
+        let cases: [(&[u8], &str); 4] = [
+            (&with_mark, "byte order mark"),
+            (&semicolons, "does not separate its cells with commas"),
+            (&crlf, "damaged at byte 0"),
+            (b"user_id,name\n1,a\n", "is not a journal"),
+        ];
+        for (bytes, reason) in cases {
+            assert!(recovered(bytes).unwrap_err().to_string().contains(reason), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_journal_of_a_newer_form_is_left_alone() {
+        let mut bytes = Vec::new();
+        line::write_control(&mut bytes, 0, line::RUN, r#"{"format":2,"anything":"else"}"#);
+        assert!(recovered(&bytes).unwrap_err().to_string().contains("newer version of the tool (form 2)"));
+    }
+}

@@ -21,6 +21,9 @@ use crate::report::timeline::{Series, Span, add_span};
 /// The longest latency told apart, in milliseconds; a longer one counts as this.
 const LONGEST_MS: u64 = 3_600_000;
 
+/// So many columns show how long answers took.
+const COLUMNS: u64 = 28;
+
 /// A run, told by its journal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
@@ -264,10 +267,19 @@ impl Latencies {
     }
 }
 
-/// About 30 columns of equal width in ratio, so that a few slow answers don't squeeze all others into one.
+/// Columns of equal width up to what 99 in a hundred stay within, and one for the rest, so that a few slow answers don't
+/// squeeze all others into one. Empty ones at the front are left out.
 fn columns(times: &Histogram<u64>) -> Vec<(u64, u64)> {
-    times
-        .iter_log(times.min().max(1), 1.25)
-        .map(|column| (column.value_iterated_to(), column.count_since_last_iteration()))
-        .collect()
+    let most = times.value_at_quantile(0.99);
+    let width = (most.saturating_sub(times.min()) / COLUMNS).max(1);
+    let mut columns: Vec<(u64, u64)> = Vec::new();
+    for step in times.iter_linear(width) {
+        let (up_to, count) = (step.value_iterated_to(), step.count_since_last_iteration());
+        match columns.last_mut() {
+            Some(last) if last.0 >= most => *last = (up_to, last.1 + count),
+            None if count == 0 => {}
+            _ => columns.push((up_to, count)),
+        }
+    }
+    columns
 }

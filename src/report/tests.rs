@@ -13,7 +13,7 @@ use crate::domain::{Outcome, Record};
 use crate::error::{Error, Kind};
 
 /// A folder with an input in it, and the run that reads it.
-struct Desk {
+pub(super) struct Desk {
     folder: TempDir,
     rows: u64,
     key: &'static str,
@@ -21,21 +21,21 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(rows: u64) -> Self {
+    pub(super) fn new(rows: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("users.csv"), "user_id,name\n").unwrap();
         Self { folder, rows, key: "the key", address: "https://eu.core.resolver.com" }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn paths(&self) -> Paths {
+    pub(super) fn paths(&self) -> Paths {
         Paths::beside(&self.path("users.csv"))
     }
 
-    fn start(&self) -> Start<'_> {
+    pub(super) fn start(&self) -> Start<'_> {
         Start {
             identity: Identity {
                 command: "apply".to_owned(),
@@ -57,11 +57,11 @@ impl Desk {
         open(&self.paths(), Some(&self.path("users.csv")), &self.start(), mode)
     }
 
-    fn resume(&self) -> (Journal<fs::File>, OnRecord) {
+    pub(super) fn resume(&self) -> (Journal<fs::File>, OnRecord) {
         self.open(Mode::default()).unwrap()
     }
 
-    fn refusal(&self, mode: Mode) -> Error {
+    pub(super) fn refusal(&self, mode: Mode) -> Error {
         self.open(mode).map(drop).unwrap_err()
     }
 
@@ -70,11 +70,11 @@ impl Desk {
     }
 }
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
 
-fn applied(row: u64) -> Record {
+pub(super) fn applied(row: u64) -> Record {
     Record {
         row,
         outcome: Outcome::Applied,
@@ -86,7 +86,7 @@ fn applied(row: u64) -> Record {
 }
 
 /// The row's own cells, with a line break in every third.
-fn cells(row: u64) -> Vec<u8> {
+pub(super) fn cells(row: u64) -> Vec<u8> {
     if row.is_multiple_of(3) { format!("{row},\"a\nb \"\"{row}\"\"\"") } else { format!("{row},Zoë") }.into_bytes()
 }
 
@@ -153,4 +153,128 @@ fn the_second_run_learns_who_has_the_report() {
     let error = desk.refusal(Mode::default());
     assert_eq!(error.kind(), Kind::Busy);
     assert!(error.to_string().contains("process 4711 on desk, since 2023-11-14T22:13:20Z"), "{error}");
+}
+
+#[test]
+fn a_finished_report_is_replaced_only_when_asked() {
+    let desk = Desk::new(1);
+    fs::write(desk.paths().report, "precious").unwrap();
+    let error = desk.refusal(Mode::default());
+    assert!(error.to_string().contains("exists already"), "{error}");
+    assert!(!desk.paths().partial.exists(), "an empty journal is not left behind");
+
+    let (mut journal, _) = desk.open(Mode { overwrite: true, ..Mode::default() }).unwrap();
+    append(&mut journal, [1]);
+    assert_eq!(desk.report(), "precious");
+    finish(journal, &desk.paths(), 1, true).unwrap();
+    assert!(desk.report().starts_with("user_id,name,row,"));
+}
+
+#[test]
+fn a_stop_between_the_two_last_steps_is_mended() {
+    let desk = Desk::new(2);
+    let (mut journal, _) = desk.resume();
+    append(&mut journal, [2, 1]);
+    let journal_bytes = fs::read(desk.paths().partial).unwrap();
+    finish(journal, &desk.paths(), 2, false).unwrap();
+    let report = desk.report();
+
+    let mut options = fs::OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::io::Write::write_all(
+        &mut options.write(true).create_new(true).open(desk.paths().partial).unwrap(),
+        &journal_bytes,
+    )
+    .unwrap();
+    let (journal, on_record) = desk.resume();
+    assert_eq!(on_record.rows.len(), 2);
+    finish(journal, &desk.paths(), 2, false).unwrap();
+    assert_eq!(desk.report(), report);
+    assert!(!desk.paths().partial.exists());
+}
+
+#[test]
+fn starting_over_keeps_the_old_journal() {
+    let desk = Desk::new(2);
+    let (mut journal, _) = desk.resume();
+    append(&mut journal, [1]);
+    drop(journal);
+    let old = fs::read(desk.paths().partial).unwrap();
+    let (_journal, on_record) = desk.open(Mode { begin: Begin::Fresh, ..Mode::default() }).unwrap();
+    assert!(on_record.rows.is_empty());
+    assert_eq!(fs::read(desk.path("users.report.csv.partial.old-1")).unwrap(), old);
+}
+
+#[test]
+fn a_new_key_is_taken_when_it_is_said_to_be_the_same_orgs_and_then_the_old_one_is_not() {
+    let mut desk = Desk::new(2);
+    drop(desk.resume());
+    desk.key = "rotated";
+    drop(desk.open(Mode { new_key: true, ..Mode::default() }).unwrap());
+    drop(desk.resume());
+    desk.key = "the key";
+    assert!(desk.refusal(Mode::default()).to_string().contains("the API key"));
+}
+
+#[test]
+fn who_and_why_is_on_disk_before_anything_can_be_sent_and_the_key_is_not() {
+    let desk = Desk::new(2);
+    let (_journal, _) = desk.resume();
+    let text = fs::read_to_string(desk.paths().partial).unwrap();
+    assert!(text.contains(r#"""user"":""ada"""#) && text.contains(r#"""pid"":4711"#), "{text}");
+    assert!(!text.contains(desk.key), "{text}");
+}
+
+#[test]
+fn of_twenty_that_start_at_once_one_runs() {
+    let desk = Desk::new(2);
+    let barrier = std::sync::Barrier::new(20);
+    let contend = || {
+        barrier.wait();
+        let opened = desk.open(Mode::default());
+        // Nobody lets go before everybody has tried.
+        barrier.wait();
+        opened.map(drop).map_err(|error| error.kind())
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..20).map(|_| scope.spawn(contend)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    assert_eq!(results.iter().filter(|result| **result == Err(Kind::Busy)).count(), 19);
+}
+
+#[test]
+fn the_summary_says_what_a_killed_run_did_not() {
+    let desk = Desk::new(3);
+    let (mut journal, _) = desk.resume();
+    append(&mut journal, [1]);
+    drop(journal);
+    let (mut journal, _) = desk.resume();
+    append(&mut journal, [2, 3]);
+    let traffic = Traffic { requests: 5, retries: 3, ..Traffic::default() };
+    journal.stop(&Stop { at: at(9), traffic, ending: "complete".to_owned(), exit_code: 0 }).unwrap();
+    let summary = finish(journal, &desk.paths(), 3, false).unwrap();
+    assert_eq!((summary.traffic.requests, summary.traffic.retries), (6, 3));
+    assert!(!summary.traffic_is_complete);
+    assert_eq!((summary.exit_code, summary.latency.as_ref().unwrap().samples), (Some(0), 3));
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(desk.paths().json).unwrap()).unwrap();
+    assert_eq!((json["outcomes"]["applied"].as_u64(), json["statuses"]["204"].as_u64()), (Some(3), Some(3)));
+    assert_eq!(json["runs"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn the_page_of_a_stopped_run_shows_hostile_rows_as_text() {
+    let desk = Desk::new(9);
+    let (mut journal, _) = desk.resume();
+    let detail = "<script>alert(1)</script>".to_owned();
+    journal.append(&Record { detail, outcome: Outcome::Failed, ..applied(1) }, b"1,\"<b>\"\"x\"", at(1));
+    append(&mut journal, [2]);
+    let summary = summarize(&mut journal).unwrap();
+    write_page_so_far(&desk.path("page.html"), &summary, &journal).unwrap();
+    let page = fs::read_to_string(desk.path("page.html")).unwrap();
+    assert!(page.contains("1 of 9 rows applied") && page.contains("7 rows have no outcome yet"), "{page}");
+    assert!(page.contains("&lt;script&gt;alert(1)") && page.contains("1 · &lt;b&gt;&quot;x"), "{page}");
+    assert!(!page.contains("<script") && !page.contains("<b>&quot;x"), "{page}");
 }

@@ -1,0 +1,337 @@
+//! The report page: one file that needs nothing else, no script and no network, for people who would rather look. Writes
+//! what the summary says and every row that is not applied; decides nothing. Everything that came from outside is escaped.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+use crate::domain::Outcome;
+use crate::error::{Error, Kind, Result};
+use crate::report::chart::{self, duration, grouped, moment};
+use crate::report::files::{self, write_atomically};
+use crate::report::journal::Journal;
+use crate::report::line::{COLUMNS, Finished};
+use crate::report::reasons::Group;
+use crate::report::run::Run;
+use crate::report::summary::Summary;
+use crate::text;
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+
+/// Rows in one table: a browser lays out only those tables that are in view.
+const ROWS_PER_TABLE: usize = 500;
+
+/// So much of a row's own cells is shown, in characters.
+const MAX_INPUT: usize = 200;
+
+/// Writes the page of a finished run, with the rows of its report.
+///
+/// # Errors
+/// Of [`Kind::MidRun`], if the report can't be read or the page not be written.
+pub fn write_page(place: &Path, summary: &Summary, report: &Path) -> Result<()> {
+    let rows = File::open(report).map_err(|error| {
+        Error::new(Kind::MidRun, format!("{} can't be read for the page: {error}", files::name(report)))
+    })?;
+    write_atomically(place, |out| page(out, summary, rows, Source::Report))
+}
+
+/// Writes the page of a run that stopped early, with the rows that its journal has.
+///
+/// # Errors
+/// As [`write_page`].
+pub fn write_page_so_far(place: &Path, summary: &Summary, journal: &Journal<File>) -> Result<()> {
+    let mut rows = journal.storage();
+    write_atomically(place, |out| {
+        rows.rewind()?;
+        page(out, summary, rows, Source::Journal)
+    })
+}
+
+/// Where the rows come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Report,
+    /// Has a check behind each row, and other records between them.
+    Journal,
+}
+
+fn page(out: &mut dyn Write, summary: &Summary, rows: impl Read, source: Source) -> io::Result<()> {
+    let (head, rest) = PAGE.split_once("<!-- style -->").unwrap_or((PAGE, ""));
+    let (middle, tail) = rest.split_once("<!-- content -->").unwrap_or((rest, ""));
+    write!(out, "{head}{STYLE}{middle}")?;
+    verdict(out, summary)?;
+    counts(out, summary)?;
+    reasons(out, &summary.failures)?;
+    charts(out, summary)?;
+    table(out, rows, source)?;
+    settings(out, summary)?;
+    write!(out, "{tail}")
+}
+
+/// Text from outside as HTML text or attribute: nothing in it is markup, nothing moves or hides what is read.
+fn escaped(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    for c in text::visible(raw).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn verdict(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    let ms = summary.ended.as_millisecond().saturating_sub(summary.started.as_millisecond());
+    let applied = summary.outcomes.count(Outcome::Applied);
+    let left = summary.rows.saturating_sub(summary.outcomes.total());
+    writeln!(out, r#"<p class="eyebrow">mfa-optout {} report</p>"#, escaped(&summary.command))?;
+    writeln!(out, "<h1>{} of {} rows applied</h1>", grouped(applied), grouped(summary.rows))?;
+    writeln!(out, "<p>{} to {}</p>", escaped(&summary.input), escaped(&summary.address))?;
+    writeln!(
+        out,
+        r#"<p class="soft num">{} to {}, {}</p>"#,
+        moment(summary.started),
+        moment(summary.ended),
+        duration(u64::try_from(ms).unwrap_or(0))
+    )?;
+    let ending = summary.ending.as_deref().unwrap_or("the process ended without a word");
+    let code = summary.exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
+    writeln!(out, "<p>How it ended: {}{code}</p>", escaped(ending))?;
+    if left > 0 {
+        writeln!(out, "<p><b>{} rows have no outcome yet; the same command goes on with them.</b></p>", grouped(left))?;
+    }
+    Ok(())
+}
+
+fn counts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    share(out, summary)?;
+    writeln!(out, r#"<ul class="counts">"#)?;
+    for outcome in Outcome::ALL {
+        let count = summary.outcomes.count(outcome);
+        let none = if count == 0 { " none" } else { "" };
+        writeln!(out, r#"<li class="{outcome}{none}"><b>{}</b>{outcome}</li>"#, grouped(count))?;
+    }
+    writeln!(out, "</ul>")
+}
+
+/// The outcomes as one bar, each as wide as its share.
+fn share(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    let rows = summary.rows.max(1);
+    write!(out, r#"<div class="share"><svg viewBox="0 0 10000 10" preserveAspectRatio="none" aria-hidden="true">"#)?;
+    let mut before = 0;
+    for outcome in Outcome::ALL {
+        let count = summary.outcomes.count(outcome);
+        let place = |rows_before: u64| u128::from(rows_before) * 10_000 / u128::from(rows);
+        let (x, end) = (place(before), place(before + count));
+        // Even one row of very many is seen.
+        let width = if count > 0 { (end - x).max(20) } else { 0 };
+        write!(out, r#"<rect class="fill {outcome}" x="{x}" y="0" width="{width}" height="10"/>"#)?;
+        before += count;
+    }
+    writeln!(out, "</svg></div>")
+}
+
+fn reasons(out: &mut dyn Write, groups: &[Group]) -> io::Result<()> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, r#"<h2>Why rows were not applied</h2><div class="reasons">"#)?;
+    for group in groups {
+        let status = group.http_status.map(|status| format!("{status} ")).unwrap_or_default();
+        let reason = if group.reason.is_empty() { "no message" } else { &group.reason };
+        let rows: Vec<String> = group.rows.iter().map(ToString::to_string).collect();
+        let more = if group.count > group.rows.len() as u64 { " and more" } else { "" };
+        let counted = if group.count == 1 { "row" } else { "rows" };
+        writeln!(
+            out,
+            r#"<section class="card reason {}"><div class="head"><h3>{status}{}</h3><b>{} {counted} {}</b></div>"#,
+            group.outcome,
+            escaped(reason),
+            grouped(group.count),
+            group.outcome,
+        )?;
+        writeln!(out, "<p>What it means: {}.</p><p>What to do: {}.</p>", escaped(group.meaning), escaped(group.next))?;
+        writeln!(out, r#"<p class="soft num">Row {}{more}</p></section>"#, rows.join(", "))?;
+    }
+    writeln!(out, "</div>")
+}
+
+fn charts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    if summary.series.bars.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, r#"<h2>How it went</h2><div class="charts"><figure class="card">"#)?;
+    writeln!(out, "<figcaption>Requests and finished rows</figcaption>")?;
+    chart::over_time(out, summary)?;
+    write!(out, r#"<ul class="legend"><li class="applied">applied</li><li class="failed">not applied</li>"#)?;
+    write!(out, r#"<li class="requests">requests</li>"#)?;
+    if !summary.throttled.is_empty() {
+        write!(out, r#"<li class="throttled">held back by the Org</li>"#)?;
+    }
+    if !summary.outages.is_empty() {
+        write!(out, r#"<li class="outage">no answers from the Org</li>"#)?;
+    }
+    writeln!(out, "</ul></figure>")?;
+    if let Some(latency) = &summary.latency {
+        writeln!(out, r#"<figure class="card"><figcaption>How long answers took</figcaption>"#)?;
+        chart::latencies(out, latency)?;
+        write!(out, r#"<ul class="quick">"#)?;
+        let figures = [
+            ("half within", latency.p50_ms),
+            ("90 % within", latency.p90_ms),
+            ("95 % within", latency.p95_ms),
+            ("99 % within", latency.p99_ms),
+            ("the slowest", latency.max_ms),
+        ];
+        for (what, ms) in figures {
+            write!(out, "<li>{what} <b>{ms} ms</b></li>")?;
+        }
+        writeln!(out, "</ul></figure>")?;
+    }
+    writeln!(out, "</div>")
+}
+
+/// Every row that is not applied, in the order of the file, written as it is read.
+fn table(out: &mut dyn Write, rows: impl Read, source: Source) -> io::Result<()> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(rows);
+    let (mut bytes, mut shown) = (csv::ByteRecord::new(), 0_usize);
+    writeln!(out, "<h2>Rows that are not applied</h2>")?;
+    while reader.read_byte_record(&mut bytes).map_err(io::Error::from)? {
+        let record = csv::StringRecord::from_byte_record_lossy(bytes.clone());
+        let Some((own, row)) = take_apart(&record, source).filter(|(_, row)| row.outcome != Outcome::Applied) else {
+            continue;
+        };
+        if shown.is_multiple_of(ROWS_PER_TABLE) {
+            table_head(out, shown > 0)?;
+        }
+        table_row(out, &own, &row)?;
+        shown += 1;
+    }
+    if shown == 0 { writeln!(out, r#"<p class="soft">None.</p>"#) } else { writeln!(out, "</tbody></table></div>") }
+}
+
+/// The row's own cells as one text, and ours; `None` for a record that is no row.
+fn take_apart(record: &csv::StringRecord, source: Source) -> Option<(String, Finished<'_>)> {
+    let behind = usize::from(source == Source::Journal);
+    let own = record.len().checked_sub(COLUMNS.len() + behind)?;
+    let mut ours = [""; COLUMNS.len()];
+    for (offset, cell) in ours.iter_mut().enumerate() {
+        *cell = record.get(own + offset)?;
+    }
+    let cells: Vec<&str> = record.iter().take(own).collect();
+    Some((text::one_line(&cells.join(" · "), MAX_INPUT), Finished::from_cells(ours)?))
+}
+
+fn table_head(out: &mut dyn Write, follows_another: bool) -> io::Result<()> {
+    if follows_another {
+        writeln!(out, "</tbody></table></div>")?;
+    }
+    writeln!(
+        out,
+        concat!(
+            r#"<div class="chunk"><table><thead><tr><th class="w-row" scope="col">Row</th>"#,
+            r#"<th class="w-input" scope="col">Input</th><th class="w-outcome" scope="col">Outcome</th>"#,
+            r#"<th class="w-small" scope="col">Status</th><th class="w-small" scope="col">Sent</th>"#,
+            r#"<th scope="col">Detail</th></tr></thead><tbody>"#
+        )
+    )
+}
+
+fn table_row(out: &mut dyn Write, own: &str, row: &Finished<'_>) -> io::Result<()> {
+    let status = row.http_status.map(|status| status.to_string()).unwrap_or_default();
+    writeln!(
+        out,
+        concat!(
+            r#"<tr><td class="row">{}</td><td class="input">{}</td><td class="word {}">{}</td>"#,
+            r#"<td class="small">{}</td><td class="small tries">{}</td><td class="detail">{}</td></tr>"#
+        ),
+        row.row,
+        escaped(own),
+        row.outcome,
+        row.outcome,
+        status,
+        row.attempts,
+        escaped(row.detail),
+    )
+}
+
+fn settings(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    let traffic = &summary.traffic;
+    let at_least = if summary.traffic_is_complete { "" } else { "at least " };
+    writeln!(out, r#"<h2>The run</h2><section class="card"><dl>"#)?;
+    entry(out, "Input", &summary.input)?;
+    entry(out, "BLAKE3", &summary.input_blake3)?;
+    entry(out, "Address", &summary.address)?;
+    entry(
+        out,
+        "Requests",
+        format_args!(
+            "{at_least}{}, of these {} retries, {} log-ins",
+            traffic.requests, traffic.retries, traffic.log_ins
+        ),
+    )?;
+    entry(out, "Held back", duration(traffic.throttled_ms))?;
+    if let Some(rate) = traffic.rate_per_second {
+        entry(out, "Pace at the end", format_args!("{rate:.1} requests a second"))?;
+    }
+    entries(out, &summary.options)?;
+    writeln!(out, "</dl></section>")?;
+    for (index, run) in summary.runs.iter().enumerate() {
+        one_start(out, index, run)?;
+    }
+    Ok(())
+}
+
+fn one_start(out: &mut dyn Write, index: usize, run: &Run) -> io::Result<()> {
+    let what = if index == 0 { "Started" } else { "Taken up again" };
+    writeln!(out, r#"<section class="card"><h3>{what} {}</h3><dl>"#, moment(run.at))?;
+    entry(out, "By", format_args!("{} on {}, process {}", run.who.user, run.who.host, run.pid))?;
+    entry(
+        out,
+        "Authenticated",
+        run.access.words() + if run.new_key { ", said to be the same Org's new one" } else { "" },
+    )?;
+    entry(out, "Reason", run.who.reason.as_deref().unwrap_or("none given"))?;
+    entry(out, "Confirmed", &run.who.confirmation)?;
+    entry(out, "Version", &run.who.version)?;
+    entries(out, &run.who.guards)?;
+    entries(out, &run.who.options)?;
+    writeln!(out, "</dl></section>")
+}
+
+fn entries(out: &mut dyn Write, all: &BTreeMap<String, String>) -> io::Result<()> {
+    all.iter().try_for_each(|(name, value)| entry(out, name, value))
+}
+
+fn entry(out: &mut dyn Write, name: &str, value: impl Display) -> io::Result<()> {
+    writeln!(out, "<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(&value.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_becomes_markup() {
+        for hostile in ["<script>alert(1)</script>", "\" onload=\"x", "' x='", "</style>", "a&lt;b", "\u{202e}<b>"] {
+            let safe = escaped(hostile);
+            assert!(!safe.contains(['<', '>', '"', '\'', '\u{202e}']), "{safe}");
+        }
+        assert_eq!(escaped("a&lt;"), "a&amp;lt;");
+    }
+
+    #[test]
+    fn the_page_has_a_place_for_style_and_content_and_allows_no_script() {
+        assert_eq!(PAGE.matches("<!-- style -->").count(), 1);
+        assert_eq!(PAGE.matches("<!-- content -->").count(), 1);
+        assert!(PAGE.contains("default-src 'none'") && !PAGE.contains("script-src"));
+        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+    }
+}
