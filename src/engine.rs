@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::api::Org;
-use crate::domain::{Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Wait};
+use crate::domain::{Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait};
 use crate::error::Result;
 use crate::plan::{Step, What};
 use crate::policy::{Attempt, Next, Policy};
@@ -32,6 +32,8 @@ pub struct Run<'a, O, C, S> {
     pub changes: C,
     /// Takes the records.
     pub journal: &'a mut Journal<S>,
+    /// What an interrupted run had put on record.
+    pub on_record: Tally,
 }
 
 /// What is known when the sending is over. Everything that was recorded is on the disk.
@@ -41,6 +43,10 @@ pub struct Sent {
     pub ending: Ending,
     /// What was sent.
     pub traffic: Traffic,
+    /// Rows on record by outcome, those of an interrupted run included.
+    pub tally: Tally,
+    /// How long it took.
+    pub elapsed: Duration,
 }
 
 /// Sends until the policy says that the run is over, or for the second time somebody wants it to stop.
@@ -68,6 +74,7 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
             held_until: Duration::ZERO,
             waiting: None,
             traffic: Traffic::default(),
+            tally: run.on_record,
             watch,
         },
     };
@@ -204,7 +211,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         self.books.journal.sync()?;
         self.books.tell(now, &Event::Ended(&ending));
         self.books.traffic.rate_per_second = self.policy.settled_rate();
-        Ok(Sent { ending, traffic: self.books.traffic })
+        let Books { traffic, tally, .. } = self.books;
+        Ok(Sent { ending, traffic, tally, elapsed: now })
     }
 }
 
@@ -226,6 +234,7 @@ struct Books<'a, S, W> {
     held_until: Duration,
     waiting: Option<(Wait, Duration)>,
     traffic: Traffic,
+    tally: Tally,
     watch: W,
 }
 
@@ -255,6 +264,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
     fn record(&mut self, now: Duration, record: Record) -> Result<()> {
         let cells = self.cells.remove(&record.row).unwrap_or_default();
         self.journal.append(&record, &cells, wall_clock());
+        self.tally.add(record.outcome);
         self.untold.push(record);
         if self.untold.len() >= GATHER { self.commit(now) } else { Ok(()) }
     }

@@ -15,9 +15,10 @@
 
 pub mod api;
 pub mod cli;
+pub mod commands;
 pub mod domain;
-pub mod error;
 pub mod engine;
+pub mod error;
 pub mod input;
 pub mod plan;
 pub mod policy;

@@ -125,6 +125,7 @@ fn reason(why: Wait) -> &'static str {
         Wait::Probe => "probe",
         Wait::Retry => "retry",
         Wait::LogIn => "log_in",
+        Wait::Answer => "answer",
         Wait::Drain => "drain",
     }
 }

@@ -157,6 +157,21 @@ fn refuse_another_run(name: &str, differences: &[String]) -> Result<()> {
         .help("run it as it was, or start over with --fresh, which keeps the old journal under another name"))
 }
 
+impl Journal<File> {
+    /// Removes the journal of a run in which no row came to an outcome: there is nothing to go on from, and the next
+    /// try may well use another address or key.
+    ///
+    /// # Errors
+    /// [`Kind::MidRun`] if the file can't be removed.
+    pub fn discard_if_empty(self) -> Result<()> {
+        if self.recorded > 0 {
+            return Ok(());
+        }
+        let name = files::name(&self.path);
+        fs::remove_file(&self.path).map_err(|error| Error::new(Kind::MidRun, format!("can't remove {name}: {error}")))
+    }
+}
+
 impl<S: Storage> Journal<S> {
     /// Appends to `storage`, whose last record has this check (0 for an empty one).
     #[must_use]

@@ -1,0 +1,411 @@
+//! The one path of `apply`, `retry` and `undo`: read and check everything, show the plan, have it confirmed, send it,
+//! report. Each step is a room's; here is their order.
+
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Unit};
+
+use super::target::Target;
+use super::{is_standard_input, journey, print, shown};
+use crate::cli::RunArgs;
+use crate::domain::{Ending, Event, Flag, Outcome, Signal};
+use crate::engine::{self, Run, Sent};
+use crate::error::{Error, Exit, Kind, Result};
+use crate::input::{self, Input, Source};
+use crate::plan::{self, Baseline, Plan, Selection};
+use crate::policy::Policy;
+use crate::progress::{Progress, Screen, Style};
+use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Stop, Summary};
+use crate::screen::{ClosingView, FailureGroup, PlanView, Question, closing_text, ending_text, plan_text};
+use crate::settings::{BadRows, Consent, EarlierRun, Facts, LogFormat, Settings, Volume};
+
+/// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
+const SETTLE: Duration = Duration::from_mins(1);
+
+/// A run that was asked for.
+pub(super) struct Job {
+    pub(super) command: &'static str,
+    pub(super) input: PathBuf,
+    pub(super) selection: Selection,
+    args: RunArgs,
+}
+
+impl Job {
+    pub(super) fn new(command: &'static str, input: PathBuf, selection: Selection, args: RunArgs) -> Self {
+        Self { command, input, selection, args }
+    }
+
+    pub(super) async fn run(self, default: Paths) -> Result<Exit> {
+        let facts = Facts::of_this_process();
+        let settings = Settings::load(&self.args.given(), &|name| std::env::var_os(name), &facts)?;
+        let paths = settings.outputs.report.clone().map_or(default, Paths::of);
+        let target = Target::of(&settings, &self.args.practice, &self.input).await?;
+        let plan = self.plan(&settings, &target)?;
+        say(&settings, &plan_text(&self.view(&settings, &target, &plan, &paths)));
+        if let Some(limit) = settings.guards.max_opt_outs {
+            plan.opt_out_guard(limit)?;
+        }
+        if settings.guards.consent == Consent::DryRun {
+            return Ok(Exit::Done);
+        }
+        let confirmation = confirm(&settings, &facts, &plan)?;
+        let mut signals = signals()?;
+        if let Some(signal) = let_it_settle(&settings, &plan, &mut signals).await {
+            return Ok(Exit::of_run(&Ending::Interrupted(signal), &crate::domain::Tally::default()));
+        }
+
+        let start = journey::start(&self, &settings, &target, &plan, (&confirmation, now()));
+        let (mut journal, on_record) = report::open(&paths, self.input_path(), &start, mode(&settings))?;
+        say_what_was_found(&settings, &on_record, plan.counts().rows);
+        let sent = send(&settings, &target, &plan, (&mut journal, &on_record), signals).await?;
+        self.close(&settings, &paths, plan.counts().rows, journal, sent)
+    }
+
+    fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
+        let source = if is_standard_input(&self.input) { Source::Stdin } else { Source::Path(self.input.clone()) };
+        let reading = &settings.reading;
+        let timezone = reading.timezone.clone().unwrap_or_else(TimeZone::system);
+        let options = input::Options {
+            delimiter: reading.delimiter,
+            encoding: reading.encoding,
+            sheet: reading.sheet.clone(),
+            id_column: reading.id_column.as_deref().and_then(|text| text.parse().ok()),
+            flag_column: reading.flag_column.as_deref().and_then(|text| text.parse().ok()),
+            set: self.set(settings),
+            header: reading.header,
+            max_input: reading.max_input,
+        };
+        let input = Input::open(&source, &options)?;
+        Plan::check(
+            input,
+            plan::Options {
+                input: options,
+                host: target.host(),
+                skip_invalid: reading.bad_rows == BadRows::Skip,
+                selection: self.selection.clone(),
+                baseline: reading.baseline.clone().map(|path| Baseline { set: set_by(&path), path }),
+                today: timezone.to_datetime(now()).date(),
+                timezone,
+                problems: reading.problems.clone(),
+            },
+        )
+    }
+
+    /// The one flag for all rows: as given, or as the earlier run had it.
+    pub(super) fn set(&self, settings: &Settings) -> Option<Flag> {
+        let earlier = || (self.selection != Selection::All).then(|| set_by(&self.input)).flatten();
+        settings.reading.set.or_else(earlier)
+    }
+
+    /// The input's path, where it has one.
+    fn input_path(&self) -> Option<&Path> {
+        (!is_standard_input(&self.input)).then_some(self.input.as_path())
+    }
+
+    fn view(&self, settings: &Settings, target: &Target, plan: &Plan, paths: &Paths) -> PlanView {
+        let (counts, found) = (plan.counts(), plan.input().found());
+        let columns = [Some(&found.id_column), found.flag_column.as_ref(), found.until_column.as_ref()];
+        let labels = ["IDs in ", "flags in ", "end dates in "];
+        let columns = labels.iter().zip(columns).filter_map(|(label, column)| Some(format!("{label}{}", column?)));
+        let set = self.set(settings).map(|flag| format!("every row sets mfaOptOut to {}", flag.is_opt_out()));
+        let per_second = settings.sending.rate.per_second();
+        #[expect(clippy::cast_precision_loss, reason = "an estimate, and no table has 2^52 rows")]
+        let expected = per_second.map(|rate| Duration::from_secs_f64(counts.to_send() as f64 / rate));
+        PlanView {
+            address: target.address.to_string(),
+            sign_in: target.sign_in.clone(),
+            input: found.name.clone(),
+            found_out: std::iter::once(found.form.clone()).chain(columns).chain(set).collect(),
+            rows: counts.rows,
+            opt_out: counts.opt_out,
+            opt_in: counts.opt_in,
+            duplicates: counts.duplicate,
+            invalid: counts.invalid,
+            unchanged: counts.unchanged,
+            on_record: 0,
+            rate: settings.sending.rate,
+            expected,
+            reason: settings.guards.reason.clone(),
+            report: shown(&paths.report),
+            notes: settings.notes.iter().chain(&found.notes).cloned().chain(self.what_undo_means()).collect(),
+            warnings: target.warnings.iter().cloned().chain(warnings(plan)).collect(),
+            dry_run: settings.guards.consent == Consent::DryRun,
+        }
+    }
+
+    fn what_undo_means(&self) -> Option<String> {
+        (self.selection == Selection::Undo).then(|| {
+            "what was set before the earlier run is not known; every user it changed gets the opposite of what it sent"
+                .to_owned()
+        })
+    }
+
+    /// Puts the end on record, makes the report if every row has its outcome, and says what came of it.
+    fn close(
+        &self,
+        settings: &Settings,
+        paths: &Paths,
+        rows: u64,
+        mut journal: Journal<std::fs::File>,
+        sent: Sent,
+    ) -> Result<Exit> {
+        let Sent { mut ending, traffic, tally, elapsed } = sent;
+        let whole = journal.recorded() == rows;
+        if whole {
+            // A limit that is reached with the last row has nothing left to stop.
+            ending = Ending::Complete;
+        }
+        let exit = Exit::of_run(&ending, &tally);
+        let (words, _) = ending_text(&ending, &tally);
+        journal.stop(&Stop { at: now(), traffic, ending: words, exit_code: exit.code() })?;
+        let outputs = &settings.outputs;
+        let (summary, place) = if whole {
+            let summary = report::finish(journal, paths, rows, outputs.overwrite)?;
+            if let Some(page) = &outputs.html {
+                report::write_page(page, &summary, &paths.report)?;
+            }
+            (summary, &paths.report)
+        } else {
+            let summary = report::summarize(&mut journal)?;
+            if let Some(page) = &outputs.html {
+                report::write_page_so_far(page, &summary, &journal)?;
+            }
+            if exit == Exit::NothingChanged || exit == Exit::CredentialsRefused {
+                journal.discard_if_empty()?;
+            }
+            (summary, &paths.partial)
+        };
+        if let Some(metrics) = &outputs.metrics {
+            report::write_metrics(metrics, &summary)?;
+        }
+        let closing = ClosingView {
+            ending: &ending,
+            tally: &tally,
+            requests: traffic.requests,
+            retries: traffic.retries,
+            elapsed,
+            throttled: traffic.throttled(),
+            groups: groups(&summary),
+            next: self.next_command(exit, paths),
+            report: shown(place),
+        };
+        say(settings, &closing_text(&closing));
+        Ok(exit)
+    }
+
+    fn next_command(&self, exit: Exit, paths: &Paths) -> Option<String> {
+        match exit {
+            Exit::Done | Exit::NothingChanged | Exit::Busy => None,
+            Exit::RowsNeedAttention => Some(format!("mfa-optout retry {}", quoted(&paths.report.to_string_lossy()))),
+            Exit::CredentialsRefused | Exit::StoppedEarly | Exit::Interrupted | Exit::Terminated => {
+                let words: Vec<String> = std::env::args_os().map(|word| quoted(&word.to_string_lossy())).collect();
+                Some(words.join(" "))
+            }
+        }
+    }
+}
+
+/// Sends what the plan asks for, showing how it goes.
+async fn send(
+    settings: &Settings,
+    target: &Target,
+    plan: &Plan,
+    (journal, on_record): (&mut Journal<std::fs::File>, &OnRecord),
+    signals: BoxStream<'static, Signal>,
+) -> Result<Sent> {
+    let (term, no_color) = (std::env::var("TERM").ok(), std::env::var("NO_COLOR").ok());
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let screen = Screen { terminal, term: term.as_deref(), no_color: no_color.as_deref() };
+    let style = Style::choose(settings.talk, screen);
+    let mut progress = Progress::new(style, settings.talk.volume, plan.counts().rows, now());
+    progress.on(Duration::ZERO, &Event::Planned { rows: plan.counts().rows, on_record: &on_record.tally });
+    let run = Run {
+        policy: Policy::new(settings.rules(fastrand::u64(..))),
+        org: &target.org,
+        changes: plan.changes(&on_record.rows)?,
+        journal,
+        on_record: on_record.tally,
+    };
+    let sent = engine::run(run, signals, |now, event| match event {
+        Some(event) => progress.on(now, event),
+        None => progress.tick(now),
+    })
+    .await;
+    progress.finish();
+    sent
+}
+
+fn mode(settings: &Settings) -> Mode {
+    let outputs = &settings.outputs;
+    let begin = match outputs.earlier_run {
+        EarlierRun::Resume => Begin::Resume,
+        EarlierRun::StartOver => Begin::Fresh,
+    };
+    Mode { begin, new_key: outputs.new_key, overwrite: outputs.overwrite }
+}
+
+fn warnings(plan: &Plan) -> impl Iterator<Item = String> {
+    let counts = plan.counts();
+    let empty = (counts.rows == 0).then(|| "the table has no rows: there is nothing to do".to_owned());
+    let formulas = (counts.formula_cells > 0).then(|| {
+        format!("{} cells look like formulas to a spreadsheet; they are carried unchanged", counts.formula_cells)
+    });
+    let lapsed = (counts.lapsed > 0)
+        .then(|| format!("{} opt-outs have reached their end date and are opted back in", counts.lapsed));
+    [empty, formulas, lapsed].into_iter().flatten()
+}
+
+/// Has the plan confirmed, and says how that was done. Nobody is asked who can't answer.
+fn confirm(settings: &Settings, facts: &Facts, plan: &Plan) -> Result<String> {
+    if settings.guards.consent == Consent::Given {
+        return Ok("--yes".to_owned());
+    }
+    if plan.counts().to_send() == 0 {
+        return Ok("nothing to send".to_owned());
+    }
+    if !facts.terminal {
+        return Err(Error::new(Kind::Refused, "nothing was sent: there is no terminal to ask at")
+            .help("look at the plan with --dry-run, then add --yes"));
+    }
+    let question = Question::about(plan.counts().opt_out);
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(question.text().as_bytes()).and_then(|()| out.flush());
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
+    if question.agrees((read > 0).then_some(answer.as_str())) {
+        Ok(match question {
+            Question::YesOrNo => "answered yes".to_owned(),
+            Question::HowMany(number) => format!("typed {number}"),
+        })
+    } else {
+        Err(Error::new(Kind::Refused, "nothing was sent: the plan was not confirmed"))
+    }
+}
+
+/// Waits until no request of the earlier run can arrive any more. Gives the signal that ended the wait, if one did.
+async fn let_it_settle(settings: &Settings, plan: &Plan, signals: &mut BoxStream<'static, Signal>) -> Option<Signal> {
+    let settled = plan.latest_unknown_at()?.checked_add(SETTLE).ok()?;
+    let left = Duration::try_from(settled.duration_since(now())).ok().filter(|left| !left.is_zero())?.min(SETTLE);
+    if settings.talk.volume != Volume::Quiet {
+        note(&format!("waiting {} s, so that no late request of the earlier run is overtaken", left.as_secs() + 1));
+    }
+    tokio::select! {
+        () = tokio::time::sleep(left) => None,
+        signal = signals.next() => signal,
+    }
+}
+
+fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
+    if on_record.runs.is_empty() || settings.talk.volume == Volume::Quiet {
+        return;
+    }
+    let began = on_record.runs.last().map(|run| run.at);
+    let began = began.and_then(|at| at.round(Unit::Second).ok()).map(|at| at.to_string()).unwrap_or_default();
+    let done = on_record.rows.len();
+    note(&format!("going on with the run of {began}: {done} of {rows} rows are on record and are not sent again"));
+    if on_record.torn > 0 {
+        note("its last record was torn and was cut off; that row is sent again");
+    }
+}
+
+/// One line on standard error, whether or not anybody reads it.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Text for a person, where a person reads it.
+fn say(settings: &Settings, text: &str) {
+    if settings.talk.volume != Volume::Quiet && settings.talk.format == LogFormat::Text {
+        print(format!("{text}\n").as_bytes());
+    }
+}
+
+fn groups(summary: &Summary) -> Vec<FailureGroup> {
+    let groups = summary.failures.iter().filter_map(|group| {
+        Some(FailureGroup {
+            outcome: Outcome::from_word(&group.outcome)?,
+            http_status: group.http_status,
+            reason: group.reason.clone(),
+            count: group.count,
+            rows: group.rows.clone(),
+        })
+    });
+    groups.collect()
+}
+
+/// The flag that the run of this report had set for all rows, if it had.
+fn set_by(report: &Path) -> Option<Flag> {
+    let json = std::fs::read(Paths::of(report.to_owned()).json).ok()?;
+    let run: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    run["options"]["--set"].as_str().map(|set| Flag::from_opt_out(set == "true"))
+}
+
+/// Where `retry` and `undo` report to: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`. An
+/// interrupted one is taken up again.
+pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
+    let name = earlier.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.strip_suffix(".report.csv").or_else(|| name.strip_suffix(".csv")).unwrap_or(&name);
+    let stem = stem.rsplit_once('.').filter(|(_, tail)| is_follow_up(tail)).map_or(stem, |(stem, _)| stem);
+    let mut number = 1_u32;
+    loop {
+        let paths = Paths::of(earlier.with_file_name(format!("{stem}.{command}-{number}.report.csv")));
+        if paths.partial.exists() || !paths.report.exists() || number == u32::MAX {
+            return paths;
+        }
+        number += 1;
+    }
+}
+
+fn is_follow_up(tail: &str) -> bool {
+    ["retry-", "undo-"].iter().any(|word| tail.strip_prefix(word).is_some_and(|number| number.parse::<u32>().is_ok()))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// The signals that end a run in good order. A terminal that goes away does not.
+#[cfg(unix)]
+fn signals() -> Result<BoxStream<'static, Signal>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stream = |kind, meaning: Option<Signal>| {
+        let signals = signal(kind).map_err(|error| super::broken("listen for signals", &error))?;
+        let received =
+            stream::unfold(signals, |mut signals| async move { signals.recv().await.map(|()| ((), signals)) });
+        Ok(received.filter_map(move |()| std::future::ready(meaning)).boxed())
+    };
+    let interrupt = stream(SignalKind::interrupt(), Some(Signal::Interrupt))?;
+    let terminate = stream(SignalKind::terminate(), Some(Signal::Terminate))?;
+    let hang_up = stream(SignalKind::hangup(), None)?;
+    Ok(stream::select_all([interrupt, terminate, hang_up]).boxed())
+}
+
+/// Ctrl-C, and the console's close and shut-down events.
+#[cfg(windows)]
+fn signals() -> Result<BoxStream<'static, Signal>> {
+    use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_shutdown};
+    let failed = |error| super::broken("listen for Ctrl-C", &error);
+    let (c, close, shutdown) =
+        (ctrl_c().map_err(failed)?, ctrl_close().map_err(failed)?, ctrl_shutdown().map_err(failed)?);
+    let c = stream::unfold(c, |mut s| async move { s.recv().await.map(|()| (Signal::Interrupt, s)) }).boxed();
+    let close = stream::unfold(close, |mut s| async move { s.recv().await.map(|()| (Signal::Terminate, s)) }).boxed();
+    let shutdown =
+        stream::unfold(shutdown, |mut s| async move { s.recv().await.map(|()| (Signal::Terminate, s)) }).boxed();
+    Ok(stream::select_all([c, close, shutdown]).boxed())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of day of a run's beginning and end")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}

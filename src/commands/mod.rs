@@ -1,0 +1,75 @@
+//! The table of contents: what each command does, as a page that reads top to bottom. Nothing here that a room could do
+//! itself; the shared path of `apply`, `retry` and `undo` is `job`'s.
+
+mod job;
+mod journey;
+mod practice;
+mod target;
+
+use std::io::Write;
+
+use crate::cli::{self, Command, RunArgs};
+use crate::error::{Error, Exit, Kind, Result};
+use crate::plan::Selection;
+use crate::report::Paths;
+use crate::settings::{self, Facts};
+
+use self::job::Job;
+
+/// Does what the command line says and gives the exit code.
+///
+/// # Errors
+/// Why it could not be done, for the person who asked.
+pub fn run(command: Command) -> Result<Exit> {
+    match command {
+        Command::Apply(apply) => {
+            let report = Paths::beside(&apply.input);
+            runtime()?.block_on(Job::new("apply", apply.input, Selection::All, apply.run).run(report))
+        }
+        Command::Retry(retry) => {
+            let report = job::report_after(&retry.earlier, "retry");
+            runtime()?.block_on(Job::new("retry", retry.earlier, Selection::Retry(retry.only), retry.run).run(report))
+        }
+        Command::Undo(undo) => {
+            let report = job::report_after(&undo.earlier, "undo");
+            runtime()?.block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.run).run(report))
+        }
+        Command::Sandbox(sandbox) => runtime()?.block_on(practice::serve(&sandbox)),
+        Command::Config(run) => config(&run),
+        Command::Completions { shell } => Ok(print(&cli::completions(shell))),
+        Command::Man => Ok(print(&cli::manual().map_err(|error| broken("write the manual page", &error))?)),
+    }
+}
+
+fn config(run: &RunArgs) -> Result<Exit> {
+    let facts = Facts::of_this_process();
+    settings::load(&run.given(), &|name| std::env::var_os(name), &facts, |sources, notes| {
+        settings::config_text(sources, &notes).map(|text| print(text.as_bytes()))
+    })
+}
+
+/// One thread is enough for the network, and two cost more than they bring.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken("start", &error))
+}
+
+fn broken(what: &str, error: &std::io::Error) -> Error {
+    Error::new(Kind::Usage, format!("could not {what}: {error}"))
+}
+
+/// Prints, whether or not anybody still listens: the exit code is for whoever started this.
+fn print(text: &[u8]) -> Exit {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text).and_then(|()| out.flush());
+    Exit::Done
+}
+
+/// A path as it is shown.
+fn shown(path: &std::path::Path) -> String {
+    crate::text::visible(&path.to_string_lossy())
+}
+
+/// `-` is standard input.
+fn is_standard_input(path: &std::path::Path) -> bool {
+    path == "-"
+}

@@ -1,0 +1,122 @@
+//! Where a run goes and as whom: the settings' words become an address and credentials, or the practice Org's own. The
+//! secret is read here, once, and goes to `api` and nowhere else.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{is_standard_input, practice};
+use crate::api::{self, Address, Connection, HttpOrg};
+use crate::cli::PracticeArgs;
+use crate::error::{Error, Kind, Result};
+use crate::report::Credential;
+use crate::sandbox::{Options, Sandbox};
+use crate::settings::{Credentials, Settings};
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The Org of a run.
+pub(super) struct Target {
+    pub(super) org: HttpOrg,
+    pub(super) address: Address,
+    /// How the run signs in, in words.
+    pub(super) sign_in: String,
+    /// What a person should know about the way to the Org.
+    pub(super) warnings: Vec<String>,
+    credentials: Known,
+    /// The practice Org, which ends with the run.
+    sandbox: Option<Sandbox>,
+}
+
+/// What the report's identity needs to know of the credentials.
+enum Known {
+    Key(SecretString),
+    Session { org: u64, email: String },
+}
+
+impl Target {
+    /// Checks the address and reads the secret, or starts a practice Org.
+    pub(super) async fn of(settings: &Settings, practice: &PracticeArgs, input: &std::path::Path) -> Result<Self> {
+        if settings.connection.sandbox {
+            return Self::practice(settings, practice).await;
+        }
+        let address = address(settings)?;
+        let sign_in = settings.connection.sign_in.clone().ok_or_else(no_credentials)?;
+        if sign_in.reads_standard_input() && is_standard_input(input) {
+            return Err(Error::new(Kind::Usage, "the secret and the table can't both come from standard input")
+                .help("put one of them into a file"));
+        }
+        let words = sign_in.in_words();
+        let (credentials, warning) = sign_in.read(std::io::stdin())?;
+        let (credentials, known) = match credentials {
+            Credentials::Key(key) => (api::Credentials::Key(key.clone()), Known::Key(key)),
+            Credentials::Session { email, password, org } => {
+                let known = Known::Session { org, email: email.clone() };
+                (api::Credentials::Session { email, password, org }, known)
+            }
+        };
+        let mut target = Self::new(settings, address, credentials, known)?;
+        target.sign_in = words;
+        target.warnings.extend(warning);
+        Ok(target)
+    }
+
+    async fn practice(settings: &Settings, practice: &PracticeArgs) -> Result<Self> {
+        let key = SecretString::from(Options::default().api_key);
+        let sandbox = practice::start_for_a_run(practice).await?;
+        let address = Address::parse(&sandbox.address())?;
+        let mut target = Self::new(settings, address, api::Credentials::Key(key.clone()), Known::Key(key))?;
+        "the practice Org's own key".clone_into(&mut target.sign_in);
+        target.sandbox = Some(sandbox);
+        Ok(target)
+    }
+
+    fn new(settings: &Settings, address: Address, credentials: api::Credentials, known: Known) -> Result<Self> {
+        let org = HttpOrg::new(Connection {
+            address: address.clone(),
+            credentials,
+            timeout: settings.connection.timeout,
+            connect_timeout: CONNECT_TIMEOUT,
+            ca_cert: settings.connection.ca_cert.clone(),
+            concurrency: settings.sending.concurrency,
+        })?;
+        let mut warnings = Vec::new();
+        warnings.extend(org.proxy().map(|proxy| format!("requests go through the proxy {proxy}")));
+        if address.is_https() {
+            let stores = api::trust_store_variables().into_iter();
+            warnings.extend(stores.map(|(name, value)| format!("{name} replaces the system's certificates: {value}")));
+        }
+        Ok(Self { org, address, sign_in: String::new(), warnings, credentials: known, sandbox: None })
+    }
+
+    /// What the report remembers the Org by. A practice Org listens on another port each time and is the same Org.
+    pub(super) fn name(&self) -> String {
+        if self.sandbox.is_some() { "practice Org".to_owned() } else { self.address.to_string() }
+    }
+
+    /// The host that a pasted user's address has to be on; a practice Org has none.
+    pub(super) fn host(&self) -> Option<String> {
+        self.sandbox.is_none().then(|| self.address.host().to_owned())
+    }
+
+    pub(super) fn credential(&self) -> Credential<'_> {
+        match &self.credentials {
+            Known::Key(key) => Credential::Key(key.expose_secret().as_bytes()),
+            Known::Session { org, email } => Credential::Session { org: *org, email },
+        }
+    }
+}
+
+fn address(settings: &Settings) -> Result<Address> {
+    let address = settings.connection.address.as_deref();
+    Address::parse(address.ok_or_else(|| {
+        Error::new(Kind::Usage, "no address: which Org is it?")
+            .help("give the Org's base address with --address, such as https://eu.core.resolver.com, or try --sandbox")
+    })?)
+}
+
+fn no_credentials() -> Error {
+    Error::new(Kind::Usage, "no credentials: who asks?")
+        .help("put the API key into a file and name it with --api-key-file, or set MFA_OPTOUT_API_KEY")
+}

@@ -1,0 +1,114 @@
+//! What the tests of the built binary share: `Cli`, which gives each test its own folder, a clean environment and the
+//! binary, and `Report`, which reads what it has written. Servers that misbehave are in `hostile`.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a test may fail here")]
+
+pub mod hostile;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A folder of its own, and the binary in a clean environment.
+pub struct Cli {
+    folder: TempDir,
+}
+
+impl Cli {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder can be made") }
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file into the folder.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("the folder can be written to");
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The binary with these arguments, in the folder, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mfa-optout"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear();
+        command.env("HOME", self.folder.path()).env("TZ", "UTC").env("MFA_OPTOUT_API_KEY", KEY);
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().expect("the binary can be started"))
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// The API key that every test uses; nothing that the binary writes may contain it.
+pub const KEY: &str = "k3y-that-must-never-be-seen-9f27";
+
+/// A finished process.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the tool writes UTF-8");
+        let ran = Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
+        assert!(!ran.stdout.contains(KEY) && !ran.stderr.contains(KEY), "the key was shown");
+        ran
+    }
+
+    /// Asserts the exit code, showing everything when it is another.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Asserts that a person reads this, on either stream.
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        let said = self.stdout.contains(words) || self.stderr.contains(words);
+        assert!(said, "does not say {words:?}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// A row of a report, by column name.
+pub type ReportRow = BTreeMap<String, String>;
+
+/// Reads a report; the key must not be in it.
+pub fn report(path: &Path) -> Vec<ReportRow> {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(!text.contains(KEY), "the key is in the report");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    reader.deserialize().map(|row| row.expect("the report is a table")).collect()
+}
+
+/// How many rows of a report have this outcome.
+pub fn outcomes(rows: &[ReportRow], outcome: &str) -> usize {
+    rows.iter().filter(|row| row["outcome"] == outcome).count()
+}
+
+/// A table of user IDs from 1, all to be opted out.
+pub fn table(rows: u64) -> String {
+    (1..=rows).fold("user_id,mfa_opt_out\n".to_owned(), |text, id| text + &format!("{id},true\n"))
+}
