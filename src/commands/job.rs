@@ -5,24 +5,26 @@ use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
+use jiff::Unit;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Unit};
 
+use super::closing::Closing;
+use super::earlier::set_by;
 use super::target::Target;
-use super::{is_standard_input, journey, print, shown};
+use super::{is_standard_input, now, say, shown, signals, start};
 use crate::cli::RunArgs;
-use crate::domain::{Ending, Event, Flag, Outcome, Signal};
+use crate::domain::{Ending, Event, Flag, Signal};
 use crate::engine::{self, Run, Sent};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{self, Input, Source};
 use crate::plan::{self, Baseline, Plan, Selection};
 use crate::policy::Policy;
 use crate::progress::{Progress, Screen, Style};
-use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Stop, Summary};
-use crate::screen::{ClosingView, FailureGroup, PlanView, Question, closing_text, ending_text, plan_text};
-use crate::settings::{BadRows, Consent, EarlierRun, Facts, LogFormat, Settings, Volume};
+use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
+use crate::screen::{PlanView, Question, plan_text};
+use crate::settings::{BadRows, Consent, EarlierRun, Facts, Settings, Volume};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -54,16 +56,17 @@ impl Job {
             return Ok(Exit::Done);
         }
         let confirmation = confirm(&settings, &facts, &plan)?;
-        let mut signals = signals()?;
+        let mut signals = signals::listen()?;
         if let Some(signal) = let_it_settle(&settings, &plan, &mut signals).await {
             return Ok(Exit::of_run(&Ending::Interrupted(signal), &crate::domain::Tally::default()));
         }
 
-        let start = journey::start(&self, &settings, &target, &plan, (&confirmation, now()));
+        let start = start::of(&self, &settings, &target, &plan, (&confirmation, now()));
         let (mut journal, on_record) = report::open(&paths, self.input_path(), &start, mode(&settings))?;
         say_what_was_found(&settings, &on_record, plan.counts().rows);
         let sent = send(&settings, &target, &plan, (&mut journal, &on_record), signals).await?;
-        self.close(&settings, &paths, plan.counts().rows, journal, sent)
+        let closing = Closing { settings: &settings, paths: &paths, rows: plan.counts().rows, target: &target };
+        closing.close(journal, sent)
     }
 
     fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
@@ -143,70 +146,6 @@ impl Job {
             "what was set before the earlier run is not known; every user it changed gets the opposite of what it sent"
                 .to_owned()
         })
-    }
-
-    /// Puts the end on record, makes the report if every row has its outcome, and says what came of it.
-    fn close(
-        &self,
-        settings: &Settings,
-        paths: &Paths,
-        rows: u64,
-        mut journal: Journal<std::fs::File>,
-        sent: Sent,
-    ) -> Result<Exit> {
-        let Sent { mut ending, traffic, tally, elapsed } = sent;
-        let whole = journal.recorded() == rows;
-        if whole {
-            // A limit that is reached with the last row has nothing left to stop.
-            ending = Ending::Complete;
-        }
-        let exit = Exit::of_run(&ending, &tally);
-        let (words, _) = ending_text(&ending, &tally);
-        journal.stop(&Stop { at: now(), traffic, ending: words, exit_code: exit.code() })?;
-        let outputs = &settings.outputs;
-        let (summary, place) = if whole {
-            let summary = report::finish(journal, paths, rows, outputs.overwrite)?;
-            if let Some(page) = &outputs.html {
-                report::write_page(page, &summary, &paths.report)?;
-            }
-            (summary, &paths.report)
-        } else {
-            let summary = report::summarize(&mut journal)?;
-            if let Some(page) = &outputs.html {
-                report::write_page_so_far(page, &summary, &journal)?;
-            }
-            if exit == Exit::NothingChanged || exit == Exit::CredentialsRefused {
-                journal.discard_if_empty()?;
-            }
-            (summary, &paths.partial)
-        };
-        if let Some(metrics) = &outputs.metrics {
-            report::write_metrics(metrics, &summary)?;
-        }
-        let closing = ClosingView {
-            ending: &ending,
-            tally: &tally,
-            requests: traffic.requests,
-            retries: traffic.retries,
-            elapsed,
-            throttled: traffic.throttled(),
-            groups: groups(&summary),
-            next: self.next_command(exit, paths),
-            report: shown(place),
-        };
-        say(settings, &closing_text(&closing));
-        Ok(exit)
-    }
-
-    fn next_command(&self, exit: Exit, paths: &Paths) -> Option<String> {
-        match exit {
-            Exit::Done | Exit::NothingChanged | Exit::Busy => None,
-            Exit::RowsNeedAttention => Some(format!("mfa-optout retry {}", quoted(&paths.report.to_string_lossy()))),
-            Exit::CredentialsRefused | Exit::StoppedEarly | Exit::Interrupted | Exit::Terminated => {
-                let words: Vec<String> = std::env::args_os().map(|word| quoted(&word.to_string_lossy())).collect();
-                Some(words.join(" "))
-            }
-        }
     }
 }
 
@@ -316,96 +255,4 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
 /// One line on standard error, whether or not anybody reads it.
 fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Text for a person, where a person reads it.
-fn say(settings: &Settings, text: &str) {
-    if settings.talk.volume != Volume::Quiet && settings.talk.format == LogFormat::Text {
-        print(format!("{text}\n").as_bytes());
-    }
-}
-
-fn groups(summary: &Summary) -> Vec<FailureGroup> {
-    let groups = summary.failures.iter().filter_map(|group| {
-        Some(FailureGroup {
-            outcome: Outcome::from_word(&group.outcome)?,
-            http_status: group.http_status,
-            reason: group.reason.clone(),
-            count: group.count,
-            rows: group.rows.clone(),
-        })
-    });
-    groups.collect()
-}
-
-/// The flag that the run of this report had set for all rows, if it had.
-fn set_by(report: &Path) -> Option<Flag> {
-    let json = std::fs::read(Paths::of(report.to_owned()).json).ok()?;
-    let run: serde_json::Value = serde_json::from_slice(&json).ok()?;
-    run["options"]["--set"].as_str().map(|set| Flag::from_opt_out(set == "true"))
-}
-
-/// Where `retry` and `undo` report to: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`. An
-/// interrupted one is taken up again.
-pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
-    let name = earlier.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.strip_suffix(".report.csv").or_else(|| name.strip_suffix(".csv")).unwrap_or(&name);
-    let stem = stem.rsplit_once('.').filter(|(_, tail)| is_follow_up(tail)).map_or(stem, |(stem, _)| stem);
-    let mut number = 1_u32;
-    loop {
-        let paths = Paths::of(earlier.with_file_name(format!("{stem}.{command}-{number}.report.csv")));
-        if paths.partial.exists() || !paths.report.exists() || number == u32::MAX {
-            return paths;
-        }
-        number += 1;
-    }
-}
-
-fn is_follow_up(tail: &str) -> bool {
-    ["retry-", "undo-"].iter().any(|word| tail.strip_prefix(word).is_some_and(|number| number.parse::<u32>().is_ok()))
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,~".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-/// The signals that end a run in good order. A terminal that goes away does not.
-#[cfg(unix)]
-fn signals() -> Result<BoxStream<'static, Signal>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stream = |kind, meaning: Option<Signal>| {
-        let signals = signal(kind).map_err(|error| super::broken("listen for signals", &error))?;
-        let received =
-            stream::unfold(signals, |mut signals| async move { signals.recv().await.map(|()| ((), signals)) });
-        Ok(received.filter_map(move |()| std::future::ready(meaning)).boxed())
-    };
-    let interrupt = stream(SignalKind::interrupt(), Some(Signal::Interrupt))?;
-    let terminate = stream(SignalKind::terminate(), Some(Signal::Terminate))?;
-    let hang_up = stream(SignalKind::hangup(), None)?;
-    Ok(stream::select_all([interrupt, terminate, hang_up]).boxed())
-}
-
-/// Ctrl-C, and the console's close and shut-down events.
-#[cfg(windows)]
-fn signals() -> Result<BoxStream<'static, Signal>> {
-    use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_shutdown};
-    let failed = |error| super::broken("listen for Ctrl-C", &error);
-    let (c, close, shutdown) =
-        (ctrl_c().map_err(failed)?, ctrl_close().map_err(failed)?, ctrl_shutdown().map_err(failed)?);
-    let c = stream::unfold(c, |mut s| async move { s.recv().await.map(|()| (Signal::Interrupt, s)) }).boxed();
-    let close = stream::unfold(close, |mut s| async move { s.recv().await.map(|()| (Signal::Terminate, s)) }).boxed();
-    let shutdown =
-        stream::unfold(shutdown, |mut s| async move { s.recv().await.map(|()| (Signal::Terminate, s)) }).boxed();
-    Ok(stream::select_all([c, close, shutdown]).boxed())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the time of day of a run's beginning and end")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }

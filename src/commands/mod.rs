@@ -1,18 +1,23 @@
 //! The table of contents: what each command does, as a page that reads top to bottom. Nothing here that a room could do
 //! itself; the shared path of `apply`, `retry` and `undo` is `job`'s.
 
+mod closing;
+mod earlier;
 mod job;
-mod journey;
 mod practice;
+mod signals;
+mod start;
 mod target;
 
 use std::io::Write;
+
+use jiff::Timestamp;
 
 use crate::cli::{self, Command, RunArgs};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::plan::Selection;
 use crate::report::Paths;
-use crate::settings::{self, Facts};
+use crate::settings::{self, Facts, LogFormat, Settings, Volume};
 
 use self::job::Job;
 
@@ -27,11 +32,11 @@ pub fn run(command: Command) -> Result<Exit> {
             runtime()?.block_on(Job::new("apply", apply.input, Selection::All, apply.run).run(report))
         }
         Command::Retry(retry) => {
-            let report = job::report_after(&retry.earlier, "retry");
+            let report = earlier::report_after(&retry.earlier, "retry");
             runtime()?.block_on(Job::new("retry", retry.earlier, Selection::Retry(retry.only), retry.run).run(report))
         }
         Command::Undo(undo) => {
-            let report = job::report_after(&undo.earlier, "undo");
+            let report = earlier::report_after(&undo.earlier, "undo");
             runtime()?.block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.run).run(report))
         }
         Command::Sandbox(sandbox) => runtime()?.block_on(practice::serve(&sandbox)),
@@ -72,4 +77,16 @@ fn shown(path: &std::path::Path) -> String {
 /// `-` is standard input.
 fn is_standard_input(path: &std::path::Path) -> bool {
     path == "-"
+}
+
+/// Text for a person, where a person reads it.
+fn say(settings: &Settings, text: &str) {
+    if settings.talk.volume != Volume::Quiet && settings.talk.format == LogFormat::Text {
+        print(format!("{text}\n").as_bytes());
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of day of a run's beginning and end")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }

@@ -13,7 +13,7 @@ use crate::report::{Identity, Start, Who};
 use crate::settings::{BadRows, Settings};
 
 /// Everything that is known when a run starts.
-pub(super) fn start<'a>(
+pub(super) fn of<'a>(
     job: &Job,
     settings: &Settings,
     target: &'a Target,

@@ -1,0 +1,55 @@
+//! What `retry` and `undo` need to know of an earlier run besides its report: where theirs goes, and the flag it had set.
+
+use std::path::Path;
+
+use crate::domain::Flag;
+use crate::report::Paths;
+
+/// The flag that the run of this report had set for all rows, if it had.
+pub(super) fn set_by(report: &Path) -> Option<Flag> {
+    let json = std::fs::read(Paths::of(report.to_owned()).json).ok()?;
+    let run: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    run["options"]["--set"].as_str().map(|set| Flag::from_opt_out(set == "true"))
+}
+
+/// Where `retry` and `undo` report to: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`. An
+/// interrupted one is taken up again.
+pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
+    let name = earlier.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.strip_suffix(".report.csv").or_else(|| name.strip_suffix(".csv")).unwrap_or(&name);
+    let stem = stem.rsplit_once('.').filter(|(_, tail)| is_follow_up(tail)).map_or(stem, |(stem, _)| stem);
+    let mut number = 1_u32;
+    loop {
+        let paths = Paths::of(earlier.with_file_name(format!("{stem}.{command}-{number}.report.csv")));
+        if paths.partial.exists() || !paths.report.exists() || number == u32::MAX {
+            return paths;
+        }
+        number += 1;
+    }
+}
+
+fn is_follow_up(tail: &str) -> bool {
+    ["retry-", "undo-"].iter().any(|word| tail.strip_prefix(word).is_some_and(|number| number.parse::<u32>().is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follow_ups_are_numbered_from_the_first_report_on() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let at = |name: &str| folder.path().join(name);
+        let next = |earlier: &str, command| {
+            let report = report_after(&at(earlier), command).report;
+            report.file_name().expect("a report has a name").to_string_lossy().into_owned()
+        };
+        assert_eq!(next("users.report.csv", "retry"), "users.retry-1.report.csv");
+        std::fs::write(at("users.retry-1.report.csv"), "").expect("the folder can be written to");
+        assert_eq!(next("users.report.csv", "retry"), "users.retry-2.report.csv");
+        assert_eq!(next("users.retry-1.report.csv", "retry"), "users.retry-2.report.csv");
+        assert_eq!(next("users.retry-1.report.csv", "undo"), "users.undo-1.report.csv");
+        std::fs::write(at("users.retry-1.report.csv.partial"), "").expect("the folder can be written to");
+        assert_eq!(next("users.report.csv", "retry"), "users.retry-1.report.csv", "an interrupted one goes on");
+    }
+}

@@ -1,0 +1,236 @@
+//! The engine alone: a scripted Org under a clock that the runtime moves, and a disk that fails when it is told to.
+//! What is checked is the order of things: on disk before anybody is told, and nothing sent after a failed write.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail here")]
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use mfa_optout::api::Org;
+use mfa_optout::domain::{
+    Answer, Change, Ending, Event, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal, Tally, UserId,
+};
+use mfa_optout::engine::{self, Run, Sent};
+use mfa_optout::error::{Exit, Result};
+use mfa_optout::plan::{Step, What};
+use mfa_optout::policy::{Policy, Rules};
+use mfa_optout::report::{Journal, Storage};
+
+/// Answers after a while, as the script says.
+struct Scripted<F> {
+    script: F,
+    latency: Duration,
+    sent: RefCell<Vec<u64>>,
+}
+
+impl<F: Fn(u64) -> u16> Scripted<F> {
+    fn new(latency: Duration, script: F) -> Self {
+        Self { script, latency, sent: RefCell::default() }
+    }
+
+    fn requests(&self) -> usize {
+        self.sent.borrow().len()
+    }
+}
+
+impl<F: Fn(u64) -> u16> Org for Scripted<F> {
+    async fn set(&self, user: UserId, _flag: Flag) -> Answer {
+        self.sent.borrow_mut().push(user.get());
+        tokio::time::sleep(self.latency).await;
+        Answer::Reply(Reply { status: (self.script)(user.get()), ..Reply::default() })
+    }
+
+    async fn log_in(&self) -> LoginAnswer {
+        tokio::time::sleep(self.latency).await;
+        LoginAnswer::Token { lifetime: Some(Duration::from_mins(15)) }
+    }
+}
+
+/// A disk that keeps what it is given, and fails from the n-th call on.
+#[derive(Clone, Default)]
+struct Disk {
+    bytes: Rc<RefCell<Vec<u8>>>,
+    calls: Rc<Cell<usize>>,
+    fails_at: Option<usize>,
+}
+
+impl Disk {
+    fn call(&self) -> io::Result<()> {
+        self.calls.set(self.calls.get() + 1);
+        match self.fails_at {
+            Some(at) if self.calls.get() >= at => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            _ => Ok(()),
+        }
+    }
+
+    fn holds(&self, row: u64) -> bool {
+        let text = String::from_utf8(self.bytes.borrow().clone()).unwrap();
+        text.contains(&format!("user {row},{row},"))
+    }
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.call()?;
+        self.bytes.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Storage for Disk {
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.call()
+    }
+}
+
+fn rules(rate: Rate) -> Rules {
+    Rules {
+        rate,
+        concurrency: 8,
+        max_attempts: 2,
+        max_wait: Duration::from_mins(5),
+        outage_patience: Duration::from_mins(10),
+        max_failures: Limit::Count(100),
+        max_duration: None,
+        session: false,
+        seed: 3,
+    }
+}
+
+fn steps(rows: u64) -> impl Iterator<Item = Result<Step>> {
+    (1..=rows).map(|row| {
+        let cells = format!("user {row}").into_bytes();
+        let what = if row.is_multiple_of(10) {
+            What::Settled(Record::unsent(row, Outcome::Duplicate, String::new()))
+        } else {
+            What::Send(Change { row, user: UserId::new(row).unwrap(), flag: Flag::OptOut })
+        };
+        Ok(Step { cells, what })
+    })
+}
+
+fn never() -> BoxStream<'static, Signal> {
+    stream::pending().boxed()
+}
+
+async fn run<O: Org>(
+    org: &O,
+    rules: Rules,
+    rows: u64,
+    disk: &Disk,
+    (stop, mut watch): (BoxStream<'static, Signal>, impl FnMut(&Event<'_>)),
+) -> Result<Sent> {
+    let mut journal = Journal::new(disk.clone(), PathBuf::from("users.report.csv.partial"), 0);
+    let run = Run {
+        policy: Policy::new(rules),
+        org,
+        changes: steps(rows),
+        journal: &mut journal,
+        on_record: Tally::default(),
+    };
+    engine::run(run, stop, |_, event| {
+        if let Some(event) = event {
+            watch(event);
+        }
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_row_is_on_disk_before_anybody_is_told() {
+    let org = Scripted::new(Duration::from_millis(40), |user| if user == 7 { 404 } else { 204 });
+    let disk = Disk::default();
+    let mut told = Vec::new();
+    let watch = |event: &Event<'_>| {
+        if let Event::Recorded(record) = event {
+            assert!(disk.holds(record.row), "row {} was told of before it was written", record.row);
+            told.push(record.row);
+        }
+    };
+    let sent = run(&org, rules(Rate::Unlimited), 200, &disk, (never(), watch)).await.unwrap();
+    told.sort_unstable();
+    assert_eq!(told, (1..=200).collect::<Vec<_>>());
+    assert_eq!(sent.ending, Ending::Complete);
+    assert_eq!(sent.traffic.requests, 180);
+    let counts = [Outcome::Applied, Outcome::Failed, Outcome::Duplicate].map(|outcome| sent.tally.count(outcome));
+    assert_eq!(counts, [179, 1, 20]);
+    assert_eq!(Exit::of_run(&sent.ending, &sent.tally), Exit::RowsNeedAttention);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_ends_the_sending_whenever_it_comes() {
+    for fails_at in 1..=60 {
+        let org = Scripted::new(Duration::from_millis(40), |_| 204);
+        let disk = Disk { fails_at: Some(fails_at), ..Disk::default() };
+        let told = Cell::new(0_usize);
+        let watch = |event: &Event<'_>| {
+            if let Event::Recorded(record) = event {
+                assert!(disk.holds(record.row));
+                told.set(told.get() + 1);
+            }
+        };
+        let rate = Rate::Limited { requests: 100, per: Duration::from_secs(1) };
+        match run(&org, rules(rate), 200, &disk, (never(), watch)).await {
+            Ok(sent) => assert_eq!(sent.ending, Ending::Complete, "the disk was called {} times", disk.calls.get()),
+            Err(error) => {
+                assert_eq!(error.exit(), Exit::StoppedEarly, "{error}");
+                assert_eq!(disk.calls.get(), fails_at, "the disk was used again after it had failed");
+                // Duplicates are told of without a request; at most eight requests were out and are not on record.
+                assert!(org.requests() <= told.get() + 8 + 1, "{} sent, {} told", org.requests(), told.get());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
+    let latency = Duration::from_secs(3);
+    let org = Scripted::new(latency, |_| 204);
+    let rate = Rate::Limited { requests: 10, per: Duration::from_secs(1) };
+    let sent = run(&org, rules(rate), 1_000, &Disk::default(), (terminated(&[20]), |_: &Event<'_>| ())).await.unwrap();
+    assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
+    assert_eq!(sent.tally.count(Outcome::Applied), org.requests() as u64);
+
+    let org = Scripted::new(latency, |_| 204);
+    let sent =
+        run(&org, rules(rate), 1_000, &Disk::default(), (terminated(&[20, 1]), |_: &Event<'_>| ())).await.unwrap();
+    assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
+    assert!(sent.tally.count(Outcome::Applied) < org.requests() as u64);
+    assert_eq!(sent.elapsed, Duration::from_secs(21));
+}
+
+/// SIGTERM after so many seconds, and again so many seconds later.
+fn terminated(after: &'static [u64]) -> BoxStream<'static, Signal> {
+    let signals = stream::iter(after).then(async |seconds| {
+        tokio::time::sleep(Duration::from_secs(*seconds)).await;
+        Signal::Terminate
+    });
+    signals.chain(stream::pending()).boxed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_fails_in_mid_run_ends_it_with_what_is_done_on_disk() {
+    let org = Scripted::new(Duration::from_millis(10), |_| 204);
+    let disk = Disk::default();
+    let mut journal = Journal::new(disk.clone(), PathBuf::from("users.report.csv.partial"), 0);
+    let broken = || mfa_optout::error::Error::new(mfa_optout::error::Kind::MidRun, "the input was changed");
+    let run = Run {
+        policy: Policy::new(rules(Rate::Limited { requests: 10, per: Duration::from_secs(1) })),
+        org: &org,
+        changes: steps(5).chain(std::iter::once_with(|| Err(broken()))),
+        journal: &mut journal,
+        on_record: Tally::default(),
+    };
+    let error = engine::run(run, never(), |_, _| ()).await.expect_err("the input failed");
+    assert_eq!(error.exit(), Exit::StoppedEarly);
+    assert!((1..=5).all(|row| disk.holds(row)), "an answered row was lost");
+}

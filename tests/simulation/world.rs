@@ -1,0 +1,258 @@
+//! The made-up world: engine and Org played by a plain loop on made-up time, and what happened in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use mfa_optout::domain::{
+    Answer, Cause, Change, Condition, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal, Silence,
+    UserId,
+};
+use mfa_optout::policy::{Attempt, Next, Policy, Rules};
+
+pub const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub fn rules() -> Rules {
+    Rules {
+        rate: Rate::Limited { requests: 10, per: s(1) },
+        concurrency: 8,
+        max_attempts: 5,
+        max_wait: s(300),
+        outage_patience: s(600),
+        max_failures: Limit::Count(100),
+        max_duration: None,
+        session: false,
+        seed: 7,
+    }
+}
+
+pub fn per_second(requests: u32) -> Rate {
+    Rate::Limited { requests, per: s(1) }
+}
+
+pub fn status(status: u16) -> Answer {
+    Answer::Reply(Reply { status, ..Reply::default() })
+}
+
+pub fn throttled(wait: Duration) -> Answer {
+    Answer::Reply(Reply { status: 429, retry_after: Some(wait), ..Reply::default() })
+}
+
+pub fn reset() -> Answer {
+    Answer::Silence(Silence { cause: Cause::Reset, sent: true, message: "connection reset".to_owned() })
+}
+
+/// What the server is asked, and how it answers: the answer and how long it takes.
+pub trait Server {
+    fn put(&mut self, now: Duration, change: Change) -> (Answer, Duration);
+    fn log_in(&mut self, _now: Duration) -> (LoginAnswer, Duration) {
+        (LoginAnswer::Token { lifetime: Some(s(900)) }, ms(100))
+    }
+}
+
+impl<F: FnMut(Duration, Change) -> (Answer, Duration)> Server for F {
+    fn put(&mut self, now: Duration, change: Change) -> (Answer, Duration) {
+        self(now, change)
+    }
+}
+
+/// What happened in a simulated run.
+pub struct Trace {
+    pub records: BTreeMap<u64, Record>,
+    /// Every request, log-ins included, by the time it left.
+    pub sent: Vec<Duration>,
+    pub rows_sent: HashMap<u64, u32>,
+    pub probes: u32,
+    pub log_ins: Vec<Duration>,
+    pub outages: u32,
+    pub ending: Ending,
+    pub ended: Duration,
+}
+
+impl Trace {
+    pub fn outcomes(&self, outcome: Outcome) -> usize {
+        self.records.values().filter(|record| record.outcome == outcome).count()
+    }
+
+    pub fn busiest_second(&self) -> usize {
+        let mut first = 0;
+        let mut most = 0;
+        for (last, time) in self.sent.iter().enumerate() {
+            while time.saturating_sub(self.sent[first]) >= s(1) {
+                first += 1;
+            }
+            most = most.max(last - first + 1);
+        }
+        most
+    }
+
+    pub fn sent_between(&self, from: Duration, to: Duration) -> usize {
+        self.sent.iter().filter(|time| (from..to).contains(*time)).count()
+    }
+}
+
+pub enum Arrival {
+    Answer(Attempt, Answer),
+    LoginAnswer(LoginAnswer),
+}
+
+pub struct Simulation<'a> {
+    pub policy: Policy,
+    pub server: &'a mut dyn Server,
+    pub rows: u64,
+    pub now: Duration,
+    pub next_row: u64,
+    pub arrivals: BTreeMap<(Duration, u64), Arrival>,
+    pub order: u64,
+    /// How late the timer fires.
+    pub lateness: Duration,
+    pub interrupt_at: Option<Duration>,
+    pub in_outage: bool,
+    pub trace: Trace,
+}
+
+pub fn simulate(rules: Rules, rows: u64, server: &mut dyn Server) -> Trace {
+    Simulation::new(rules, rows, server).run()
+}
+
+impl<'a> Simulation<'a> {
+    pub fn new(rules: Rules, rows: u64, server: &'a mut dyn Server) -> Self {
+        Self {
+            policy: Policy::new(rules),
+            server,
+            rows,
+            now: Duration::ZERO,
+            next_row: 1,
+            arrivals: BTreeMap::new(),
+            order: 0,
+            lateness: Duration::ZERO,
+            interrupt_at: None,
+            in_outage: false,
+            trace: Trace {
+                records: BTreeMap::new(),
+                sent: Vec::new(),
+                rows_sent: HashMap::new(),
+                probes: 0,
+                log_ins: Vec::new(),
+                outages: 0,
+                ending: Ending::Complete,
+                ended: Duration::ZERO,
+            },
+        }
+    }
+
+    pub fn run(mut self) -> Trace {
+        let bound = 1_000_000 + self.rows * 1_000;
+        for _ in 0..bound {
+            match self.policy.next(self.now) {
+                Next::Send(attempt) => self.send(attempt),
+                Next::LogIn => self.log_in(),
+                Next::TakeRow => self.offer(),
+                Next::Settle(record) => self.record(record),
+                Next::WaitUntil(until, _) => {
+                    assert!(until > self.now, "waits for a time that has passed");
+                    self.advance(Some(until));
+                }
+                Next::AwaitAnswer => {
+                    assert!(!self.arrivals.is_empty(), "waits for an answer that nobody owes");
+                    self.advance(None);
+                }
+                Next::End(ending) => {
+                    self.trace.ending = ending;
+                    self.trace.ended = self.now;
+                    return self.trace;
+                }
+            }
+        }
+        panic!("the run does not end");
+    }
+
+    pub fn send(&mut self, attempt: Attempt) {
+        self.trace.sent.push(self.now);
+        match attempt.number() {
+            0 => self.trace.probes += 1,
+            _ => *self.trace.rows_sent.entry(attempt.change().row).or_default() += 1,
+        }
+        let (answer, latency) = self.server.put(self.now, attempt.change());
+        self.arrive(latency, Arrival::Answer(attempt, answer));
+    }
+
+    pub fn log_in(&mut self) {
+        self.trace.sent.push(self.now);
+        self.trace.log_ins.push(self.now);
+        let (answer, latency) = self.server.log_in(self.now);
+        self.arrive(latency, Arrival::LoginAnswer(answer));
+    }
+
+    pub fn arrive(&mut self, latency: Duration, arrival: Arrival) {
+        self.order += 1;
+        self.arrivals.insert((self.now + latency, self.order), arrival);
+    }
+
+    pub fn offer(&mut self) {
+        let row = self.next_row;
+        self.next_row += 1;
+        let user = UserId::new(row).expect("rows are counted from 1");
+        self.policy.offer((row <= self.rows).then_some(Change { row, user, flag: Flag::OptOut }));
+    }
+
+    pub fn record(&mut self, record: Record) {
+        let row = record.row;
+        assert!(self.trace.records.insert(row, record).is_none(), "row {row} has two records");
+    }
+
+    pub fn advance(&mut self, timer: Option<Duration>) {
+        let timer = timer.map(|until| until + self.lateness);
+        let arrival = self.arrivals.first_key_value().map(|((time, _), _)| *time);
+        let next = [timer, arrival, self.interrupt_at].into_iter().flatten().min().expect("something will happen");
+        self.now = next.max(self.now);
+        if self.interrupt_at.take_if(|at| *at <= next).is_some() {
+            self.policy.interrupt(self.now, Signal::Interrupt);
+            return;
+        }
+        if arrival == Some(next) {
+            match self.arrivals.pop_first().expect("the first arrival was just looked at").1 {
+                Arrival::Answer(attempt, answer) => {
+                    if let Some(record) = self.policy.answered(self.now, attempt, answer) {
+                        self.record(record);
+                    }
+                }
+                Arrival::LoginAnswer(answer) => self.policy.logged_in(self.now, answer),
+            }
+        }
+        let out = matches!(self.policy.condition(self.now), Condition::Outage { .. });
+        self.trace.outages += u32::from(out && !self.in_outage);
+        self.in_outage = out;
+    }
+}
+
+/// Answers by chance: shares of a hundred that are throttled, in trouble, or reset; the rest is well.
+pub struct Chance {
+    pub random: fastrand::Rng,
+    pub throttled: f64,
+    pub trouble: f64,
+    pub reset: f64,
+    pub latency: Duration,
+}
+
+impl Server for Chance {
+    fn put(&mut self, _now: Duration, _change: Change) -> (Answer, Duration) {
+        let draw = self.random.f64() * 100.0;
+        let latency = self.latency.mul_f64(0.5 + self.random.f64());
+        let answer = if draw < self.throttled {
+            throttled(ms(200))
+        } else if draw < self.throttled + self.trouble {
+            status(*self.random.choice([408_u16, 425, 500, 502, 503, 504].iter()).expect("the list is not empty"))
+        } else if draw < self.throttled + self.trouble + self.reset {
+            reset()
+        } else {
+            status(204)
+        };
+        (answer, latency)
+    }
+}
