@@ -13,6 +13,9 @@ use crate::domain::Rate;
 const LATENESS: Duration = Duration::from_millis(10);
 /// The span in which requests are counted against the rate.
 const WINDOW: Duration = Duration::from_secs(1);
+/// Requests reach the Org a little sooner or later than they are sent: the Org's own count of a second must not see
+/// more than it should for that. At most half the time between two turns, or the pace would fall short.
+const TRAVEL: Duration = Duration::from_millis(2);
 /// The slowest pace that throttling leads to: one request in ten seconds.
 const FLOOR: f64 = 0.1;
 /// What a throttle without `Retry-After` leaves of the pace, at most once a second: one event, however many of the
@@ -48,7 +51,9 @@ pub(super) struct Pace {
     next: Duration,
     /// Nothing leaves before this.
     held_until: Duration,
-    /// When requests left within the last [`WINDOW`].
+    /// [`WINDOW`], and what requests may gain on the way.
+    window: Duration,
+    /// When requests left within the last window.
     recent: VecDeque<Duration>,
     auto: Option<Auto>,
 }
@@ -74,6 +79,7 @@ impl Pace {
             last_cut: None,
             next: Duration::ZERO,
             held_until: Duration::ZERO,
+            window: WINDOW + TRAVEL.min(interval(full) / 2),
             recent: VecDeque::new(),
             auto,
         }
@@ -94,7 +100,7 @@ impl Pace {
         if self.full.is_finite() || self.rate.is_finite() {
             self.next = self.next.max(now.saturating_sub(LATENESS)) + interval(self.rate);
         }
-        while self.recent.front().is_some_and(|sent| now.saturating_sub(*sent) >= WINDOW) {
+        while self.recent.front().is_some_and(|sent| now.saturating_sub(*sent) >= self.window) {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
@@ -194,7 +200,7 @@ impl Pace {
         }
         let most = self.full.floor().min(1e9) as usize + 1;
         match self.recent.len().checked_sub(most) {
-            Some(index) => self.recent[index] + WINDOW,
+            Some(index) => self.recent[index] + self.window,
             None => Duration::ZERO,
         }
     }
