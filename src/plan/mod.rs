@@ -271,7 +271,7 @@ impl Plan {
     /// How the other rows of the same user contradict this one, in words that name both places.
     fn contradiction(&self, ask: &Ask) -> Option<String> {
         let [Some(opt_out), Some(opt_in)] = self.conflicts.get(&ask.user.get())? else { return None };
-        Some(format!("contradicts itself: user {} is to be opted out in {opt_out}, and opted in in {opt_in}", ask.user))
+        Some(format!("contradiction: {opt_out} opts user {} out, {opt_in} opts the same user back in", ask.user))
     }
 }
 
