@@ -72,7 +72,7 @@ impl Page {
             Self::Few(keys) => {
                 let mut bits = Box::new([0; 1024]);
                 for key in keys {
-                    bits[usize::from(*key >> 6)] |= 1 << (*key & 63);
+                    bits[usize::from(*key >> 6)] |= 1 << (*key & 0b11_1111);
                 }
                 *self = Self::Many(bits);
                 self.note(key)
@@ -95,8 +95,8 @@ fn note_few(keys: &mut Vec<u16>, key: u16) -> Meeting {
 }
 
 fn note_many(word: &mut u64, key: u16) -> Meeting {
-    let before = *word >> (key & 62) & 0b11;
-    *word |= 1 << (key & 63);
+    let before = *word >> (key & 0b11_1110) & 0b11;
+    *word |= 1 << (key & 0b11_1111);
     match (before, before >> (key & 1) & 1) {
         (0, _) => Meeting::First,
         (0b01 | 0b10, 1) => Meeting::Again,
