@@ -3,163 +3,9 @@
 
 use jiff::civil::Date;
 
+pub use super::wrong::Wrong;
 use crate::domain::{Flag, UserId};
 use crate::text::visible;
-
-/// What is wrong with a cell or a row. The variants are the kinds by which problems are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Wrong {
-    /// An ID cell with nothing in it.
-    EmptyId,
-    /// `1,732`, `1 732`, `1’732`.
-    Thousands,
-    /// `1.73E+03`.
-    Scientific,
-    /// `1732.0`.
-    Decimal,
-    /// `+5`, `-5`.
-    Sign,
-    /// `0`.
-    Zero,
-    /// `0001732`.
-    LeadingZeros,
-    /// `0x10`, `1_000`.
-    Programming,
-    /// Above 2^63 - 1.
-    TooLarge,
-    /// `１７３２`.
-    ForeignDigits,
-    /// A zero-width or another unseen character.
-    Invisible,
-    /// A zero byte.
-    Nul,
-    /// `zoe@example.com`.
-    Email,
-    /// `6f9619ff-8b86-d011-b42d-00cf4fc964ff`.
-    Uuid,
-    /// An address that is not just a path ending in the ID.
-    Address,
-    /// An address of another Org's host.
-    OtherHost,
-    /// `1732/../1733`, `1732?x=1`.
-    Path,
-    /// `#N/A`.
-    FormulaError,
-    /// A date or a time.
-    Date,
-    /// Several numbers in one cell.
-    Several,
-    /// Words.
-    Words,
-    /// A number cell of a spreadsheet of 10^15 or more.
-    LongNumber,
-    /// A flag cell with nothing in it.
-    EmptyFlag,
-    /// A flag cell with something else in it.
-    Flag,
-    /// A date that is none.
-    NoSuchDate,
-    /// A date not written as year-month-day.
-    DateFormat,
-    /// `45234` where a date should be.
-    DateSerial,
-    /// More cells than the header.
-    TooManyCells,
-    /// Fewer cells than the header.
-    TooFewCells,
-    /// The same ID, another flag, another row.
-    Contradiction,
-    /// A report's outcome that is no outcome.
-    Outcome,
-}
-
-impl Wrong {
-    /// What the cell looks like and what to do about it; fits behind `column NAME: `.
-    #[must_use]
-    pub fn message(self) -> &'static str {
-        match self {
-            Self::EmptyId => "the user ID is missing",
-            Self::Thousands => "has a thousands separator; write the ID in plain digits",
-            Self::Scientific => {
-                "is in scientific notation: a spreadsheet has damaged the ID; format the column as text and enter it again"
-            }
-            Self::Decimal => "is a decimal number; an ID is a whole number in plain digits",
-            Self::Sign => "has a sign; an ID is a positive whole number in plain digits",
-            Self::Zero => "is zero; IDs begin at 1",
-            Self::LeadingZeros => "has leading zeros: it is probably another kind of number than a user ID",
-            Self::Programming => "is written as a program would; write the ID in plain decimal digits",
-            Self::TooLarge => "is larger than an ID can be (9223372036854775807)",
-            Self::ForeignDigits => "has non-ASCII digits; write the ID with 0 to 9",
-            Self::Invisible => "has an invisible character in it; delete the cell and type the ID again",
-            Self::Nul => "has a NUL byte in it; this may be a binary file",
-            Self::Email => {
-                "is an email address; the numeric user ID is needed, as in the address of the Edit User page"
-            }
-            Self::Uuid => "is a UUID; the numeric user ID is needed, as in the address of the Edit User page",
-            Self::Address => {
-                "is an address that does not plainly end in a user ID; give the number alone, without `?`, `#` or a slash at the end"
-            }
-            Self::OtherHost => "is an address of another host than the Org's; give the ID of a user of this Org",
-            Self::Path => "is a piece of an address; give the number alone",
-            Self::FormulaError => "is a spreadsheet formula's error; mend the formula or enter the value",
-            Self::Date => "is a date or a time; format the column as text and enter the ID again",
-            Self::Several => "has several numbers in one cell; give each user a row",
-            Self::Words => "is not a number; the numeric user ID is needed, as in the address of the Edit User page",
-            Self::LongNumber => {
-                "is a number cell with more than 15 digits, and a spreadsheet keeps only 15: it may be another user's; format the column as text and enter the ID again"
-            }
-            Self::EmptyFlag => "the flag is missing; write true (opt out) or false (opt in)",
-            Self::Flag => "is not a flag; write true (opt out) or false (opt in)",
-            Self::NoSuchDate => "is a date that does not exist",
-            Self::DateFormat => "is not a date written as year-month-day, such as 2026-11-24",
-            Self::DateSerial => {
-                "looks like a spreadsheet's number for a date; write it as year-month-day, such as 2026-11-24"
-            }
-            Self::TooManyCells => "the row has more cells than the header",
-            Self::TooFewCells => "the row has fewer cells than the header",
-            Self::Contradiction => "the same user has another flag in another row",
-            Self::Outcome => "is not an outcome that a report can have",
-        }
-    }
-
-    /// A short name for counting, such as `email address`.
-    #[must_use]
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::EmptyId => "missing ID",
-            Self::Thousands => "thousands separator",
-            Self::Scientific => "scientific notation",
-            Self::Decimal => "decimal number",
-            Self::Sign => "signed number",
-            Self::Zero => "zero",
-            Self::LeadingZeros => "leading zeros",
-            Self::Programming => "programming notation",
-            Self::TooLarge => "number too large",
-            Self::ForeignDigits => "non-ASCII digits",
-            Self::Invisible => "invisible character",
-            Self::Nul => "NUL byte",
-            Self::Email => "email address",
-            Self::Uuid => "UUID",
-            Self::Address => "unclear address",
-            Self::OtherHost => "address of another host",
-            Self::Path => "piece of an address",
-            Self::FormulaError => "formula error",
-            Self::Date => "date instead of an ID",
-            Self::Several => "several numbers in a cell",
-            Self::Words => "words instead of an ID",
-            Self::LongNumber => "number cell above 15 digits",
-            Self::EmptyFlag => "missing flag",
-            Self::Flag => "not a flag",
-            Self::NoSuchDate => "no such date",
-            Self::DateFormat => "date in another format",
-            Self::DateSerial => "date as a number",
-            Self::TooManyCells => "too many cells",
-            Self::TooFewCells => "too few cells",
-            Self::Contradiction => "contradiction",
-            Self::Outcome => "not an outcome",
-        }
-    }
-}
 
 /// The ID in a cell. White space around it, also no-break space, is ignored; a pasted address of the Edit User page is
 /// taken where it plainly ends in the ID and, if `host` is given, is on that host.
@@ -409,4 +255,153 @@ fn iso_date(text: &str) -> Result<Date, Wrong> {
         return Err(Wrong::DateFormat);
     }
     text.parse().map_err(|_| Wrong::NoSuchDate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(cases: &[&str], wrong: Wrong) {
+        for case in cases {
+            assert_eq!(user_id(case.as_bytes(), None), Err(wrong), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_positive_integer_below_two_to_the_63() {
+        let good = [
+            ("1", 1),
+            ("1732", 1732),
+            (" 1732\t", 1732),
+            ("\u{a0}1732\u{a0}", 1732),
+            ("\u{202f}1732", 1732),
+            ("999999999999999999", 999_999_999_999_999_999),
+            ("9223372036854775807", UserId::MAX),
+            ("https://eu.core.resolver.com/admin/users/1732", 1732),
+            (" http://localhost:8080/users/1732 ", 1732),
+        ];
+        for (case, number) in good {
+            assert_eq!(user_id(case.as_bytes(), None).map(UserId::get), Ok(number), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn each_way_of_being_no_id_has_its_own_name() {
+        ids(&["", "  ", "\u{a0}"], Wrong::EmptyId);
+        ids(
+            &["1,732", "1.732", "1 732", "1’732", "1'732", "1\u{202f}732", "1\u{a0}732", "12,345,678"],
+            Wrong::Thousands,
+        );
+        ids(&["1.73E+03", "1E3", "1e3", "1,73E+15", "9.22337E+18"], Wrong::Scientific);
+        ids(&["1732.0", "1732,0", "17.5", "1732.", ".5"], Wrong::Decimal);
+        ids(&["-5", "+5", "−5", "+ 5"], Wrong::Sign);
+        ids(&["0", "00", "000000"], Wrong::Zero);
+        ids(&["0001732", "01"], Wrong::LeadingZeros);
+        ids(&["0x10", "1_000", "0b11", "0o17"], Wrong::Programming);
+        ids(&["9223372036854775808", "18446744073709551616", "12345678901234567890", &"9".repeat(40)], Wrong::TooLarge);
+        ids(&["١٧٣٢", "१७३२", "１７３２", "¹²", "17³", "②"], Wrong::ForeignDigits);
+        ids(&["17\u{200b}32", "\u{feff}1732", "17\u{ad}32", "1732\u{200e}"], Wrong::Invisible);
+        ids(&["17\x0032", "\x001732"], Wrong::Nul);
+        ids(&["zoe@example.com", "Zoe <zoe@example.com>"], Wrong::Email);
+        ids(&["6f9619ff-8b86-d011-b42d-00cf4fc964ff", "{6F9619FF-8B86-D011-B42D-00CF4FC964FF}"], Wrong::Uuid);
+        ids(&["#N/A", "#REF!", "#NAME?", "#DIV/0!", "#NV", "#VALUE!", "#WERT!"], Wrong::FormulaError);
+        ids(&["2026-11-24", "24.11.2026", "03/04/2026", "2026-11-24T10:00:00"], Wrong::Date);
+        ids(&["1732 1733", "1732, 1733", "1732;1733"], Wrong::Several);
+        ids(&["Zoë Müller", "null", "N/A", "TRUE", "user 1732", "O'Brien"], Wrong::Words);
+    }
+
+    #[test]
+    fn pieces_of_addresses_never_become_an_id() {
+        ids(
+            &["1732/../1733", "1732?x=1", "1732#", "%31", "1732/membership", "../org/mfa", "1732/", "1732\\..\\1"],
+            Wrong::Path,
+        );
+        ids(
+            &[
+                "https://eu.core.resolver.com/users/1732?tab=1",
+                "https://eu.core.resolver.com/users/1732#x",
+                "https://eu.core.resolver.com/users/1732/",
+                "https://eu.core.resolver.com/users/1732/edit",
+                "https://eu.core.resolver.com/users/0001732",
+                "https://eu.core.resolver.com/users/../1732",
+                "https://eu.core.resolver.com/users//1732",
+                "https://eu.core.resolver.com",
+                "https://1732",
+                "javascript:alert(1732)",
+                "ftp://eu.core.resolver.com/1732",
+                "see https://eu.core.resolver.com/users/1732",
+            ],
+            Wrong::Address,
+        );
+    }
+
+    #[test]
+    fn an_address_must_be_on_the_given_host() {
+        let address = |host: &str| format!("https://{host}/users/5");
+        let read = |host: &str| user_id(address(host).as_bytes(), Some("eu.core.resolver.com")).map(UserId::get);
+        assert_eq!(read("eu.core.resolver.com"), Ok(5));
+        assert_eq!(read("EU.core.resolver.com"), Ok(5));
+        assert_eq!(read("us.core.resolver.com"), Err(Wrong::OtherHost));
+        assert_eq!(read("eu.core.resolver.com@evil.example"), Err(Wrong::Address));
+    }
+
+    #[test]
+    fn flags_are_read_in_every_language_of_excel() {
+        for word in OPT_OUT {
+            assert_eq!(flag(word.as_bytes()), Ok(Flag::OptOut), "{word}");
+            assert_eq!(flag(format!(" {}\u{a0}", word.to_uppercase()).as_bytes()), Ok(Flag::OptOut), "{word}");
+        }
+        for word in OPT_IN {
+            assert_eq!(flag(word.as_bytes()), Ok(Flag::OptIn), "{word}");
+            assert_eq!(flag(format!("\t{} ", word.to_uppercase()).as_bytes()), Ok(Flag::OptIn), "{word}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_flag() {
+        for case in ["-1", "2", "null", "N/A", "maybe", "✓", "true false", "1.0", "ｔｒｕｅ", "truе"] {
+            assert_eq!(flag(case.as_bytes()), Err(Wrong::Flag), "{case}");
+        }
+        assert_eq!(flag(b""), Err(Wrong::EmptyFlag));
+        assert_eq!(flag(" \u{a0}".as_bytes()), Err(Wrong::EmptyFlag));
+        assert_eq!(flag(b"#N/A"), Err(Wrong::FormulaError));
+        assert_eq!(flag(b"\xff"), Err(Wrong::Flag));
+    }
+
+    #[test]
+    fn only_one_way_of_writing_a_day_is_read() {
+        assert_eq!(until(b""), Ok(None));
+        assert_eq!(until(b" 2026-11-24 "), Ok(Some(jiff::civil::date(2026, 11, 24))));
+        assert_eq!(until(b"2028-02-29"), Ok(Some(jiff::civil::date(2028, 2, 29))));
+        for case in ["2026-02-31", "2026-13-01", "2026-00-10", "2027-02-29"] {
+            assert_eq!(until(case.as_bytes()), Err(Wrong::NoSuchDate), "{case}");
+        }
+        for case in [
+            "03/04/2026",
+            "24.11.2026",
+            "2026-1-5",
+            "24 Nov 2026",
+            "2026-11-24T10:00:00",
+            "20261-1-24",
+            "tomorrow",
+            "２０２６-11-24",
+        ] {
+            assert_eq!(until(case.as_bytes()), Err(Wrong::DateFormat), "{case}");
+        }
+        for case in ["46350", "46350.5", "20261124", "0"] {
+            assert_eq!(until(case.as_bytes()), Err(Wrong::DateSerial), "{case}");
+        }
+        assert_eq!(until(b"#REF!"), Err(Wrong::FormulaError));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_cell_makes_it_panic_and_only_digits_become_an_id(cell: Vec<u8>) {
+            if let Ok(id) = user_id(&cell, None) {
+                proptest::prop_assert!(String::from_utf8_lossy(&cell).contains(&id.to_string()));
+            }
+            let _ = flag(&cell);
+            let _ = until(&cell);
+        }
+    }
 }

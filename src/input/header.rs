@@ -82,9 +82,10 @@ pub(super) fn find(header: &[String], wanted: &Wanted) -> Result<Columns, Proble
     let carried = carried(header);
     let names = &header[..carried];
     let id = choose(names, wanted.id.as_ref(), &ID_NAMES, "user ID")?.ok_or_else(|| missing(names, "user ID"))?;
-    let flag = match choose(names, wanted.flag.as_ref(), &FLAG_NAMES, "flag") {
-        _ if wanted.flag_is_set && wanted.flag.is_none() => None,
-        flag => Some(flag?.ok_or_else(|| missing(names, "flag"))?),
+    let flag = match choose(names, wanted.flag.as_ref(), &FLAG_NAMES, "flag")? {
+        Some(column) if wanted.flag_is_set => return Err(set_twice(column, &names[column])),
+        None if !wanted.flag_is_set => return Err(missing(names, "flag")),
+        flag => flag,
     };
     if flag == Some(id) {
         return Err(Problem::new("the user ID and the flag can't both be in the same column", "check the two options"));
@@ -103,10 +104,12 @@ pub(super) fn by_number(width: usize, wanted: &Wanted) -> Result<Columns, Proble
         )),
     };
     let id = place(&wanted.id, "user ID", "--id-column")?;
-    let flag = if wanted.flag_is_set && wanted.flag.is_none() {
-        None
-    } else {
-        Some(place(&wanted.flag, "flag", "--flag-column")?)
+    let flag = match (wanted.flag_is_set, &wanted.flag) {
+        (true, Some(_)) => {
+            return Err(Problem::new("--set and --flag-column exclude each other", "leave one of them out"));
+        }
+        (true, None) => None,
+        (false, _) => Some(place(&wanted.flag, "flag", "--flag-column")?),
     };
     if flag == Some(id) {
         return Err(Problem::new("the user ID and the flag can't both be in the same column", "check the two numbers"));
@@ -125,6 +128,14 @@ impl Problem {
     fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { message: message.into(), help: help.into() }
     }
+}
+
+/// A flag set for all rows beside a column of flags: one of the two would be passed over in silence.
+fn set_twice(column: usize, name: &str) -> Problem {
+    Problem::new(
+        format!("--set gives one flag for all rows, and column {} \"{}\" gives each its own", column + 1, shown(name)),
+        "leave out --set, or take the column out of the table",
+    )
 }
 
 fn carried(header: &[String]) -> usize {
@@ -303,7 +314,7 @@ mod tests {
     #[test]
     fn a_set_flag_needs_no_column() {
         let wanted = Wanted { flag_is_set: true, ..Wanted::default() };
-        assert_eq!(find(&header(&["id", "opt_out"]), &wanted).unwrap().flag, None);
+        assert!(find(&header(&["id", "opt_out"]), &wanted).unwrap_err().message.contains("gives each its own"));
         assert_eq!(find(&header(&["id"]), &wanted).unwrap().flag, None);
     }
 

@@ -6,6 +6,7 @@ pub mod cell;
 mod header;
 mod sheet;
 mod text;
+mod wrong;
 
 use std::fmt;
 
@@ -153,7 +154,6 @@ pub struct Input {
     columns: Columns,
     header: Vec<String>,
     has_header: bool,
-    nul: bool,
 }
 
 enum Form {
@@ -188,11 +188,14 @@ impl Input {
         } else {
             header::by_number(first.len(), &options.wanted())
         };
-        let columns = found.map_err(|problem| refuse(name, &first, &problem))?;
+        let columns = match found {
+            Ok(columns) => columns,
+            Err(problem) => return Err(refuse(name, &first, &form, &with_header_below(problem, &form, options))),
+        };
         let header = if options.header { first } else { made_up(&columns) };
-        let (fingerprint, nul) = match &form {
-            Form::Text { nature, .. } => (nature.seal.fingerprint, nature.nul),
-            Form::Workbook(workbook) => (workbook.fingerprint(), false),
+        let fingerprint = match &form {
+            Form::Text { nature, .. } => nature.seal.fingerprint,
+            Form::Workbook(workbook) => workbook.fingerprint(),
         };
         let found = Found {
             name: name.to_owned(),
@@ -203,7 +206,7 @@ impl Input {
             until_column: columns.until.map(|column| in_words(&header, column)),
             notes: form.notes(),
         };
-        Ok(Self { form, found, columns, header, has_header: options.header, nul })
+        Ok(Self { form, found, columns, header, has_header: options.header })
     }
 
     /// What was found out.
@@ -227,7 +230,7 @@ impl Input {
     /// Whether zero bytes were seen in the text.
     #[must_use]
     pub fn has_nul(&self) -> bool {
-        self.nul
+        self.form.has_nul()
     }
 
     /// The rows from the start, without the header.
@@ -266,11 +269,30 @@ fn first_row(form: &Form, name: &str) -> Result<Vec<String>> {
     Ok(row.cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect())
 }
 
-fn refuse(name: &str, first: &[String], problem: &header::Problem) -> Error {
-    match sheet::foreign(first) {
+fn refuse(name: &str, first: &[String], form: &Form, problem: &header::Problem) -> Error {
+    match sheet::foreign(first).or(form.has_nul().then_some("a binary file")) {
         Some(kind) => Error::new(Kind::Input, format!("{name} is {kind}, not a table")).help(sheet::SAVE_AS),
         None => Error::new(Kind::Input, format!("{name}: {}", problem.message)).help(problem.help.clone()),
     }
+}
+
+/// A title above the table is common: where one of the next rows would do as a header, that is said.
+fn with_header_below(mut problem: header::Problem, form: &Form, options: &Options) -> header::Problem {
+    const NEXT: usize = 20;
+    let wanted = options.wanted();
+    let mut row = Row::default();
+    let Ok(mut rows) = form.rows() else { return problem };
+    for _ in 0..NEXT {
+        if !options.header || !rows.read(&mut row).unwrap_or(false) {
+            break;
+        }
+        let names: Vec<String> = row.cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
+        if header::find(&names, &wanted).is_ok() {
+            problem.help = format!("the header seems to be in {}: delete what stands above it", rows.place(&row));
+            break;
+        }
+    }
+    problem
 }
 
 /// Names that are found again when the report becomes an input.
@@ -293,6 +315,10 @@ impl Form {
             Self::Text { bytes, nature, layout } => Which::Text(nature.rows(bytes, *layout)?),
             Self::Workbook(workbook) => Which::Sheet(workbook.rows()),
         }))
+    }
+
+    fn has_nul(&self) -> bool {
+        matches!(self, Self::Text { nature: Nature { nul: true, .. }, .. })
     }
 
     fn describe(&self) -> String {

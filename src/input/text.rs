@@ -213,7 +213,7 @@ impl Nature {
             .flexible(true)
             .buffer_capacity(1 << 16)
             .from_reader(text);
-        Ok(TextRows { reader, name: bytes.name.clone(), skipped: layout.skipped as u64 })
+        Ok(TextRows { reader, name: bytes.name.clone(), delimiter: layout.delimiter, skipped: layout.skipped as u64 })
     }
 }
 
@@ -253,7 +253,9 @@ fn sep_line(head: &[u8]) -> Option<(u8, usize)> {
 fn score(head: &[u8], delimiter: u8, fits: &impl Fn(&[String]) -> bool) -> (bool, usize, usize) {
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(head);
     let mut rows = reader.byte_records().filter_map(std::result::Result::ok);
-    let Some(first) = rows.find(|row| !is_blank(row)) else { return (false, 0, 0) };
+    let Some(first) = rows.find(|row| !is_blank(row)) else {
+        return (false, usize::MAX, 0);
+    };
     let header: Vec<String> = first.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
     let alike = rows.take(20).filter(|row| row.len() == first.len()).count();
     let several = first.len() > 1;
@@ -270,6 +272,7 @@ pub(super) fn is_blank(row: &ByteRecord) -> bool {
 pub(super) struct TextRows {
     reader: csv::Reader<Text>,
     name: String,
+    delimiter: u8,
     skipped: u64,
 }
 
@@ -288,7 +291,7 @@ impl TextRows {
                 return if row.len() == 1 && row.as_slice() == END_CELL { Ok(false) } else { Err(self.unclosed(row)) };
             }
             if !is_blank(row) {
-                return Ok(true);
+                return self.check_quotes(row).map(|()| true);
             }
         }
     }
@@ -306,6 +309,23 @@ impl TextRows {
     pub(super) fn line(&self, row: &ByteRecord) -> u64 {
         let terminator = self.offset().saturating_sub(1);
         self.reader.get_ref().line_at(terminator).saturating_sub(line_ends(row.as_slice(), None)).max(1)
+    }
+
+    /// Where a cell goes over several lines, its quotation marks are looked at closely: one that was left open would
+    /// swallow rows up to the next one.
+    fn check_quotes(&self, row: &ByteRecord) -> Result<()> {
+        if memchr::memchr2(b'\n', b'\r', row.as_slice()).is_none() {
+            return Ok(());
+        }
+        let text = self.reader.get_ref();
+        let raw = text.row_so_far(self.offset());
+        let Some(at) = stray_quote(&raw, self.delimiter) else { return Ok(()) };
+        let line = text.row_line() + line_ends(&raw[..at], None);
+        Err(Error::new(
+            Kind::Input,
+            format!("{}:{line}: a quotation mark is opened here, and text follows where it is closed", self.name),
+        )
+        .help("close it in its own row, or write it twice (\"\") where it belongs to the text"))
     }
 
     fn unclosed(&self, row: &ByteRecord) -> Error {
@@ -359,6 +379,8 @@ struct Text {
     /// Where the row that is being read begins, and its line once that is further back than `last`.
     row_start: u64,
     row_line: u64,
+    /// What of that row is no longer in `last`.
+    row_head: Vec<u8>,
 }
 
 impl Text {
@@ -372,6 +394,7 @@ impl Text {
             ended: None,
             row_start: 0,
             row_line: 1,
+            row_head: Vec::new(),
         };
         text.inner.read_exact(&mut text.last)?;
         Ok(text)
@@ -379,8 +402,17 @@ impl Text {
 
     /// The line, from 1, of the byte at `offset`, which is in the last piece or right behind it.
     fn line_at(&self, offset: u64) -> u64 {
-        let within = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX).min(self.last.len());
-        1 + self.lines_before + line_ends(&self.last[..within], self.before)
+        1 + self.lines_before + line_ends(&self.last[..self.within(offset)], self.before)
+    }
+
+    fn within(&self, offset: u64) -> usize {
+        usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX).min(self.last.len())
+    }
+
+    /// The raw bytes of the row up to `end`.
+    fn row_so_far(&self, end: u64) -> Vec<u8> {
+        let head = if self.row_start < self.start { self.row_head.as_slice() } else { &[] };
+        [head, &self.last[self.within(self.row_start)..self.within(end)]].concat()
     }
 
     fn row_line(&self) -> u64 {
@@ -390,6 +422,10 @@ impl Text {
     /// Lets the last piece go.
     fn shift(&mut self) {
         self.row_line = self.row_line();
+        if self.row_start >= self.start {
+            self.row_head.clear();
+        }
+        self.row_head.extend_from_slice(&self.last[self.within(self.row_start)..]);
         self.lines_before += line_ends(&self.last, self.before);
         self.before = self.last.last().copied().or(self.before);
         self.start += self.last.len() as u64;
@@ -415,6 +451,30 @@ impl Read for Text {
         self.last.extend_from_slice(&buffer[..read]);
         Ok(read)
     }
+}
+
+/// Where a quotation mark opens that is not closed at the end of its cell.
+fn stray_quote(raw: &[u8], delimiter: u8) -> Option<usize> {
+    let mut at = 0;
+    while at < raw.len() {
+        if raw[at] != b'"' {
+            let ends = |b: &u8| *b == delimiter || matches!(b, b'\n' | b'\r');
+            at += raw[at..].iter().position(ends)? + 1;
+            continue;
+        }
+        let opened = at;
+        at += 1;
+        loop {
+            at += memchr::memchr(b'"', &raw[at..])? + 1;
+            match raw.get(at) {
+                Some(b'"') => at += 1,
+                Some(after) if *after != delimiter && !matches!(after, b'\n' | b'\r') => return Some(opened),
+                _ => break,
+            }
+        }
+        at += 1;
+    }
+    None
 }
 
 /// Line ends in a text, as LF, CRLF or CR; `before` is the byte in front of it.

@@ -1,6 +1,7 @@
 //! The table becomes a plan: a first pass checks every row and counts, a second pass hands out one step for each row.
 //! Both passes read a row with the same eyes, and neither keeps the rows. Nothing here sends anything.
 
+mod asked;
 mod earlier;
 mod guard;
 mod problems;
@@ -14,6 +15,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use roaring::RoaringTreemap;
 
+use self::asked::{Asked, Meeting};
 use self::earlier::Earlier;
 pub use self::guard::{opt_out_allowance, within_allowance};
 pub use self::problems::Problem;
@@ -232,6 +234,7 @@ impl Plan {
     /// A pass that counts; what earlier passes have learnt of contradictions is taken into account.
     fn count(&mut self) -> Result<()> {
         let mut census = Census::default();
+        let known = (!self.ids.contradicted.is_empty()).then_some(&self.ids.contradicted);
         let reading = Reading::new(&self.input, &self.options);
         let mut rows = self.input.rows()?;
         let mut row = Row::default();
@@ -239,7 +242,7 @@ impl Plan {
             match reading.understand(&row) {
                 Understood::NotSelected => continue,
                 Understood::Wrong(_) => census.counts.invalid += 1,
-                Understood::Ask(ask) => census.take(&ask, &self.ids.contradicted, &self.earlier),
+                Understood::Ask(ask) => census.take(&ask, known, &self.earlier),
             }
             census.counts.rows += 1;
             census.counts.formula_cells += reading.formula_cells(&row);
@@ -271,7 +274,7 @@ impl Plan {
     /// How the other rows of the same user contradict this one, in words that name both places.
     fn contradiction(&self, ask: &Ask) -> Option<String> {
         let [Some(opt_out), Some(opt_in)] = self.conflicts.get(&ask.user.get())? else { return None };
-        Some(format!("contradicts itself: user {} is to be opted out in {opt_out}, and opted in in {opt_in}", ask.user))
+        Some(format!("contradiction: {opt_out} opts user {} out, {opt_in} opts the same user back in", ask.user))
     }
 }
 
@@ -279,34 +282,32 @@ impl Plan {
 #[derive(Default)]
 struct Census {
     counts: Counts,
-    opt_out: RoaringTreemap,
-    opt_in: RoaringTreemap,
+    asked: Asked,
     repeated: RoaringTreemap,
     contradicted: RoaringTreemap,
     latest_unknown_at: Option<Timestamp>,
 }
 
 impl Census {
-    fn take(&mut self, ask: &Ask, contradicted: &RoaringTreemap, earlier: &Earlier) {
+    fn take(&mut self, ask: &Ask, contradicted: Option<&RoaringTreemap>, earlier: &Earlier) {
         let user = ask.user.get();
-        let opt_out = ask.flag.is_opt_out();
-        let (same, other) = if opt_out { (&mut self.opt_out, &self.opt_in) } else { (&mut self.opt_in, &self.opt_out) };
         self.counts.lapsed += u64::from(ask.lapsed);
-        let first = same.insert(user);
-        if !other.is_empty() && other.contains(user) {
-            self.contradicted.insert(user);
-        }
-        if !contradicted.is_empty() && contradicted.contains(user) {
+        let meeting = self.asked.note(ask.user, ask.flag);
+        if contradicted.is_some_and(|contradicted| contradicted.contains(user)) {
             self.counts.invalid += 1;
-        } else if !first {
-            self.repeated.insert(user);
-            self.counts.duplicate += 1;
-        } else if earlier.says(ask) {
-            self.counts.unchanged += 1;
-        } else if opt_out {
-            self.counts.opt_out += 1;
-        } else {
-            self.counts.opt_in += 1;
+            return;
+        }
+        match meeting {
+            Meeting::Contradiction => {
+                self.contradicted.insert(user);
+            }
+            Meeting::Again => {
+                self.repeated.insert(user);
+                self.counts.duplicate += 1;
+            }
+            Meeting::First if earlier.says(ask) => self.counts.unchanged += 1,
+            Meeting::First if ask.flag.is_opt_out() => self.counts.opt_out += 1,
+            Meeting::First => self.counts.opt_in += 1,
         }
     }
 }

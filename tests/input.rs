@@ -1,0 +1,327 @@
+//! The tables that administrators have, held against the plan or the messages they give. Each file of `corpus` has a
+//! snapshot; a file `NAME.options` beside one holds its options, one `key=value` a line.
+
+#![expect(clippy::unwrap_used, reason = "in a test, what can't be had is a failure")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::civil::date;
+use mfa_optout::domain::{Flag, Outcome};
+use mfa_optout::error::{Kind, Result};
+use mfa_optout::input::{Input, Options as InputOptions, Source};
+use mfa_optout::plan::{Baseline, Options, Plan, Selection, What};
+use proptest::prelude::*;
+use roaring::RoaringTreemap;
+
+const CORPUS: &str = "tests/corpus";
+
+fn read_options(path: &Path) -> Options {
+    let mut options = Options::on(date(2026, 11, 24));
+    let beside = PathBuf::from(format!("{}.options", path.display()));
+    for line in fs::read_to_string(beside).unwrap_or_default().lines() {
+        let (key, value) = line.split_once('=').unwrap();
+        let flag = || Some(Flag::from_opt_out(value == "true"));
+        let InputOptions { delimiter, encoding, sheet, id_column, flag_column, set, header, .. } = &mut options.input;
+        match key {
+            "delimiter" => *delimiter = Some(value.as_bytes()[0]),
+            "encoding" => *encoding = encoding_rs::Encoding::for_label(value.as_bytes()),
+            "sheet" => *sheet = Some(value.to_owned()),
+            "id-column" => *id_column = value.parse().ok(),
+            "flag-column" => *flag_column = value.parse().ok(),
+            "set" => *set = flag(),
+            "header" => *header = value == "true",
+            "host" => options.host = Some(value.to_owned()),
+            "retry" => {
+                options.selection = Selection::Retry(value.split(' ').filter_map(Outcome::from_word).collect());
+            }
+            "undo" => options.selection = Selection::Undo,
+            "baseline" => options.baseline = Some(Baseline { path: Path::new(CORPUS).join(value), set: None }),
+            "baseline-set" => options.baseline.as_mut().unwrap().set = flag(),
+            other => panic!("{other} is no option"),
+        }
+    }
+    options
+}
+
+fn plan(path: &Path, options: &Options) -> Result<Plan> {
+    Plan::check(Input::open(&Source::Path(path.to_owned()), &options.input)?, options.clone())
+}
+
+fn show(plan: &Plan) -> String {
+    let mut text = String::new();
+    let found = plan.input().found();
+    let until = found.until_column.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
+    let flag = found.flag_column.as_deref().unwrap_or("as set");
+    writeln!(text, "{}; user {}, flag {flag}{until}", found.form, found.id_column).unwrap();
+    for note in &found.notes {
+        writeln!(text, "note: {note}").unwrap();
+    }
+    writeln!(text, "{:?}", plan.counts()).unwrap();
+    if let Some(at) = plan.latest_unknown_at() {
+        writeln!(text, "latest unknown at {at}").unwrap();
+    }
+    writeln!(text, "{:?}", plan.header()).unwrap();
+    for step in plan.changes(&RoaringTreemap::new()).unwrap().take(40) {
+        let step = step.unwrap();
+        let what = match step.what {
+            What::Send(change) => format!("send {:?} for {} as row {}", change.flag, change.user, change.row),
+            What::Settled(record) => format!("row {} is {}: {}", record.row, record.outcome, record.detail),
+        };
+        writeln!(text, "{:?} -> {what}", String::from_utf8(step.cells).unwrap()).unwrap();
+    }
+    text
+}
+
+/// The plan, or what is refused and then what is left of it when invalid rows are skipped.
+fn outcome_of(path: &Path) -> String {
+    let options = read_options(path);
+    let error = match plan(path, &options) {
+        Ok(plan) => return show(&plan),
+        Err(error) => error,
+    };
+    match plan(path, &Options { skip_invalid: true, ..options }) {
+        Ok(plan) => format!("error: {error}\n--- with invalid rows skipped\n{}", show(&plan)),
+        Err(second) if second.to_string() == error.to_string() => format!("error: {error}\n"),
+        Err(second) => format!("error: {error}\n--- with invalid rows skipped\nerror: {second}\n"),
+    }
+}
+
+#[test]
+fn every_file_of_the_corpus_is_understood_or_refused_as_before() {
+    let mut files: Vec<PathBuf> = fs::read_dir(CORPUS).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension != "options"));
+    files.sort();
+    assert!(files.len() >= 100, "only {} files", files.len());
+    insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => "corpus/snapshots", omit_expression => true }, {
+        for path in files {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            insta::assert_snapshot!(name, outcome_of(&path));
+        }
+    });
+}
+
+/// A table in a file of its own, which lives as long as the folder.
+fn file(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.csv");
+    fs::write(&path, content).unwrap();
+    (folder, path)
+}
+
+fn today() -> Options {
+    Options::on(date(2026, 11, 24))
+}
+
+fn refusal(path: &Path) -> String {
+    plan(path, &today()).err().unwrap().to_string()
+}
+
+fn gzip(pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    pieces.into_iter().for_each(|piece| out.write_all(&piece).unwrap());
+    out.finish().unwrap()
+}
+
+#[test]
+fn a_gzip_that_inflates_out_of_all_proportion_is_refused_unless_it_is_allowed() {
+    let rows = std::iter::once(b"user_id,opt_out\n5,true\n".to_vec()).chain((0..4).map(|_| b" \n".repeat(1 << 19)));
+    let (_folder, path) = file(&gzip(rows));
+    assert!(refusal(&path).contains("out of all proportion"), "{}", refusal(&path));
+    let mut options = today();
+    options.input.max_input = Some(64 << 20);
+    assert_eq!(plan(&path, &options).unwrap().counts().opt_out, 1);
+}
+
+#[test]
+fn a_workbook_that_inflates_out_of_all_proportion_is_refused() {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for name in ["xl/workbook.xml", "xl/sharedStrings.xml"] {
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(&vec![b' '; 4 << 20]).unwrap();
+    }
+    let (_folder, path) = file(&zip.finish().unwrap().into_inner());
+    assert!(refusal(&path).contains("out of all proportion"), "{}", refusal(&path));
+}
+
+#[test]
+fn an_endless_row_and_endless_columns_are_refused_with_the_limit() {
+    let cell = [b"user_id,opt_out\n5,true\n6,true,".as_slice(), &vec![b'x'; 9 << 20]].concat();
+    let (_folder, path) = file(&cell);
+    assert!(refusal(&path).contains(":3: the row that begins here is longer than 8 MiB"), "{}", refusal(&path));
+    let header = format!("user_id,opt_out{}\n", ",c".repeat(100_000));
+    let (_folder, path) = file(header.as_bytes());
+    assert!(refusal(&path).contains("at most 16384 are read"), "{}", refusal(&path));
+}
+
+#[test]
+fn a_folder_and_a_missing_file_are_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(refusal(folder.path()).contains("is a folder"));
+    assert!(refusal(&folder.path().join("no\nfile.csv")).contains("no\\nfile.csv: "));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_is_read_like_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || fs::write(path, "user_id,opt_out\n5,true\n").unwrap()
+    });
+    let plan = plan(&path, &today()).unwrap();
+    writer.join().unwrap();
+    assert_eq!(plan.changes(&RoaringTreemap::new()).unwrap().count(), 1);
+}
+
+#[test]
+fn nothing_is_handed_out_of_a_part_that_was_changed_after_the_check() {
+    let mut content = b"user_id,opt_out\n".to_vec();
+    for id in 1_000_000..1_060_000 {
+        writeln!(content, "{id},true").unwrap();
+    }
+    for (at, allowed) in [(20, 0), (content.len() - 20, 60_000)] {
+        let (_folder, path) = file(&content);
+        let plan = plan(&path, &today()).unwrap();
+        let mut other = content.clone();
+        other[at] = b'9';
+        fs::write(&path, &other).unwrap();
+        let none = RoaringTreemap::new();
+        let handed: Vec<_> = match plan.changes(&none) {
+            Ok(changes) => changes.collect(),
+            Err(error) => vec![Err(error)],
+        };
+        let error = handed.iter().find_map(|step| step.as_ref().err()).unwrap();
+        assert_eq!(error.kind(), Kind::MidRun);
+        assert!(error.to_string().contains("changed while running"), "{error}");
+        assert!(handed.iter().filter(|step| step.is_ok()).count() <= allowed);
+        let original = String::from_utf8(content.clone()).unwrap();
+        for step in handed.into_iter().flatten() {
+            assert!(original.contains(&String::from_utf8(step.cells).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
+    let (_folder, path) = file(b"user_id,opt_out\n5,true\n6,true\n5,true\n7,false\n");
+    let plan = plan(&path, &today()).unwrap();
+    let steps: Vec<_> = plan.changes(&RoaringTreemap::from([1, 2])).unwrap().map(|step| step.unwrap().what).collect();
+    assert!(matches!(&steps[0], What::Settled(record) if record.row == 3 && record.detail == "same as row 1"));
+    assert!(matches!(&steps[1], What::Send(change) if change.row == 4 && change.user.get() == 7));
+}
+
+#[test]
+fn all_problems_are_written_where_that_is_wanted() {
+    let path = Path::new(CORPUS).join("many_problems.csv");
+    let folder = tempfile::tempdir().unwrap();
+    let problems = folder.path().join("problems.csv");
+    let options = Options { problems: Some(problems.clone()), ..today() };
+    assert!(plan(&path, &options).is_err());
+    let written = fs::read_to_string(problems).unwrap();
+    assert_eq!(written.lines().count(), 32);
+    assert!(written.starts_with("file,place,column,kind,problem,cell\n"), "{written}");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Writing {
+    Utf8,
+    Utf8Bom,
+    Utf16(bool),
+    Windows1252,
+}
+
+fn encode(text: &str, writing: Writing) -> Option<Vec<u8>> {
+    let wide = |big: bool| move |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+    Some(match writing {
+        Writing::Utf8 => text.as_bytes().to_vec(),
+        Writing::Utf8Bom => [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+        Writing::Utf16(big) => "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(wide(big)).collect(),
+        Writing::Windows1252 => {
+            let (bytes, _, lossy) = encoding_rs::WINDOWS_1252.encode(text);
+            (!lossy).then(|| bytes.into_owned())?
+        }
+    })
+}
+
+fn table(rows: &[Vec<String>], delimiter: u8, terminator: csv::Terminator, style: csv::QuoteStyle) -> String {
+    let mut out = csv::WriterBuilder::new()
+        .delimiter(delimiter)
+        .terminator(terminator)
+        .quote_style(style)
+        .from_writer(Vec::new());
+    let width = rows.first().map_or(0, Vec::len);
+    let names = ["user_id".to_owned(), "opt_out".to_owned()].into_iter().chain((0..width).map(|n| format!("c{n}")));
+    out.write_record(names).unwrap();
+    for (number, cells) in rows.iter().enumerate() {
+        let asked = [(number + 1).to_string(), "true".to_owned()];
+        out.write_record(asked.iter().chain(cells)).unwrap();
+    }
+    String::from_utf8(out.into_inner().unwrap()).unwrap()
+}
+
+fn any_writing() -> impl Strategy<Value = Writing> {
+    prop_oneof![
+        Just(Writing::Utf8),
+        Just(Writing::Utf8Bom),
+        any::<bool>().prop_map(Writing::Utf16),
+        Just(Writing::Windows1252)
+    ]
+}
+
+fn any_cells() -> impl Strategy<Value = Vec<Vec<String>>> {
+    let cell = prop_oneof!["[ -~]{0,8}", "[a\"\r\n,;|\t]{0,6}", "[a-zäöüß€é]{0,5}", "\\PC{0,4}"];
+    (0..4_usize).prop_flat_map(move |width| prop::collection::vec(prop::collection::vec(cell.clone(), width), 0..12))
+}
+
+proptest! {
+    #[test]
+    fn every_table_is_read_back_equal(
+        cells in any_cells(),
+        delimiter in prop::sample::select(b",;\t|".to_vec()),
+        terminator in prop::sample::select(vec![csv::Terminator::CRLF, csv::Terminator::Any(b'\n'), csv::Terminator::Any(b'\r')]),
+        style in prop::sample::select(vec![csv::QuoteStyle::Always, csv::QuoteStyle::Necessary]),
+        writing in any_writing(),
+        compressed: bool,
+    ) {
+        let text = table(&cells, delimiter, terminator, style);
+        let Some(bytes) = encode(&text, writing) else { return Ok(()) };
+        let (_folder, path) = file(&if compressed { gzip([bytes]) } else { bytes });
+        let mut options = today();
+        options.input.encoding = matches!(writing, Writing::Windows1252).then_some(encoding_rs::WINDOWS_1252);
+        let plan = plan(&path, &options).unwrap();
+        let none = RoaringTreemap::new();
+        let mut numbers = 0;
+        for (step, expected) in plan.changes(&none).unwrap().zip(&cells) {
+            numbers += 1;
+            let step = step.unwrap();
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(step.cells.as_slice());
+            let record = reader.records().next().unwrap().unwrap();
+            prop_assert_eq!(record.iter().skip(2).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+            prop_assert!(matches!(step.what, What::Send(change) if change.row == numbers && change.user.get() == numbers));
+        }
+        prop_assert_eq!(plan.counts().rows, cells.len() as u64);
+        prop_assert_eq!(plan.changes(&none).unwrap().count(), cells.len());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_send_what_does_not_stand_there(
+        start in prop::sample::select(vec![&b""[..], b"user_id,opt_out\n", b"sep=;\nid;opt_out\n", b"\xef\xbb\xbfid\topt_out\r\n", b"\xff\xfe", b"\xfe\xff", b"PK\x03\x04", b"\x1f\x8b\x08", b"\xd0\xcf\x11\xe0"]),
+        rest in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), "[0-9true,;\t\"\r\n]{0,80}".prop_map(String::into_bytes)],
+    ) {
+        let (_folder, path) = file(&[start, &rest].concat());
+        if let Ok(plan) = plan(&path, &Options { skip_invalid: true, ..today() }) {
+            let none = RoaringTreemap::new();
+            for step in plan.changes(&none).unwrap() {
+                let step = step.unwrap();
+                if let What::Send(change) = step.what {
+                    prop_assert!(String::from_utf8_lossy(&step.cells).contains(&change.user.to_string()));
+                }
+            }
+        }
+    }
+}
