@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::closing::Closing;
 use super::earlier::set_by;
+use super::start::Asked;
 use super::target::Target;
 use super::{is_standard_input, now, say, shown, signals, start};
 use crate::cli::RunArgs;
@@ -31,9 +32,9 @@ const SETTLE: Duration = Duration::from_mins(1);
 
 /// A run that was asked for.
 pub(super) struct Job {
-    pub(super) command: &'static str,
-    pub(super) input: PathBuf,
-    pub(super) selection: Selection,
+    command: &'static str,
+    input: PathBuf,
+    selection: Selection,
     args: RunArgs,
 }
 
@@ -61,7 +62,8 @@ impl Job {
             return Ok(Exit::of_run(&Ending::Interrupted(signal), &crate::domain::Tally::default()));
         }
 
-        let start = start::of(&self, &settings, &target, &plan, (&confirmation, now()));
+        let asked = Asked { command: self.command, selection: &self.selection, set: self.set(&settings) };
+        let start = start::of(&asked, &settings, &target, &plan, (&confirmation, now()));
         let (mut journal, on_record) = report::open(&paths, self.input_path(), &start, mode(&settings))?;
         say_what_was_found(&settings, &on_record, plan.counts().rows);
         let sent = send(&settings, &target, &plan, (&mut journal, &on_record), signals).await?;
@@ -100,7 +102,7 @@ impl Job {
     }
 
     /// The one flag for all rows: as given, or as the earlier run had it.
-    pub(super) fn set(&self, settings: &Settings) -> Option<Flag> {
+    fn set(&self, settings: &Settings) -> Option<Flag> {
         let earlier = || (self.selection != Selection::All).then(|| set_by(&self.input)).flatten();
         settings.reading.set.or_else(earlier)
     }
@@ -164,6 +166,7 @@ async fn send(
     let mut progress = Progress::new(style, settings.talk.volume, plan.counts().rows, now());
     progress.on(Duration::ZERO, &Event::Planned { rows: plan.counts().rows, on_record: &on_record.tally });
     let run = Run {
+        // The one seed that nobody chose: runs on two machines must not wait in step.
         policy: Policy::new(settings.rules(fastrand::u64(..))),
         org: &target.org,
         changes: plan.changes(&on_record.rows)?,

@@ -5,16 +5,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::job::Job;
 use super::target::Target;
-use crate::domain::{Limit, Rate};
+use crate::domain::{Flag, Limit, Rate};
 use crate::plan::{Plan, Selection};
 use crate::report::{Identity, Start, Who};
 use crate::settings::{BadRows, Settings};
 
+/// What was asked for on the command line.
+pub(super) struct Asked<'a> {
+    pub(super) command: &'static str,
+    pub(super) selection: &'a Selection,
+    /// The one flag for all rows, if there is one.
+    pub(super) set: Option<Flag>,
+}
+
 /// Everything that is known when a run starts.
 pub(super) fn of<'a>(
-    job: &Job,
+    asked: &Asked<'_>,
     settings: &Settings,
     target: &'a Target,
     plan: &Plan,
@@ -22,11 +29,11 @@ pub(super) fn of<'a>(
 ) -> Start<'a> {
     Start {
         identity: Identity {
-            command: job.command.to_owned(),
+            command: asked.command.to_owned(),
             input_blake3: plan.fingerprint().to_string(),
             address: target.name(),
             header: String::from_utf8_lossy(&header(plan)).into_owned(),
-            meaning: meaning(job, settings, plan),
+            meaning: meaning(asked, settings, plan),
         },
         input_name: plan.input().found().name.clone(),
         rows: plan.counts().rows,
@@ -56,7 +63,7 @@ fn header(plan: &Plan) -> Vec<u8> {
 }
 
 /// The options that change what is sent for a row.
-fn meaning(job: &Job, settings: &Settings, plan: &Plan) -> BTreeMap<String, String> {
+fn meaning(asked: &Asked<'_>, settings: &Settings, plan: &Plan) -> BTreeMap<String, String> {
     let found = plan.input().found();
     let reading = &settings.reading;
     let mut meaning = BTreeMap::from([
@@ -67,10 +74,10 @@ fn meaning(job: &Job, settings: &Settings, plan: &Plan) -> BTreeMap<String, Stri
     let optional = [
         ("flag column", found.flag_column.clone()),
         ("end date column", found.until_column.clone()),
-        ("--set", job.set(settings).map(|flag| flag.is_opt_out().to_string())),
+        ("--set", asked.set.map(|flag| flag.is_opt_out().to_string())),
         ("--baseline", reading.baseline.as_ref().map(|path| super::shown(path))),
         ("--timezone", reading.timezone.as_ref().and_then(|zone| zone.iana_name()).map(str::to_owned)),
-        ("rows", rows_in_words(&job.selection)),
+        ("rows", rows_in_words(asked.selection)),
     ];
     meaning.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     meaning

@@ -6,12 +6,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{is_standard_input, practice};
-use crate::api::{self, Address, Connection, HttpOrg};
+use crate::api::{Address, Connection, Credentials, HttpOrg, trust_store_variables};
 use crate::cli::PracticeArgs;
 use crate::error::{Error, Kind, Result};
 use crate::report::Credential;
 use crate::sandbox::{Options, Sandbox};
-use crate::settings::{Credentials, Settings};
+use crate::settings::Settings;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,15 +24,9 @@ pub(super) struct Target {
     pub(super) sign_in: String,
     /// What a person should know about the way to the Org.
     pub(super) warnings: Vec<String>,
-    credentials: Known,
+    credentials: Credentials,
     /// The practice Org, which ends with the run.
     sandbox: Option<Sandbox>,
-}
-
-/// What the report's identity needs to know of the credentials.
-enum Known {
-    Key(SecretString),
-    Session { org: u64, email: String },
 }
 
 impl Target {
@@ -49,14 +43,7 @@ impl Target {
         }
         let words = sign_in.in_words();
         let (credentials, warning) = sign_in.read(std::io::stdin())?;
-        let (credentials, known) = match credentials {
-            Credentials::Key(key) => (api::Credentials::Key(key.clone()), Known::Key(key)),
-            Credentials::Session { email, password, org } => {
-                let known = Known::Session { org, email: email.clone() };
-                (api::Credentials::Session { email, password, org }, known)
-            }
-        };
-        let mut target = Self::new(settings, address, credentials, known)?;
+        let mut target = Self::new(settings, address, credentials)?;
         target.sign_in = words;
         target.warnings.extend(warning);
         Ok(target)
@@ -66,16 +53,16 @@ impl Target {
         let key = SecretString::from(Options::default().api_key);
         let sandbox = practice::start_for_a_run(practice).await?;
         let address = Address::parse(&sandbox.address())?;
-        let mut target = Self::new(settings, address, api::Credentials::Key(key.clone()), Known::Key(key))?;
+        let mut target = Self::new(settings, address, Credentials::Key(key))?;
         "the practice Org's own key".clone_into(&mut target.sign_in);
         target.sandbox = Some(sandbox);
         Ok(target)
     }
 
-    fn new(settings: &Settings, address: Address, credentials: api::Credentials, known: Known) -> Result<Self> {
+    fn new(settings: &Settings, address: Address, credentials: Credentials) -> Result<Self> {
         let org = HttpOrg::new(Connection {
             address: address.clone(),
-            credentials,
+            credentials: credentials.clone(),
             timeout: settings.connection.timeout,
             connect_timeout: CONNECT_TIMEOUT,
             ca_cert: settings.connection.ca_cert.clone(),
@@ -84,10 +71,10 @@ impl Target {
         let mut warnings = Vec::new();
         warnings.extend(org.proxy().map(|proxy| format!("requests go through the proxy {proxy}")));
         if address.is_https() {
-            let stores = api::trust_store_variables().into_iter();
+            let stores = trust_store_variables().into_iter();
             warnings.extend(stores.map(|(name, value)| format!("{name} replaces the system's certificates: {value}")));
         }
-        Ok(Self { org, address, sign_in: String::new(), warnings, credentials: known, sandbox: None })
+        Ok(Self { org, address, sign_in: String::new(), warnings, credentials, sandbox: None })
     }
 
     /// The option that leads to the same Org.
@@ -107,8 +94,8 @@ impl Target {
 
     pub(super) fn credential(&self) -> Credential<'_> {
         match &self.credentials {
-            Known::Key(key) => Credential::Key(key.expose_secret().as_bytes()),
-            Known::Session { org, email } => Credential::Session { org: *org, email },
+            Credentials::Key(key) => Credential::Key(key.expose_secret().as_bytes()),
+            Credentials::Session { org, email, .. } => Credential::Session { org: *org, email },
         }
     }
 }

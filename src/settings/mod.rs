@@ -23,7 +23,7 @@ pub use file::File;
 pub use key::{Key, Scope, Setting, TABLE};
 pub use origin::{Environment, Given, Origin, Sources};
 pub use place::{Facts, load};
-pub use secret::{Credentials, SecretPlace, SignIn};
+pub use secret::{SecretPlace, SignIn};
 pub use show::config_text;
 
 /// All that a run is told, understood and within its bounds.

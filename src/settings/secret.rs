@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::api::Credentials;
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
@@ -34,22 +35,6 @@ pub enum SignIn {
         email: String,
         /// The password.
         password: SecretPlace,
-        /// In which Org.
-        org: u64,
-    },
-}
-
-/// How to sign in, with the secret. It has no text that could be printed.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// The value of `x-api-key`: visible ASCII characters only.
-    Key(SecretString),
-    /// What a log-in sends.
-    Session {
-        /// Whose session.
-        email: String,
-        /// The password.
-        password: SecretString,
         /// In which Org.
         org: u64,
     },
