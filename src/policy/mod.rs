@@ -264,7 +264,12 @@ impl Policy {
         if self.session.is_logging_in() {
             return Some(self.await_answer());
         }
-        let ready = self.session.log_in_at(now)?.max(self.pace.ready_at());
+        let due = self.session.log_in_at(now)?;
+        if self.session.generation() == 0 && self.offered.is_none() {
+            // Nobody logs in for nothing.
+            return (!self.no_more_rows).then_some(Next::TakeRow);
+        }
+        let ready = due.max(self.pace.ready_at());
         if ready > now {
             return Some(self.wait_until(ready, Wait::LogIn));
         }

@@ -327,6 +327,12 @@ impl Server for NoLogIn {
 }
 
 #[test]
+fn nobody_logs_in_for_nothing() {
+    let trace = simulate(with_session(), 0, &mut NoLogIn(LoginAnswer::Failed(status(401))));
+    assert_eq!((trace.ending, trace.sent.len()), (Ending::Complete, 0));
+}
+
+#[test]
 fn nothing_is_sent_without_a_token() {
     let refused = simulate(with_session(), 10, &mut NoLogIn(LoginAnswer::Failed(status(401))));
     assert!(matches!(refused.ending, Ending::Stopped(Stop::LogInRefused { status: Some(401), .. })));
