@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::target::Target;
 use super::{now, say, shown};
-use crate::domain::{Ending, Outcome};
+use crate::domain::Ending;
 use crate::engine::Sent;
 use crate::error::{Exit, Result};
 use crate::report::{self, Journal, Paths, Stop, Summary};
-use crate::screen::{ClosingView, FailureGroup, closing_text, ending_text};
+use crate::screen::{ClosingView, closing_text, ending_text};
 use crate::settings::Settings;
 
 /// What the end of a run works with.
@@ -45,7 +45,7 @@ impl Closing<'_> {
             retries: sent.traffic.retries,
             elapsed: sent.elapsed,
             throttled: sent.traffic.throttled(),
-            groups: groups(&summary),
+            groups: &summary.failures,
             next: self.next_command(exit),
             report: shown(place),
         };
@@ -92,19 +92,6 @@ impl Closing<'_> {
 fn word_of_this_command((place, word): (usize, std::ffi::OsString)) -> String {
     let name = Path::new(&word).file_name().filter(|_| place == 0).unwrap_or(&word);
     quoted(&name.to_string_lossy())
-}
-
-fn groups(summary: &Summary) -> Vec<FailureGroup> {
-    let groups = summary.failures.iter().filter_map(|group| {
-        Some(FailureGroup {
-            outcome: Outcome::from_word(&group.outcome)?,
-            http_status: group.http_status,
-            reason: group.reason.clone(),
-            count: group.count,
-            rows: group.rows.clone(),
-        })
-    });
-    groups.collect()
 }
 
 /// A word as a shell takes it.

@@ -180,6 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn every_end_has_a_meaning_and_something_to_do() {
+        for status in (100..600).map(Some).chain([None]) {
+            for outcome in [Outcome::Failed, Outcome::Unknown, Outcome::Invalid] {
+                let (meaning, next) = advice(outcome, status);
+                assert!(!meaning.is_empty() && !next.is_empty());
+                assert!(!meaning.ends_with('.') && !next.ends_with('.'), "whoever shows it ends the sentence");
+            }
+        }
+        assert!(advice(Outcome::Failed, Some(404)).0.contains("does not know"));
+        assert!(advice(Outcome::Unknown, Some(503)).0.contains("may or may not"));
+    }
+
+    #[test]
     fn very_many_messages_stay_few_groups() {
         let mut reasons = Reasons::default();
         for row in 1..=2000_u64 {

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use super::counted;
 use super::ending::ending_text;
-use crate::domain::{Ending, Outcome, RowNumber, Tally};
+use crate::domain::{Ending, Outcome, Tally};
 use crate::progress::{grouped, rough};
+use crate::report::Group;
 use crate::text::{one_line, visible};
-
-/// How many row numbers of a group are shown.
-const ROWS_SHOWN: usize = 5;
 
 /// The figures of a run that is over.
 #[derive(Clone, Debug)]
@@ -28,26 +26,11 @@ pub struct ClosingView<'a> {
     /// Of this, how long the Org held it back.
     pub throttled: Duration,
     /// What went wrong, the most frequent first.
-    pub groups: Vec<FailureGroup>,
+    pub groups: &'a [Group],
     /// The next command to run, where there is one.
     pub next: Option<String>,
     /// Where the report is.
     pub report: String,
-}
-
-/// Rows that came to the same end for the same reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailureGroup {
-    /// Failed, unknown or invalid.
-    pub outcome: Outcome,
-    /// Status of the last answer.
-    pub http_status: Option<u16>,
-    /// Why, in the Org's words or ours.
-    pub reason: String,
-    /// How many rows.
-    pub count: u64,
-    /// The first of them.
-    pub rows: Vec<RowNumber>,
 }
 
 /// The closing summary.
@@ -61,7 +44,7 @@ pub fn closing_text(view: &ClosingView<'_>) -> String {
     out.push('\n');
     out.push_str(&counts(view.tally));
     let _ = writeln!(out, "  {}", effort(view));
-    for group in &view.groups {
+    for group in view.groups {
         out.push('\n');
         out.push_str(&group_text(group));
     }
@@ -96,37 +79,18 @@ fn effort(view: &ClosingView<'_>) -> String {
     words
 }
 
-fn group_text(group: &FailureGroup) -> String {
+fn group_text(group: &Group) -> String {
     let status = group.http_status.map(|status| format!(" {status}")).unwrap_or_default();
     let reason = one_line(&group.reason, 200);
     let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
     let count = counted(group.count, "row", "rows");
-    let meaning = meaning(group.outcome, group.http_status);
-    format!("{count} {}{status}{reason}\n  {}\n  {meaning}\n", group.outcome, row_numbers(group))
+    let Group { outcome, meaning, next, .. } = group;
+    format!("{count} {outcome}{status}{reason}\n  {}\n  means: {meaning}\n  to do: {next}\n", row_numbers(group))
 }
 
-fn row_numbers(group: &FailureGroup) -> String {
-    let shown = &group.rows[..group.rows.len().min(ROWS_SHOWN)];
-    let numbers = shown.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let more = group.count.saturating_sub(shown.len() as u64);
+fn row_numbers(group: &Group) -> String {
+    let numbers = group.rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let more = group.count.saturating_sub(group.rows.len() as u64);
     let label = if group.count == 1 { "row" } else { "rows" };
     if more > 0 { format!("{label} {numbers} and {} more", grouped(more)) } else { format!("{label} {numbers}") }
-}
-
-/// What it means that a row came to this outcome with this status, and what can be done.
-#[must_use]
-pub fn meaning(outcome: Outcome, http_status: Option<u16>) -> &'static str {
-    match (outcome, http_status) {
-        (Outcome::Unknown, _) => "No answer came: the change may or may not have been made. Sending it again is safe.",
-        (Outcome::Invalid, _) => "The row could not be understood. Correct it in the table and apply the table again.",
-        (Outcome::Applied | Outcome::Duplicate | Outcome::Unchanged, _) => "Nothing is left to be done.",
-        (Outcome::Failed, Some(404)) => "There is no such user in this Org: the ID is wrong, or the user has left.",
-        (Outcome::Failed, Some(401 | 403)) => "The credentials may not change this user.",
-        (Outcome::Failed, Some(409)) => "Something else was changing this user. Try again.",
-        (Outcome::Failed, Some(408 | 425 | 429 | 500..=599)) => {
-            "The Org was in trouble until the attempts were spent. Try again later."
-        }
-        (Outcome::Failed, Some(_)) => "The Org does not accept the change. Its own words above say why.",
-        (Outcome::Failed, None) => "The Org could not be reached until the attempts were spent. Try again later.",
-    }
 }

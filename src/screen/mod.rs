@@ -6,7 +6,7 @@ mod ending;
 mod plan;
 mod question;
 
-pub use closing::{ClosingView, FailureGroup, closing_text, meaning};
+pub use closing::{ClosingView, closing_text};
 pub use ending::ending_text;
 pub use plan::{PlanView, plan_text};
 pub use question::Question;
