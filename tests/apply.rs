@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::hostile::{Hostile, Reply};
-use common::{Cli, outcomes, report, table};
+use common::practice::TestOrg;
+use common::{Cli, KEY, ReportRow, outcomes, report, table};
 
 #[test]
 fn a_table_goes_in_and_a_report_that_tells_the_truth_comes_out() {
@@ -43,14 +46,102 @@ fn a_wrong_key_costs_one_request() {
     assert_eq!(org.requests().len(), 1);
 }
 
+/// A file of the samples.
+fn sample(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name);
+    std::fs::read_to_string(path).expect("the samples are there")
+}
+
+/// The Org's own state against the report, row by row.
+fn assert_the_report_is_true(org: &TestOrg, rows: &[ReportRow]) {
+    let members = org.members();
+    for row in rows {
+        let id = row["user_id"].parse().expect("the sample has plain IDs");
+        let reported = (row["outcome"] == "applied").then(|| row["mfa_opt_out"] == "true");
+        assert_eq!(members.get(&id).copied(), reported, "row {}", row["row"]);
+    }
+    assert!(rows.iter().zip(1..).all(|(row, number)| row["row"] == number.to_string()), "the order is the input's");
+}
+
+fn against(org: &TestOrg, cli: &Cli, options: &[&str]) -> common::Ran {
+    let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", org.address()]);
+    command.args(options).env("MFA_OPTOUT_API_KEY", "sandbox-key");
+    common::Ran::of(command.output().expect("the binary can be started"))
+}
+
 #[test]
-fn ten_thousand_rows_come_out_in_order() {
+fn the_first_command_of_the_readme_reports_the_one_who_has_left() {
     let cli = Cli::new();
-    let org = Hostile::start(|_| Reply::new(204));
-    cli.write("users.csv", table(10_000));
-    cli.run(&["apply", "users.csv", "--yes", "--rate", "unlimited", "--address", &org.url()]).exits(0);
+    cli.write("users.csv", sample("users.csv"));
+    let ran = cli.run(&["apply", "users.csv", "--sandbox", "--yes"]).exits(1);
+    ran.says("row 18").says("Next:   mfa-optout retry users.report.csv --sandbox").says("Report: users.report.csv");
+    let rows = report(&cli.path("users.report.csv"));
+    assert_eq!((rows.len(), outcomes(&rows, "applied"), outcomes(&rows, "failed")), (25, 24, 1));
+}
+
+#[test]
+fn ten_thousand_rows_come_out_in_order_and_are_true() {
+    let cli = Cli::new();
+    let org = TestOrg::start(&cli, &[]);
+    cli.write("users.csv", sample("users-10k.csv"));
+    against(&org, &cli, &["--rate", "unlimited"]).exits(0);
     let rows = report(&cli.path("users.report.csv"));
     assert_eq!(outcomes(&rows, "applied"), 10_000);
-    assert!(rows.iter().zip(1..).all(|(row, number)| row["row"] == number.to_string()));
-    assert_eq!(org.requests().len(), 10_000);
+    assert_the_report_is_true(&org, &rows);
+    assert_eq!(org.counted("puts"), 10_000);
+}
+
+#[test]
+fn errors_and_throttling_cost_time_and_no_row() {
+    let cli = Cli::new();
+    let org = TestOrg::start(&cli, &["--error-percent", "10", "--throttle-percent", "2"]);
+    let table: String = sample("users-10k.csv").lines().take(301).map(|line| format!("{line}\n")).collect();
+    cli.write("users.csv", table);
+    against(&org, &cli, &["--rate", "unlimited"]).exits(0);
+    let rows = report(&cli.path("users.report.csv"));
+    assert_eq!(outcomes(&rows, "applied"), 300);
+    assert_the_report_is_true(&org, &rows);
+    let attempts: u64 = rows.iter().map(|row| row["attempts"].parse::<u64>().expect("a number")).sum();
+    assert_eq!(org.counted("requests"), attempts, "every request is in the report");
+}
+
+#[test]
+fn no_server_there_is_said_with_the_address() {
+    let cli = Cli::new();
+    let closed = common::hostile::ClosedPort::new();
+    cli.write("users.csv", table(100));
+    let address = format!("http://127.0.0.1:{}", closed.port());
+    cli.run(&["apply", "users.csv", "--yes", "--address", &address])
+        .exits(5)
+        .says(&format!("127.0.0.1:{}", closed.port()))
+        .says("refused");
+}
+
+#[test]
+fn a_plan_is_shown_and_nothing_is_sent_by_a_dry_run_or_without_a_yes() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(1_200));
+    cli.run(&["apply", "users.csv", "--dry-run", "--address", &org.url()])
+        .exits(0)
+        .says("1,200 to opt out of MFA")
+        .says("10 requests a second: about 2 min");
+    cli.run(&["apply", "users.csv", "--address", &org.url()]).exits(2).says("add --yes");
+    cli.run(&["apply", "users.csv", "--yes", "--max-opt-outs", "1000", "--address", &org.url()]).exits(2);
+    assert!(org.requests().is_empty());
+    let files = std::fs::read_dir(cli.folder()).expect("the folder is there").count();
+    assert_eq!(files, 1, "only the table is there");
+}
+
+#[test]
+fn the_key_comes_from_a_file_as_well() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(1));
+    cli.write("key.txt", format!("{KEY}\n"));
+    let mut command =
+        cli.command(&["apply", "users.csv", "--yes", "--api-key-file", "key.txt", "--address", &org.url()]);
+    command.env_remove("MFA_OPTOUT_API_KEY");
+    common::Ran::of(command.output().expect("the binary can be started")).exits(0).says("API key from key.txt");
+    assert_eq!(org.requests()[0].header("x-api-key"), Some(KEY));
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a test may fail here")]
 
 pub mod hostile;
+pub mod practice;
 
 use std::collections::BTreeMap;
 use std::fs;
