@@ -96,6 +96,9 @@ pub struct Journal<S> {
 /// Opens the journal of a report, takes its lock, finds out what an interrupted run had done, and puts the record of this
 /// run on disk. Nothing may be sent before.
 ///
+/// The journal of a different run in which no row came to an outcome, such as one with a mistyped address, is kept under
+/// another name and is not in the way.
+///
 /// `input` is the input's path, where it has one: no file of the report may be the input itself.
 ///
 /// # Errors
@@ -103,17 +106,25 @@ pub struct Journal<S> {
 /// belongs to a different run, or a finished report is in the way.
 pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
     files::check_places(paths, input)?;
+    let name = files::name(&paths.partial);
     let mut file = files::lock(&paths.partial)?;
+    let mut kept = None;
     if mode.begin == Begin::Fresh && !is_empty(&file) {
-        files::set_aside(&paths.partial)?;
-        file = files::lock(&paths.partial)?;
+        (file, kept) = make_room(paths)?;
     }
-    let opened = begin(paths, &file, start, mode);
-    if opened.is_err() && is_empty(&file) {
+    let mut recovered = recover(BufReader::with_capacity(1 << 16, &file), &name)?;
+    if is_false_start(&recovered.on_record, start, mode) {
+        (file, kept) = make_room(paths)?;
+        recovered = Recovered::default();
+    }
+    let checked = check(paths, &recovered, start, mode).and_then(|()| cut_off_torn(&file, &recovered, &name));
+    if checked.is_err() && is_empty(&file) {
         // Ours, locked and without content: leaving it would only puzzle.
         drop(fs::remove_file(&paths.partial));
     }
-    let Recovered { on_record, check, .. } = opened?;
+    checked?;
+    let Recovered { mut on_record, check, .. } = recovered;
+    on_record.kept = kept;
     let mut journal = Journal::new(file, paths.partial.clone(), check);
     journal.recorded = on_record.rows.len();
     journal.push_control(line::RUN, &Run::of(start, mode.new_key));
@@ -128,24 +139,39 @@ fn is_empty(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.len() == 0)
 }
 
+/// Gives the journal that is there another name, and opens a new one.
+fn make_room(paths: &Paths) -> Result<(File, Option<PathBuf>)> {
+    let kept = files::set_aside(&paths.partial)?;
+    Ok((files::lock(&paths.partial)?, Some(kept)))
+}
+
+/// Whether the journal is that of a different run which got nowhere. A torn record might have been a row's.
+fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
+    before.rows.is_empty()
+        && before.torn == 0
+        && before.runs.last().is_some_and(|last| !last.differences(start, mode.new_key).is_empty())
+}
+
 /// Everything that has to be right before the first byte is written.
-fn begin(paths: &Paths, file: &File, start: &Start<'_>, mode: Mode) -> Result<Recovered> {
-    let name = files::name(&paths.partial);
-    let recovered = recover(BufReader::with_capacity(1 << 16, file), &name)?;
+fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) -> Result<()> {
     let before = &recovered.on_record;
     if let Some(last) = before.runs.last() {
-        refuse_another_run(&name, &last.differences(start, mode.new_key))?;
+        refuse_another_run(&files::name(&paths.partial), &last.differences(start, mode.new_key))?;
     }
     let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
     if !mode.overwrite && !only_to_finish && files::metadata_of(&paths.report)?.is_some() {
         return Err(Error::new(Kind::Report, format!("{} exists already", files::name(&paths.report)))
             .help("--overwrite replaces it, --report gives the new one another name"));
     }
-    if before.torn > 0 {
-        file.set_len(recovered.end)
-            .map_err(|error| Error::new(Kind::Report, format!("the torn end of {name} can't be cut off: {error}")))?;
+    Ok(())
+}
+
+fn cut_off_torn(file: &File, recovered: &Recovered, name: &str) -> Result<()> {
+    if recovered.on_record.torn == 0 {
+        return Ok(());
     }
-    Ok(recovered)
+    file.set_len(recovered.end)
+        .map_err(|error| Error::new(Kind::Report, format!("the torn end of {name} can't be cut off: {error}")))
 }
 
 fn refuse_another_run(name: &str, differences: &[String]) -> Result<()> {

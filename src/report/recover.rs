@@ -2,6 +2,7 @@
 //! that was torn by a kill or a power cut from damage. Changes nothing; cutting the torn tail off is the caller's.
 
 use std::io::{self, BufRead, Seek, SeekFrom};
+use std::path::PathBuf;
 
 use roaring::RoaringTreemap;
 
@@ -21,10 +22,12 @@ pub struct OnRecord {
     pub runs: Vec<Run>,
     /// Bytes of a torn record that were cut off at the end.
     pub torn: u64,
+    /// Where an earlier journal was put that had to make room for this one.
+    pub kept: Option<PathBuf>,
 }
 
 /// What was found, and how to go on writing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Recovered {
     pub(super) on_record: OnRecord,
     /// Where the good part ends, in bytes.

@@ -137,7 +137,7 @@ fn books_that_do_not_balance_are_an_error_and_cost_nothing() {
 #[test]
 fn another_run_is_refused_by_name() {
     let mut desk = Desk::new(3);
-    drop(desk.resume());
+    append(&mut desk.resume().0, [1]);
     (desk.address, desk.key) = ("https://us.core.resolver.com", "another key");
     let error = desk.refusal(Mode::default());
     assert_eq!(error.kind(), Kind::Report);
@@ -207,9 +207,30 @@ fn starting_over_keeps_the_old_journal() {
 }
 
 #[test]
-fn a_new_key_is_taken_when_it_is_said_to_be_the_same_orgs_and_then_the_old_one_is_not() {
+fn a_journal_without_a_row_makes_room_for_another_run_and_is_kept() {
     let mut desk = Desk::new(2);
     drop(desk.resume());
+    let old = fs::read(desk.paths().partial).unwrap();
+    drop(desk.resume());
+    assert!(!desk.path("users.report.csv.partial.old-1").exists(), "the same run goes on in it");
+
+    fs::write(desk.paths().partial, &old).unwrap();
+    desk.address = "https://us.core.resolver.com";
+    let (journal, on_record) = desk.resume();
+    assert_eq!((on_record.runs.len(), on_record.kept), (0, Some(desk.path("users.report.csv.partial.old-1"))));
+    assert_eq!(fs::read(desk.path("users.report.csv.partial.old-1")).unwrap(), old);
+    drop(journal);
+
+    // What was torn off may have been the record of a row.
+    fs::write(desk.paths().partial, [old.as_slice(), b"1,Zo"].concat()).unwrap();
+    desk.key = "another key";
+    assert_eq!(desk.refusal(Mode::default()).kind(), Kind::Report);
+}
+
+#[test]
+fn a_new_key_is_taken_when_it_is_said_to_be_the_same_orgs_and_then_the_old_one_is_not() {
+    let mut desk = Desk::new(2);
+    append(&mut desk.resume().0, [1]);
     desk.key = "rotated";
     drop(desk.open(Mode { new_key: true, ..Mode::default() }).unwrap());
     drop(desk.resume());
