@@ -243,7 +243,13 @@ async fn let_it_settle(settings: &Settings, plan: &Plan, signals: &mut BoxStream
 }
 
 fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
-    if on_record.runs.is_empty() || settings.talk.volume == Volume::Quiet {
+    if settings.talk.volume == Volume::Quiet {
+        return;
+    }
+    if let Some(kept) = &on_record.kept {
+        note(&format!("the journal of an earlier run is kept as {}", shown(kept)));
+    }
+    if on_record.runs.is_empty() {
         return;
     }
     let began = on_record.runs.last().map(|run| run.at);

@@ -6,7 +6,7 @@ use futures::stream::{self, BoxStream};
 use crate::domain::Signal;
 use crate::error::Result;
 
-/// The signals that end a run in good order. A terminal that goes away does not.
+/// The signals that end a run in good order. A terminal that goes away does not, and neither does too large a file.
 #[cfg(unix)]
 pub(super) fn listen() -> Result<BoxStream<'static, Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +19,9 @@ pub(super) fn listen() -> Result<BoxStream<'static, Signal>> {
     let interrupt = stream(SignalKind::interrupt(), Some(Signal::Interrupt))?;
     let terminate = stream(SignalKind::terminate(), Some(Signal::Terminate))?;
     let hang_up = stream(SignalKind::hangup(), None)?;
-    Ok(stream::select_all([interrupt, terminate, hang_up]).boxed())
+    // Heard so that it does not kill: a limit on the size of files is then an error of the write that met it.
+    let too_large = stream(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()), None)?;
+    Ok(stream::select_all([interrupt, terminate, hang_up, too_large]).boxed())
 }
 
 /// Ctrl-C, and the console's close and shut-down events.
