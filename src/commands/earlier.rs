@@ -5,11 +5,13 @@ use std::path::Path;
 use crate::domain::Flag;
 use crate::report::Paths;
 
-/// The flag that the run of this report had set for all rows, if it had.
+/// The flag that the run of this report sent for all rows, if it was one for all. That of an undo is the opposite of the
+/// one that it was told of.
 pub(super) fn set_by(report: &Path) -> Option<Flag> {
     let json = std::fs::read(Paths::of(report.to_owned()).json).ok()?;
     let run: serde_json::Value = serde_json::from_slice(&json).ok()?;
-    run["options"]["--set"].as_str().map(|set| Flag::from_opt_out(set == "true"))
+    let told = Flag::from_opt_out(run["options"]["--set"].as_str()? == "true");
+    Some(if run["command"] == "undo" { told.opposite() } else { told })
 }
 
 /// Where `retry` and `undo` report to: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`. An

@@ -117,7 +117,8 @@ impl Job {
         let columns = [Some(&found.id_column), found.flag_column.as_ref(), found.until_column.as_ref()];
         let labels = ["IDs in ", "flags in ", "end dates in "];
         let columns = labels.iter().zip(columns).filter_map(|(label, column)| Some(format!("{label}{}", column?)));
-        let set = self.set(settings).map(|flag| format!("every row sets mfaOptOut to {}", flag.is_opt_out()));
+        let verb = if self.selection == Selection::Undo { "had set" } else { "sets" };
+        let set = self.set(settings).map(|flag| format!("every row {verb} mfaOptOut to {}", flag.is_opt_out()));
         let per_second = settings.sending.rate.per_second();
         #[expect(clippy::cast_precision_loss, reason = "an estimate, and no table has 2^52 rows")]
         let expected = per_second.map(|rate| Duration::from_secs_f64(counts.to_send() as f64 / rate));

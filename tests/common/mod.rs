@@ -5,7 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a test may fail here")]
 
 pub mod hostile;
+#[cfg(unix)]
+pub mod ledger;
 pub mod practice;
+#[cfg(unix)]
+pub mod soak;
 
 use std::collections::BTreeMap;
 use std::fs;

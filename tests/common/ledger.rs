@@ -1,0 +1,142 @@
+//! An Org that keeps books for tests of interruption: every PUT in the order of its arrival, and a way to wait for them.
+//! And what goes with it: processes that are watched and stopped, and an independent reading of the journal.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::hostile::{Hostile, Reply, Seen};
+
+/// How long anything may take before the test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a waiting test looks whether the process still lives.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A PUT as it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Put {
+    pub user: u64,
+    pub flag: bool,
+}
+
+/// The Org.
+pub struct Ledger {
+    org: Hostile,
+    books: Arc<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    puts: Mutex<Vec<Put>>,
+    arrived: Condvar,
+}
+
+impl Ledger {
+    /// Confirms every change, after this time.
+    pub fn start(latency: Duration) -> Self {
+        Self::scripted(move |_| Reply::new(204).after(latency))
+    }
+
+    /// Answers by script; every PUT is booked, whatever comes of it.
+    pub fn scripted(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let books = Arc::new(Books::default());
+        let kept = Arc::clone(&books);
+        let org = Hostile::start(move |seen| {
+            if let (Some(user), Some(flag)) = (seen.user(), seen.flag()) {
+                kept.lock().push(Put { user, flag });
+                kept.arrived.notify_all();
+            }
+            script(seen)
+        });
+        Self { org, books }
+    }
+
+    pub fn url(&self) -> String {
+        self.org.url()
+    }
+
+    /// All requests, log-ins included.
+    pub fn requests(&self) -> usize {
+        self.org.requests().len()
+    }
+
+    /// All PUTs so far.
+    pub fn puts(&self) -> Vec<Put> {
+        self.books.lock().clone()
+    }
+
+    /// How many PUTs so far.
+    pub fn count(&self) -> usize {
+        self.books.lock().len()
+    }
+
+    /// Waits until so many PUTs have arrived; `false` if the process ended before, or after `at_most`.
+    pub fn wait_for(&self, puts: usize, child: &mut Child, at_most: Duration) -> bool {
+        let mut left = at_most;
+        let mut books = self.books.lock();
+        while books.len() < puts {
+            if left.is_zero() || child.try_wait().expect("a child can be asked").is_some() {
+                return false;
+            }
+            let slice = left.min(LOOK);
+            left -= slice;
+            (books, _) = self.books.arrived.wait_timeout(books, slice).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    /// The same for a number that has to be reached.
+    #[track_caller]
+    pub fn must_see(&self, puts: usize, child: &mut Child) {
+        assert!(self.wait_for(puts, child, PATIENCE), "{} of {puts} PUTs arrived", self.count());
+    }
+}
+
+impl Books {
+    fn lock(&self) -> MutexGuard<'_, Vec<Put>> {
+        self.puts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts a command whose output is kept for later.
+pub fn start(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary can be started")
+}
+
+/// Sends a signal, whether or not the process is still there to take it.
+pub fn send(child: &Child, signal: Signal) {
+    // A process that nobody has waited for keeps its number, so this meets no stranger.
+    let _ = kill_process(Pid::from_child(child), signal);
+}
+
+/// Sends a signal and waits for the end.
+pub fn stop(child: Child, signal: Signal) -> Output {
+    send(&child, signal);
+    child.wait_with_output().expect("a child can be waited for")
+}
+
+/// The same command after something that only a shell can arrange, such as a limit.
+pub fn through_shell(arranged: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{arranged}; exec \"$@\"")).arg("sh").arg(command.get_program());
+    shell.args(command.get_args()).env_clear().stdin(Stdio::null());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().expect("commands of tests run in their own folder"));
+    shell
+}
+
+/// The rows on record in a journal whose input has so many columns, read without the tool's own code: whole lines of the
+/// table that are as wide as a row, which has eight cells after those of the input.
+pub fn on_record(partial: &Path, columns: usize) -> BTreeSet<u64> {
+    let Ok(bytes) = fs::read(partial) else { return BTreeSet::new() };
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes.as_slice());
+    let rows = reader.byte_records().map(|record| record.expect("memory can be read"));
+    let rows = rows.filter(|record| record.len() == columns + 8 && record[columns + 7].len() == 8);
+    rows.map(|record| String::from_utf8_lossy(&record[columns]).parse().expect("a row has its number")).collect()
+}

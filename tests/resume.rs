@@ -1,0 +1,463 @@
+//! Nothing is lost, proved on the built binary: runs that are killed, stopped, contended for, and short of disk or
+//! memory. The Org's own books are held against the report. Instants are tied to what the Org has seen.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use common::hostile::{Reply, Then};
+use common::ledger::{Ledger, on_record, send, start, stop, through_shell};
+use common::{Cli, Ran, outcomes, report, table};
+use rustix::process::Signal;
+
+const LATENCY: Duration = Duration::from_millis(5);
+const CONCURRENCY: usize = 8;
+
+/// `apply` at full speed.
+fn apply<'a>(org: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let words = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--concurrency", "8", "--address", org];
+    [&words[..], more].concat()
+}
+
+fn partial(cli: &Cli) -> BTreeSet<u64> {
+    on_record(&cli.path("users.report.csv.partial"), 2)
+}
+
+/// The report has every row once, in order and applied, and each user's last PUT is what it says.
+#[track_caller]
+fn assert_true_to(cli: &Cli, org: &Ledger, rows: u64) {
+    let told = report(&cli.path("users.report.csv"));
+    assert!(told.iter().map(|row| row["row"].clone()).eq((1..=rows).map(|row| row.to_string())));
+    assert_eq!(outcomes(&told, "applied") as u64, rows);
+    let at_the_org: BTreeSet<_> = org.puts().iter().map(|put| (put.user, put.flag)).collect();
+    assert!(at_the_org.into_iter().eq((1..=rows).map(|user| (user, true))));
+    assert!(!cli.path("users.report.csv.partial").exists());
+}
+
+/// Where to interrupt: fifty random places among this many PUTs.
+fn fifty_places(puts: usize) -> Vec<usize> {
+    let mut random = fastrand::Rng::with_seed(6213);
+    let mut places: Vec<_> = (0..50).map(|_| random.usize(1..puts)).collect();
+    places.sort_unstable();
+    places
+}
+
+#[test]
+fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_flight() {
+    let (cli, org) = (Cli::new(), Ledger::start(LATENCY));
+    cli.write("users.csv", table(3000));
+    let mut lives: Vec<(BTreeSet<u64>, usize)> = Vec::new();
+    for place in fifty_places(2900) {
+        let mut child = start(cli.command(&apply(&org.url(), &[])));
+        org.must_see(place, &mut child);
+        let ended = stop(child, Signal::KILL);
+        assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
+        let (now, arrived) = (partial(&cli), org.count());
+        assert!(lives.last().is_none_or(|(before, _)| before.is_subset(&now)), "what was on record stays there");
+        lives.push((now, arrived));
+    }
+    cli.run(&apply(&org.url(), &[])).exits(0).says("are on record and are not sent again");
+
+    assert_true_to(&cli, &org, 3000);
+    let puts = org.puts();
+    assert!(puts.len() - 3000 <= lives.len() * CONCURRENCY, "{} PUTs", puts.len());
+    for (recorded, arrived) in lives {
+        let again = puts[arrived..].iter().find(|put| recorded.contains(&put.user));
+        assert_eq!(again, None, "on record, and yet sent again");
+    }
+}
+
+/// Interrupts a run in good order fifty times.
+fn interrupted(signal: Signal, code: i32) {
+    let (cli, org) = (Cli::new(), Ledger::start(LATENCY));
+    cli.write("users.csv", table(3000));
+    for place in fifty_places(2900) {
+        let mut child = start(cli.command(&apply(&org.url(), &[])));
+        org.must_see(place.max(org.count() + 1), &mut child);
+        Ran::of(stop(child, signal)).exits(code).says("mfa-optout apply users.csv");
+        assert_eq!(partial(&cli).len(), org.count(), "all that was sent is on record");
+    }
+    cli.run(&apply(&org.url(), &[])).exits(0);
+    assert_true_to(&cli, &org, 3000);
+    assert_eq!(org.count(), 3000, "no row was sent twice");
+}
+
+#[test]
+fn sigterm_ends_a_run_in_good_order() {
+    interrupted(Signal::TERM, 143);
+}
+
+#[test]
+fn ctrl_c_ends_a_run_in_good_order() {
+    interrupted(Signal::INT, 130);
+}
+
+#[test]
+fn kills_amid_recovery_and_the_last_steps_and_a_second_process_around_the_end_break_nothing() {
+    let done = common::soak::soak(60, 1);
+    assert!(done.before_sending > 0 && done.after_sending > 0 && done.overlaps > 0, "{done:?}");
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once() {
+    let (cli, org) = (Cli::new(), Ledger::scripted(|_| Reply::raw("").then(Then::Hang)));
+    cli.write("users.csv", table(3));
+    let mut child = start(cli.command(&apply(&org.url(), &[])));
+    org.must_see(1, &mut child);
+    // Two that come before the first is looked at count as one, so more may be needed.
+    let mut signals = 0;
+    while child.try_wait().unwrap().is_none() {
+        send(&child, Signal::INT);
+        signals += 1;
+        assert!(signals < 40, "it does not leave");
+        org.wait_for(2, &mut child, Duration::from_millis(100));
+    }
+    Ran::of(child.wait_with_output().unwrap()).exits(130);
+    assert!(signals > 1, "the first one lets the request in flight finish");
+    assert!(partial(&cli).is_empty());
+}
+
+/// Reads the tool's JSON lines until one tells of this; gives the reader back, for the pipe must stay open.
+fn wait_until_told(child: &mut Child, what: &str) -> std::io::BufReader<std::process::ChildStderr> {
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(what) {
+        line.clear();
+        let read = std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        assert!(read > 0, "ended without telling of {what}");
+    }
+    lines
+}
+
+#[test]
+fn sigterm_is_heard_in_a_throttle_wait_and_in_a_back_off() {
+    let throttled = || Reply::new(429).header("retry-after", "120");
+    let failing = || Reply::new(503);
+    let waits: [(fn() -> Reply, _); 2] = [(throttled, "\"waiting\""), (failing, "\"waiting\"")];
+    for (reply, told) in waits {
+        let (cli, org) = (Cli::new(), Ledger::scripted(move |_| reply()));
+        cli.write("users.csv", table(3));
+        let mut child = start(cli.command(&apply(&org.url(), &["--log-format", "json"])));
+        let lines = wait_until_told(&mut child, told);
+        let sent = org.count();
+        send(&child, Signal::TERM);
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(143));
+        assert!(org.count() <= sent + 1);
+        drop(lines);
+    }
+}
+
+#[test]
+fn a_closed_time_window_ends_a_run_in_good_order_also_in_a_throttle_wait() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    cli.write("users.csv", table(40));
+    let url = org.url();
+    let slowly = ["apply", "users.csv", "--yes", "--rate", "20/s", "--address", &url];
+    let limited = [&slowly[..], &["--max-duration", "1s"]].concat();
+    cli.run(&limited).exits(5).says("--max-duration");
+    assert_eq!(partial(&cli).len(), org.count());
+    cli.run(&slowly).exits(0);
+    assert_true_to(&cli, &org, 40);
+    assert_eq!(org.count(), 40);
+
+    let (cli, org) = (Cli::new(), Ledger::scripted(|_| Reply::new(429).header("retry-after", "120")));
+    cli.write("users.csv", table(3));
+    cli.run(&apply(&org.url(), &["--max-duration", "1s"])).exits(5).says("--max-duration");
+    assert_eq!(org.count(), 1);
+}
+
+#[test]
+fn of_twenty_processes_on_one_report_one_runs() {
+    let cli = Cli::new();
+    cli.write("users.csv", table(3));
+    // The one that gets in can't end before all the others have: its first answer waits for them.
+    let (others_over, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let org = Ledger::scripted(move |_| {
+        let _ = wait.lock().unwrap().recv();
+        Reply::new(204)
+    });
+    let mut all: Vec<Child> = (0..20).map(|_| start(cli.command(&apply(&org.url(), &[])))).collect();
+    let mut ended = 0;
+    while ended < 19 {
+        ended = all.iter_mut().filter_map(|child| child.try_wait().unwrap()).count();
+        org.wait_for(usize::MAX, &mut all[0], Duration::from_millis(5));
+    }
+    let late = cli.run(&apply(&org.url(), &[])).exits(4);
+    drop(others_over);
+    let runs: Vec<(u32, Output)> =
+        all.into_iter().map(|child| (child.id(), child.wait_with_output().unwrap())).collect();
+    let (winners, losers): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, output)| output.status.success());
+    let [(winner, _)] = winners.as_slice() else { panic!("{} of them ran", winners.len()) };
+    for (_, output) in losers {
+        Ran::of(output).exits(4).says("is being written by");
+    }
+    late.says(&format!("process {winner} "));
+    assert_true_to(&cli, &org, 3);
+    assert_eq!(org.count(), 3);
+}
+
+/// A run of 60 rows that was killed with some of them on record.
+fn killed_run() -> (Cli, Ledger) {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(20)));
+    cli.write("users.csv", table(60));
+    let mut child = start(cli.command(&apply(&org.url(), &[])));
+    org.must_see(20, &mut child);
+    stop(child, Signal::KILL);
+    assert!(!partial(&cli).is_empty());
+    (cli, org)
+}
+
+#[test]
+fn a_different_run_is_refused_by_what_differs() {
+    let (cli, org) = killed_run();
+    let (url, sent) = (org.url(), org.count());
+    let elsewhere = Ledger::start(Duration::ZERO);
+    cli.run(&apply(&elsewhere.url(), &[])).exits(2).says(&url).says(&elsewhere.url()).says("--fresh");
+    cli.run(&apply(&url, &["--skip-invalid"])).exits(2).says("--skip-invalid: it was false, now it is true");
+    let other_key = |words: &[&str]| {
+        let mut command = cli.command(&apply(&url, words));
+        Ran::of(command.env("MFA_OPTOUT_API_KEY", "another-key-altogether").output().unwrap())
+    };
+    other_key(&[]).exits(2).says("the API key").says("--new-key");
+    cli.write("users.csv", table(60).replace("\n60,true", "\n60,false"));
+    cli.run(&apply(&url, &[])).exits(2).says("users.csv has changed since");
+    assert_eq!((elsewhere.requests(), org.count()), (0, sent), "nothing was sent for any of these");
+
+    cli.write("users.csv", table(60));
+    other_key(&["--new-key"]).exits(0);
+    assert_true_to(&cli, &org, 60);
+    let run: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
+    assert_eq!((&run["runs"][0]["new_key"], &run["runs"][1]["new_key"]), (&false.into(), &true.into()));
+}
+
+#[test]
+fn starting_over_keeps_the_old_journal_and_overwrite_keeps_the_old_report_until_the_new_one_is_there() {
+    let (cli, org) = killed_run();
+    let (old, sent) = (fs::read(cli.path("users.report.csv.partial")).unwrap(), org.count());
+    cli.run(&apply(&org.url(), &["--fresh"])).exits(0).says("users.report.csv.partial.old-1");
+    assert_eq!(fs::read(cli.path("users.report.csv.partial.old-1")).unwrap(), old);
+    assert_eq!(org.count(), sent + 60);
+    assert_true_to(&cli, &org, 60);
+
+    let finished = cli.read("users.report.csv");
+    cli.run(&apply(&org.url(), &[])).exits(2).says("--overwrite");
+    assert_eq!(org.count(), sent + 60);
+    let mut child = start(cli.command(&apply(&org.url(), &["--overwrite"])));
+    org.must_see(sent + 80, &mut child);
+    stop(child, Signal::KILL);
+    assert_eq!(cli.read("users.report.csv"), finished);
+    cli.run(&apply(&org.url(), &["--overwrite"])).exits(0);
+    assert_ne!(cli.read("users.report.csv"), finished);
+}
+
+#[test]
+fn a_first_try_that_got_nowhere_is_not_in_the_way() {
+    let cli = Cli::new();
+    cli.write("users.csv", table(3));
+    let nobody = common::hostile::ClosedPort::new();
+    let wrong = format!("http://127.0.0.1:{}", nobody.port());
+    cli.run(&apply(&wrong, &["--max-attempts", "1"])).exits(5);
+    let org = Ledger::start(Duration::ZERO);
+    cli.run(&apply(&org.url(), &[])).exits(0).says("users.report.csv.partial.old-1");
+    assert_true_to(&cli, &org, 3);
+}
+
+#[test]
+fn a_place_that_can_not_hold_a_report_is_found_before_anything_is_sent() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let url = org.url();
+    cli.write("users.csv", table(3));
+    fs::create_dir(cli.path("folder")).unwrap();
+    fs::hard_link(cli.path("users.csv"), cli.path("same.csv")).unwrap();
+    cli.write("target", "precious");
+    let planted = |name: &str| cli.path(&format!("{name}.csv.partial"));
+    symlink(cli.path("target"), planted("link")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        planted("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    fs::write(planted("open"), "").unwrap();
+    fs::set_permissions(planted("open"), fs::Permissions::from_mode(0o644)).unwrap();
+    let places = [
+        ("nowhere/report.csv", "nowhere"),
+        // Nobody can make a file there, not even the superuser.
+        ("/sys/report.csv", "can't be created"),
+        ("target/report.csv", "target"),
+        ("folder", "folder is a folder"),
+        ("users.csv", "is the input itself"),
+        ("same.csv", "is the input itself"),
+        ("link.csv", "is a symbolic link"),
+        ("pipe.csv", "is not a plain file"),
+        ("open.csv", "mode 0644"),
+    ];
+    for (place, words) in places {
+        cli.run(&apply(&url, &["--report", place])).exits(2).says(words);
+    }
+    assert_eq!((org.requests(), cli.read("target").as_str()), (0, "precious"));
+    assert_eq!(cli.read("users.csv"), table(3));
+}
+
+#[test]
+fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
+    let (cli, org) = (Cli::new(), Ledger::start(LATENCY));
+    cli.write("users.csv", table(1000));
+    let run = cli.command(&apply(&org.url(), &[]));
+    // POSIX counts in blocks of 512 bytes.
+    Ran::of(through_shell("ulimit -f 40", &run).output().unwrap()).exits(5).says("can't be written").says("on record");
+    let recorded = partial(&cli);
+    assert!(!recorded.is_empty() && org.count() - recorded.len() <= CONCURRENCY, "{}", org.count());
+    let sent = org.count();
+    cli.run(&apply(&org.url(), &[])).exits(0).says("was torn and was cut off");
+    assert_true_to(&cli, &org, 1000);
+    assert!(org.puts()[sent..].iter().all(|put| !recorded.contains(&put.user)));
+
+    cli.write("more.csv", table(3));
+    let more = cli.command(&["apply", "more.csv", "--yes", "--address", &org.url()]);
+    let sent = org.count();
+    Ran::of(through_shell("ulimit -f 0", &more).output().unwrap()).exits(2).says("nothing was sent");
+    assert_eq!(org.count(), sent, "a disk that is full from the start is found before the first request");
+}
+
+#[test]
+fn a_report_that_can_not_be_put_in_place_costs_nothing() {
+    let cli = Cli::new();
+    cli.write("users.csv", table(20));
+    let obstacle = cli.path("users.report.csv");
+    let org = Ledger::scripted(move |seen| {
+        if seen.number == 20 {
+            fs::create_dir(&obstacle).unwrap();
+        }
+        Reply::new(204)
+    });
+    cli.run(&apply(&org.url(), &[])).exits(5).says("the same command again sends nothing and only finishes");
+    assert_eq!(partial(&cli).len(), 20);
+    fs::remove_dir(cli.path("users.report.csv")).unwrap();
+    cli.run(&apply(&org.url(), &[])).exits(0);
+    assert_true_to(&cli, &org, 20);
+    assert_eq!(org.count(), 20);
+}
+
+#[test]
+fn files_are_the_owners_own_whatever_the_umask() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    cli.write("users.csv", table(3));
+    let mode = |name: &str| fs::metadata(cli.path(name)).unwrap().permissions().mode() & 0o777;
+    let limited = cli.command(&["apply", "users.csv", "--yes", "--max-duration", "1ms", "--address", &org.url()]);
+    Ran::of(through_shell("umask 000", &limited).output().unwrap()).exits(5);
+    assert_eq!(mode("users.report.csv.partial"), 0o600);
+    let extras = ["--html", "page.html", "--metrics", "run.prom"];
+    let run = cli.command(&apply(&org.url(), &extras));
+    Ran::of(through_shell("umask 000", &run).output().unwrap()).exits(0);
+    for name in ["users.report.csv", "users.report.json", "page.html"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn nobody_has_to_be_listening() {
+    for closed in ["true", "exec >&-", "exec 2>&-", "exec >&- 2>&-"] {
+        let (cli, org) =
+            (Cli::new(), Ledger::scripted(|seen| Reply::new(if seen.user() == Some(3) { 404 } else { 204 })));
+        cli.write("users.csv", table(50));
+        let mut child = start(through_shell(closed, &cli.command(&apply(&org.url(), &["--verbose"]))));
+        // Whoever read the pipes goes away.
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{closed}");
+        assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 49);
+    }
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    cli.write("users.csv", table(3));
+    let mut command = cli.command(&apply(&org.url(), &[]));
+    let full = || Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    assert_eq!(command.stdout(full()).stderr(full()).status().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_small_memory_is_enough() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    cli.write("users.csv", table(5000));
+    // Kilobytes of address space.
+    let run = through_shell("ulimit -v 131072", &cli.command(&apply(&org.url(), &[]))).output().unwrap();
+    Ran::of(run).exits(0);
+    assert_true_to(&cli, &org, 5000);
+}
+
+/// A server on which everything goes wrong once in a while: a token that runs out, errors, throttling, connections that
+/// break, and twenty users in a row that may not be changed.
+fn troubled() -> Ledger {
+    let tried = std::sync::Mutex::new(std::collections::HashMap::<u64, u32>::new());
+    let expired = std::sync::atomic::AtomicBool::new(false);
+    Ledger::scripted(move |seen| {
+        let Some(user) = seen.user() else {
+            let token = format!(r#"{{"token":"t{}","expiresAt":9999999999}}"#, seen.number);
+            return Reply::new(200).body("application/json", token);
+        };
+        let mut tried = tried.lock().unwrap();
+        let before = tried.entry(user).or_default();
+        *before += 1;
+        match (user, *before) {
+            (150, 1) if !expired.swap(true, std::sync::atomic::Ordering::SeqCst) => Reply::new(401),
+            (200..220, _) => Reply::new(403),
+            (_, 1) if user % 40 == 13 => Reply::new(500),
+            (_, 1) if user % 60 == 27 => Reply::new(429).header("retry-after", "0"),
+            (_, 1) if user % 90 == 44 => Reply::raw("").then(Then::Reset),
+            _ => Reply::new(204),
+        }
+    })
+}
+
+#[test]
+fn every_request_is_accounted_for() {
+    let (cli, org) = (Cli::new(), troubled());
+    cli.write("users.csv", table(300));
+    let mut command: Command = cli.command(&apply(&org.url(), &["--email", "ada@example.com", "--org", "7"]));
+    command.env_remove("MFA_OPTOUT_API_KEY").env("MFA_OPTOUT_PASSWORD", common::KEY);
+    Ran::of(command.output().unwrap()).exits(1);
+
+    let told = report(&cli.path("users.report.csv"));
+    assert_eq!((outcomes(&told, "applied"), outcomes(&told, "failed")), (280, 20));
+    let run: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
+    let traffic = |name: &str| usize::try_from(run["traffic"][name].as_u64().unwrap()).unwrap();
+    let attempts: usize = told.iter().map(|row| row["attempts"].parse::<usize>().unwrap()).sum();
+    let log_ins = org.requests() - org.count();
+    // A probe repeats a row that was applied, to see whether the credentials still hold.
+    let sent_for = |user: u64| org.puts().iter().filter(|put| put.user == user).count();
+    let probes: usize = told
+        .iter()
+        .map(|row| sent_for(row["user_id"].parse().unwrap()) - row["attempts"].parse::<usize>().unwrap())
+        .sum();
+    assert_eq!(traffic("requests"), org.requests());
+    assert_eq!((traffic("log_ins"), log_ins), (2, 2));
+    assert_eq!(org.requests(), attempts + log_ins + probes);
+    assert!(probes > 0 && attempts > 300, "{probes} probes, {attempts} attempts");
+}
+
+#[test]
+fn a_ragged_row_that_is_skipped_leaves_a_well_formed_report() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    cli.write("users.csv", "user_id,mfa_opt_out,note\n1,true,a\n2\n3,true,a,b,c\n\"x\ny\",true,\"a\nb\"\n5,true,e\n");
+    cli.run(&apply(&org.url(), &["--skip-invalid"])).exits(1);
+    let rows = report(&cli.path("users.report.csv"));
+    let told: Vec<_> =
+        rows.iter().map(|row| (row["row"].as_str(), row["outcome"].as_str(), row["note"].as_str())).collect();
+    let wanted = [
+        ("1", "applied", "a"),
+        ("2", "invalid", ""),
+        ("3", "invalid", "a"),
+        ("4", "invalid", "a\nb"),
+        ("5", "applied", "e"),
+    ];
+    assert_eq!(told, wanted);
+}

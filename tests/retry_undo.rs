@@ -1,0 +1,188 @@
+//! What comes after a report: `retry` runs again what did not succeed, `undo` sends the opposite of what did. Both are
+//! runs like any other, with plan, guards, confirmation, journal and a report of their own.
+#![cfg(unix)]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::hostile::Reply;
+use common::ledger::{Ledger, Put, on_record, send, start, stop};
+use common::{Cli, outcomes, report};
+use rustix::process::Signal;
+
+const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
+
+/// The report of an earlier run: (user, flag, outcome) of each row.
+fn earlier(rows: &[(u64, &str, &str)], finished_at: &str) -> String {
+    let head = "user_id,mfa_opt_out,note,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n".to_owned();
+    rows.iter().zip(1..).fold(head, |text, ((user, flag, outcome), row)| {
+        text + &format!("{user},{flag},\"note, {user}\",{row},{outcome},,1,5,{finished_at},\n")
+    })
+}
+
+const MIXED: [(u64, &str, &str); 8] = [
+    (1, "yes", "applied"),
+    (2, "no", "applied"),
+    (3, "yes", "failed"),
+    (4, "no", "failed"),
+    (5, "yes", "unknown"),
+    (6, "no", "unknown"),
+    (7, "maybe", "invalid"),
+    (1, "yes", "duplicate"),
+];
+
+fn put(user: u64, flag: bool) -> Put {
+    Put { user, flag }
+}
+
+/// Runs a command on the mixed report and gives what the Org saw.
+#[track_caller]
+fn on_mixed(words: &[&str]) -> (Cli, Vec<Put>) {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    cli.write("users.report.csv", earlier(&MIXED, LONG_AGO));
+    let url = org.url();
+    let one_by_one = ["--yes", "--rate", "unlimited", "--concurrency", "1", "--address", &url];
+    cli.run(&[words, &one_by_one].concat()).exits(0);
+    (cli, org.puts())
+}
+
+#[test]
+fn retry_runs_what_failed_or_is_unknown_again_into_a_report_of_its_own() {
+    let (cli, puts) = on_mixed(&["retry", "users.report.csv"]);
+    assert_eq!(puts, [put(3, true), put(4, false), put(5, true), put(6, false)]);
+    assert_eq!(cli.read("users.report.csv"), earlier(&MIXED, LONG_AGO));
+    let text = cli.read("users.retry-1.report.csv");
+    assert!(text.starts_with("user_id,mfa_opt_out,note,row,outcome,http_status,"), "{text}");
+    let rows = report(&cli.path("users.retry-1.report.csv"));
+    let told: Vec<_> =
+        rows.iter().map(|row| (row["row"].as_str(), row["note"].as_str(), row["outcome"].as_str())).collect();
+    let wanted = [
+        ("1", "note, 3", "applied"),
+        ("2", "note, 4", "applied"),
+        ("3", "note, 5", "applied"),
+        ("4", "note, 6", "applied"),
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn retry_can_be_kept_to_one_outcome() {
+    assert_eq!(on_mixed(&["retry", "users.report.csv", "--only", "failed"]).1, [put(3, true), put(4, false)]);
+    assert_eq!(on_mixed(&["retry", "users.report.csv", "--only", "unknown"]).1, [put(5, true), put(6, false)]);
+}
+
+#[test]
+fn undo_sends_the_opposite_of_what_was_applied_and_takes_back_opt_outs_that_may_have_been() {
+    let (cli, puts) = on_mixed(&["undo", "users.report.csv"]);
+    assert_eq!(puts, [put(1, false), put(2, true), put(5, false)]);
+    let rows = report(&cli.path("users.undo-1.report.csv"));
+    let told: Vec<_> = rows.iter().map(|row| (row["user_id"].as_str(), row["mfa_opt_out"].as_str())).collect();
+    assert_eq!(told, [("1", "false"), ("2", "true"), ("5", "false")], "the cells say what was sent");
+}
+
+#[test]
+fn an_undo_can_be_undone_and_a_retry_retried() {
+    let works = Arc::new(AtomicBool::new(false));
+    let org = {
+        let works = Arc::clone(&works);
+        Ledger::scripted(move |seen| {
+            let refused = seen.user() == Some(2) && !works.load(Ordering::SeqCst);
+            Reply::new(if refused { 404 } else { 204 })
+        })
+    };
+    let cli = Cli::new();
+    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n2,true\n");
+    let url = org.url();
+    let run = |words: &[&str]| cli.run(&[words, &["--yes", "--rate", "unlimited", "--address", &url]].concat());
+    run(&["apply", "users.csv"]).exits(1).says("mfa-optout retry users.report.csv");
+    run(&["retry", "users.report.csv"]).exits(1).says("mfa-optout retry users.retry-1.report.csv");
+    works.store(true, Ordering::SeqCst);
+    run(&["retry", "users.retry-1.report.csv"]).exits(0).says("users.retry-2.report.csv");
+    run(&["undo", "users.report.csv"]).exits(0).says("users.undo-1.report.csv");
+    run(&["undo", "users.undo-1.report.csv"]).exits(0).says("users.undo-2.report.csv");
+    let wanted = [put(1, true), put(2, true), put(2, true), put(2, true), put(1, false), put(1, true)];
+    assert_eq!(org.puts(), wanted);
+}
+
+#[test]
+fn both_show_a_plan_and_go_through_confirmation_and_guards() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    cli.write("users.report.csv", earlier(&MIXED, LONG_AGO));
+    let url = org.url();
+    for command in ["retry", "undo"] {
+        let words = [command, "users.report.csv", "--address", &url];
+        cli.run(&words).exits(2).says("there is no terminal to ask at");
+        cli.run(&[&words[..], &["--dry-run"]].concat()).exits(0).says(&format!("users.{command}-1.report.csv"));
+        cli.run(&[&words[..], &["--yes", "--max-opt-outs", "0"]].concat()).exits(2).says("--max-opt-outs");
+    }
+    cli.run(&["undo", "users.report.csv", "--address", &url, "-n"]).says("is not known");
+    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n");
+    cli.run(&["retry", "users.csv", "--address", &url, "--yes"]).exits(2).says("is not the report of an earlier run");
+    assert_eq!(org.requests(), 0);
+    assert!(!cli.path("users.retry-1.report.csv.partial").exists());
+}
+
+#[test]
+fn a_report_made_with_one_flag_for_all_is_retried_and_undone_with_it() {
+    let (cli, org) = (Cli::new(), Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 })));
+    cli.write("users.csv", "user_id\n1\n2\n3\n");
+    let url = org.url();
+    let run = |words: &[&str]| {
+        cli.run(&[words, &["--yes", "--concurrency", "1", "--rate", "unlimited", "--address", &url]].concat())
+    };
+    run(&["apply", "users.csv", "--set", "true"]).exits(1);
+    run(&["retry", "users.report.csv"]).exits(0);
+    run(&["undo", "users.report.csv"]).exits(0).says("every row had set mfaOptOut to true");
+    // What a retry and an undo sent is known of their reports as well, and an undo sent the opposite.
+    run(&["undo", "users.retry-1.report.csv"]).exits(0);
+    run(&["undo", "users.undo-1.report.csv"]).exits(0);
+    let baseline = ["apply", "users.csv", "--baseline", "users.undo-1.report.csv", "--report", "nightly.csv"];
+    run(&[&baseline[..], &["--set", "false"]].concat()).exits(0);
+    let wanted = [
+        &[put(1, true), put(2, true), put(3, true), put(3, true)][..],
+        &[put(1, false), put(2, false)],
+        &[put(3, false)],
+        &[put(1, true), put(2, true)],
+        &[put(3, false)],
+    ];
+    assert_eq!(org.puts(), wanted.concat());
+}
+
+#[test]
+fn an_interrupted_retry_goes_on_in_its_own_report() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(10)));
+    let rows: Vec<_> = (1..=60).map(|user| (user, "yes", "failed")).collect();
+    cli.write("users.report.csv", earlier(&rows, LONG_AGO));
+    let url = org.url();
+    let words = ["retry", "users.report.csv", "--yes", "--rate", "unlimited", "--address", &url];
+    let mut child = start(cli.command(&words));
+    org.must_see(30, &mut child);
+    stop(child, Signal::KILL);
+    let (recorded, sent) = (on_record(&cli.path("users.retry-1.report.csv.partial"), 3), org.count());
+    assert!(!recorded.is_empty());
+    cli.run(&words).exits(0).says("are on record and are not sent again");
+    assert_eq!(outcomes(&report(&cli.path("users.retry-1.report.csv")), "applied"), 60);
+    assert!(org.puts()[sent..].iter().all(|put| !recorded.contains(&put.user)));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the earlier run has just ended")]
+fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_interrupted() {
+    let now = format!("{:.3}", jiff::Timestamp::now());
+    for (command, signal, code) in [("retry", Signal::TERM, 143), ("undo", Signal::INT, 130)] {
+        let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+        cli.write("users.report.csv", earlier(&MIXED, &now));
+        let mut child = start(cli.command(&[command, "users.report.csv", "--yes", "--address", &org.url()]));
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let waits = said.find(|line| line.contains("so that no late request of the earlier run is overtaken"));
+        assert!(waits.is_some(), "it says that it waits");
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(org.requests(), 0);
+        assert!(!cli.path(&format!("users.{command}-1.report.csv.partial")).exists());
+    }
+}
