@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::hostile::{Hostile, Reply, Seen};
+use super::hostile::{Hostile, Reply, Seen, Then};
 
 /// How long anything may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,13 +54,31 @@ impl Ledger {
                 kept.lock().push(Put { user, flag });
                 kept.arrived.notify_all();
             }
-            script(seen)
+            if seen.method == "GET" { Reply::new(204).then(Then::Close) } else { script(seen) }
         });
         Self { org, books }
     }
 
     pub fn url(&self) -> String {
         self.org.url()
+    }
+
+    /// Waits until everything that dead processes had sent is booked: a request may lie in a socket long after its sender
+    /// is gone, and would otherwise be taken for one of the next process.
+    #[track_caller]
+    pub fn settle(&self) {
+        // Accepted in its turn, after all connections that were made before.
+        let mut wire = TcpStream::connect((Ipv4Addr::LOCALHOST, self.org.port())).expect("the Org listens");
+        wire.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("the Org reads");
+        wire.read_to_end(&mut Vec::new()).expect("the Org answers");
+        let mut books = self.books.lock();
+        for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+            if self.org.standing() == 0 {
+                return;
+            }
+            (books, _) = self.books.arrived.wait_timeout(books, LOOK).unwrap_or_else(PoisonError::into_inner);
+        }
+        panic!("{} connections stand although nobody is there", self.org.standing());
     }
 
     /// All requests, log-ins included.
