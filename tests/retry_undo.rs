@@ -1,6 +1,7 @@
 //! What comes after a report: `retry` runs again what did not succeed, `undo` sends the opposite of what did. Both are
 //! runs like any other, with plan, guards, confirmation, journal and a report of their own.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test may fail here")]
 
 mod common;
 
@@ -36,7 +37,7 @@ const MIXED: [(u64, &str, &str); 8] = [
 ];
 
 fn put(user: u64, flag: bool) -> Put {
-    Put { user, flag }
+    Put { user, flag, life: 0 }
 }
 
 /// Runs a command on the mixed report and gives what the Org saw.

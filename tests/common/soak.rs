@@ -2,14 +2,14 @@
 //! report, with a second process that starts around the end. After each death the journal is held against what the Org
 //! has seen. A small dose is a test, a large one is `bench/soak`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::ledger::{Ledger, on_record, send, start};
+use super::ledger::{Ledger, PATIENCE, key_of, on_record, send, start};
 use super::{Cli, report};
 
 /// Rows of a table; few, so that many runs come to their end.
@@ -40,7 +40,7 @@ pub fn soak(kills: usize, seed: u64) -> Soaked {
     let mut done = Soaked::default();
     while done.kills < kills {
         let round = Round::new(random.u64(..), &mut done);
-        round.to_the_end();
+        round.finish();
         done.tables += 1;
     }
     done
@@ -61,7 +61,7 @@ struct Round<'a> {
     random: fastrand::Rng,
     cli: Cli,
     org: Ledger,
-    /// Rows seen on record, and how many PUTs had arrived by then.
+    /// Rows on record, and since the end of which life.
     known: BTreeMap<u64, usize>,
     lives: usize,
     done: &'a mut Soaked,
@@ -76,13 +76,13 @@ impl<'a> Round<'a> {
         Self { seed, random, cli, org, known: BTreeMap::new(), lives: 0, done }
     }
 
-    fn to_the_end(mut self) {
+    fn finish(mut self) {
         while !self.is_over() {
             self.lives += 1;
             if self.random.u8(..) < 60 {
-                self.overlap()
+                self.overlap();
             } else {
-                self.kill()
+                self.kill();
             }
             self.look();
         }
@@ -96,8 +96,10 @@ impl<'a> Round<'a> {
     fn command(&self) -> Command {
         let concurrency = CONCURRENCY.to_string();
         let url = self.org.url();
-        let words = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--concurrency", &concurrency];
-        self.cli.command(&[&words[..], &["--address", &url]].concat())
+        let words = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--new-key", "--concurrency", &concurrency];
+        let mut command = self.cli.command(&[&words[..], &["--address", &url]].concat());
+        command.env("MFA_OPTOUT_API_KEY", key_of(self.lives));
+        command
     }
 
     fn left(&self) -> usize {
@@ -109,10 +111,10 @@ impl<'a> Round<'a> {
         let left = self.left();
         let mut child = start(self.command());
         match self.instant() {
-            Instant::Sent(puts) => drop(self.org.wait_for(before + puts, &mut child, Duration::from_secs(60))),
+            Instant::Sent(puts) => drop(self.org.wait_for(before + puts, &mut child, PATIENCE)),
             Instant::Started(after) => drop(self.org.wait_for(usize::MAX, &mut child, after)),
             Instant::AllSent(after) => {
-                self.org.wait_for(before + left, &mut child, Duration::from_secs(60));
+                self.org.wait_for(before + left, &mut child, PATIENCE);
                 self.org.wait_for(usize::MAX, &mut child, after);
             }
         }
@@ -140,7 +142,7 @@ impl<'a> Round<'a> {
         let before = self.org.count();
         let mut first = start(self.command());
         let near_the_end = before + self.left().saturating_sub(self.random.usize(0..3));
-        self.org.wait_for(near_the_end, &mut first, Duration::from_secs(60));
+        self.org.wait_for(near_the_end, &mut first, PATIENCE);
         self.org.wait_for(usize::MAX, &mut first, Duration::from_micros(self.random.u64(0..6_000)));
         let second = start(self.command()).wait_with_output().expect("a child can be waited for").status;
         let first = first.wait_with_output().expect("a child can be waited for").status;
@@ -160,7 +162,6 @@ impl<'a> Round<'a> {
 
     /// Holds the journal against what the Org has seen.
     fn look(&mut self) {
-        let arrived = self.org.count();
         let now = if self.is_over() {
             (1..=ROWS).collect()
         } else {
@@ -170,7 +171,7 @@ impl<'a> Round<'a> {
         assert!(lost.is_empty(), "seed {}, life {}: {lost:?} were on record", self.seed, self.lives);
         if !self.is_over() {
             for row in now {
-                self.known.entry(row).or_insert(arrived);
+                self.known.entry(row).or_insert(self.lives);
             }
         }
     }
@@ -178,8 +179,10 @@ impl<'a> Round<'a> {
     fn check(self) {
         let Self { seed, cli, org, known, lives, .. } = self;
         let puts = org.puts();
-        let again = puts.iter().enumerate().find(|(at, put)| known.get(&put.user).is_some_and(|then| then <= at));
+        let again = puts.iter().find(|put| known.get(&put.user).is_some_and(|life| *life < put.life));
         assert_eq!(again, None, "seed {seed}: sent again although on record");
+        let senders: BTreeSet<_> = puts.iter().map(|put| (put.life, put.user)).collect();
+        assert_eq!(senders.len(), puts.len(), "seed {seed}: sent twice by one process, or by two at a time");
         let repeated = puts.len() - usize::try_from(ROWS).expect("few rows");
         assert!(repeated <= lives * CONCURRENCY, "seed {seed}: {repeated} repeated in {lives} lives");
 

@@ -122,11 +122,6 @@ impl Hostile {
         self.shared.lock().connections
     }
 
-    /// How many connections stand now.
-    pub fn standing(&self) -> usize {
-        self.shared.lock().sockets.len()
-    }
-
     /// The most requests that were read and not yet replied to at any one time.
     pub fn peak(&self) -> usize {
         self.shared.lock().peak
