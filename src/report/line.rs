@@ -41,9 +41,8 @@ const CONTROL_CELLS: usize = 3;
 /// Adds a record to `out` and returns its check. `cells` are CSV without the line end.
 fn seal(out: &mut Vec<u8>, start: usize, previous: u32) -> u32 {
     let check = check_of(previous, &out[start..]);
-    let digits = check.to_be_bytes().map(hex);
     out.push(b',');
-    digits.iter().for_each(|pair| out.extend_from_slice(pair));
+    out.extend_from_slice(check.to_be_bytes().map(hex).as_flattened());
     out.push(b'\n');
     check
 }

@@ -116,7 +116,7 @@ pub fn recovery(bed: &Bed, rows: u64) -> Vec<Line> {
     let checked = measure(&mut bed.dry_run(&table), 0);
     let began = clock();
     let resumed = measure(&mut bed.resume(&table, &unlimited(&server, "64")), 0);
-    let until_sent = server.seen().first - began;
+    let until_sent = server.seen().first.saturating_sub(began);
     let line = |name: &str, took: Duration| Line::new(format!("{name} of {rows} rows")).figure(seconds(took));
     vec![
         line("run that is stopped", sent.wall).peak(peak(&[sent])).target("peak < 40 MB at 1 million"),

@@ -39,7 +39,7 @@ pub struct Seen {
 impl Seen {
     /// Requests a second, from the first to the last.
     pub fn rate(&self) -> f64 {
-        self.requests.saturating_sub(1) as f64 / (self.last - self.first).as_secs_f64()
+        self.requests.saturating_sub(1) as f64 / self.last.saturating_sub(self.first).as_secs_f64()
     }
 }
 
@@ -103,22 +103,22 @@ type Log = Mutex<Vec<Instant>>;
 
 async fn accept(listener: TcpListener, log: &Arc<Log>, hold: Option<u64>) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime is there");
-    let held = Arc::new(Mutex::new(hold.map(|user| format!("/user/users/{user}/membership"))));
+    let first_refused = Arc::new(Mutex::new(hold.map(|user| format!("/user/users/{user}/membership"))));
     while let Ok((socket, _)) = listener.accept().await {
         let _ = socket.set_nodelay(true);
-        let (log, held) = (Arc::clone(log), Arc::clone(&held));
+        let (log, first_refused) = (Arc::clone(log), Arc::clone(&first_refused));
         let service = service_fn(move |request: Request<Incoming>| {
             log.lock().expect("nobody panics").push(Instant::now());
-            std::future::ready(Ok::<_, Infallible>(reply(request.uri().path(), &held)))
+            std::future::ready(Ok::<_, Infallible>(reply(request.uri().path(), &first_refused)))
         });
         // A connection that breaks is the client's affair, which says so itself.
         tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(socket), service).await) });
     }
 }
 
-fn reply(path: &str, held: &Mutex<Option<String>>) -> Response<String> {
-    let mut held = held.lock().expect("nobody panics");
-    let (status, wait) = if held.as_deref() == Some(path) { (429, held.take()) } else { (204, None) };
+fn reply(path: &str, first_refused: &Mutex<Option<String>>) -> Response<String> {
+    let mut refused = first_refused.lock().expect("nobody panics");
+    let (status, wait) = if refused.as_deref() == Some(path) { (429, refused.take()) } else { (204, None) };
     let builder = Response::builder().status(status);
     let builder = if wait.is_some() { builder.header("retry-after", "86400") } else { builder };
     builder.body(String::new()).expect("these are good headers")
@@ -128,7 +128,8 @@ fn answer_questions(log: &Log) {
     for _ in std::io::stdin().lines() {
         let came = std::mem::take(&mut *log.lock().expect("nobody panics"));
         let (now, here) = (Instant::now(), clock());
-        let since_1970 = |at: Option<&Instant>| at.map_or(0, |at| (here - (now - *at)).as_micros());
+        let since_1970 =
+            |at: Option<&Instant>| at.map_or(0, |at| here.saturating_sub(now.duration_since(*at)).as_micros());
         let (first, last) = (since_1970(came.first()), since_1970(came.last()));
         println!("{} {} {first} {last}", came.len(), worst_second(&came));
     }
