@@ -1,6 +1,6 @@
 //! Status, headers and the beginning of a body become a `Reply`. Pure; the clock comes in as an argument.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
@@ -19,14 +19,23 @@ pub(super) fn reply(status: StatusCode, headers: &HeaderMap, body: &[u8], here: 
     } else {
         message::of_refusal(headers, body)
     };
-    let now = wait::server_time(headers, here);
+    let (retry_after, quota_reset) = waits(headers, here);
     Reply {
         status: status.as_u16(),
         message,
-        retry_after: wait::retry_after(headers, now),
-        quota_reset: wait::quota_reset(headers, now),
+        retry_after,
+        quota_reset,
         location: status.is_redirection().then(|| location(headers)),
     }
+}
+
+/// `Retry-After` and the quota; nearly all answers have neither, and then the server's clock isn't read either.
+fn waits(headers: &HeaderMap, here: SystemTime) -> (Option<Duration>, Option<Duration>) {
+    if !wait::may_ask(headers) {
+        return (None, None);
+    }
+    let now = wait::server_time(headers, here);
+    (wait::retry_after(headers, now), wait::quota_reset(headers, now))
 }
 
 /// Where a redirect points, made harmless; empty where it doesn't say.
@@ -39,7 +48,7 @@ fn location(headers: &HeaderMap) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use http::header::{HeaderValue, RETRY_AFTER};
 

@@ -274,8 +274,12 @@ fn failure(error: &reqwest::Error) -> Failure<'_> {
 async fn reply(mut response: Response) -> Answer {
     let is_success = response.status().is_success();
     let mut body = Vec::new();
+    let is_empty = response.content_length() == Some(0);
     let reading = beginning(&mut response, &mut body);
-    if is_success {
+    if is_success && is_empty {
+        // The 204 that nearly all answers are: there is nothing to wait for.
+        drop(reading);
+    } else if is_success {
         // Whether or not it came to its end, what has been read is used.
         let _ = tokio::time::timeout(SUCCESS_BODY_TIME, reading).await;
     } else {

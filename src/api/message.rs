@@ -18,6 +18,9 @@ pub(super) fn of_refusal(headers: &HeaderMap, body: &[u8]) -> String {
 
 /// What is odd about a success: a 202, an error in the body, a page of HTML. Empty for nearly all.
 pub(super) fn of_success(status: u16, headers: &HeaderMap, body: &[u8]) -> String {
+    if body.is_empty() && status != 202 {
+        return String::new();
+    }
     let note = match (status, odd_words(headers, body)) {
         (202, None) => ACCEPTED.to_owned(),
         (202, Some(words)) => format!("{ACCEPTED}: {words}"),

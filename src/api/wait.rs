@@ -16,6 +16,12 @@ pub(super) fn server_time(headers: &HeaderMap, here: SystemTime) -> SystemTime {
     headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(date).unwrap_or(here)
 }
 
+/// Whether there is any field at all that the functions below look into.
+pub(super) fn may_ask(headers: &HeaderMap) -> bool {
+    let names = ["retry-after", "ratelimit", "rate-limit"];
+    headers.keys().any(|field| names.iter().any(|name| field.as_str().contains(name)))
+}
+
 /// What `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date in one of three formats. A date that has passed
 /// is no wait at all; what is neither is ignored; of several headers the longest wait counts.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {

@@ -8,6 +8,7 @@ use std::io::{self, BufRead};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -40,8 +41,16 @@ const CONTROL_CELLS: usize = 3;
 /// Adds a record to `out` and returns its check. `cells` are CSV without the line end.
 fn seal(out: &mut Vec<u8>, start: usize, previous: u32) -> u32 {
     let check = check_of(previous, &out[start..]);
-    out.extend_from_slice(format!(",{check:08x}\n").as_bytes());
+    out.push(b',');
+    out.extend_from_slice(check.to_be_bytes().map(hex).as_flattened());
+    out.push(b'\n');
     check
+}
+
+/// A byte as two lower-case digits.
+fn hex(byte: u8) -> [u8; 2] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 fn check_of(previous: u32, body: &[u8]) -> u32 {
@@ -55,20 +64,35 @@ pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Re
     let start = out.len();
     out.extend_from_slice(cells);
     out.push(b',');
-    let status = row.http_status.map(|status| status.to_string()).unwrap_or_default();
-    push_cells(
-        out,
-        &[
-            &row.row.to_string(),
-            row.outcome.as_str(),
-            &status,
-            &row.attempts.to_string(),
-            &row.elapsed.as_millis().to_string(),
-            &format!("{at:.3}"),
-            &detail_cell(&row.detail),
-        ],
-    );
+    push_number(out, row.row);
+    out.push(b',');
+    out.extend_from_slice(row.outcome.as_str().as_bytes());
+    out.push(b',');
+    if let Some(status) = row.http_status {
+        push_number(out, status.into());
+    }
+    out.push(b',');
+    push_number(out, row.attempts.into());
+    out.push(b',');
+    push_number(out, u64::try_from(row.elapsed.as_millis()).unwrap_or(u64::MAX));
+    out.push(b',');
+    push_time(out, at);
+    out.push(b',');
+    if !row.detail.is_empty() {
+        push_cell(out, detail_cell(&row.detail).as_bytes());
+    }
     seal(out, start, previous)
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// A time stamp in UTC with milliseconds, as RFC 3339 has it.
+#[expect(clippy::expect_used, reason = "a vector takes everything, and every time stamp can be printed in UTC")]
+fn push_time(out: &mut Vec<u8>, at: Timestamp) {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+    PRINTER.print_timestamp(&at, out).expect("every time stamp can be printed in UTC");
 }
 
 /// The server's words, harmless on a terminal and in a spreadsheet.

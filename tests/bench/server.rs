@@ -1,0 +1,148 @@
+//! The other side of the wire: a bare HTTP server in a process of its own, which answers 204 to everything and remembers
+//! when each request came. It is asked for what it saw over its standard input, one line for one answer.
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    asks: ChildStdin,
+    says: BufReader<ChildStdout>,
+    /// Where it listens, as the `--address` of a run.
+    pub address: String,
+}
+
+/// What a server saw since it was asked before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Requests.
+    pub requests: usize,
+    /// The most requests in any window of a second.
+    pub worst_second: usize,
+    /// When the first one came.
+    pub first: Duration,
+    /// And the last; both since 1970.
+    pub last: Duration,
+}
+
+impl Seen {
+    /// Requests a second, from the first to the last.
+    pub fn rate(&self) -> f64 {
+        self.requests.saturating_sub(1) as f64 / self.last.saturating_sub(self.first).as_secs_f64()
+    }
+}
+
+impl Server {
+    /// Starts one. It answers the first request for user `hold` with a wait that no run accepts.
+    pub fn start(hold: Option<u64>) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("a process knows its own file"));
+        command.arg("serve").args(hold.map(|user| user.to_string())).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the server can be started");
+        let (asks, says) = (child.stdin.take().expect("it is piped"), child.stdout.take().expect("it is piped"));
+        let mut server = Self { child, asks, says: BufReader::new(says), address: String::new() };
+        server.address = format!("http://127.0.0.1:{}", server.line());
+        server
+    }
+
+    /// What it saw since it was asked before.
+    pub fn seen(&mut self) -> Seen {
+        writeln!(self.asks, "seen").expect("the server is alive");
+        let line = self.line();
+        let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().expect("a number")).collect();
+        let [requests, worst_second, first, last] = numbers[..] else { panic!("four numbers, not {line}") };
+        Seen {
+            requests: usize::try_from(requests).expect("it fitted there"),
+            worst_second: usize::try_from(worst_second).expect("it fitted there"),
+            first: Duration::from_micros(first),
+            last: Duration::from_micros(last),
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("the server is alive");
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+/// The time by which both sides go, since 1970.
+pub fn clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The server's own process.
+pub fn serve(hold: Option<u64>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    listener.set_nonblocking(true).expect("a socket can be asynchronous");
+    println!("{}", listener.local_addr().expect("it is bound").port());
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let answering = Arc::clone(&log);
+    std::thread::spawn(move || answer_questions(&answering));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(accept(listener, &log, hold));
+}
+
+type Log = Mutex<Vec<Instant>>;
+
+async fn accept(listener: TcpListener, log: &Arc<Log>, hold: Option<u64>) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime is there");
+    let first_refused = Arc::new(Mutex::new(hold.map(|user| format!("/user/users/{user}/membership"))));
+    while let Ok((socket, _)) = listener.accept().await {
+        let _ = socket.set_nodelay(true);
+        let (log, first_refused) = (Arc::clone(log), Arc::clone(&first_refused));
+        let service = service_fn(move |request: Request<Incoming>| {
+            log.lock().expect("nobody panics").push(Instant::now());
+            std::future::ready(Ok::<_, Infallible>(reply(request.uri().path(), &first_refused)))
+        });
+        // A connection that breaks is the client's affair, which says so itself.
+        tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(socket), service).await) });
+    }
+}
+
+fn reply(path: &str, first_refused: &Mutex<Option<String>>) -> Response<String> {
+    let mut refused = first_refused.lock().expect("nobody panics");
+    let (status, wait) = if refused.as_deref() == Some(path) { (429, refused.take()) } else { (204, None) };
+    let builder = Response::builder().status(status);
+    let builder = if wait.is_some() { builder.header("retry-after", "86400") } else { builder };
+    builder.body(String::new()).expect("these are good headers")
+}
+
+fn answer_questions(log: &Log) {
+    for _ in std::io::stdin().lines() {
+        let came = std::mem::take(&mut *log.lock().expect("nobody panics"));
+        let (now, here) = (Instant::now(), clock());
+        let since_1970 =
+            |at: Option<&Instant>| at.map_or(0, |at| here.saturating_sub(now.duration_since(*at)).as_micros());
+        let (first, last) = (since_1970(came.first()), since_1970(came.last()));
+        println!("{} {} {first} {last}", came.len(), worst_second(&came));
+    }
+}
+
+/// The most in any window of a second. The window is open at its end: what comes a whole second later is in the next.
+fn worst_second(came: &[Instant]) -> usize {
+    let (mut worst, mut from) = (0, 0);
+    for (index, at) in came.iter().enumerate() {
+        while at.duration_since(came[from]) >= Duration::from_secs(1) {
+            from += 1;
+        }
+        worst = worst.max(index + 1 - from);
+    }
+    worst
+}
