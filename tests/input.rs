@@ -199,9 +199,8 @@ fn nothing_is_handed_out_of_a_part_that_was_changed_after_the_check() {
         assert_eq!(error.kind(), Kind::MidRun);
         assert!(error.to_string().contains("changed while running"), "{error}");
         assert!(handed.iter().filter(|step| step.is_ok()).count() <= allowed);
-        let original = String::from_utf8(content.clone()).unwrap();
-        for step in handed.into_iter().flatten() {
-            assert!(original.contains(&String::from_utf8(step.cells).unwrap()));
+        for (id, step) in (1_000_000..).zip(handed.into_iter().flatten()) {
+            assert_eq!(step.cells, format!("{id},true").into_bytes());
         }
     }
 }
