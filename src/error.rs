@@ -111,6 +111,18 @@ impl Error {
         self
     }
 
+    /// What happened and where.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What the person can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// What kind of thing went wrong.
     #[must_use]
     pub fn kind(&self) -> Kind {

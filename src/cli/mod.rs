@@ -139,7 +139,9 @@ impl Cli {
 }
 
 impl Command {
-    fn run(&self) -> Option<&RunArgs> {
+    /// The options of a run, where the command has them.
+    #[must_use]
+    pub fn run(&self) -> Option<&RunArgs> {
         match self {
             Self::Apply(apply) => Some(&apply.run),
             Self::Retry(retry) => Some(&retry.run),

@@ -9,7 +9,7 @@ use crate::domain::Ending;
 use crate::engine::Sent;
 use crate::error::{Exit, Result};
 use crate::report::{self, Journal, Paths, Stop, Summary};
-use crate::screen::{ClosingView, closing_text, ending_text};
+use crate::screen::{ClosingView, ending_text};
 use crate::settings::Settings;
 
 /// What the end of a run works with.
@@ -49,7 +49,7 @@ impl Closing<'_> {
             next: self.next_command(exit),
             report: shown(place),
         };
-        say(self.settings, &closing_text(&closing));
+        say::closing(self.settings, &closing, exit);
         Ok(exit)
     }
 

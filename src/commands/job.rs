@@ -24,8 +24,8 @@ use crate::plan::{self, Baseline, Plan, Selection};
 use crate::policy::Policy;
 use crate::progress::{Progress, Screen, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
-use crate::screen::{PlanView, Question, plan_text};
-use crate::settings::{BadRows, Consent, EarlierRun, Facts, Settings, Volume};
+use crate::screen::{PlanView, Question};
+use crate::settings::{BadRows, Consent, EarlierRun, Facts, Settings};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -49,7 +49,7 @@ impl Job {
         let paths = settings.outputs.report.clone().map_or(default, Paths::of);
         let target = Target::of(&settings, &self.args.practice, &self.input).await?;
         let plan = self.plan(&settings, &target)?;
-        say(&settings, &plan_text(&self.view(&settings, &target, &plan, &paths)));
+        say::plan(&settings, &self.view(&settings, &target, &plan, &paths));
         if let Some(limit) = settings.guards.max_opt_outs {
             plan.opt_out_guard(limit)?;
         }
@@ -234,9 +234,8 @@ fn confirm(settings: &Settings, facts: &Facts, plan: &Plan) -> Result<String> {
 async fn let_it_settle(settings: &Settings, plan: &Plan, signals: &mut BoxStream<'static, Signal>) -> Option<Signal> {
     let settled = plan.latest_unknown_at()?.checked_add(SETTLE).ok()?;
     let left = Duration::try_from(settled.duration_since(now())).ok().filter(|left| !left.is_zero())?.min(SETTLE);
-    if settings.talk.volume != Volume::Quiet {
-        note(&format!("waiting {} s, so that no late request of the earlier run is overtaken", left.as_secs() + 1));
-    }
+    let seconds = left.as_secs() + 1;
+    say::note(settings, &format!("waiting {seconds} s, so that no late request of the earlier run is overtaken"));
     tokio::select! {
         () = tokio::time::sleep(left) => None,
         signal = signals.next() => signal,
@@ -244,11 +243,8 @@ async fn let_it_settle(settings: &Settings, plan: &Plan, signals: &mut BoxStream
 }
 
 fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
-    if settings.talk.volume == Volume::Quiet {
-        return;
-    }
     if let Some(kept) = &on_record.kept {
-        note(&format!("the journal of an earlier run is kept as {}", shown(kept)));
+        say::note(settings, &format!("the journal of an earlier run is kept as {}", shown(kept)));
     }
     if on_record.runs.is_empty() {
         return;
@@ -256,13 +252,11 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
     let began = on_record.runs.last().map(|run| run.at);
     let began = began.and_then(|at| at.round(Unit::Second).ok()).map(|at| at.to_string()).unwrap_or_default();
     let done = on_record.rows.len();
-    note(&format!("going on with the run of {began}: {done} of {rows} rows are on record and are not sent again"));
+    say::note(
+        settings,
+        &format!("going on with the run of {began}: {done} of {rows} rows are on record and are not sent again"),
+    );
     if on_record.torn > 0 {
-        note("its last record was torn and was cut off; that row is sent again");
+        say::note(settings, "its last record was torn and was cut off; that row is sent again");
     }
-}
-
-/// One line on standard error, whether or not anybody reads it.
-fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -5,6 +5,7 @@ mod closing;
 mod earlier;
 mod job;
 mod practice;
+mod say;
 mod signals;
 mod start;
 mod target;
@@ -17,15 +18,33 @@ use crate::cli::{self, Command, RunArgs};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::plan::Selection;
 use crate::report::Paths;
-use crate::settings::{self, Facts, LogFormat, Settings, Volume};
+use crate::settings::{self, Facts, LogFormat};
 
 use self::job::Job;
 
-/// Does what the command line says and gives the exit code.
-///
-/// # Errors
-/// Why it could not be done, for the person who asked.
-pub fn run(command: Command) -> Result<Exit> {
+/// Does what the command line says and gives the exit code. Says why, where it could not be done.
+#[must_use]
+pub fn run(command: Command) -> Exit {
+    let given = command.run().map(RunArgs::given);
+    perform(command).unwrap_or_else(|error| {
+        say::error(given.as_ref().map_or(LogFormat::Text, say::format_of), &error);
+        error.exit()
+    })
+}
+
+/// Shows help or the version, or says why the command line is not understood; gives the exit code.
+#[must_use]
+pub fn explain(error: &clap::Error) -> u8 {
+    if error.use_stderr() && say::asked_for(std::env::args_os()) == LogFormat::Json {
+        say::misunderstood(&error.render().to_string(), error.exit_code());
+    } else {
+        // Nobody may be reading any more; the exit code is for whoever started this.
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+fn perform(command: Command) -> Result<Exit> {
     match command {
         Command::Apply(apply) => {
             let report = Paths::beside(&apply.input);
@@ -77,13 +96,6 @@ fn shown(path: &std::path::Path) -> String {
 /// `-` is standard input.
 fn is_standard_input(path: &std::path::Path) -> bool {
     path == "-"
-}
-
-/// Text for a person, where a person reads it.
-fn say(settings: &Settings, text: &str) {
-    if settings.talk.volume != Volume::Quiet && settings.talk.format == LogFormat::Text {
-        print(format!("{text}\n").as_bytes());
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time of day of a run's beginning and end")]

@@ -179,7 +179,7 @@ impl Progress {
                 Some(words) => words,
                 None => return,
             },
-            Event::Ended(ending) if lines => format!("{}: {}", words::ended(ending), line(&self.state, now)),
+            // How it ended is the closing summary's to say.
             _ => return,
         };
         self.write(&words);

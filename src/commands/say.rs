@@ -1,0 +1,132 @@
+//! What a command says besides its progress: the plan, notes, the closing summary, and why it could not go on. For a
+//! person as text, for a machine as one JSON object a line on standard error, each with `at` (UTC) and `event`.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::{now, print};
+use crate::error::{Error, Exit};
+use crate::screen::{ClosingView, PlanView, closing_text, ending_text, plan_text};
+use crate::settings::{self, Facts, Given, Key, LogFormat, Settings, Talk, Volume, values};
+use crate::text::visible;
+
+/// The plan.
+pub(super) fn plan(settings: &Settings, plan: &PlanView) {
+    say(settings.talk, || plan_text(plan), || plan_json(plan));
+}
+
+/// One line that is worth knowing.
+pub(super) fn note(settings: &Settings, line: &str) {
+    match settings.talk {
+        Talk { volume: Volume::Quiet, .. } => {}
+        Talk { format: LogFormat::Text, .. } => to_standard_error(line),
+        Talk { format: LogFormat::Json, .. } => json_line(json!({"event": "note", "message": line})),
+    }
+}
+
+/// What came of a run.
+pub(super) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit) {
+    say(settings.talk, || closing_text(closing), || closing_json(closing, exit));
+}
+
+/// Why it could not go on; said whatever the volume.
+pub(super) fn error(format: LogFormat, error: &Error) {
+    match format {
+        LogFormat::Text => to_standard_error(&format!("error: {error}")),
+        LogFormat::Json => {
+            let (message, help) = (error.message(), error.advice());
+            json_line(json!({"event": "error", "message": message, "help": help, "exit_code": error.exit().code()}));
+        }
+    }
+}
+
+/// A command line that is not understood, for a machine; its words are clap's.
+pub(super) fn misunderstood(words: &str, exit_code: i32) {
+    let message = words.trim().trim_start_matches("error: ");
+    json_line(json!({"event": "error", "message": message, "help": null, "exit_code": exit_code}));
+}
+
+/// The form in which a command speaks. Where its settings can't be read, what was typed and the environment decide.
+pub(super) fn format_of(given: &Given) -> LogFormat {
+    let environment = |name: &str| std::env::var_os(name);
+    let found = settings::load(given, &environment, &Facts::of_this_process(), |sources, _| {
+        sources.need(Key::LogFormat, values::log_format)
+    });
+    found.unwrap_or_else(|_| asked_for(std::env::args_os()))
+}
+
+/// The form that the words of a command line or the environment ask for, understood or not.
+pub(super) fn asked_for(words: impl IntoIterator<Item = OsString>) -> LogFormat {
+    let mut words = words.into_iter();
+    let (flag, flag_with_value) = (Key::LogFormat.flag(), format!("{}=", Key::LogFormat.flag()));
+    let value_of = |word: OsString, words: &mut dyn Iterator<Item = OsString>| {
+        if word == *flag { words.next() } else { Some(word.to_str()?.strip_prefix(&flag_with_value)?.into()) }
+    };
+    let mut typed = None;
+    while let (None, Some(word)) = (&typed, words.next()) {
+        typed = value_of(word, &mut words);
+    }
+    let variable = || Key::LogFormat.variable().and_then(std::env::var_os);
+    let json = typed.or_else(variable).is_some_and(|value| value == "json");
+    if json { LogFormat::Json } else { LogFormat::Text }
+}
+
+fn say(talk: Talk, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
+    match (talk.volume, talk.format) {
+        (Volume::Quiet, _) => {}
+        (_, LogFormat::Text) => {
+            print(format!("{}\n", text()).as_bytes());
+        }
+        (_, LogFormat::Json) => json_line(json()),
+    }
+}
+
+fn plan_json(plan: &PlanView) -> Value {
+    json!({
+        "event": "plan",
+        "address": plan.address,
+        "sign_in": visible(&plan.sign_in),
+        "input": visible(&plan.input),
+        "rows": plan.rows,
+        "opt_out": plan.opt_out,
+        "opt_in": plan.opt_in,
+        "duplicate": plan.duplicates,
+        "invalid": plan.invalid,
+        "unchanged": plan.unchanged,
+        "seconds_expected": plan.expected.map(|time| time.as_secs()),
+        "reason": plan.reason.as_deref().map(visible),
+        "report": plan.report,
+        "notes": plan.notes,
+        "warnings": plan.warnings,
+        "dry_run": plan.dry_run,
+    })
+}
+
+fn closing_json(closing: &ClosingView<'_>, exit: Exit) -> Value {
+    let (ending, help) = ending_text(closing.ending, closing.tally);
+    json!({
+        "event": "closed",
+        "exit_code": exit.code(),
+        "ending": ending,
+        "help": help,
+        "requests": closing.requests,
+        "retries": closing.retries,
+        "seconds": closing.elapsed.as_secs_f64(),
+        "seconds_throttled": closing.throttled.as_secs_f64(),
+        "failures": closing.groups,
+        "next": closing.next,
+        "report": closing.report,
+    })
+}
+
+fn json_line(mut line: Value) {
+    line["at"] = Value::String(format!("{:.3}", now()));
+    to_standard_error(&line.to_string());
+}
+
+/// One line, whether or not anybody reads it.
+fn to_standard_error(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,181 @@
+//! The samples, checked as far as a machine without a scheduler can: settings load, tables plan, units, tasks and jobs
+//! are well formed and say what the exit codes ask for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::Cli;
+use quick_xml::Reader;
+use quick_xml::events::Event;
+use saphyr::{LoadableYamlNode, Yaml};
+
+fn sample(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("samples").join(name)
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(sample(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[test]
+fn the_settings_load_with_every_profile() {
+    let cli = Cli::new();
+    let path = sample("mfa-optout.toml");
+    let of = |profile: &str| {
+        let mut command = cli.command(&["config", "--config", path.to_str().unwrap(), "--profile", profile]);
+        let ran = common::Ran::of(command.env_remove("MFA_OPTOUT_API_KEY").output().unwrap());
+        ran.exits(0)
+    };
+    of("practice").says("http://127.0.0.1:8700");
+    of("production").says("https://eu.core.resolver.com").says("require_reason");
+    of("nightly").says("max_opt_outs").says("Europe/Berlin");
+}
+
+#[test]
+fn the_tables_make_a_plan() {
+    let cli = Cli::new();
+    for (name, rows) in [("users.csv", "25"), ("users-10k.csv", "10,000")] {
+        let path = sample(name);
+        let ran = cli.run(&["apply", path.to_str().unwrap(), "--sandbox", "--dry-run"]).exits(0);
+        let line = ran.stdout.lines().find(|line| line.trim_start().starts_with("rows ")).unwrap();
+        assert_eq!(line.split_whitespace().nth(1), Some(rows), "{name}");
+    }
+}
+
+/// The words behind `mfa-optout` in a command line of a sample; none of them has white space in it.
+fn arguments(command_line: &str) -> Vec<String> {
+    let (_, arguments) = command_line.split_once("mfa-optout apply ").unwrap();
+    let words = arguments.split(['\n', ' ', '\\']).filter(|word| !word.is_empty());
+    std::iter::once("apply").chain(words).map(str::to_owned).collect()
+}
+
+/// Asserts that the binary understands a command line that a sample gives to a scheduler: it fails for want of the
+/// table, not because of an option.
+#[track_caller]
+fn is_understood(arguments: &[String], replacements: &[(&str, &str)]) {
+    let cli = Cli::new();
+    let path = sample("mfa-optout.toml");
+    fs::copy(path, cli.path("mfa-optout.toml")).unwrap();
+    for key in ["api-key", "production.key"] {
+        cli.write(key, common::KEY);
+    }
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|word| replacements.iter().fold(word.clone(), |word, (from, to)| word.replace(from, to)))
+        .collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = cli.command(&words).env_remove("MFA_OPTOUT_API_KEY").output().unwrap();
+    common::Ran::of(output).exits(2).says("users.csv").says("No such file");
+}
+
+#[test]
+fn the_service_starts_a_run_that_can_be_understood_and_restarts_what_can_go_on() {
+    let service = text("mfa-optout.service");
+    let (_, start) = service.split_once("\nExecStart=").unwrap();
+    let (start, _) = start.split_once("\n\n").unwrap();
+    let start = start.replace("/usr/bin/", "");
+    is_understood(
+        &arguments(&start),
+        &[("${CREDENTIALS_DIRECTORY}/settings", "mfa-optout.toml"), ("${CREDENTIALS_DIRECTORY}/", "")],
+    );
+    assert!(service.contains("\nRestart=on-failure\n") && service.contains("\nRestartPreventExitStatus=1 2 3 4\n"));
+    assert!(service.contains("\nLoadCredential=api-key:"));
+}
+
+/// Only where systemd is installed; the tool to be started is the one that was built.
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_takes_the_units() {
+    let cli = Cli::new();
+    let service = text("mfa-optout.service")
+        .replace("/usr/bin/mfa-optout", env!("CARGO_BIN_EXE_mfa-optout"))
+        .replace("Documentation=man:mfa-optout(1)\n", "");
+    let service = cli.write("mfa-optout.service", service);
+    let timer = cli.write("mfa-optout.timer", text("mfa-optout.timer"));
+    match Command::new("systemd-analyze").arg("verify").args([service, timer]).output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            // It looks at every unit of the machine; of the others nothing is asked here.
+            assert!(!said.contains("mfa-optout."), "{said}");
+        }
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+    }
+}
+
+#[test]
+fn every_line_for_cron_has_a_time_a_user_and_a_run_that_can_be_understood() {
+    let cron = text("mfa-optout.cron");
+    let jobs: Vec<&str> = cron.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect();
+    assert_eq!(jobs.len(), 2);
+    for job in jobs {
+        let words: Vec<&str> = job.split_whitespace().collect();
+        assert!(words[..5].iter().all(|word| word.chars().all(|c| c.is_ascii_digit() || "*,".contains(c))), "{job}");
+        assert_eq!(words[5], "mfa-optout");
+        assert!(!job.contains('%'), "cron takes a percent sign for a line end: {job}");
+        is_understood(&arguments(&job.replace("\"nightly run\"", "nightly")), &[("/etc/mfa-optout/", "")]);
+    }
+}
+
+#[test]
+fn kubernetes_retries_what_can_go_on_and_nothing_else() {
+    let documents = Yaml::load_from_str(&text("cronjob.yaml")).unwrap();
+    let job = &documents[0];
+    assert_eq!((job["apiVersion"].as_str(), job["kind"].as_str()), (Some("batch/v1"), Some("CronJob")));
+    assert_eq!(job["spec"]["concurrencyPolicy"].as_str(), Some("Forbid"));
+    let spec = &job["spec"]["jobTemplate"]["spec"];
+    let pod = &spec["template"]["spec"];
+    assert_eq!(pod["restartPolicy"].as_str(), Some("Never"), "without it there is no podFailurePolicy");
+
+    let container = &pod["containers"][0];
+    let rules = spec["podFailurePolicy"]["rules"].as_sequence().unwrap();
+    let codes = |action: &str| {
+        let chosen = rules.iter().filter(|rule| rule["action"].as_str() == Some(action));
+        let conditions = chosen.filter_map(|rule| rule.as_mapping_get("onExitCodes"));
+        conditions
+            .flat_map(|on| {
+                assert_eq!(on["containerName"].as_str(), container["name"].as_str());
+                assert_eq!(on["operator"].as_str(), Some("In"));
+                on["values"].as_sequence().unwrap().iter().map(|code| code.as_integer().unwrap())
+            })
+            .collect::<BTreeSet<i64>>()
+    };
+    assert_eq!(codes("FailJob"), BTreeSet::from([1, 2, 3, 4]));
+    assert_eq!(codes("Count"), BTreeSet::from([5, 130, 143]));
+
+    let arguments: Vec<String> =
+        container["args"].as_sequence().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+    is_understood(&arguments, &[("/etc/mfa-optout/", ""), ("/run/secrets/mfa-optout/", ""), ("/data/", "")]);
+    let security = &container["securityContext"];
+    assert_eq!(security["readOnlyRootFilesystem"].as_bool(), Some(true));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"].as_bool(), Some(true));
+}
+
+#[test]
+fn the_task_for_windows_is_well_formed_and_its_run_can_be_understood() {
+    let xml = text("task-scheduler.xml");
+    let mut reader = Reader::from_str(&xml);
+    let (mut open, mut command_line) = (Vec::new(), String::new());
+    loop {
+        match reader.read_event().unwrap() {
+            Event::Start(start) => open.push(start.name().as_ref().to_owned()),
+            Event::End(end) => assert_eq!(open.pop().unwrap(), end.name().as_ref()),
+            Event::Text(words) if open.last().is_some_and(|name| name == "Arguments") => {
+                command_line.push_str(&words);
+            }
+            Event::GeneralRef(_) => command_line.push('&'),
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    assert!(open.is_empty(), "{open:?} is never closed");
+    let run = command_line.replace("mfa-optout.exe' ", "mfa-optout ");
+    let (run, rest) = run.split_once(" };").unwrap();
+    is_understood(&arguments(run), &[]);
+    assert!(rest.contains("-in 5, 130") && rest.ends_with("exit $LASTEXITCODE\""), "{rest}");
+}

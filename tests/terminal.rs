@@ -1,0 +1,119 @@
+//! A person at a terminal, which is a pseudo-terminal here: what is asked, which answers count, and that nothing is
+//! sent without one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
+#![cfg(unix)]
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use common::hostile::{Hostile, Reply};
+use common::{Cli, KEY, outcomes, report, table};
+use rexpect::process::WaitStatus;
+use rexpect::session::{PtySession, spawn_command};
+
+/// How long anything may take on a busy machine, in milliseconds.
+const PATIENCE: u64 = 60_000;
+
+/// The binary at a terminal, asked to apply a table of so many opt-outs.
+fn apply(cli: &Cli, org: &Hostile, rows: u64) -> PtySession {
+    cli.write("users.csv", table(rows));
+    start(cli.command(&["apply", "users.csv", "--rate", "unlimited", "--address", &org.url()]))
+}
+
+fn start(mut command: Command) -> PtySession {
+    command.stdin(Stdio::inherit()).env("TERM", "xterm-256color");
+    spawn_command(command, Some(PATIENCE)).expect("the binary can be started at a terminal")
+}
+
+/// Everything that is still said, and the exit code.
+fn end(mut session: PtySession) -> (String, i32) {
+    let said = session.exp_eof().expect("it ends");
+    assert!(!said.contains(KEY), "the key was shown");
+    match session.process().wait().expect("its end can be known") {
+        WaitStatus::Exited(_, code) => (said, code),
+        other => panic!("{other:?}: {said}"),
+    }
+}
+
+#[test]
+fn a_few_people_need_a_yes() {
+    for (answer, exit, sent) in [("y", 0, 3), ("Yes", 0, 3), ("n", 2, 0), ("", 2, 0), ("3", 2, 0)] {
+        let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+        let mut session = apply(&cli, &org, 3);
+        session.exp_string("[y/N]").unwrap();
+        assert!(org.requests().is_empty(), "something was sent before the answer");
+        session.send_line(answer).unwrap();
+        let (said, code) = end(session);
+        assert_eq!((code, org.requests().len()), (exit, sent), "{answer:?}: {said}");
+        assert_eq!(cli.path("users.report.csv").exists(), sent > 0);
+    }
+}
+
+#[test]
+fn many_people_need_their_number() {
+    for (answer, exit, sent) in [("51", 0, 51), ("y", 2, 0), ("yes", 2, 0), ("50", 2, 0), ("", 2, 0)] {
+        let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+        let mut session = apply(&cli, &org, 51);
+        session.exp_string("Type 51").unwrap();
+        session.send_line(answer).unwrap();
+        let (said, code) = end(session);
+        assert_eq!((code, org.requests().len()), (exit, sent), "{answer:?}: {said}");
+    }
+}
+
+#[test]
+fn the_end_of_input_is_a_no() {
+    for (rows, question) in [(3, "[y/N]"), (51, "Type 51")] {
+        let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+        let mut session = apply(&cli, &org, rows);
+        session.exp_string(question).unwrap();
+        session.send_control('d').unwrap();
+        let (said, code) = end(session);
+        assert!(said.contains("nothing was sent"), "{said}");
+        assert_eq!((code, org.requests().len()), (2, 0));
+    }
+}
+
+#[test]
+fn a_file_of_settings_in_the_working_folder_is_named_in_the_plan() {
+    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    cli.write("users.csv", table(2));
+    cli.write("mfa-optout.toml", format!("address = \"{}\"\n", org.url()));
+    let mut session = start(cli.command(&["apply", "users.csv"]));
+    session.exp_string("found in the working directory").unwrap();
+    session.exp_string("[y/N]").unwrap();
+    session.send_line("y").unwrap();
+    assert_eq!(end(session).1, 0);
+    assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 2);
+}
+
+#[test]
+fn the_bar_is_gone_when_the_summary_comes() {
+    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    cli.write("users.csv", table(3));
+    let session = start(cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]));
+    let (said, code) = end(session);
+    assert_eq!(code, 0);
+    let (_, after_bar) = said.rsplit_once("\u{1b}[2K").expect("a bar is drawn over and taken away");
+    // The cursor goes up over the bar's lines, which are empty by then.
+    let summary = after_bar.trim_start_matches("\u{1b}[1A");
+    assert!(summary.starts_with("Done: ") && !summary.contains('\u{1b}'), "{after_bar:?}");
+}
+
+#[test]
+fn without_colours_or_on_a_plain_terminal_it_stays_readable() {
+    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    cli.write("users.csv", table(3));
+    let arguments = ["apply", "users.csv", "--yes", "--overwrite", "--address", &org.url()];
+    let mut command = cli.command(&arguments);
+    command.env("NO_COLOR", "1");
+    let (said, _) = end(start(command));
+    assert!(!said.contains("\u{1b}[3"), "there is colour: {said:?}");
+
+    let mut command = cli.command(&arguments);
+    command.stdin(Stdio::inherit()).env("TERM", "dumb");
+    let (said, code) = end(spawn_command(command, Some(PATIENCE)).unwrap());
+    assert!(code == 0 && !said.contains('\u{1b}'), "{said:?}");
+}
