@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use mfa_optout::cli::Cli;
 use mfa_optout::commands;
+use mfa_optout::hardening;
 
 fn main() -> ExitCode {
+    hardening::keep_memory_private();
     let cli = match Cli::understand(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
