@@ -19,6 +19,7 @@ pub mod commands;
 pub mod domain;
 pub mod engine;
 pub mod error;
+pub mod hardening;
 pub mod input;
 pub mod plan;
 pub mod policy;

@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use mfa_optout::cli::Cli;
 use mfa_optout::commands;
+use mfa_optout::hardening;
 
 fn main() -> ExitCode {
+    hardening::keep_memory_private();
     match Cli::understand(std::env::args_os()) {
         Ok(cli) => commands::run(cli.command).into(),
         Err(error) => commands::explain(&error).into(),

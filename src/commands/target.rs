@@ -15,6 +15,9 @@ use crate::settings::Settings;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// And this share of the whole request's time at most: what ends while connecting was certainly not sent, and the time
+/// of the whole request running out can't tell.
+const CONNECT_SHARE: f64 = 0.9;
 
 /// The Org of a run.
 pub(super) struct Target {
@@ -64,7 +67,7 @@ impl Target {
             address: address.clone(),
             credentials: credentials.clone(),
             timeout: settings.connection.timeout,
-            connect_timeout: CONNECT_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT.min(settings.connection.timeout.mul_f64(CONNECT_SHARE)),
             ca_cert: settings.connection.ca_cert.clone(),
             concurrency: settings.sending.concurrency,
         })?;

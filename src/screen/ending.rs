@@ -1,5 +1,6 @@
 //! How a run ended, in words: what happened and, for an early end, what to do about it.
 
+use super::counted;
 use crate::domain::{Cause, Ending, Outcome, Signal, Stop, Tally};
 use crate::progress::{grouped, rough};
 use crate::text::one_line;
@@ -31,32 +32,37 @@ fn reason(stop: &Stop) -> String {
         Stop::CredentialsRefused { status, message, accepted: 0 } => {
             format!("the Org refused the credentials ({status}{})", said(message))
         }
-        Stop::CredentialsRefused { status, message, .. } => {
-            format!("the Org no longer accepts the credentials ({status}{})", said(message))
+        Stop::CredentialsRefused { status, message, accepted } => {
+            let accepted = counted(*accepted, "row was", "rows were");
+            let said = said(message);
+            format!(
+                "the Org no longer accepts the credentials ({status}{said}); they were accepted until {accepted} applied"
+            )
         }
         Stop::LogInRefused { status: Some(status), message } => {
             format!("the log-in was refused ({status}{})", said(message))
         }
         Stop::LogInRefused { status: None, message } => format!("the log-in did not work{}", said(message)),
         Stop::Redirected { status, to, .. } => {
-            format!("the address answered with a redirect ({status}) to {}, which is not followed", one_line(to, 200))
+            let to = if to.is_empty() { "nowhere".to_owned() } else { one_line(to, 200) };
+            format!("the address answered with a redirect ({status}) to {to}; redirects are not followed")
         }
         Stop::Unusable { message, .. } => one_line(message, 300),
         Stop::Intercepted { status, message } => {
-            format!("something between here and the Org answered for it ({status}{})", said(message))
+            format!("a proxy or portal answered, not the Org ({status}{})", said(message))
         }
         Stop::NeverAnswered { status: Some(status), message } => {
-            format!("the first change did not succeed ({status}{})", said(message))
+            format!("nothing has succeeded, and the last answer was {status}{}", said(message))
         }
         Stop::NeverAnswered { status: None, message } => {
-            format!("the first change got no answer{}", said(message))
+            format!("nothing has succeeded, and no answer came{}", said(message))
         }
         Stop::AllRefused { status, message, rows } => {
             format!("the first {rows} rows were all refused ({status}{}) and none was applied", said(message))
         }
         Stop::TooManyFailures { reached } => one_line(reached, 200),
         Stop::HeldTooLong { asked, max_wait } => {
-            format!("the Org wants a pause of {}, and --max-wait allows {}", rough(*asked), rough(*max_wait))
+            format!("the Org holds the run back for {}, more than --max-wait {}", rough(*asked), rough(*max_wait))
         }
         Stop::Outage { lasted } => format!("the Org has not answered for {}", rough(*lasted)),
         Stop::TimeIsUp => "the time of --max-duration is up".to_owned(),
@@ -83,6 +89,9 @@ fn help(stop: &Stop) -> Option<&'static str> {
         Stop::Unusable { .. } => "check the address",
         Stop::Intercepted { .. } => "check the network: a proxy or a sign-in page is in the way",
         Stop::NeverAnswered { .. } => "check the address, then run the same command",
+        Stop::AllRefused { status: 404, .. } => {
+            "does the address end in the right path? If it does, check that the table belongs to this Org"
+        }
         Stop::AllRefused { .. } => "check that the table belongs to this Org",
         Stop::TooManyFailures { .. } => "look at the reasons below before the same command goes on",
         Stop::HeldTooLong { .. } => "run the same command later",

@@ -133,6 +133,7 @@ fn every_early_end_says_what_happened_and_what_to_do() {
         Stop::NeverAnswered { status: Some(503), message: message() },
         Stop::NeverAnswered { status: None, message: "connection refused".into() },
         Stop::AllRefused { status: 400, message: message(), rows: 10 },
+        Stop::AllRefused { status: 404, message: message(), rows: 10 },
         Stop::TooManyFailures { reached: "100 rows in a row failed".into() },
         Stop::HeldTooLong { asked: Duration::from_hours(2), max_wait: Duration::from_mins(5) },
         Stop::Outage { lasted: Duration::from_mins(10) },

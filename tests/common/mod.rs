@@ -1,5 +1,6 @@
 //! What the tests of the built binary share: `Cli`, which gives each test its own folder, a clean environment and the
-//! binary, and `Report`, which reads what it has written. Servers that misbehave are in `hostile`.
+//! binary, and `Report`, which reads what it has written. Whatever the binary writes, into the folder or onto a stream, is
+//! searched for secrets. Servers that misbehave are in `hostile`.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a test may fail here")]
@@ -11,6 +12,7 @@ pub mod practice;
 #[cfg(unix)]
 pub mod soak;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,14 +20,17 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A folder of its own, and the binary in a clean environment.
+/// A folder of its own, and the binary in a clean environment. When it is dropped, every file in the folder is searched
+/// for secrets, but for those into which the test itself wrote one.
 pub struct Cli {
     folder: TempDir,
+    secret_files: RefCell<Vec<PathBuf>>,
 }
 
 impl Cli {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder can be made") }
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self { folder, secret_files: RefCell::default() }
     }
 
     /// A path in the folder.
@@ -36,6 +41,9 @@ impl Cli {
     /// Writes a file into the folder.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
+        if holds_a_secret(content.as_ref()) {
+            self.secret_files.borrow_mut().push(path.clone());
+        }
         fs::write(&path, content).expect("the folder can be written to");
         path
     }
@@ -58,13 +66,61 @@ impl Cli {
         Ran::of(self.command(arguments).output().expect("the binary can be started"))
     }
 
+    /// The same with a log-in instead of a key.
+    pub fn session(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env_remove("MFA_OPTOUT_API_KEY").env("MFA_OPTOUT_EMAIL", "admin@example.org");
+        command.env("MFA_OPTOUT_PASSWORD", PASSWORD).env("MFA_OPTOUT_ORG", "42");
+        command
+    }
+
+    /// Applies the table `users.csv` in the folder to the Org at this address, without asking.
+    pub fn apply(&self, address: &str, options: &[&str]) -> Ran {
+        self.run(&[&["apply", "users.csv", "--yes", "--address", address], options].concat())
+    }
+
+    /// The report of the table `users.csv`.
+    pub fn report(&self) -> Vec<ReportRow> {
+        report(&self.path("users.report.csv"))
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 }
 
+impl Drop for Cli {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.search(self.folder.path());
+        }
+    }
+}
+
+impl Cli {
+    fn search(&self, folder: &Path) {
+        for entry in fs::read_dir(folder).expect("the folder can be read") {
+            let path = entry.expect("the folder can be read").path();
+            if path.is_dir() {
+                self.search(&path);
+            } else if path.is_file() && !self.secret_files.borrow().contains(&path) {
+                let content = fs::read(&path).expect("what the tool has written can be read");
+                assert!(!holds_a_secret(&content), "a secret is in {}", path.display());
+            }
+        }
+    }
+}
+
 /// The API key that every test uses; nothing that the binary writes may contain it.
 pub const KEY: &str = "k3y-that-must-never-be-seen-9f27";
+/// The password of every log-in.
+pub const PASSWORD: &str = "p4ss-that-must-never-be-seen-51c8";
+/// What every token that a test's Org issues begins with.
+pub const TOKEN: &str = "t0ken-that-must-never-be-seen-";
+
+fn holds_a_secret(content: &[u8]) -> bool {
+    [KEY, PASSWORD, TOKEN].iter().any(|secret| memchr::memmem::find(content, secret.as_bytes()).is_some())
+}
 
 /// A finished process.
 pub struct Ran {
@@ -77,7 +133,8 @@ impl Ran {
     pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the tool writes UTF-8");
         let ran = Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
-        assert!(!ran.stdout.contains(KEY) && !ran.stderr.contains(KEY), "the key was shown");
+        let shown = [&ran.stdout, &ran.stderr].into_iter().any(|text| holds_a_secret(text.as_bytes()));
+        assert!(!shown, "a secret was shown\n--- stdout\n{}\n--- stderr\n{}", ran.stdout, ran.stderr);
         ran
     }
 
@@ -86,6 +143,11 @@ impl Ran {
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
         self
+    }
+
+    /// Everything that a person reads.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
     }
 
     /// Asserts that a person reads this, on either stream.
