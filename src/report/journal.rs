@@ -8,8 +8,8 @@
 //! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], and whenever [`sync`](Journal::sync) is
 //!   called: before a long wait, on a signal, at the end. A power cut therefore forgets a second's work at most, which is
 //!   sent again, harmlessly, as setting a flag twice is setting it once. One sync after 20 kB was measured at 0.13 ms in
-//!   the median on a virtual disk that is idle and 2.3 ms on a busy one; a spinning disk takes some 10 ms, which after
-//!   each record would already cost a tenth of the time at 10 requests a second.
+//!   the median on an idle virtual disk; a spinning disk takes some 10 ms, which after each record would already cost a
+//!   tenth of the time at 10 requests a second.
 //! - The run's own record is synced, and so is the name of a new file, before the first request.
 //! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
 //!   later success would say nothing about them.
@@ -30,7 +30,8 @@ use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Note, Noted, Run, Start, Stop};
 
 /// A sync is due after so many records: a bound for the bytes that one sync has to write, reached only by runs of some
-/// thousand rows a second. With 256, such runs spent a third of their time waiting for the disk.
+/// thousand rows a second. With a few hundred, such runs would sync many times a second and gain nothing: a second's
+/// work is what a power cut may cost anyway.
 pub const SYNC_RECORDS: u64 = 8192;
 
 /// A sync is due when the oldest record that is not synced is this old.
