@@ -1,7 +1,9 @@
-//! The pages of the practice Org in a real browser: one user by hand through Swagger UI, as an administrator does it,
-//! and how the pages fit a telephone. Needs `chromedriver` with Chromium; a machine without them leaves it out.
+//! The pages in a real browser: one user by hand through the practice Org's Swagger UI, as an administrator does it, the
+//! report page with hostile words in it, and how the pages fit a telephone. Needs `chromedriver` with Chromium; a machine without them leaves it out.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,6 +11,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use common::Cli;
 use fantoccini::elements::Element;
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -181,4 +184,55 @@ async fn pages_fit_a_telephone() {
         }
     })
     .await;
+}
+
+/// What a page must show as words: markup, ends of attributes and of the style, text that reorders, a very long word.
+const HOSTILE: [&str; 6] = [
+    "<script>document.title = 'executed'</script>",
+    "\"><img src=x onerror=\"document.title = 'executed'\">",
+    "' onmouseover='document.title = 1",
+    "</style><script>document.title = 'executed'</script>",
+    "\u{202e}executed\u{202c} ]]> --> &lt;",
+    "javascript:document.title=1",
+];
+
+/// The report page of a real run over a table with these comments, every second row of it invalid.
+fn report_page(cli: &Cli, comments: &[String]) -> String {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(["user_id", "mfa_opt_out", HOSTILE[0]]).unwrap();
+    for (comment, row) in comments.iter().zip(1..) {
+        let id = if row % 2 == 0 { comment.clone() } else { row.to_string() };
+        table.write_record([&id, "true", comment]).unwrap();
+    }
+    cli.write("users.csv", table.into_inner().unwrap());
+    let practice = ["--sandbox", "--members", "20", "--error-percent", "20", "--rate", "50/s"];
+    let options = ["--skip-invalid", "--yes", "--html", "page.html"];
+    let ran = cli.run(&[&["apply", "users.csv"], &practice[..], &options[..]].concat());
+    assert!(matches!(ran.code, Some(0 | 1)), "{}{}", ran.stdout, ran.stderr);
+    format!("file://{}", cli.path("page.html").display())
+}
+
+#[tokio::test]
+async fn a_report_page_runs_nothing_loads_nothing_and_fits() {
+    let hostile = HOSTILE.map(str::to_owned).into_iter().chain(["W".repeat(3_000)]);
+    let tables = [Vec::new(), hostile.cycle().take(25).collect::<Vec<_>>()];
+    let folders = [Cli::new(), Cli::new()];
+    let pages: Vec<_> = folders.iter().zip(&tables).map(|(cli, comments)| report_page(cli, comments)).collect();
+    for width in [360, 1_400] {
+        Visit::with_width(width, async |visit| {
+            for page in &pages {
+                visit.browser.goto(page).await.unwrap();
+                let title = visit.find("h1").await.text().await.unwrap();
+                assert!(title.ends_with("rows applied"), "{title}");
+                let root = "const root = document.documentElement; return root.scrollWidth <= root.clientWidth";
+                assert_eq!(visit.script(root).await, json!(true), "{page} is wider than {width} pixels");
+                assert!(!visit.browser.title().await.unwrap().contains("executed"));
+                let active = "return document.querySelectorAll('script, img, iframe, link, [onerror]').length";
+                assert_eq!(visit.script(active).await, json!(0), "{page}");
+                let loaded = visit.script("return performance.getEntriesByType('resource').length").await;
+                assert_eq!(loaded, json!(0), "{page}");
+            }
+        })
+        .await;
+    }
 }
