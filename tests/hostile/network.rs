@@ -113,9 +113,9 @@ fn an_answer_lost_on_the_way_is_asked_for_again() {
         cli.apply(&org.url(), &["--rate", "unlimited"]).exits(0);
         let rows = cli.report();
         assert_eq!(outcomes(&rows, "applied"), 20);
-        let tries: Vec<_> =
+        let again: Vec<_> =
             rows.iter().filter(|row| row["attempts"] == "2").map(|row| row["user_id"].as_str()).collect();
-        assert_eq!(tries, ["5", "10", "15", "20"]);
+        assert_eq!(again, ["5", "10", "15", "20"]);
         assert_eq!(org.requests().len(), 24);
     }
 }
