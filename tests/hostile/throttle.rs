@@ -1,0 +1,71 @@
+//! An Org that wants to be left alone for a while, or has gone for a while.
+
+use std::time::{Duration, Instant};
+
+use crate::common::hostile::{Hostile, Reply, Then};
+use crate::common::{Cli, outcomes, table};
+
+fn cli(rows: u64) -> Cli {
+    let cli = Cli::new();
+    cli.write("users.csv", table(rows));
+    cli
+}
+
+#[test]
+fn nothing_is_sent_while_the_org_wants_a_pause() {
+    let org = Hostile::start(|seen| match seen.number {
+        10 => Reply::new(429).header("retry-after", "2"),
+        _ => Reply::new(204),
+    });
+    let cli = cli(40);
+    let ran = cli.apply(&org.url(), &["--rate", "unlimited", "--max-attempts", "1"]).exits(0);
+    ran.says("the Org asked for a pause").says("held back by the Org");
+    assert_eq!(outcomes(&cli.report(), "applied"), 40);
+    let seen = org.requests();
+    assert_eq!(seen.len(), 41);
+    // Seven others may have been on their way.
+    let early = seen[9 + 8..].iter().filter(|later| later.at < seen[9].at + Duration::from_secs(2)).count();
+    assert_eq!(early, 0);
+}
+
+#[test]
+fn a_pause_that_is_too_long_stops_the_run() {
+    let org = Hostile::start(|_| Reply::new(503).header("retry-after", "600"));
+    cli(5).apply(&org.url(), &[]).exits(5).says("10 min, more than --max-wait 5 min");
+    assert_eq!(org.requests().len(), 1);
+}
+
+#[test]
+fn a_wait_that_can_not_be_read_is_no_wait() {
+    for wait in ["0", "-1", "1.5", "1e9", "", "Thu, 01 Jan 1970 00:00:00 GMT"] {
+        let org = Hostile::start(move |seen| match seen.number {
+            2 => Reply::new(429).header("retry-after", wait),
+            _ => Reply::new(204),
+        });
+        let cli = cli(3);
+        cli.apply(&org.url(), &["--rate", "50/s", "--max-attempts", "1"]).exits(0);
+        assert_eq!(org.requests().len(), 4, "{wait:?}");
+    }
+}
+
+#[test]
+fn throttling_without_end_ends_the_run() {
+    let org = Hostile::start(|_| Reply::new(429));
+    cli(5).apply(&org.url(), &["--max-wait", "1s", "--rate", "20/s"]).exits(5).says("more than --max-wait 1 s");
+}
+
+#[test]
+fn an_outage_costs_few_requests_and_no_row() {
+    let gone_at = std::sync::OnceLock::<Instant>::new();
+    let org = Hostile::start(move |seen| {
+        if seen.number > 50 && gone_at.get_or_init(|| seen.at).elapsed() < Duration::from_secs(4) {
+            return Reply::raw("").then(Then::Reset);
+        }
+        Reply::new(204)
+    });
+    let cli = cli(200);
+    let ran = cli.apply(&org.url(), &["--rate", "200/s"]).exits(0);
+    ran.says("the Org stopped answering").says("the Org is back after");
+    assert_eq!(outcomes(&cli.report(), "applied"), 200);
+    assert!(org.requests().len() < 200 + 40, "{}", org.requests().len());
+}
