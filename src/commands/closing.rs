@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::target::Target;
 use super::{now, say, shown};
-use crate::domain::Ending;
+use crate::domain::{Ending, Outcome, Tally};
 use crate::engine::Sent;
 use crate::error::{Exit, Result};
 use crate::report::{self, Journal, Paths, Stop, Summary};
@@ -46,7 +46,7 @@ impl Closing<'_> {
             elapsed: sent.elapsed,
             throttled: sent.traffic.throttled(),
             groups: &summary.failures,
-            next: self.next_command(exit),
+            next: self.next_command(exit, &sent.tally),
             report: shown(place),
         };
         say::closing(self.settings, &closing, exit);
@@ -74,9 +74,11 @@ impl Closing<'_> {
     }
 
     /// What to type next, where that is plain.
-    fn next_command(&self, exit: Exit) -> Option<String> {
+    fn next_command(&self, exit: Exit, tally: &Tally) -> Option<String> {
+        let to_retry = tally.count(Outcome::Failed) + tally.count(Outcome::Unknown);
         match exit {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
+            Exit::RowsNeedAttention if to_retry == 0 => None,
             Exit::RowsNeedAttention => {
                 let report = quoted(&self.paths.report.to_string_lossy());
                 Some(format!("mfa-optout retry {report} {}", self.target.option()))

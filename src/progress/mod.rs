@@ -63,6 +63,9 @@ impl Style {
     }
 }
 
+/// A pause that is always told of.
+const LONG: Duration = Duration::from_secs(5);
+
 /// Shows a run while it goes on.
 #[derive(Debug)]
 pub struct Progress {
@@ -73,6 +76,7 @@ pub struct Progress {
     bar: ProgressBar,
     next_frame: Duration,
     next_line: Duration,
+    next_pause: Duration,
     /// The last pause that was told of: the engine may come to the same one again and again.
     told: Option<(Wait, Duration)>,
     out: Out,
@@ -95,6 +99,7 @@ impl Progress {
             bar: bar.with_style(plain),
             next_frame: Duration::ZERO,
             next_line: PERIOD,
+            next_pause: Duration::ZERO,
             told: None,
             out: Out::StandardError,
         }
@@ -175,14 +180,25 @@ impl Progress {
             Event::OutageBegan if lines => "the Org stopped answering; probing until it is back".to_owned(),
             Event::OutageOver { lasted } if lines => format!("the Org is back after {}", rough(*lasted)),
             // Of rows that wait for another try the regular line tells.
-            Event::Waiting { why, .. } if lines && *why != Wait::Retry => match words::waiting(&self.state, now) {
-                Some(words) => words,
-                None => return,
-            },
+            Event::Waiting { why, until } if lines && *why != Wait::Retry && self.is_worth_saying(now, *until) => {
+                match words::waiting(&self.state, now) {
+                    Some(words) => words,
+                    None => return,
+                }
+            }
             // How it ended is the closing summary's to say.
             _ => return,
         };
         self.write(&words);
+    }
+
+    /// A long pause always is. Of short ones, one in a period: an Org that throttles often would fill the log.
+    fn is_worth_saying(&mut self, now: Duration, until: Duration) -> bool {
+        let worth = until >= now + LONG || now >= self.next_pause;
+        if worth {
+            self.next_pause = now + PERIOD;
+        }
+        worth
     }
 
     fn write(&mut self, line: &str) {
