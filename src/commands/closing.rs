@@ -7,7 +7,7 @@ use super::target::Target;
 use super::{now, say, shown};
 use crate::domain::{Ending, Outcome, Tally};
 use crate::engine::Sent;
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Kind, Result};
 use crate::report::{self, Journal, Paths, Stop, Summary};
 use crate::screen::{ClosingView, ending_text};
 use crate::settings::Settings;
@@ -25,6 +25,9 @@ impl Closing<'_> {
     /// Puts the end on record, makes the report if every row has its outcome, and says what came of it.
     pub(super) fn close(&self, mut journal: Journal<File>, sent: Sent) -> Result<Exit> {
         let whole = journal.recorded() == self.rows;
+        if sent.ending == Ending::Complete && !whole {
+            return Err(self.unbalanced(journal.recorded()));
+        }
         // A limit that is reached with the last row has nothing left to stop.
         let ending = if whole { Ending::Complete } else { sent.ending };
         let exit = Exit::of_run(&ending, &sent.tally);
@@ -71,6 +74,16 @@ impl Closing<'_> {
             journal.discard_if_empty()?;
         }
         Ok(summary)
+    }
+
+    /// The law of the report is broken, and nobody may believe otherwise.
+    fn unbalanced(&self, recorded: u64) -> Error {
+        let (rows, partial) = (self.rows, shown(&self.paths.partial));
+        Error::new(
+            Kind::MidRun,
+            format!("the books do not balance: {rows} rows were planned, {recorded} are on record"),
+        )
+        .help(format!("{partial} is kept as it is; please report this as a fault of mfa-optout"))
     }
 
     /// What to type next, where that is plain.
