@@ -5,5 +5,6 @@
 mod common;
 
 mod credentials;
+mod endurance;
 mod network;
 mod throttle;
