@@ -10,10 +10,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Request, Response, redirect, retry, tls};
+
+use secrecy::ExposeSecret;
 
 use super::silence::{self, Failure, Stage, Tried};
 use super::{Address, Credentials, Org, answer, session, wait};
@@ -101,6 +103,31 @@ impl HttpOrg {
             .await
             .map_err(|error| Answer::Silence(silence::silence(&self.tried, failure(&error))))
     }
+
+    /// What came back. A server may repeat what it was sent; no secret goes on from here.
+    async fn reply(&self, mut response: Response) -> Answer {
+        let mut body = words(&mut response).await;
+        let says_something = !body.is_empty() || response.status().is_redirection();
+        let secrets = if says_something { self.secrets() } else { Vec::new() };
+        for secret in &secrets {
+            body = session::hidden(&body, secret);
+        }
+        let mut reply = answer::reply(response.status(), response.headers(), &body, wall_clock());
+        for secret in &secrets {
+            reply.message = reply.message.replace(secret, session::HIDDEN);
+            reply.location = reply.location.map(|location| location.replace(secret, session::HIDDEN));
+        }
+        Answer::Reply(reply)
+    }
+
+    /// The key, or the password and the token that is in use.
+    fn secrets(&self) -> Vec<String> {
+        let (Credentials::Key(secret) | Credentials::Session { password: secret, .. }) = &self.credentials;
+        let headers = self.headers.borrow();
+        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+        let token = token.map(|(_, token)| token.to_owned());
+        std::iter::once(secret.expose_secret().to_owned()).chain(token).filter(|secret| !secret.is_empty()).collect()
+    }
 }
 
 impl fmt::Debug for HttpOrg {
@@ -120,7 +147,7 @@ impl Org for HttpOrg {
         *request.body_mut() = Some(body.into());
         *request.headers_mut() = self.headers.borrow().clone();
         match self.send(request).await {
-            Ok(response) => reply(response).await,
+            Ok(response) => self.reply(response).await,
             Err(silence) => silence,
         }
     }
@@ -134,7 +161,7 @@ impl Org for HttpOrg {
         *request.headers_mut() = json_headers();
         let mut response = match self.send(request).await {
             Ok(response) if response.status().is_success() => response,
-            Ok(response) => return LoginAnswer::Failed(reply(response).await),
+            Ok(response) => return LoginAnswer::Failed(self.reply(response).await),
             Err(silence) => return LoginAnswer::Failed(silence),
         };
         let mut body = Vec::new();
@@ -271,11 +298,12 @@ fn failure(error: &reqwest::Error) -> Failure<'_> {
     Failure { stage, timed_out: error.is_timeout(), error }
 }
 
-async fn reply(mut response: Response) -> Answer {
+/// What the server has to say, as far as it is worth waiting for.
+async fn words(response: &mut Response) -> Vec<u8> {
     let is_success = response.status().is_success();
     let mut body = Vec::new();
     let is_empty = response.content_length() == Some(0);
-    let reading = beginning(&mut response, &mut body);
+    let reading = beginning(response, &mut body);
     if is_success && is_empty {
         // The 204 that nearly all answers are: there is nothing to wait for.
         drop(reading);
@@ -285,7 +313,7 @@ async fn reply(mut response: Response) -> Answer {
     } else {
         reading.await;
     }
-    Answer::Reply(answer::reply(response.status(), response.headers(), &body, wall_clock()))
+    body
 }
 
 /// Reads the first [`LONGEST_BODY`] bytes of the body, or what comes of them before it breaks off or time runs out.
@@ -392,6 +420,24 @@ mod tests {
         let Answer::Silence(silence) = opt_out(&org).await else { panic!("there is such a host") };
         assert_eq!((silence.cause, silence.sent), (Cause::HostNotFound, false));
         assert!(silence.message.starts_with("the host org.invalid could not be found: "), "{}", silence.message);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_repeats_the_key_is_not_repeated() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let body = format!(r#"{{"message":"{}secret-key is not valid"}}"#, "x".repeat(494));
+            let head = "HTTP/1.1 302 Found\r\nLocation: /login?key=secret-key\r\nConnection: close\r\n";
+            write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        });
+        let org = HttpOrg::new(connection(&address)).unwrap();
+        let answer = org.set(UserId::new(1).unwrap(), Flag::OptOut).await;
+        server.join().unwrap();
+        let said = format!("{answer:?}");
+        assert!(said.contains("(hidden)") && !said.contains("secret") && !said.contains("key is"), "{said}");
     }
 
     #[test]

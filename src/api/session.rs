@@ -38,6 +38,22 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// What stands where a secret stood.
+pub(super) const HIDDEN: &str = "(hidden)";
+
+/// The bytes without this secret in them.
+pub(super) fn hidden(bytes: &[u8], secret: &str) -> Vec<u8> {
+    let mut rest = bytes;
+    let mut shown = Vec::with_capacity(bytes.len());
+    while let Some(at) = memchr::memmem::find(rest, secret.as_bytes()) {
+        shown.extend_from_slice(&rest[..at]);
+        shown.extend_from_slice(HIDDEN.as_bytes());
+        rest = &rest[at + secret.len()..];
+    }
+    shown.extend_from_slice(rest);
+    shown
+}
+
 /// The header with which every request begins: the key's. A session has none before it has logged in.
 ///
 /// # Errors
