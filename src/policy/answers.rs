@@ -7,7 +7,7 @@ use super::backoff;
 use super::rows::{Doubt, Pending};
 use super::session::Refusal;
 use super::verdict::{self, Verdict};
-use super::{Attempt, Policy, Recheck};
+use super::{Attempt, CANARIES, Policy, Recheck};
 use crate::domain::{Answer, Cause, Record, Stop};
 
 /// Up to this share more is waited than `Retry-After` asks, so that several runs don't come back together.
@@ -116,7 +116,14 @@ impl Policy {
         row.spend(self.health.life());
         let allowed = self.rules.max_attempts * if self.second_chance { 2 } else { 1 };
         let spent = row.spent >= allowed;
-        if spent && !self.health.is_proven() {
+        if spent && !self.health.is_proven() && self.rules.applied_before && self.canaries < CANARIES {
+            self.canaries += 1;
+            if self.second_chance {
+                self.settled.push_back(row.given_up());
+            } else {
+                self.rows.wait_for_second_chance(row);
+            }
+        } else if spent && !self.health.is_proven() {
             let last = row.given_up();
             self.stop(now, no_answer(cause, last.http_status, last.detail));
         } else if spent && self.second_chance {

@@ -30,6 +30,10 @@ const REST: Duration = Duration::from_secs(30);
 const FORBIDDEN: usize = 5;
 /// at most once in so long.
 const FORBIDDEN_AGAIN: Duration = Duration::from_mins(1);
+/// So many rows may be put aside before the first success of a run that is taken up again: the row on which it comes back
+/// may be one that never works.
+const CANARIES: u32 = 3;
+
 /// The rules of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
@@ -49,6 +53,8 @@ pub struct Rules {
     pub max_duration: Option<Duration>,
     /// Whether a log-in comes before the first request.
     pub session: bool,
+    /// Whether an interrupted run that this one takes up had applied changes: address and credentials were right then.
+    pub applied_before: bool,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -138,6 +144,8 @@ pub struct Policy {
     /// The last change that was applied: what a probe repeats.
     proof: Option<Change>,
     recheck: Recheck,
+    /// First changes that were put aside.
+    canaries: u32,
     forbidden_checked: Option<Duration>,
     /// Since when the Org throttles, with no success in between.
     throttled_since: Option<Duration>,
@@ -164,6 +172,7 @@ impl Policy {
             settled: VecDeque::new(),
             proof: None,
             recheck: Recheck::No,
+            canaries: 0,
             forbidden_checked: None,
             throttled_since: None,
             ending: None,

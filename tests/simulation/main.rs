@@ -55,6 +55,23 @@ fn a_wrong_address_does_not_wait_out_the_patience() {
 }
 
 #[test]
+fn a_run_that_is_taken_up_at_a_broken_row_goes_on() {
+    let mut taken_up = rules();
+    taken_up.applied_before = true;
+    let server = &mut |_, change: Change| (status(if change.row == 1 { 500 } else { 204 }), ms(10));
+    let trace = simulate(taken_up.clone(), 20, server);
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!((trace.outcomes(Outcome::Applied), trace.records[&1].outcome), (19, Outcome::Failed));
+
+    let alone = simulate(taken_up.clone(), 1, &mut |_, _| (status(500), ms(10)));
+    assert_eq!((alone.ending, alone.records.len()), (Ending::Complete, 1));
+
+    let gone = simulate(taken_up, 100, &mut |_, _| (reset(), ms(10)));
+    assert!(matches!(gone.ending, Ending::Stopped(Stop::NeverAnswered { .. })));
+    assert!(gone.records.is_empty());
+}
+
+#[test]
 fn a_name_that_is_never_found_is_a_wrong_address() {
     let unknown = Answer::Silence(Silence { cause: Cause::HostNotFound, sent: false, message: "no such host".into() });
     let trace = simulate(rules(), 10, &mut |_, _| (unknown.clone(), ms(1)));
