@@ -187,3 +187,20 @@ fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_i
         assert!(!cli.path(&format!("users.{command}-1.report.csv.partial")).exists());
     }
 }
+
+#[test]
+fn a_report_of_another_org_is_refused() {
+    let cli = Cli::new();
+    cli.write("users.csv", common::table(2));
+    let first = common::hostile::Hostile::start(|_| common::hostile::Reply::new(204));
+    cli.run(&["apply", "users.csv", "--yes", "--address", &first.url()]).exits(0);
+    let other = common::hostile::Hostile::start(|_| common::hostile::Reply::new(204));
+    let undo = ["undo", "users.report.csv", "--yes", "--address", &other.url()];
+    cli.run(&undo).exits(2).says("is the report of a run against").says(&first.url());
+    let nightly = ["apply", "users.csv", "--yes", "--report", "second.csv", "--baseline", "users.report.csv"];
+    let mut against_other = nightly.to_vec();
+    let address = other.url();
+    against_other.extend(["--address", &address]);
+    cli.run(&against_other).exits(2).says("is the report of a run against");
+    assert!(other.requests().is_empty());
+}

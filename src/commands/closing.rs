@@ -39,7 +39,7 @@ impl Closing<'_> {
             (self.stopped(journal, exit)?, &self.paths.partial)
         };
         if let Some(metrics) = &self.settings.outputs.metrics {
-            report::write_metrics(metrics, &summary)?;
+            self.besides(report::write_metrics(metrics, &summary));
         }
         let closing = ClosingView {
             ending: &ending,
@@ -60,7 +60,7 @@ impl Closing<'_> {
         let outputs = &self.settings.outputs;
         let summary = report::finish(journal, self.paths, self.rows, outputs.overwrite)?;
         if let Some(page) = &outputs.html {
-            report::write_page(page, &summary, &self.paths.report)?;
+            self.besides(report::write_page(page, &summary, &self.paths.report));
         }
         Ok(summary)
     }
@@ -68,12 +68,19 @@ impl Closing<'_> {
     fn stopped(&self, mut journal: Journal<File>, exit: Exit) -> Result<Summary> {
         let summary = report::summarize(&mut journal)?;
         if let Some(page) = &self.settings.outputs.html {
-            report::write_page_so_far(page, &summary, &journal)?;
+            self.besides(report::write_page_so_far(page, &summary, &journal));
         }
         if matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused) {
             journal.discard_if_empty()?;
         }
         Ok(summary)
+    }
+
+    /// Says that a page or metrics could not be written. What came of the rows is not changed by that.
+    fn besides(&self, written: Result<()>) {
+        if let Err(error) = written {
+            say::error(self.settings.talk.format, &error);
+        }
     }
 
     /// The law of the report is broken, and nobody may believe otherwise.
@@ -97,7 +104,9 @@ impl Closing<'_> {
                 Some(format!("mfa-optout retry {report} {}", self.target.option()))
             }
             Exit::CredentialsRefused | Exit::StoppedEarly | Exit::Interrupted | Exit::Terminated => {
-                Some(std::env::args_os().enumerate().map(word_of_this_command).collect::<Vec<_>>().join(" "))
+                // `--fresh` would start over instead of going on.
+                let words = std::env::args_os().filter(|word| word != "--fresh").enumerate();
+                Some(words.map(word_of_this_command).collect::<Vec<_>>().join(" "))
             }
         }
     }

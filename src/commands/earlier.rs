@@ -2,16 +2,33 @@
 
 use std::path::Path;
 
+use super::shown;
 use crate::domain::Flag;
+use crate::error::{Error, Kind, Result};
 use crate::report::Paths;
+use crate::text::visible;
 
 /// The flag that the run of this report sent for all rows, if it was one for all. That of an undo is the opposite of the
 /// one that it was told of.
 pub(super) fn set_by(report: &Path) -> Option<Flag> {
-    let json = std::fs::read(Paths::of(report.to_owned()).json).ok()?;
-    let run: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    let run = run_of(report)?;
     let told = Flag::from_opt_out(run["options"]["--set"].as_str()? == "true");
     Some(if run["command"] == "undo" { told.opposite() } else { told })
+}
+
+/// An earlier report counts only for the Org that it is of: users of another one are other people.
+pub(super) fn must_be_of(report: &Path, org: &str) -> Result<()> {
+    let run = run_of(report);
+    let earlier = run.as_ref().and_then(|run| run["address"].as_str()).filter(|earlier| *earlier != org);
+    let Some(earlier) = earlier else { return Ok(()) };
+    let message =
+        format!("{} is the report of a run against {}, and this one is against {org}", shown(report), visible(earlier));
+    Err(Error::new(Kind::Refused, message).help("name the Org of that report with --address, or another report"))
+}
+
+/// The run's JSON beside a report, if it is there.
+fn run_of(report: &Path) -> Option<serde_json::Value> {
+    serde_json::from_slice(&std::fs::read(Paths::of(report.to_owned()).json).ok()?).ok()
 }
 
 /// Where `retry` and `undo` report to: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`. An

@@ -11,17 +11,17 @@ use jiff::Unit;
 use jiff::tz::TimeZone;
 
 use super::closing::Closing;
-use super::earlier::set_by;
+use super::earlier::{must_be_of, set_by};
 use super::start::Asked;
 use super::target::Target;
 use super::{is_standard_input, now, say, shown, signals, start};
 use crate::cli::RunArgs;
-use crate::domain::{Ending, Event, Flag, Signal};
+use crate::domain::{Ending, Event, Flag, Outcome, Signal};
 use crate::engine::{self, Run, Sent};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{self, Input, Source};
 use crate::plan::{self, Baseline, Plan, Selection};
-use crate::policy::Policy;
+use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Screen, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
 use crate::screen::{PlanView, Question};
@@ -85,6 +85,10 @@ impl Job {
             header: reading.header,
             max_input: reading.max_input,
         };
+        let earlier = (self.selection != Selection::All).then_some(&self.input);
+        for report in earlier.into_iter().chain(&reading.baseline) {
+            must_be_of(report, &target.name())?;
+        }
         let input = Input::open(&source, &options)?;
         Plan::check(
             input,
@@ -168,7 +172,10 @@ async fn send(
     progress.on(Duration::ZERO, &Event::Planned { rows: plan.counts().rows, on_record: &on_record.tally });
     let run = Run {
         // The one seed that nobody chose: runs on two machines must not wait in step.
-        policy: Policy::new(settings.rules(fastrand::u64(..))),
+        policy: Policy::new(Rules {
+            applied_before: on_record.tally.count(Outcome::Applied) > 0,
+            ..settings.rules(fastrand::u64(..))
+        }),
         org: &target.org,
         changes: plan.changes(&on_record.rows)?,
         journal,
