@@ -147,3 +147,19 @@ fn the_key_comes_from_a_file_as_well() {
     common::Ran::of(command.output().expect("the binary can be started")).exits(0).says("API key from key.txt");
     assert_eq!(org.requests()[0].header("x-api-key"), Some(KEY));
 }
+
+#[test]
+fn a_reader_that_never_reads_does_not_hold_up_the_run() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(5_000));
+    let mut command = cli.command(&["apply", "users.csv", "--yes", "--verbose", "--rate", "unlimited"]);
+    command.args(["--address", &org.url()]);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    let mut process = command.spawn().expect("the binary can be started");
+    let unread = process.stderr.take();
+    let status = process.wait().expect("it can be waited for");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 5_000);
+    drop(unread);
+}

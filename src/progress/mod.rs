@@ -6,6 +6,8 @@ mod state;
 mod words;
 
 use std::io::{self, Write};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 use std::time::Duration;
 
 use console::Term;
@@ -63,6 +65,10 @@ impl Style {
     }
 }
 
+/// So many lines wait for a reader that is slow.
+const QUEUE: usize = 16_384;
+/// How long the last lines get.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A pause that is always told of.
 const LONG: Duration = Duration::from_secs(5);
 
@@ -101,7 +107,7 @@ impl Progress {
             next_line: PERIOD,
             next_pause: Duration::ZERO,
             told: None,
-            out: Out::StandardError,
+            out: Out::standard_error(),
         }
     }
 
@@ -148,6 +154,7 @@ impl Progress {
     /// Takes the bar away, so that what follows stands on a clean line.
     pub fn finish(&mut self) {
         self.bar.finish_and_clear();
+        self.out.finish();
     }
 
     /// The figures so far.
@@ -210,20 +217,44 @@ impl Progress {
 /// Where lines go.
 #[derive(Debug)]
 enum Out {
-    StandardError,
+    /// A thread of its own writes them: a pipe that nobody drains would otherwise hold up the run.
+    StandardError { lines: Option<SyncSender<String>>, written: Receiver<()> },
     #[cfg(test)]
     Kept(Vec<String>),
 }
 
 impl Out {
-    fn line(&mut self, line: &str) {
-        match self {
-            Self::StandardError => {
-                // The reader may be gone or the disk behind it full; the run must not end for that.
+    fn standard_error() -> Self {
+        let (lines, to_write) = mpsc::sync_channel::<String>(QUEUE);
+        let (done, written) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            // The reader may be gone or the disk behind it full; the run must not end for that.
+            for line in to_write {
                 let _ = writeln!(io::stderr().lock(), "{line}");
             }
+            drop(done);
+        });
+        Self::StandardError { lines: Some(lines), written }
+    }
+
+    fn line(&mut self, line: &str) {
+        match self {
+            // Where nobody keeps up with reading, lines are lost, and no row.
+            Self::StandardError { lines, .. } => drop(lines.as_ref().map(|lines| lines.try_send(line.to_owned()))),
             #[cfg(test)]
             Self::Kept(lines) => lines.push(line.to_owned()),
+        }
+    }
+
+    /// Nothing more comes; what has come gets a moment to be written.
+    fn finish(&mut self) {
+        match self {
+            Self::StandardError { lines, written } => {
+                lines.take();
+                let _ = written.recv_timeout(LAST_WORDS);
+            }
+            #[cfg(test)]
+            Self::Kept(_) => {}
         }
     }
 }

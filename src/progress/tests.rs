@@ -29,7 +29,7 @@ fn new(style: Style, volume: Volume) -> Progress {
 fn lines(progress: Progress) -> Vec<String> {
     match progress.out {
         Out::Kept(lines) => lines,
-        Out::StandardError => unreachable!(),
+        Out::StandardError { .. } => unreachable!(),
     }
 }
 
