@@ -163,3 +163,21 @@ fn a_reader_that_never_reads_does_not_hold_up_the_run() {
     assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 5_000);
     drop(unread);
 }
+
+#[test]
+fn nothing_that_is_written_takes_the_place_of_what_is_read() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(2));
+    for (option, path) in [
+        ("--html", "users.csv"),
+        ("--metrics", "./users.report.csv"),
+        ("--problems", "users.csv"),
+        ("--html", "users.report.json"),
+    ] {
+        let ran = cli.run(&["apply", "users.csv", "--yes", "--address", &org.url(), option, path]);
+        ran.exits(2).says("is the input, the report or another output");
+    }
+    assert_eq!(cli.read("users.csv"), table(2));
+    assert!(org.requests().is_empty());
+}

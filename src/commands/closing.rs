@@ -50,7 +50,7 @@ impl Closing<'_> {
             throttled: sent.traffic.throttled(),
             groups: &summary.failures,
             next: self.next_command(exit, &sent.tally),
-            report: shown(place),
+            report: if place.exists() { shown(place) } else { "none, for no row came to an outcome".to_owned() },
         };
         say::closing(self.settings, &closing, exit);
         Ok(exit)

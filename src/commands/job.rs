@@ -25,7 +25,7 @@ use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Screen, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
 use crate::screen::{PlanView, Question};
-use crate::settings::{BadRows, Consent, EarlierRun, Facts, Settings};
+use crate::settings::{BadRows, Consent, EarlierRun, Facts, Outputs, Settings};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -47,6 +47,7 @@ impl Job {
         let facts = Facts::of_this_process();
         let settings = Settings::load(&self.args.given(), &|name| std::env::var_os(name), &facts)?;
         let paths = settings.outputs.report.clone().map_or(default, Paths::of);
+        self.keep_apart(&settings, &paths)?;
         let target = Target::of(&settings, &self.args.practice, &self.input).await?;
         let plan = self.plan(&settings, &target)?;
         say::plan(&settings, &self.view(&settings, &target, &plan, &paths));
@@ -69,6 +70,22 @@ impl Job {
         let sent = send(&settings, &target, &plan, (&mut journal, &on_record), signals).await?;
         let closing = Closing { settings: &settings, paths: &paths, rows: plan.counts().rows, target: &target };
         closing.close(journal, sent)
+    }
+
+    /// What is written beside the report must not take the place of anything that the run reads or reports to.
+    fn keep_apart(&self, settings: &Settings, paths: &Paths) -> Result<()> {
+        let Outputs { html, metrics, .. } = &settings.outputs;
+        let written = [("--html", html), ("--metrics", metrics), ("--problems", &settings.reading.problems)];
+        let mut taken = vec![place(&self.input), place(&paths.report), place(&paths.partial), place(&paths.json)];
+        taken.extend(settings.reading.baseline.as_deref().map(place));
+        for (option, path) in written.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?))) {
+            if taken.contains(&place(path)) {
+                let message = format!("{option} {} is the input, the report or another output", shown(path));
+                return Err(Error::new(Kind::Usage, message).help("give it a name of its own"));
+            }
+            taken.push(place(path));
+        }
+        Ok(())
     }
 
     fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
@@ -266,4 +283,12 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
     if on_record.torn > 0 {
         say::note(settings, "its last record was torn and was cut off; that row is sent again");
     }
+}
+
+/// Where a path leads, whether or not there is a file yet.
+fn place(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let there = path.canonicalize().ok();
+    let to_come = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+    there.or_else(to_come).unwrap_or_else(|| path.to_owned())
 }
