@@ -93,7 +93,7 @@ struct Engine<'a, O, C, S, W> {
 /// Something that came in from outside.
 enum Arrival {
     Stop(Signal),
-    Answer(Attempt, Answer, Instant),
+    Answer(Attempt, Answer),
     LoginAnswer(LoginAnswer),
     Time,
 }
@@ -140,7 +140,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             let arrival = tokio::select! {
                 biased;
                 Some(signal) = stop.next() => Arrival::Stop(signal),
-                Some((attempt, answer, sent)) = in_flight.next() => Arrival::Answer(attempt, answer, sent),
+                Some((attempt, answer)) = in_flight.next() => Arrival::Answer(attempt, answer),
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
                 () = &mut timer => Arrival::Time,
             };
@@ -150,8 +150,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 return self.end(Ending::Interrupted(signal));
             }
             self.arrived(arrival)?;
-            while let Some(Some((attempt, answer, sent))) = in_flight.next().now_or_never() {
-                self.arrived(Arrival::Answer(attempt, answer, sent))?;
+            while let Some(Some((attempt, answer))) = in_flight.next().now_or_never() {
+                self.arrived(Arrival::Answer(attempt, answer))?;
             }
         }
     }
@@ -175,8 +175,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let now = self.began.elapsed();
         match arrival {
             Arrival::Stop(signal) => self.policy.interrupt(now, signal),
-            Arrival::Answer(attempt, answer, sent) => {
-                let (change, latency) = (attempt.change(), sent.elapsed());
+            Arrival::Answer(attempt, answer) => {
+                let (change, latency) = (attempt.change(), now.saturating_sub(attempt.sent_at()));
                 self.books.tell(now, &Event::Answered { change, answer: &answer, latency });
                 if let Some(record) = self.policy.answered(now, attempt, answer) {
                     self.books.record(now, record)?;
@@ -216,11 +216,10 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
     }
 }
 
-async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer, Instant) {
-    let sent = Instant::now();
+async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer) {
     let change = attempt.change();
     let answer = org.set(change.user, change.flag).await;
-    (attempt, answer, sent)
+    (attempt, answer)
 }
 
 /// What is written, and then told.

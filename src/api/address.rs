@@ -1,12 +1,15 @@
 //! The Org's address, taken apart and checked before any key could travel to it. Pure: names are not looked up here, and
 //! no message repeats a user name, password, query or fragment that was part of a refused address.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use url::{Host, Url};
 
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
+
+/// Room for the path of a call with the longest user ID.
+const USUAL_PATH: usize = "/user/users//membership".len() + 19;
 
 /// The base address of an Org: scheme, host, port and possibly a path prefix.
 ///
@@ -71,8 +74,12 @@ impl Address {
     /// The URL of a call; `path` starts with a slash.
     #[must_use]
     pub fn call(&self, path: fmt::Arguments<'_>) -> Url {
+        let mut whole = String::with_capacity(self.prefix.len() + USUAL_PATH);
+        whole.push_str(&self.prefix);
+        // A string takes everything.
+        let _ = whole.write_fmt(path);
         let mut url = self.url.clone();
-        url.set_path(&format!("{}{path}", self.prefix));
+        url.set_path(&whole);
         url
     }
 }

@@ -199,7 +199,7 @@ fn json_headers() -> HeaderMap {
 
 fn client(connection: &Connection, proxy: Option<&Intercept>) -> Result<Client> {
     let builder = Client::builder()
-        .user_agent(concat!("mfa-optout/", env!("CARGO_PKG_VERSION")))
+        .user_agent(HeaderValue::from_static(concat!("mfa-optout/", env!("CARGO_PKG_VERSION"))))
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)

@@ -84,6 +84,12 @@ impl Attempt {
         self.row.change
     }
 
+    /// When it was allowed, since the run began.
+    #[must_use]
+    pub fn sent_at(&self) -> Duration {
+        self.sent
+    }
+
     /// Which request for this row, from 1; 0 for a probe, which repeats a row that was applied and is not booked.
     #[must_use]
     pub fn number(&self) -> u32 {

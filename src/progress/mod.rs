@@ -217,14 +217,21 @@ impl Progress {
 /// Where lines go.
 #[derive(Debug)]
 enum Out {
-    /// A thread of its own writes them: a pipe that nobody drains would otherwise hold up the run.
-    StandardError { lines: Option<SyncSender<String>>, written: Receiver<()> },
+    /// A thread of its own writes them: a pipe that nobody drains would otherwise hold up the run. It begins with the first
+    /// line, for the system's allocator is quicker while there is one thread.
+    StandardError(Option<Writer>),
     #[cfg(test)]
     Kept(Vec<String>),
 }
 
-impl Out {
-    fn standard_error() -> Self {
+#[derive(Debug)]
+struct Writer {
+    lines: SyncSender<String>,
+    written: Receiver<()>,
+}
+
+impl Writer {
+    fn begin() -> Self {
         let (lines, to_write) = mpsc::sync_channel::<String>(QUEUE);
         let (done, written) = mpsc::channel::<()>();
         thread::spawn(move || {
@@ -234,13 +241,21 @@ impl Out {
             }
             drop(done);
         });
-        Self::StandardError { lines: Some(lines), written }
+        Self { lines, written }
+    }
+}
+
+impl Out {
+    fn standard_error() -> Self {
+        Self::StandardError(None)
     }
 
     fn line(&mut self, line: &str) {
         match self {
             // Where nobody keeps up with reading, lines are lost, and no row.
-            Self::StandardError { lines, .. } => drop(lines.as_ref().map(|lines| lines.try_send(line.to_owned()))),
+            Self::StandardError(writer) => {
+                let _ = writer.get_or_insert_with(Writer::begin).lines.try_send(line.to_owned());
+            }
             #[cfg(test)]
             Self::Kept(lines) => lines.push(line.to_owned()),
         }
@@ -249,8 +264,9 @@ impl Out {
     /// Nothing more comes; what has come gets a moment to be written.
     fn finish(&mut self) {
         match self {
-            Self::StandardError { lines, written } => {
-                lines.take();
+            Self::StandardError(writer) => {
+                let Some(Writer { lines, written }) = writer.take() else { return };
+                drop(lines);
                 let _ = written.recv_timeout(LAST_WORDS);
             }
             #[cfg(test)]
