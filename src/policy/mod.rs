@@ -149,8 +149,6 @@ pub struct Policy {
     forbidden_checked: Option<Duration>,
     /// Since when the Org throttles, with no success in between.
     throttled_since: Option<Duration>,
-    /// Whether some answer left in doubt if its change was made.
-    left_doubt: bool,
     /// How the run ends, and when it no longer waits for answers.
     ending: Option<(Ending, Duration)>,
 }
@@ -177,7 +175,6 @@ impl Policy {
             canaries: 0,
             forbidden_checked: None,
             throttled_since: None,
-            left_doubt: false,
             ending: None,
             rules,
         }
@@ -204,7 +201,7 @@ impl Policy {
     /// What came back for an attempt. Gives the row's record where that decides its outcome.
     pub fn answered(&mut self, now: Duration, attempt: Attempt, answer: Answer) -> Option<Record> {
         self.in_flight -= 1;
-        self.left_doubt |= verdict::leaves_doubt(&answer);
+        self.rows.left_doubt |= verdict::leaves_doubt(&answer);
         let verdict = verdict::of(&answer, self.health.is_proven());
         self.heed_answer(now, &attempt, &answer, verdict);
         match attempt.purpose {
@@ -244,7 +241,7 @@ impl Policy {
     /// Whether a change may have been made that is not on record as applied.
     #[must_use]
     pub fn leaves_doubt(&self) -> bool {
-        self.left_doubt || self.in_flight > 0
+        self.rows.left_doubt || self.in_flight > 0
     }
 
     /// The pace that `--rate auto` has found, requests a second.

@@ -110,7 +110,7 @@ impl Pending {
             return self.record(Outcome::Failed, &detail);
         }
         let detail = remark::with_doubt(&detail, "; by an earlier request ");
-        self.without_success(detail)
+        self.without_success(&detail)
     }
 
     /// The record of a row whose attempts are spent.
@@ -118,16 +118,16 @@ impl Pending {
         let last = self.last_words();
         if self.in_doubt {
             let detail = remark::with_doubt(&last, "; ");
-            self.without_success(detail)
+            self.without_success(&detail)
         } else {
             self.record(Outcome::Failed, &format!("{last}; given up"))
         }
     }
 
     /// The record of a row that may have been changed: unknown, unless every request was answered.
-    fn without_success(self, detail: String) -> Record {
+    fn without_success(self, detail: &str) -> Record {
         let outcome = if self.unanswered { Outcome::Unknown } else { Outcome::Failed };
-        self.record(outcome, &detail)
+        self.record(outcome, detail)
     }
 
     fn last_words(&self) -> String {
@@ -168,6 +168,8 @@ pub(super) struct Rows {
     later: VecDeque<Pending>,
     /// For a sign that tells whose fault it was; with the time since when.
     doubted: Vec<(Duration, Doubt, Pending)>,
+    /// Whether some answer left open if its change was made.
+    pub(super) left_doubt: bool,
 }
 
 impl Rows {
