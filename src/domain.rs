@@ -1,6 +1,8 @@
 //! The words every room shares: users, changes, answers, outcomes, records, events. Plain data without I/O, clocks or
 //! async. What a room alone needs stays in that room.
 
+pub mod remark;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -155,7 +157,7 @@ pub enum LoginAnswer {
 pub enum Outcome {
     /// The Org confirmed the change.
     Applied,
-    /// The Org, or the attempts' end, said no: the change was not made.
+    /// The Org, or the attempts' end, said no. The change was not made, unless the detail says that it may have been.
     Failed,
     /// A request went out and no answer came back: the change may or may not have been made.
     Unknown,
@@ -211,7 +213,7 @@ pub struct Record {
     pub attempts: u32,
     /// From the first request to the last answer; zero where nothing was sent.
     pub elapsed: Duration,
-    /// One line for a person, at most 500 characters; may be empty.
+    /// One line for a person, at most [`remark::MAX_DETAIL`] characters; may be empty.
     pub detail: String,
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::api::Org;
-use crate::domain::{Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait};
+use crate::domain::{Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait, remark};
 use crate::error::Result;
 use crate::plan::{Step, What};
 use crate::policy::{Attempt, Next, Policy};
@@ -45,6 +45,8 @@ pub struct Sent {
     pub traffic: Traffic,
     /// Rows on record by outcome, those of an interrupted run included.
     pub tally: Tally,
+    /// Whether a change may have been made that is not on record as applied.
+    pub in_doubt: bool,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -159,12 +161,12 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
     fn take_row(&mut self, now: Duration) -> Result<()> {
         match self.changes.next().transpose()? {
             None => self.policy.offer(None),
-            Some(Step { cells, what: What::Send(change) }) => {
-                self.books.cells.insert(change.row, cells);
+            Some(Step { cells, remark, what: What::Send(change) }) => {
+                self.books.cells.insert(change.row, (cells, remark));
                 self.policy.offer(Some(change));
             }
-            Some(Step { cells, what: What::Settled(record) }) => {
-                self.books.cells.insert(record.row, cells);
+            Some(Step { cells, remark, what: What::Settled(record) }) => {
+                self.books.cells.insert(record.row, (cells, remark));
                 self.books.record(now, record)?;
             }
         }
@@ -212,7 +214,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         self.books.tell(now, &Event::Ended(&ending));
         self.books.traffic.rate_per_second = self.policy.settled_rate();
         let Books { traffic, tally, .. } = self.books;
-        Ok(Sent { ending, traffic, tally, elapsed: now })
+        Ok(Sent { ending, traffic, tally, in_doubt: self.policy.leaves_doubt(), elapsed: now })
     }
 }
 
@@ -225,8 +227,8 @@ async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer) {
 /// What is written, and then told.
 struct Books<'a, S, W> {
     journal: &'a mut Journal<S>,
-    /// The cells of the rows that have no outcome yet.
-    cells: HashMap<RowNumber, Vec<u8>>,
+    /// The cells of the rows that have no outcome yet, and what has to be remarked on them.
+    cells: HashMap<RowNumber, (Vec<u8>, Option<String>)>,
     /// Records that nobody may be told of before they are written.
     untold: Vec<Record>,
     condition: Condition,
@@ -260,8 +262,11 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         }
     }
 
-    fn record(&mut self, now: Duration, record: Record) -> Result<()> {
-        let cells = self.cells.remove(&record.row).unwrap_or_default();
+    fn record(&mut self, now: Duration, mut record: Record) -> Result<()> {
+        let (cells, remark) = self.cells.remove(&record.row).unwrap_or_default();
+        if let Some(remark) = remark {
+            record.detail = remark::with(&record.detail, &remark);
+        }
         self.journal.append(&record, &cells, wall_clock());
         self.tally.add(record.outcome);
         self.untold.push(record);

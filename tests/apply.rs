@@ -181,3 +181,24 @@ fn nothing_that_is_written_takes_the_place_of_what_is_read() {
     assert_eq!(cli.read("users.csv"), table(2));
     assert!(org.requests().is_empty());
 }
+
+#[test]
+fn a_run_that_may_have_changed_somebody_keeps_its_journal_and_does_not_say_that_nothing_was_changed() {
+    for (reply, code) in [(Reply::new(401), 3), (Reply::new(302).header("Location", "/elsewhere"), 5)] {
+        let cli = Cli::new();
+        let org = Hostile::start(move |seen| match seen.number {
+            1 => Reply::raw("").then(common::hostile::Then::Reset),
+            _ => reply.clone(),
+        });
+        cli.write("users.csv", table(3));
+        cli.run(&["apply", "users.csv", "--yes", "--address", &org.url()]).exits(code).says("users.report.csv.partial");
+        assert_eq!(org.requests().len(), 2);
+        assert!(cli.path("users.report.csv.partial").exists());
+    }
+    for (reply, code) in [(Reply::new(401), 3), (Reply::new(302).header("Location", "/elsewhere"), 2)] {
+        let (cli, org) = (Cli::new(), Hostile::start(move |_| reply.clone()));
+        cli.write("users.csv", table(3));
+        cli.run(&["apply", "users.csv", "--yes", "--address", &org.url()]).exits(code).says("Report: none");
+        assert!(!cli.path("users.report.csv.partial").exists());
+    }
+}

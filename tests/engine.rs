@@ -115,7 +115,7 @@ fn steps(rows: u64) -> impl Iterator<Item = Result<Step>> {
         } else {
             What::Send(Change { row, user: UserId::new(row).unwrap(), flag: Flag::OptOut })
         };
-        Ok(Step { cells, what })
+        Ok(Step { cells, remark: None, what })
     })
 }
 

@@ -204,3 +204,95 @@ fn a_report_of_another_org_is_refused() {
     cli.run(&against_other).exits(2).says("is the report of a run against");
     assert!(other.requests().is_empty());
 }
+
+/// The commands of a story that one Org is told, each sent in the table's order.
+fn teller<'a>(cli: &'a Cli, org: &'a Ledger) -> impl Fn(&[&str], i32) -> common::Ran + 'a {
+    move |words, code| {
+        let url = org.url();
+        let one_by_one = ["--yes", "--rate", "unlimited", "--concurrency", "1", "--address", &url];
+        cli.run(&[words, &one_by_one].concat()).exits(code)
+    }
+}
+
+#[test]
+fn what_was_sent_for_an_opt_out_that_had_ended_is_known_whenever_and_wherever_it_is_undone() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let run = teller(&cli, &org);
+    // Row 1 was sent on the last day of its opt-out and recorded after midnight, row 2 on the day after.
+    let head = "user_id,mfa_opt_out,opt_out_until,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n";
+    let report = format!(
+        "{head}1,true,2024-02-29,1,applied,204,1,5,2024-02-29T00:00:01.000Z,\n\
+         2,true,2024-02-29,2,applied,204,1,5,2024-02-28T23:59:59.000Z,[mfaOptOut false: opt-out ended 2024-02-29]\n"
+    );
+    cli.write("users.report.csv", report);
+    run(&["undo", "users.report.csv", "--timezone", "Pacific/Kiritimati"], 0);
+    assert_eq!(org.puts(), [put(1, false), put(2, true)]);
+
+    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n2,false\n3,true\n");
+    run(&["apply", "users.csv", "--baseline", "users.report.csv", "--report", "nightly.csv"], 0);
+    assert_eq!(org.puts()[2..], [put(3, true)], "a baseline is read in the same way");
+}
+
+#[test]
+fn a_report_alone_tells_what_its_run_had_set() {
+    let (cli, org) = (Cli::new(), Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 })));
+    let run = teller(&cli, &org);
+    cli.write("users.csv", "user_id,opt_out_until\n1,\n2,2020-02-29\n3,2020-02-29\n4,\n");
+    run(&["apply", "users.csv", "--set", "true"], 1);
+    for json in ["users.report.json", "users.undo-1.report.json", "users.retry-1.report.json"] {
+        let report = json.replace(".json", ".csv");
+        if !cli.path(&report).exists() {
+            let command = if json.contains("undo") { "undo" } else { "retry" };
+            run(&[command, "users.report.csv"], 0);
+        }
+        std::fs::remove_file(cli.path(json)).unwrap();
+    }
+    run(&["undo", "users.undo-1.report.csv"], 0);
+    run(&["undo", "users.retry-1.report.csv"], 0);
+    let wanted = [
+        &[put(1, true), put(2, false), put(3, false), put(4, true)][..],
+        &[put(1, false), put(2, true), put(4, false)],
+        &[put(3, false)],
+        &[put(1, true), put(2, false), put(4, true)],
+        &[put(3, true)],
+    ];
+    assert_eq!(org.puts(), wanted.concat());
+    let details: Vec<_> =
+        report(&cli.path("users.report.csv")).into_iter().map(|mut row| row.remove("detail").unwrap()).collect();
+    assert_eq!(details[0], "[mfaOptOut true]");
+    assert_eq!(details[1], "[mfaOptOut false: opt-out ended 2020-02-29]");
+    assert!(
+        details[2].ends_with("404 and gave no reason [mfaOptOut false: opt-out ended 2020-02-29]"),
+        "{}",
+        details[2]
+    );
+
+    run(&["apply", "users.report.csv", "--report", "again.csv"], 2).says("--set");
+}
+
+#[test]
+fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it() {
+    let org = Ledger::scripted(|seen| match (seen.user(), seen.flag(), seen.number) {
+        (_, Some(false), _) | (Some(1), ..) => Reply::new(204),
+        (Some(2), ..) => Reply::new(500),
+        (Some(3), _, 2) => Reply::raw("").then(common::hostile::Then::Reset),
+        _ => Reply::new(404),
+    });
+    let cli = Cli::new();
+    let run = teller(&cli, &org);
+    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n3,true\n4,true\n2,true\n");
+    run(&["apply", "users.csv", "--max-attempts", "1"], 1).says("may or may not have been made");
+    let rows = report(&cli.path("users.report.csv"));
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row["outcome"].as_str(), row["http_status"].as_str(), row["detail"].contains("may or may not")))
+        .collect();
+    assert_eq!(
+        told,
+        [("applied", "204", false), ("unknown", "404", true), ("failed", "404", false), ("failed", "500", true)]
+    );
+    let sent = org.count();
+    let plan = cli.run(&["undo", "users.report.csv", "--dry-run", "--address", &org.url()]).exits(0);
+    plan.says("3 to opt back in");
+    assert_eq!(org.count(), sent);
+}

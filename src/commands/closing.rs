@@ -30,13 +30,16 @@ impl Closing<'_> {
         }
         // A limit that is reached with the last row has nothing left to stop.
         let ending = if whole { Ending::Complete } else { sent.ending };
-        let exit = Exit::of_run(&ending, &sent.tally);
+        let exit = match Exit::of_run(&ending, &sent.tally) {
+            Exit::NothingChanged if sent.in_doubt => Exit::StoppedEarly,
+            exit => exit,
+        };
         let (words, _) = ending_text(&ending, &sent.tally);
         journal.stop(&Stop { at: now(), traffic: sent.traffic, ending: words, exit_code: exit.code() })?;
         let (summary, place) = if whole {
             (self.finished(journal)?, &self.paths.report)
         } else {
-            (self.stopped(journal, exit)?, &self.paths.partial)
+            (self.stopped(journal, exit, sent.in_doubt)?, &self.paths.partial)
         };
         if let Some(metrics) = &self.settings.outputs.metrics {
             self.besides(report::write_metrics(metrics, &summary));
@@ -65,12 +68,12 @@ impl Closing<'_> {
         Ok(summary)
     }
 
-    fn stopped(&self, mut journal: Journal<File>, exit: Exit) -> Result<Summary> {
+    fn stopped(&self, mut journal: Journal<File>, exit: Exit, in_doubt: bool) -> Result<Summary> {
         let summary = report::summarize(&mut journal)?;
         if let Some(page) = &self.settings.outputs.html {
             self.besides(report::write_page_so_far(page, &summary, &journal));
         }
-        if matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused) {
+        if matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused) && !in_doubt {
             journal.discard_if_empty()?;
         }
         Ok(summary)

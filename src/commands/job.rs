@@ -116,7 +116,6 @@ impl Job {
                 selection: self.selection.clone(),
                 baseline: reading.baseline.clone().map(|path| Baseline { set: set_by(&path), path }),
                 today: timezone.to_datetime(now()).date(),
-                timezone,
                 problems: reading.problems.clone(),
             },
         )

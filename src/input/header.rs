@@ -84,7 +84,8 @@ pub(super) fn find(header: &[String], wanted: &Wanted) -> Result<Columns, Proble
     let id = choose(names, wanted.id.as_ref(), &ID_NAMES, "user ID")?.ok_or_else(|| missing(names, "user ID"))?;
     let flag = match choose(names, wanted.flag.as_ref(), &FLAG_NAMES, "flag")? {
         Some(column) if wanted.flag_is_set => return Err(set_twice(column, &names[column])),
-        None if !wanted.flag_is_set => return Err(missing(names, "flag")),
+        // The rows of a report tell their flags themselves.
+        None if !wanted.flag_is_set && carried == header.len() => return Err(missing(names, "flag")),
         flag => flag,
     };
     if flag == Some(id) {

@@ -12,7 +12,6 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use roaring::RoaringTreemap;
 
 use self::asked::{Asked, Meeting};
@@ -32,7 +31,7 @@ pub enum Selection {
     All,
     /// Those of an earlier report with one of these outcomes.
     Retry(Vec<Outcome>),
-    /// Those of an earlier report that were `applied`, with the opposite flag, and the opt-outs that are `unknown`.
+    /// Those of an earlier report that were `applied`, with the opposite flag, and the opt-outs that may have been made.
     Undo,
 }
 
@@ -60,14 +59,12 @@ pub struct Options {
     pub baseline: Option<Baseline>,
     /// The day on which the run takes place.
     pub today: Date,
-    /// In which the days of earlier runs are counted.
-    pub timezone: TimeZone,
     /// Where all problems are written, as CSV.
     pub problems: Option<PathBuf>,
 }
 
 impl Options {
-    /// All rows, on this day in UTC.
+    /// All rows, on this day.
     #[must_use]
     pub fn on(today: Date) -> Self {
         Self {
@@ -77,7 +74,6 @@ impl Options {
             selection: Selection::All,
             baseline: None,
             today,
-            timezone: TimeZone::UTC,
             problems: None,
         }
     }
@@ -146,6 +142,10 @@ impl Plan {
                 input.found().name
             );
             return Err(Error::new(Kind::Input, message).help("for a table of users use apply"));
+        }
+        if options.selection == Selection::All && input.columns().flag.is_none() && options.input.set.is_none() {
+            let message = format!("{} is a report without a column of flags", input.found().name);
+            return Err(Error::new(Kind::Input, message).help("give one flag for all rows with --set"));
         }
         let earlier = match &options.baseline {
             Some(baseline) => Earlier::read(baseline, &options)?,
@@ -291,7 +291,7 @@ struct Census {
 impl Census {
     fn take(&mut self, ask: &Ask, contradicted: Option<&RoaringTreemap>, earlier: &Earlier) {
         let user = ask.user.get();
-        self.counts.lapsed += u64::from(ask.lapsed);
+        self.counts.lapsed += u64::from(ask.lapsed.is_some());
         let meeting = self.asked.note(ask.user, ask.flag);
         if contradicted.is_some_and(|contradicted| contradicted.contains(user)) {
             self.counts.invalid += 1;
@@ -317,6 +317,8 @@ impl Census {
 pub struct Step {
     /// The cells of the input that the report carries, as CSV with commas, without a line end.
     pub cells: Vec<u8>,
+    /// What the detail of its record has to end in, where the cells do not say which flag it was about.
+    pub remark: Option<String>,
     /// What is to be done.
     pub what: What,
 }
@@ -371,9 +373,13 @@ impl Changes<'_> {
             Understood::Wrong(fault) => What::Settled(self.settled(Outcome::Invalid, self.describe(*fault))),
             Understood::Ask(ask) => self.decide(ask),
         };
-        let sent = if let Understood::Ask(ask) = &understood { Some(ask.flag) } else { None };
+        let ask = if let Understood::Ask(ask) = &understood { Some(ask) } else { None };
         let new = !self.on_record.contains(self.number);
-        new.then(|| Step { cells: self.reading.carried_cells(&self.row, sent), what })
+        new.then(|| Step {
+            cells: self.reading.carried_cells(&self.row, ask.map(|ask| ask.flag)),
+            remark: ask.and_then(|ask| self.reading.remark(ask)),
+            what,
+        })
     }
 
     fn decide(&mut self, ask: &Ask) -> What {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::{Options, Selection};
-use crate::domain::{Flag, Outcome, UserId};
+use crate::domain::{Flag, Outcome, UserId, remark};
 use crate::input::cell::{self, Wrong};
 use crate::input::{Columns, Input, Note, Row};
 use crate::text::looks_like_formula;
@@ -15,8 +15,8 @@ use crate::text::looks_like_formula;
 pub(super) struct Ask {
     pub(super) user: UserId,
     pub(super) flag: Flag,
-    /// Whether it is an opt-in only because the end date of the opt-out is reached.
-    pub(super) lapsed: bool,
+    /// The end date of the opt-out, if it is an opt-in only because that is reached.
+    pub(super) lapsed: Option<Date>,
 }
 
 /// What is wrong with a row, and in which of its cells; `None` where it is the row as a whole.
@@ -73,7 +73,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Whether the selection wants the row; the flag decides over an `unknown` row of an undo.
+    /// Whether the selection wants the row; the flag decides over a row of an undo whose change is in doubt.
     fn selected(&self, row: &Row) -> Result<bool, Fault> {
         let Some(column) = self.outcome else { return Ok(true) };
         let outcome = self.outcome_of(row).ok_or_else(|| match row.cells.get(column) {
@@ -83,24 +83,45 @@ impl<'a> Reading<'a> {
         match &self.options.selection {
             Selection::All => Ok(true),
             Selection::Retry(outcomes) => Ok(outcomes.contains(&outcome)),
-            Selection::Undo if outcome == Outcome::Unknown => Ok(self.flag_then(row)?.is_opt_out()),
-            Selection::Undo => Ok(outcome == Outcome::Applied),
+            Selection::Undo if outcome == Outcome::Applied => Ok(true),
+            Selection::Undo => Ok(self.is_in_doubt(row) && self.flag_then(row)?.is_opt_out()),
         }
     }
 
+    /// Whether an earlier run may have changed the user without being told so.
+    fn is_in_doubt(&self, row: &Row) -> bool {
+        match self.outcome_of(row) {
+            Some(Outcome::Unknown) => true,
+            Some(Outcome::Failed) => self.result(row, "detail").is_some_and(remark::is_in_doubt),
+            _ => false,
+        }
+    }
+
+    fn result<'r>(&self, row: &'r Row, name: &str) -> Option<&'r str> {
+        std::str::from_utf8(row.cells.get(self.columns.result(name)?)?).ok()
+    }
+
     fn outcome_of(&self, row: &Row) -> Option<Outcome> {
-        Outcome::from_word(std::str::from_utf8(row.cells.get(self.columns.result("outcome")?)?).ok()?)
+        Outcome::from_word(self.result(row, "outcome")?)
     }
 
     fn ask(&self, row: &Row) -> Result<Ask, Fault> {
         self.shape(row)?;
         let user = self.user(row)?;
         if self.options.selection == Selection::Undo {
-            return Ok(Ask { user, flag: self.flag_then(row)?.opposite(), lapsed: false });
+            return Ok(Ask { user, flag: self.flag_then(row)?.opposite(), lapsed: None });
         }
         let written = self.flag(row)?;
-        let lapsed = written.is_opt_out() && self.is_past(row, self.options.today)?;
-        Ok(Ask { user, flag: if lapsed { Flag::OptIn } else { written }, lapsed })
+        let lapsed = self.until(row)?.filter(|until| written.is_opt_out() && *until <= self.options.today);
+        Ok(Ask { user, flag: if lapsed.is_some() { Flag::OptIn } else { written }, lapsed })
+    }
+
+    /// What has to be said of a row in its report, where the cells alone do not tell the flag that was sent.
+    pub(super) fn remark(&self, ask: &Ask) -> Option<String> {
+        match ask.lapsed {
+            Some(day) => Some(remark::lapsed(day)),
+            None => self.columns.flag.is_none().then(|| remark::about(ask.flag)),
+        }
     }
 
     /// What an earlier report says about a row: the flag that was sent for it.
@@ -139,35 +160,41 @@ impl<'a> Reading<'a> {
     }
 
     fn flag(&self, row: &Row) -> Result<Flag, Fault> {
-        match (self.columns.flag, self.options.input.set) {
-            (Some(column), _) => cell::flag(&row.cells[column]).map_err(Fault::of(column)),
-            (None, Some(flag)) => Ok(flag),
-            (None, None) => Err(Fault { column: None, wrong: Wrong::EmptyFlag }),
+        if let Some(column) = self.columns.flag {
+            return cell::flag(&row.cells[column]).map_err(Fault::of(column));
+        }
+        // What an earlier report says of its own rows is surer than what is said about it.
+        let said = self.outcome.and_then(|_| remark::flag_of(self.result(row, "detail")?));
+        said.or(self.options.input.set).ok_or(Fault { column: None, wrong: Wrong::EmptyFlag })
+    }
+
+    /// The flag that an earlier run sent: its remark says so where the cells don't.
+    fn flag_then(&self, row: &Row) -> Result<Flag, Fault> {
+        self.shape(row)?;
+        let detail = self.result(row, "detail").unwrap_or_default();
+        if self.until(row)?.is_some_and(|until| detail.ends_with(&remark::lapsed(until))) {
+            return Ok(Flag::OptIn);
+        }
+        match self.columns.flag {
+            None => remark::flag_of(detail).map_or_else(|| self.flag(row), Ok),
+            Some(_) => self.flag(row),
         }
     }
 
-    /// The flag that an earlier run sent, as of the day on which it did.
-    fn flag_then(&self, row: &Row) -> Result<Flag, Fault> {
-        self.shape(row)?;
-        let written = self.flag(row)?;
-        let day = self.finished_at(row).map_or(self.options.today, |at| self.options.timezone.to_datetime(at).date());
-        Ok(if written.is_opt_out() && self.is_past(row, day)? { Flag::OptIn } else { written })
+    fn until(&self, row: &Row) -> Result<Option<Date>, Fault> {
+        let Some(column) = self.columns.until else { return Ok(None) };
+        cell::until(&row.cells[column]).map_err(Fault::of(column))
     }
 
-    fn is_past(&self, row: &Row, today: Date) -> Result<bool, Fault> {
-        let Some(column) = self.columns.until else { return Ok(false) };
-        let until = cell::until(&row.cells[column]).map_err(Fault::of(column))?;
-        Ok(until.is_some_and(|until| until <= today))
-    }
-
-    fn finished_at(&self, row: &Row) -> Option<Timestamp> {
-        std::str::from_utf8(row.cells.get(self.columns.result("finished_at")?)?).ok()?.parse().ok()
-    }
-
-    /// When a selected row was given up without an answer.
+    /// When a selected row was given up while a request of it may still have been on its way: one that nobody has
+    /// answered, or that somebody in front of the Org has answered in its place.
     pub(super) fn unknown_at(&self, row: &Row) -> Option<Timestamp> {
         self.outcome?;
-        (self.outcome_of(row) == Some(Outcome::Unknown)).then(|| self.finished_at(row)).flatten()
+        let answered = self.outcome_of(row) == Some(Outcome::Failed) && self.result(row, "http_status") == Some("500");
+        if answered || !self.is_in_doubt(row) {
+            return None;
+        }
+        self.result(row, "finished_at")?.parse().ok()
     }
 
     /// How many of the carried cells a spreadsheet would take for a formula; a plain negative number is none.

@@ -207,6 +207,7 @@ impl Policy {
     /// What came back for an attempt. Gives the row's record where that decides its outcome.
     pub fn answered(&mut self, now: Duration, attempt: Attempt, answer: Answer) -> Option<Record> {
         self.in_flight -= 1;
+        self.rows.left_doubt |= verdict::leaves_doubt(&answer);
         let verdict = verdict::of(&answer, self.health.is_proven());
         self.heed_answer(now, &attempt, &answer, verdict);
         match attempt.purpose {
@@ -241,6 +242,12 @@ impl Policy {
             (None, Some(until)) => Condition::Throttled { until },
             (None, None) => Condition::Normal,
         }
+    }
+
+    /// Whether a change may have been made that is not on record as applied.
+    #[must_use]
+    pub fn leaves_doubt(&self) -> bool {
+        self.rows.left_doubt || self.in_flight > 0
     }
 
     /// The pace that `--rate auto` has found, requests a second.

@@ -4,11 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::verdict;
+use crate::domain::remark::{self, MAX_DETAIL};
 use crate::domain::{Answer, Change, Outcome, Record, RowNumber};
 use crate::text;
-
-/// Characters of a record's detail.
-const DETAIL: usize = 500;
 
 /// A row that has no outcome yet.
 #[derive(Debug)]
@@ -25,7 +24,9 @@ pub(super) struct Pending {
     first_sent: Option<Duration>,
     last_answer: Duration,
     status: Option<u16>,
-    /// Whether a request went out to which no answer came: the change may have been made.
+    /// Whether a request went out to which no answer came.
+    unanswered: bool,
+    /// Whether the change may have been made although nobody has confirmed it.
     in_doubt: bool,
     /// What came back last, in words.
     said: String,
@@ -44,6 +45,7 @@ impl Pending {
             first_sent: None,
             last_answer: Duration::ZERO,
             status: None,
+            unanswered: false,
             in_doubt: false,
             said: String::new(),
             refused_in: None,
@@ -58,6 +60,7 @@ impl Pending {
     /// Takes note of what came back.
     pub(super) fn answered(&mut self, now: Duration, answer: Answer) {
         self.last_answer = now;
+        self.in_doubt |= verdict::leaves_doubt(&answer);
         match answer {
             Answer::Reply(reply) => {
                 self.status = Some(reply.status);
@@ -65,7 +68,7 @@ impl Pending {
             }
             Answer::Silence(silence) => {
                 self.status = None;
-                self.in_doubt |= silence.sent;
+                self.unanswered |= silence.sent;
                 self.said = silence.message;
             }
         }
@@ -100,20 +103,31 @@ impl Pending {
         self.record(Outcome::Applied, &detail)
     }
 
-    /// The record of a row that the Org refused.
+    /// The record of a row that the Org refused; what an earlier request did is another question.
     pub(super) fn refused(self) -> Record {
         let detail = self.last_words();
-        self.record(Outcome::Failed, &detail)
+        if !self.in_doubt {
+            return self.record(Outcome::Failed, &detail);
+        }
+        let detail = remark::with_doubt(&detail, "; by an earlier request ");
+        self.without_success(&detail)
     }
 
     /// The record of a row whose attempts are spent.
     pub(super) fn given_up(self) -> Record {
         let last = self.last_words();
         if self.in_doubt {
-            self.record(Outcome::Unknown, &format!("{last}; the change may or may not have been made"))
+            let detail = remark::with_doubt(&last, "; ");
+            self.without_success(&detail)
         } else {
             self.record(Outcome::Failed, &format!("{last}; given up"))
         }
+    }
+
+    /// The record of a row that may have been changed: unknown, unless every request was answered.
+    fn without_success(self, detail: &str) -> Record {
+        let outcome = if self.unanswered { Outcome::Unknown } else { Outcome::Failed };
+        self.record(outcome, detail)
     }
 
     fn last_words(&self) -> String {
@@ -131,7 +145,7 @@ impl Pending {
             http_status: self.status,
             attempts: self.requests,
             elapsed: self.last_answer.saturating_sub(self.first_sent.unwrap_or(self.last_answer)),
-            detail: text::shorten(detail, DETAIL),
+            detail: text::shorten(detail, MAX_DETAIL),
         }
     }
 }
@@ -154,6 +168,8 @@ pub(super) struct Rows {
     later: VecDeque<Pending>,
     /// For a sign that tells whose fault it was; with the time since when.
     doubted: Vec<(Duration, Doubt, Pending)>,
+    /// Whether some answer left open if its change was made.
+    pub(super) left_doubt: bool,
 }
 
 impl Rows {

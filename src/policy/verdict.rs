@@ -1,5 +1,5 @@
-//! What an answer means. A table, and the only file that knows status codes; what follows from a verdict is decided
-//! elsewhere.
+//! What an answer means for the run: the table of status codes and of ways to get no answer. What follows from a verdict
+//! is decided elsewhere, and what a code means to a person is said in `report`.
 
 use std::time::Duration;
 
@@ -59,6 +59,18 @@ fn of_silence(silence: &Silence, proven: bool) -> Verdict {
     }
 }
 
+/// Whether the change may have been made although nobody has confirmed it.
+///
+/// A server that fails (500) may do so after the change; one in front of the Org that gives it up (502, 504, and the codes
+/// above 511, which are such servers' own) does not know what the Org went on to do. What is said to be not implemented,
+/// unavailable or out of reach has not been begun.
+pub(super) fn leaves_doubt(answer: &Answer) -> bool {
+    match answer {
+        Answer::Reply(reply) => matches!(reply.status, 500 | 502 | 504 | 512..=599),
+        Answer::Silence(silence) => silence.sent,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
@@ -103,6 +115,16 @@ mod tests {
         assert_eq!(of(&reply(500, wait), true), Verdict::TryAgain);
         assert_eq!(of(&reply(404, wait), true), Verdict::RowRefused);
         assert_eq!(of(&reply(204, wait), true), Verdict::Applied);
+    }
+
+    #[test]
+    fn only_what_may_have_reached_the_org_leaves_doubt() {
+        let in_doubt: Vec<u16> = (100..=511).filter(|status| leaves_doubt(&reply(*status, None))).collect();
+        assert_eq!(in_doubt, [500, 502, 504]);
+        for sent in [false, true] {
+            let silence = Silence { cause: Cause::Reset, sent, message: String::new() };
+            assert_eq!(leaves_doubt(&Answer::Silence(silence)), sent);
+        }
     }
 
     #[test]

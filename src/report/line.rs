@@ -12,6 +12,7 @@ use jiff::fmt::temporal::DateTimePrinter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::domain::remark::MAX_DETAIL;
 use crate::domain::{Outcome, Record, RowNumber};
 use crate::report::run::{FORMAT, Noted, Run, Stop};
 use crate::text;
@@ -28,9 +29,6 @@ pub const COLUMNS: [&str; 7] = ["row", "outcome", "http_status", "attempts", "el
 
 /// The longest record that is read, in bytes. What runs on for longer is not a record but an opened quote.
 pub const MAX_RECORD: usize = 32 << 20;
-
-/// The longest `detail`, in characters.
-const MAX_DETAIL: usize = 500;
 
 /// Comma, eight hexadecimal digits, line feed.
 const CHECK_LEN: usize = 10;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::{Outcome, RowNumber};
+use crate::domain::{Outcome, RowNumber, remark};
 use crate::report::line::Finished;
 use crate::text;
 
@@ -65,7 +65,7 @@ impl Reasons {
         if !matches!(row.outcome, Outcome::Failed | Outcome::Unknown | Outcome::Invalid) {
             return;
         }
-        let mut key = (row.outcome, row.http_status, kind_of(row.detail));
+        let mut key = (row.outcome, row.http_status, kind_of(remark::without(row.detail)));
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key) {
             key = (row.outcome, row.http_status, "(many other messages)".to_owned());
         }
@@ -113,8 +113,12 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
             "the row could not be understood, and nothing was sent for it",
             "correct the rows in the input and run it again",
         ),
-        (Outcome::Unknown, _) => (
+        (Outcome::Unknown, None) => (
             "a request went out and no answer came back: the change may or may not have been made",
+            "run `mfa-optout retry` on this report; sending a row again is harmless",
+        ),
+        (Outcome::Unknown, Some(_)) => (
+            "an earlier request got no answer: the change may or may not have been made by that one",
             "run `mfa-optout retry` on this report; sending a row again is harmless",
         ),
         (_, Some(400 | 415 | 422)) => (
@@ -133,6 +137,10 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
         (_, Some(409)) => (
             "the Org refused because something else changed the user at the same time",
             "run `mfa-optout retry` on this report",
+        ),
+        (_, Some(500 | 502 | 504 | 512..=599)) => (
+            "the Org or a server in front of it failed, and the attempts ran out: the change may or may not have been made",
+            "run `mfa-optout retry` on this report later; sending a row again is harmless",
         ),
         (_, Some(408 | 425 | 429 | 500..=599)) => (
             "the Org could not do it at the time, and the attempts ran out",
