@@ -112,7 +112,8 @@ fn show(term: &Term, before: &str, lines: &[String], bar: &str) -> io::Result<()
     term.flush()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs::File;
 
@@ -120,14 +121,16 @@ mod tests {
 
     /// What a terminal is sent.
     fn written(said: Vec<Said>) -> String {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let opened = || File::options().read(true).append(true).open(file.path()).unwrap();
+        let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        let opened = || File::options().read(true).append(true).open(file.path()).expect("it can be opened");
         let term = Term::read_write_pair(opened(), opened());
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
-        said.into_iter().for_each(|what| sender.send(what).unwrap());
+        for what in said {
+            sender.send(what).expect("the receiver is there");
+        }
         drop(sender);
         write(&term, &receiver);
-        std::fs::read_to_string(file.path()).unwrap()
+        std::fs::read_to_string(file.path()).expect("it can be read")
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn what_it_waits_for_is_said_in_whole_words_on_the_narrowest_terminal() {
             }
             progress.on(at(12.0), event);
             let shown = bar(progress.state(), at(12.0), width, false);
-            told += &format!("{width:>2}: {}\n", shown.lines().nth(1).unwrap());
+            told += [&format!("{width:>2}: "), shown.lines().nth(1).unwrap(), "\n"].concat().as_str();
         }
     }
     assert!(!told.contains('…'), "{told}");

@@ -77,6 +77,7 @@ impl Given {
     }
 
     /// The words that were typed for these settings, for another command line.
+    #[must_use]
     pub fn typed(&self, keys: &[Key]) -> Vec<OsString> {
         let words = |key: &Key| {
             let is_switch = key.setting().scope == Scope::Flag && key.setting().default == Some("false");
