@@ -223,7 +223,7 @@ async fn a_report_page_runs_nothing_loads_nothing_and_fits() {
             for page in &pages {
                 visit.browser.goto(page).await.unwrap();
                 let title = visit.find("h1").await.text().await.unwrap();
-                assert!(title.ends_with("rows applied"), "{title}");
+                assert!(title.ends_with("rows applied") || title == "The table has no rows", "{title}");
                 let root = "const root = document.documentElement; return root.scrollWidth <= root.clientWidth";
                 assert_eq!(visit.script(root).await, json!(true), "{page} is wider than {width} pixels");
                 assert!(!visit.browser.title().await.unwrap().contains("executed"));

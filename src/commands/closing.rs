@@ -1,16 +1,16 @@
 //! The end of a run: its last record, the report and everything that is made from it, and what the person is told.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fs::File;
-use std::path::Path;
 
-use super::target::Target;
 use super::{now, say, shown};
 use crate::domain::{Ending, Outcome, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
 use crate::report::{self, Journal, Paths, Stop, Summary};
 use crate::screen::{ClosingView, ending_text};
-use crate::settings::Settings;
+use crate::settings::{Given, Key, Settings};
 
 /// What the end of a run works with.
 pub(super) struct Closing<'a> {
@@ -18,7 +18,8 @@ pub(super) struct Closing<'a> {
     pub(super) paths: &'a Paths,
     /// Rows of the input.
     pub(super) rows: u64,
-    pub(super) target: &'a Target,
+    /// What was typed.
+    pub(super) given: Given,
 }
 
 impl Closing<'_> {
@@ -103,32 +104,50 @@ impl Closing<'_> {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
             Exit::RowsNeedAttention if to_retry == 0 => None,
             Exit::RowsNeedAttention => {
-                let report = quoted(&self.paths.report.to_string_lossy());
-                Some(format!("mfa-optout retry {report} {}", self.target.option()))
+                let words = ["mfa-optout".into(), "retry".into(), self.paths.report.clone().into_os_string()];
+                Some(in_a_shell(words.into_iter().chain(self.given.typed(&CARRIED))))
             }
             Exit::CredentialsRefused | Exit::StoppedEarly | Exit::Interrupted | Exit::Terminated => {
                 // `--fresh` would start over instead of going on.
-                let words = std::env::args_os().filter(|word| word != "--fresh").enumerate();
-                Some(words.map(word_of_this_command).collect::<Vec<_>>().join(" "))
+                let words = std::env::args_os().skip(1).filter(|word| word != "--fresh");
+                Some(in_a_shell(std::iter::once("mfa-optout".into()).chain(words)))
             }
         }
     }
 }
 
-/// The words of this very command; the program by its name, however it was found.
-fn word_of_this_command((place, word): (usize, std::ffi::OsString)) -> String {
-    let name = Path::new(&word).file_name().filter(|_| place == 0).unwrap_or(&word);
-    quoted(&name.to_string_lossy())
-}
+/// What was typed for a run and holds for its retry as well: the way to the Org and how it is treated. What the
+/// environment and the file say holds by itself; how the table is read, what is written and who agreed is each run's own.
+const CARRIED: [Key; 19] = [
+    Key::Address,
+    Key::ApiKeyFile,
+    Key::Email,
+    Key::PasswordFile,
+    Key::Org,
+    Key::CaCert,
+    Key::Config,
+    Key::Profile,
+    Key::Rate,
+    Key::Concurrency,
+    Key::Timeout,
+    Key::MaxAttempts,
+    Key::MaxWait,
+    Key::OutagePatience,
+    Key::MaxFailures,
+    Key::MaxDuration,
+    Key::Reason,
+    Key::Sandbox,
+    Key::LogFormat,
+];
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,~".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+/// Words as a shell takes them.
+fn in_a_shell(words: impl Iterator<Item = OsString>) -> String {
+    let quoted = words.map(|word| {
+        let word = word.to_string_lossy();
+        // Only what no command line can have, NUL, can't be quoted.
+        shlex::try_quote(&word).map(Cow::into_owned).unwrap_or_default()
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -136,10 +155,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_where_a_shell_would_take_them_apart() {
-        assert_eq!(quoted("users.csv"), "users.csv");
-        assert_eq!(quoted("all users.csv"), "'all users.csv'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
+    fn a_shell_takes_the_words_as_they_were() {
+        let words = ["users.csv", "all users.csv", "it's", "", "$HOME `x` !", "--rate=600/m", "a\"b\\"];
+        let line = in_a_shell(words.into_iter().map(OsString::from));
+        assert_eq!(shlex::split(&line).unwrap(), words);
+        assert!(line.starts_with("users.csv 'all users.csv' "), "{line}");
     }
 }

@@ -1,7 +1,6 @@
 //! The one path of `apply`, `retry` and `undo`: read and check everything, show the plan, have it confirmed, send it,
 //! report. Each step is a room's; here is their order.
 
-use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use jiff::Unit;
 use jiff::tz::TimeZone;
 
 use super::closing::Closing;
+use super::consent::{Confirming, Rest};
 use super::earlier::{must_be_of, set_by};
 use super::start::Asked;
 use super::target::Target;
@@ -24,7 +24,7 @@ use crate::plan::{self, Baseline, Plan, Selection};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Screen, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
-use crate::screen::{PlanView, Question};
+use crate::screen::PlanView;
 use crate::settings::{BadRows, Consent, EarlierRun, Facts, Outputs, Settings};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
@@ -50,25 +50,33 @@ impl Job {
         self.keep_apart(&settings, &paths)?;
         let target = Target::of(&settings, &self.args.practice, &self.input).await?;
         let plan = self.plan(&settings, &target)?;
-        say::plan(&settings, &self.view(&settings, &target, &plan, &paths));
+        let asked = Asked { command: self.command, selection: &self.selection, set: self.set(&settings) };
+        let mut start = start::of(&asked, &settings, &target, &plan);
+        let found = report::look(&paths, self.input_path(), &start, mode(&settings));
+        let rest = Rest::of(&plan, found.as_ref().unwrap_or(&OnRecord::default()))?;
+        let confirming = Confirming::of(&settings, &facts, &rest);
+        let mut view = self.view(&settings, &target, (&plan, &rest), &paths);
+        view.warnings.extend(found.as_ref().err().filter(|_| view.dry_run).map(|error| error.message().to_owned()));
+        say::plan(&settings, &view, confirming.asks());
         if let Some(limit) = settings.guards.max_opt_outs {
             plan.opt_out_guard(limit)?;
         }
         if settings.guards.consent == Consent::DryRun {
             return Ok(Exit::Done);
         }
-        let confirmation = confirm(&settings, &facts, &plan)?;
+        found?;
+        start.who.confirmation = confirming.confirm()?;
         let mut signals = signals::listen()?;
         if let Some(signal) = let_it_settle(&settings, &plan, &mut signals).await {
             return Ok(Exit::of_run(&Ending::Interrupted(signal), &crate::domain::Tally::default()));
         }
 
-        let asked = Asked { command: self.command, selection: &self.selection, set: self.set(&settings) };
-        let start = start::of(&asked, &settings, &target, &plan, (&confirmation, now()));
+        start.at = now();
         let (mut journal, on_record) = report::open(&paths, self.input_path(), &start, mode(&settings))?;
         say_what_was_found(&settings, &on_record, plan.counts().rows);
         let sent = send(&settings, &target, &plan, (&mut journal, &on_record), signals).await?;
-        let closing = Closing { settings: &settings, paths: &paths, rows: plan.counts().rows, target: &target };
+        let closing =
+            Closing { settings: &settings, paths: &paths, rows: plan.counts().rows, given: self.args.given() };
         closing.close(journal, sent)
     }
 
@@ -132,8 +140,8 @@ impl Job {
         (!is_standard_input(&self.input)).then_some(self.input.as_path())
     }
 
-    fn view(&self, settings: &Settings, target: &Target, plan: &Plan, paths: &Paths) -> PlanView {
-        let (counts, found) = (plan.counts(), plan.input().found());
+    fn view(&self, settings: &Settings, target: &Target, (plan, rest): (&Plan, &Rest), paths: &Paths) -> PlanView {
+        let (counts, found) = (&rest.counts, plan.input().found());
         let columns = [Some(&found.id_column), found.flag_column.as_ref(), found.until_column.as_ref()];
         let labels = ["IDs in ", "flags in ", "end dates in "];
         let columns = labels.iter().zip(columns).filter_map(|(label, column)| Some(format!("{label}{}", column?)));
@@ -153,7 +161,7 @@ impl Job {
             duplicates: counts.duplicate,
             invalid: counts.invalid,
             unchanged: counts.unchanged,
-            on_record: 0,
+            on_record: rest.on_record,
             rate: settings.sending.rate,
             expected,
             reason: settings.guards.reason.clone(),
@@ -224,33 +232,6 @@ fn warnings(plan: &Plan) -> impl Iterator<Item = String> {
     let lapsed = (counts.lapsed > 0)
         .then(|| format!("{} opt-outs have reached their end date and are opted back in", counts.lapsed));
     [empty, formulas, lapsed].into_iter().flatten()
-}
-
-/// Has the plan confirmed, and says how that was done. Nobody is asked who can't answer.
-fn confirm(settings: &Settings, facts: &Facts, plan: &Plan) -> Result<String> {
-    if settings.guards.consent == Consent::Given {
-        return Ok("--yes".to_owned());
-    }
-    if plan.counts().to_send() == 0 {
-        return Ok("nothing to send".to_owned());
-    }
-    if !facts.terminal {
-        return Err(Error::new(Kind::Refused, "nothing was sent: there is no terminal to ask at")
-            .help("look at the plan with --dry-run, then add --yes"));
-    }
-    let question = Question::about(plan.counts().opt_out);
-    let mut out = std::io::stderr().lock();
-    let _ = out.write_all(question.text().as_bytes()).and_then(|()| out.flush());
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
-    if question.agrees((read > 0).then_some(answer.as_str())) {
-        Ok(match question {
-            Question::YesOrNo => "answered yes".to_owned(),
-            Question::HowMany(number) => format!("typed {number}"),
-        })
-    } else {
-        Err(Error::new(Kind::Refused, "nothing was sent: the plan was not confirmed"))
-    }
 }
 
 /// Waits until no request of the earlier run can arrive any more. Gives the signal that ended the wait, if one did.

@@ -2,6 +2,7 @@
 //! itself; the shared path of `apply`, `retry` and `undo` is `job`'s.
 
 mod closing;
+mod consent;
 mod earlier;
 mod job;
 mod practice;

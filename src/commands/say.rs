@@ -2,7 +2,7 @@
 //! person as text, for a machine as one JSON object a line on standard error, each with `at` (UTC) and `event`.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde_json::{Value, json};
 
@@ -12,9 +12,17 @@ use crate::screen::{ClosingView, PlanView, closing_text, ending_text, plan_text}
 use crate::settings::{self, Facts, Given, Key, LogFormat, Settings, Talk, Volume, values};
 use crate::text::visible;
 
-/// The plan.
-pub(super) fn plan(settings: &Settings, plan: &PlanView) {
+/// The plan. Whoever is asked about it sees it, whatever is quiet and wherever standard output goes.
+pub(super) fn plan(settings: &Settings, plan: &PlanView, asked: bool) {
     say(settings.talk, || plan_text(plan), || plan_json(plan));
+    let seen = match settings.talk {
+        Talk { volume: Volume::Quiet, .. } => false,
+        Talk { format: LogFormat::Json, .. } => true,
+        Talk { format: LogFormat::Text, .. } => std::io::stdout().is_terminal(),
+    };
+    if asked && !seen {
+        to_standard_error(&plan_text(plan));
+    }
 }
 
 /// One line that is worth knowing.
@@ -95,6 +103,7 @@ fn plan_json(plan: &PlanView) -> Value {
         "duplicate": plan.duplicates,
         "invalid": plan.invalid,
         "unchanged": plan.unchanged,
+        "on_record": plan.on_record,
         "seconds_expected": plan.expected.map(|time| time.as_secs()),
         "reason": plan.reason.as_deref().map(visible),
         "report": plan.report,

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::target::Target;
 use crate::domain::{Flag, Limit, Rate};
 use crate::plan::{Plan, Selection};
@@ -19,14 +17,8 @@ pub(super) struct Asked<'a> {
     pub(super) set: Option<Flag>,
 }
 
-/// Everything that is known when a run starts.
-pub(super) fn of<'a>(
-    asked: &Asked<'_>,
-    settings: &Settings,
-    target: &'a Target,
-    plan: &Plan,
-    (confirmation, at): (&str, Timestamp),
-) -> Start<'a> {
+/// Everything that is known before a run starts. How it is confirmed is not known yet.
+pub(super) fn of<'a>(asked: &Asked<'_>, settings: &Settings, target: &'a Target, plan: &Plan) -> Start<'a> {
     Start {
         identity: Identity {
             command: asked.command.to_owned(),
@@ -43,12 +35,12 @@ pub(super) fn of<'a>(
             host: whoami::hostname().unwrap_or_else(|_| "unknown".to_owned()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             reason: settings.guards.reason.clone(),
-            confirmation: confirmation.to_owned(),
+            confirmation: String::new(),
             guards: guards(settings),
             options: options(settings),
         },
         pid: std::process::id(),
-        at,
+        at: super::now(),
     }
 }
 

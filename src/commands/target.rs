@@ -80,11 +80,6 @@ impl Target {
         Ok(Self { org, address, sign_in: String::new(), warnings, credentials, sandbox: None })
     }
 
-    /// The option that leads to the same Org.
-    pub(super) fn option(&self) -> String {
-        if self.sandbox.is_some() { "--sandbox".to_owned() } else { format!("--address {}", self.address) }
-    }
-
     /// What the report remembers the Org by. A practice Org listens on another port each time and is the same Org.
     pub(super) fn name(&self) -> String {
         if self.sandbox.is_some() { "practice Org".to_owned() } else { self.address.to_string() }

@@ -2,18 +2,16 @@
 //! whatever becomes of the terminal, the run goes on, so that errors of writing are dropped on purpose.
 
 mod json;
+mod out;
 mod state;
 mod words;
 
-use std::io::{self, Write};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread;
 use std::time::Duration;
 
 use console::Term;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
+use self::out::Out;
 use crate::domain::{Event, Outcome, Wait};
 use crate::settings::{LogFormat, Talk, Volume};
 
@@ -65,10 +63,6 @@ impl Style {
     }
 }
 
-/// So many lines wait for a reader that is slow.
-const QUEUE: usize = 16_384;
-/// How long the last lines get.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A pause that is always told of.
 const LONG: Duration = Duration::from_secs(5);
 
@@ -79,7 +73,6 @@ pub struct Progress {
     verbose: bool,
     began: Timestamp,
     state: State,
-    bar: ProgressBar,
     next_frame: Duration,
     next_line: Duration,
     next_pause: Duration,
@@ -92,17 +85,11 @@ impl Progress {
     /// A view on a run of `rows` rows that `began` at this time of day.
     #[must_use]
     pub fn new(style: Style, volume: Volume, rows: u64, began: Timestamp) -> Self {
-        let bar = match style {
-            Style::Bar { .. } => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)),
-            Style::Lines | Style::Json | Style::Silent => ProgressBar::hidden(),
-        };
-        let plain = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         Self {
             style,
             verbose: volume == Volume::Verbose,
             began,
             state: State::of(rows),
-            bar: bar.with_style(plain),
             next_frame: Duration::ZERO,
             next_line: PERIOD,
             next_pause: Duration::ZERO,
@@ -120,7 +107,7 @@ impl Progress {
         match self.style {
             Style::Json if self.worth_a_line(event) => {
                 if let Some(line) = json::event(&self.state, self.began, now, event) {
-                    self.write(&line);
+                    self.out.line(&line);
                 }
             }
             Style::Lines | Style::Bar { .. } => self.say(now, event),
@@ -136,16 +123,15 @@ impl Progress {
                 self.next_frame = now + FRAME;
                 // One column is kept free: some terminals wrap when the last one is written to.
                 let width = usize::from(Term::stderr().size().1).saturating_sub(1).max(1);
-                self.bar.set_message(bar(&self.state, now, width, colour));
-                self.bar.tick();
+                self.out.bar(bar(&self.state, now, width, colour));
             }
             Style::Lines if now >= self.next_line => {
                 self.next_line = now + PERIOD;
-                self.write(&line(&self.state, now));
+                self.out.line(&line(&self.state, now));
             }
             Style::Json if now >= self.next_line => {
                 self.next_line = now + PERIOD;
-                self.write(&json::progress(&self.state, self.began, now));
+                self.out.line(&json::progress(&self.state, self.began, now));
             }
             Style::Bar { .. } | Style::Lines | Style::Json | Style::Silent => {}
         }
@@ -153,7 +139,6 @@ impl Progress {
 
     /// Takes the bar away, so that what follows stands on a clean line.
     pub fn finish(&mut self) {
-        self.bar.finish_and_clear();
         self.out.finish();
     }
 
@@ -196,7 +181,7 @@ impl Progress {
             // How it ended is the closing summary's to say.
             _ => return,
         };
-        self.write(&words);
+        self.out.line(&words);
     }
 
     /// A long pause always is. Of short ones, one in a period: an Org that throttles often would fill the log.
@@ -206,72 +191,6 @@ impl Progress {
             self.next_pause = now + PERIOD;
         }
         worth
-    }
-
-    fn write(&mut self, line: &str) {
-        let out = &mut self.out;
-        self.bar.suspend(|| out.line(line));
-    }
-}
-
-/// Where lines go.
-#[derive(Debug)]
-enum Out {
-    /// A thread of its own writes them: a pipe that nobody drains would otherwise hold up the run. It begins with the first
-    /// line, for the system's allocator is quicker while there is one thread.
-    StandardError(Option<Writer>),
-    #[cfg(test)]
-    Kept(Vec<String>),
-}
-
-#[derive(Debug)]
-struct Writer {
-    lines: SyncSender<String>,
-    written: Receiver<()>,
-}
-
-impl Writer {
-    fn begin() -> Self {
-        let (lines, to_write) = mpsc::sync_channel::<String>(QUEUE);
-        let (done, written) = mpsc::channel::<()>();
-        thread::spawn(move || {
-            // The reader may be gone or the disk behind it full; the run must not end for that.
-            for line in to_write {
-                let _ = writeln!(io::stderr().lock(), "{line}");
-            }
-            drop(done);
-        });
-        Self { lines, written }
-    }
-}
-
-impl Out {
-    fn standard_error() -> Self {
-        Self::StandardError(None)
-    }
-
-    fn line(&mut self, line: &str) {
-        match self {
-            // Where nobody keeps up with reading, lines are lost, and no row.
-            Self::StandardError(writer) => {
-                let _ = writer.get_or_insert_with(Writer::begin).lines.try_send(line.to_owned());
-            }
-            #[cfg(test)]
-            Self::Kept(lines) => lines.push(line.to_owned()),
-        }
-    }
-
-    /// Nothing more comes; what has come gets a moment to be written.
-    fn finish(&mut self) {
-        match self {
-            Self::StandardError(writer) => {
-                let Some(Writer { lines, written }) = writer.take() else { return };
-                drop(lines);
-                let _ = written.recv_timeout(LAST_WORDS);
-            }
-            #[cfg(test)]
-            Self::Kept(_) => {}
-        }
     }
 }
 

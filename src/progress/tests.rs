@@ -102,6 +102,32 @@ fn the_bar_fits_its_terminal() {
 }
 
 #[test]
+fn what_it_waits_for_is_said_in_whole_words_on_the_narrowest_terminal() {
+    let waits = [
+        Event::Waiting { why: Wait::Throttled, until: at(311.0) },
+        Event::Waiting { why: Wait::Retry, until: at(311.0) },
+        Event::Waiting { why: Wait::LogIn, until: at(311.0) },
+        Event::Waiting { why: Wait::Drain, until: at(22.0) },
+        Event::OutageBegan,
+        Event::Waiting { why: Wait::Probe, until: at(311.0) },
+    ];
+    let mut told = String::new();
+    for width in [99, 39, 19] {
+        for event in &waits {
+            let mut progress = played(Style::Silent, Volume::Normal);
+            if matches!(event, Event::Waiting { why: Wait::Probe, .. }) {
+                progress.on(at(12.0), &Event::OutageBegan);
+            }
+            progress.on(at(12.0), event);
+            let shown = bar(progress.state(), at(12.0), width, false);
+            told += [&format!("{width:>2}: "), shown.lines().nth(1).unwrap(), "\n"].concat().as_str();
+        }
+    }
+    assert!(!told.contains('…'), "{told}");
+    insta::assert_snapshot!(told);
+}
+
+#[test]
 fn colour_is_only_there_when_it_is_wanted() {
     let progress = played(Style::Silent, Volume::Normal);
     assert!(!bar(progress.state(), at(12.0), 80, false).contains('\u{1b}'));

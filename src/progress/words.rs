@@ -35,8 +35,8 @@ pub fn bar(state: &State, now: Duration, width: usize, colour: bool) -> String {
         }
         _ => figures,
     };
-    let second = match waiting(state, now) {
-        Some(words) => paint.yellow(&truncate_str(&words, width, "…")),
+    let second = match waits(state, now) {
+        Some(wordings) => paint.yellow(&widest(&wordings, width)),
         None => fit(&counts(state), width),
     };
     format!("{first}\n{second}")
@@ -83,27 +83,44 @@ fn left(state: &State, now: Duration) -> Option<String> {
 
 /// What the run waits for, with what is left of it.
 pub(super) fn waiting(state: &State, now: Duration) -> Option<String> {
-    let left = |until: Duration| countdown(until.saturating_sub(now));
-    let words = match (state.condition, state.waiting) {
-        (Condition::Outage { .. }, Some((_, until))) if until > now => {
-            format!("the Org stopped answering; next probe in {}", left(until))
-        }
-        (Condition::Outage { since }, _) => {
-            format!("the Org stopped answering {} ago; asking again", countdown(now.saturating_sub(since)))
-        }
+    waits(state, now).map(|[whole, ..]| whole)
+}
+
+/// The same in whole, in few, and in the fewest words. `{}` stands for the time.
+fn waits(state: &State, now: Duration) -> Option<[String; 3]> {
+    let (time, wordings) = match (state.condition, state.waiting) {
+        (Condition::Outage { .. }, Some((_, until))) if until > now => (
+            until.saturating_sub(now),
+            ["the Org stopped answering; next probe in {}", "no answers; next probe in {}", "probe in {}"],
+        ),
+        (Condition::Outage { since }, _) => (
+            now.saturating_sub(since),
+            ["the Org stopped answering {} ago; asking again", "no answers for {}; asking again", "asking again"],
+        ),
         (Condition::Throttled { until }, _) if until > now => {
-            format!("the Org asked for a pause: {} left", left(until))
+            (until.saturating_sub(now), ["the Org asked for a pause: {} left", "asked to pause: {} left", "pause: {}"])
         }
-        (_, Some((Wait::Retry, until))) if until > now => {
-            format!("waiting to try the last rows again: {} left", left(until))
+        (_, Some((Wait::Retry, until))) if until > now => (
+            until.saturating_sub(now),
+            ["waiting to try the last rows again: {} left", "the last rows again in {}", "again in {}"],
+        ),
+        (_, Some((Wait::LogIn, until))) if until > now => {
+            (until.saturating_sub(now), ["waiting to log in again: {} left", "logging in again in {}", "log-in: {}"])
         }
-        (_, Some((Wait::LogIn, until))) if until > now => format!("waiting to log in again: {} left", left(until)),
-        (_, Some((Wait::Drain, until))) => {
-            format!("stopping: requests in flight have {} to finish", left(until))
-        }
+        (_, Some((Wait::Drain, until))) => (
+            until.saturating_sub(now),
+            ["stopping: requests in flight have {} to finish", "stopping: {} for the last answers", "stopping: {}"],
+        ),
         _ => return None,
     };
-    Some(words)
+    Some(wordings.map(|words| words.replace("{}", &countdown(time))))
+}
+
+/// The wording that says most of those that fit; of the shortest, as much as fits.
+fn widest(wordings: &[String; 3], width: usize) -> String {
+    let [.., shortest] = wordings;
+    let fitting = wordings.iter().find(|words| measure_text_width(words) <= width);
+    fitting.cloned().unwrap_or_else(|| truncate_str(shortest, width, "…").into_owned())
 }
 
 /// As many of the parts as fit, from the first on; of the first, as much as fits.

@@ -155,6 +155,19 @@ pub(super) fn lock(partial: &Path) -> Result<File> {
     Err(refused(partial, "is replaced again and again by something else"))
 }
 
+/// Opens the journal that is there, if one is, to be read only. It was not locked by anybody a moment ago.
+///
+/// # Errors
+/// As [`lock`].
+pub(super) fn look(partial: &Path) -> Result<Option<File>> {
+    if metadata_of(partial)?.is_none() {
+        return Ok(None);
+    }
+    let file = lock(partial)?;
+    file.unlock().map_err(|error| refused(partial, format_args!("can't be unlocked: {error}")))?;
+    Ok(Some(file))
+}
+
 /// `None` if the file came or went in the same moment.
 fn open(partial: &Path) -> Result<Option<File>> {
     let mut options = OpenOptions::new();

@@ -21,7 +21,7 @@ use crate::text;
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 
-/// Rows in one table: a browser lays out only those tables that are in view.
+/// Rows in one table: of full tables, a browser lays out only those that are in view.
 const ROWS_PER_TABLE: usize = 500;
 
 /// So much of a row's own cells is shown, in characters.
@@ -66,6 +66,12 @@ fn page(out: &mut dyn Write, summary: &Summary, rows: impl Read, source: Source)
     counts(out, summary)?;
     reasons(out, &summary.failures)?;
     charts(out, summary)?;
+    let listed = summary.outcomes.total().saturating_sub(summary.outcomes.count(Outcome::Applied));
+    writeln!(
+        out,
+        "<h2>Rows that are not applied: {}</h2>",
+        if listed > 0 { grouped(listed) } else { "none".to_owned() }
+    )?;
     table(out, rows, source)?;
     settings(out, summary)?;
     write!(out, "{tail}")
@@ -92,7 +98,10 @@ fn verdict(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let applied = summary.outcomes.count(Outcome::Applied);
     let left = summary.rows.saturating_sub(summary.outcomes.total());
     writeln!(out, r#"<p class="eyebrow">mfa-optout {} report</p>"#, escaped(&summary.command))?;
-    writeln!(out, "<h1>{} of {} rows applied</h1>", grouped(applied), grouped(summary.rows))?;
+    match summary.rows {
+        0 => writeln!(out, "<h1>The table has no rows</h1>")?,
+        rows => writeln!(out, "<h1>{} of {} rows applied</h1>", grouped(applied), grouped(rows))?,
+    }
     writeln!(out, "<p>{} to {}</p>", escaped(&summary.input), escaped(&summary.address))?;
     writeln!(
         out,
@@ -147,8 +156,11 @@ fn reasons(out: &mut dyn Write, groups: &[Group]) -> io::Result<()> {
         let status = group.http_status.map(|status| format!("{status} ")).unwrap_or_default();
         let reason = if group.reason.is_empty() { "no message" } else { &group.reason };
         let rows: Vec<String> = group.rows.iter().map(ToString::to_string).collect();
-        let more = if group.count > group.rows.len() as u64 { " and more" } else { "" };
-        let counted = if group.count == 1 { "row" } else { "rows" };
+        let more = match group.count.saturating_sub(group.rows.len() as u64) {
+            0 => String::new(),
+            more => format!(" and {} more", grouped(more)),
+        };
+        let (counted, label) = if group.count == 1 { ("row", "Row") } else { ("rows", "Rows") };
         writeln!(
             out,
             r#"<section class="card reason {}"><div class="head"><h3>{status}{}</h3><b>{} {counted} {}</b></div>"#,
@@ -158,7 +170,7 @@ fn reasons(out: &mut dyn Write, groups: &[Group]) -> io::Result<()> {
             group.outcome,
         )?;
         writeln!(out, "<p>What it means: {}.</p><p>What to do: {}.</p>", escaped(group.meaning), escaped(group.next))?;
-        writeln!(out, r#"<p class="soft num">Row {}{more}</p></section>"#, rows.join(", "))?;
+        writeln!(out, r#"<p class="soft num">{label} {}{more}</p></section>"#, rows.join(", "))?;
     }
     writeln!(out, "</div>")
 }
@@ -198,23 +210,23 @@ fn charts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     writeln!(out, "</div>")
 }
 
-/// Every row that is not applied, in the order of the file, written as it is read.
+/// Every row that is not applied, in the order of the file, written table by table as it is read.
 fn table(out: &mut dyn Write, rows: impl Read, source: Source) -> io::Result<()> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(rows);
-    let (mut bytes, mut shown) = (csv::ByteRecord::new(), 0_usize);
-    writeln!(out, "<h2>Rows that are not applied</h2>")?;
+    let (mut bytes, mut body, mut held) = (csv::ByteRecord::new(), Vec::new(), 0);
     while reader.read_byte_record(&mut bytes).map_err(io::Error::from)? {
         let record = csv::StringRecord::from_byte_record_lossy(bytes.clone());
         let Some((own, row)) = take_apart(&record, source).filter(|(_, row)| row.outcome != Outcome::Applied) else {
             continue;
         };
-        if shown.is_multiple_of(ROWS_PER_TABLE) {
-            table_head(out, shown > 0)?;
+        table_row(&mut body, &own, &row)?;
+        held += 1;
+        if held == ROWS_PER_TABLE {
+            one_table(out, "chunk full", &body)?;
+            (body, held) = (Vec::new(), 0);
         }
-        table_row(out, &own, &row)?;
-        shown += 1;
     }
-    if shown == 0 { writeln!(out, r#"<p class="soft">None.</p>"#) } else { writeln!(out, "</tbody></table></div>") }
+    if held > 0 { one_table(out, "chunk", &body) } else { Ok(()) }
 }
 
 /// The row's own cells as one text, and ours; `None` for a record that is no row.
@@ -225,23 +237,22 @@ fn take_apart(record: &csv::StringRecord, source: Source) -> Option<(String, Fin
     for (offset, cell) in ours.iter_mut().enumerate() {
         *cell = record.get(own + offset)?;
     }
-    let cells: Vec<&str> = record.iter().take(own).collect();
+    let cells: Vec<&str> = record.iter().take(own).filter(|cell| !cell.trim().is_empty()).collect();
     Some((text::one_line(&cells.join(" · "), MAX_INPUT), Finished::from_cells(ours)?))
 }
 
-fn table_head(out: &mut dyn Write, follows_another: bool) -> io::Result<()> {
-    if follows_another {
-        writeln!(out, "</tbody></table></div>")?;
-    }
+fn one_table(out: &mut dyn Write, class: &str, body: &[u8]) -> io::Result<()> {
+    writeln!(out, r#"<div class="{class}"><table><thead><tr><th class="w-row" scope="col">Row</th>"#)?;
     writeln!(
         out,
         concat!(
-            r#"<div class="chunk"><table><thead><tr><th class="w-row" scope="col">Row</th>"#,
             r#"<th class="w-input" scope="col">Input</th><th class="w-outcome" scope="col">Outcome</th>"#,
-            r#"<th class="w-small" scope="col">Status</th><th class="w-small" scope="col">Sent</th>"#,
+            r#"<th class="w-small" scope="col">Status</th><th class="w-small" scope="col">Tries</th>"#,
             r#"<th scope="col">Detail</th></tr></thead><tbody>"#
         )
-    )
+    )?;
+    out.write_all(body)?;
+    writeln!(out, "</tbody></table></div>")
 }
 
 fn table_row(out: &mut dyn Write, own: &str, row: &Finished<'_>) -> io::Result<()> {

@@ -138,6 +138,24 @@ pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) 
     Ok((journal, on_record))
 }
 
+/// What [`open`] would find, without changing anything: a person who is asked has to know it before.
+///
+/// # Errors
+/// As [`open`].
+pub fn look(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<OnRecord> {
+    files::check_places(paths, input)?;
+    let nothing = || report_is_free(paths, mode).map(|()| OnRecord::default());
+    let Some(file) = files::look(&paths.partial)? else { return nothing() };
+    if mode.begin == Begin::Fresh {
+        return nothing();
+    }
+    let recovered = recover(BufReader::with_capacity(1 << 16, &file), &files::name(&paths.partial))?;
+    if is_false_start(&recovered.on_record, start, mode) {
+        return nothing();
+    }
+    check(paths, &recovered, start, mode).map(|()| recovered.on_record)
+}
+
 fn is_empty(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.len() == 0)
 }

@@ -16,7 +16,7 @@ mod timeline;
 
 pub use files::{Paths, write_atomically};
 pub use html::{write_page, write_page_so_far};
-pub use journal::{Begin, Journal, Mode, SYNC_AFTER, SYNC_RECORDS, Storage, open};
+pub use journal::{Begin, Journal, Mode, SYNC_AFTER, SYNC_RECORDS, Storage, look, open};
 pub use line::{COLUMNS, Finished, MAX_RECORD};
 pub use metrics::write_metrics;
 pub use order::{finish, summarize};

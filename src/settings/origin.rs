@@ -76,6 +76,16 @@ impl Given {
         self.put(key, on.then_some("true"));
     }
 
+    /// The words that were typed for these settings, for another command line.
+    #[must_use]
+    pub fn typed(&self, keys: &[Key]) -> Vec<OsString> {
+        let words = |key: &Key| {
+            let is_switch = key.setting().scope == Scope::Flag && key.setting().default == Some("false");
+            self.get(*key).map(|value| std::iter::once(key.flag().into()).chain((!is_switch).then(|| value.clone())))
+        };
+        keys.iter().filter_map(words).flatten().collect()
+    }
+
     fn get(&self, key: Key) -> Option<&OsString> {
         self.0.iter().find(|(given, _)| *given == key).map(|(_, value)| value)
     }
