@@ -15,8 +15,13 @@ use crate::text::visible;
 /// What to do with a file in a form that is not read.
 pub(super) const SAVE_AS: &str = "save it as .xlsx or as CSV (UTF-8) and use that";
 
-/// The most bytes of a workbook's table of texts, which is held in memory while its cells are read.
-const HELD: u64 = 64 << 20;
+/// The most memory for a workbook's table of texts, which is held while its cells are read; and what each text takes of it
+/// beyond its bytes.
+const HELD: u64 = 112 << 20;
+const EACH: u64 = 56;
+
+/// The most bytes of the other parts that are held: the list of sheets, and how numbers are shown.
+const PART: u64 = 16 << 20;
 
 /// What kind of container the bytes are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +98,11 @@ pub(super) fn measure(file: &mut File, name: &str, limit: u64, max_input: Option
         if look.longest > MAX_ROW {
             return Err(too_long(name));
         }
-        if path.ends_with("sharedstrings.xml") && taken > max_input.unwrap_or(HELD) {
+        if path.ends_with("sharedstrings.xml") && look.texts * EACH + look.all_text > max_input.unwrap_or(HELD) {
             return Err(too_many_texts(name));
+        }
+        if ["workbook.xml", "styles.xml", ".rels"].iter().any(|end| path.ends_with(end)) && taken > PART {
+            return Err(bomb(name, PART));
         }
         if path.contains("worksheets/") || path == "content.xml" {
             measured.hidden_rows |= look.hidden;
@@ -110,8 +118,11 @@ fn too_long(name: &str) -> Error {
 }
 
 fn too_many_texts(name: &str) -> Error {
-    Error::new(Kind::Input, format!("{name} has more than {} MiB of different texts", HELD >> 20))
-        .help("save it as CSV (UTF-8) and use that, or raise the limit with --max-input")
+    Error::new(
+        Kind::Input,
+        format!("{name} has so many different texts that they take more than {} MiB of memory", HELD >> 20),
+    )
+    .help("save it as CSV (UTF-8) and use that, or raise the limit with --max-input")
 }
 
 const PROTECTED: &str = "protected by a password";
@@ -161,6 +172,9 @@ struct Look {
     longest: u64,
     /// Text since the last tag of a cell or a row.
     text: u64,
+    /// Text in all, and how many texts of a workbook's table of texts.
+    all_text: u64,
+    texts: u64,
     /// Bytes since the last `<`.
     run: u64,
     /// The tag that is being read, as far as it matters.
@@ -183,6 +197,8 @@ impl Look {
             self.hidden |= is_hidden_row(&self.tag);
             self.look_for_results();
             self.text += text_in(&self.tag, self.run);
+            self.all_text += text_in(&self.tag, self.run);
+            self.texts += u64::from(local_name(&self.tag) == b"si");
             self.run = 0;
             self.tag.clear();
         }

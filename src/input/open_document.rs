@@ -26,6 +26,8 @@ pub(super) enum Broken {
     CutOff,
     #[error("{0:?} is no number")]
     Number(String),
+    #[error("it has more than {SHEETS} sheets")]
+    TooMany,
 }
 
 /// What comes next in a sheet.
@@ -48,6 +50,9 @@ pub(super) struct Content<'a> {
     /// Elements that are open.
     depth: usize,
 }
+
+/// The most sheets; their names are held in memory.
+const SHEETS: usize = 10_000;
 
 /// How deep a sheet is, below `document-content`, `body` and `spreadsheet`.
 const SHEET: usize = 3;
@@ -91,6 +96,7 @@ impl<'a> Content<'a> {
                     });
                 }
                 Event::End(_) if self.depth == 0 => return Ok(sheets),
+                _ if sheets.len().max(hidden.len()) > SHEETS => return Err(Broken::TooMany),
                 _ => {}
             }
         }
