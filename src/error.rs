@@ -111,6 +111,15 @@ impl Error {
         self
     }
 
+    /// The same where nothing has been sent yet: an input that fails then is refused, no run has stopped.
+    #[must_use]
+    pub fn before_sending(mut self) -> Self {
+        if self.kind == Kind::MidRun {
+            self.kind = Kind::Input;
+        }
+        self
+    }
+
     /// What happened and where.
     #[must_use]
     pub fn message(&self) -> &str {

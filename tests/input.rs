@@ -206,6 +206,16 @@ fn nothing_is_handed_out_of_a_part_that_was_changed_after_the_check() {
 }
 
 #[test]
+fn a_change_before_anything_is_sent_is_the_inputs_fault() {
+    let (_folder, path) = file(b"user_id,opt_out\n5,true\n");
+    let input = Input::open(&Source::Path(path.clone()), &InputOptions::default()).unwrap();
+    fs::write(&path, b"user_id,opt_out\n6,true\n").unwrap();
+    let error = Plan::check(input, today()).err().unwrap();
+    assert_eq!(error.kind(), Kind::Input);
+    assert!(error.to_string().contains("changed while running"), "{error}");
+}
+
+#[test]
 fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
     let (_folder, path) = file(b"user_id,opt_out\n5,true\n6,true\n5,true\n7,false\n");
     let plan = plan(&path, &today()).unwrap();

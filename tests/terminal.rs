@@ -115,3 +115,22 @@ fn without_colours_or_on_a_plain_terminal_it_stays_readable() {
     let (said, code) = end(spawn_command(command, Some(PATIENCE)).unwrap());
     assert!(code == 0 && !said.contains('\u{1b}'), "{said:?}");
 }
+
+#[test]
+fn problems_stand_out_at_a_terminal_and_what_is_invisible_is_shown() {
+    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    cli.write("users.csv", "user_id,mfa_opt_out\n17\u{200b}32,true\n\u{1b}[31m,true\n");
+    let arguments = ["apply", "users.csv", "--yes", "--address", &org.url()];
+    let (said, code) = end(start(cli.command(&arguments)));
+    assert_eq!((code, org.requests().len()), (2, 0));
+    assert!(said.contains("\u{1b}[36musers.csv:2\u{1b}[0m: column user_id: "), "{said:?}");
+    assert!(said.contains("\u{1b}[33m\"17\\u{200b}32\"\u{1b}[0m"), "{said:?}");
+    assert!(said.contains("\"\\u{1b}[31m\""), "{said:?}");
+
+    for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let mut command = cli.command(&arguments);
+        command.stdin(Stdio::inherit()).env("TERM", "xterm").env(variable, value);
+        let (said, _) = end(spawn_command(command, Some(PATIENCE)).unwrap());
+        assert!(said.contains("users.csv:2: column user_id: ") && !said.contains('\u{1b}'), "{said:?}");
+    }
+}

@@ -22,7 +22,7 @@ use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{self, Input, Source};
 use crate::plan::{self, Baseline, Plan, Selection};
 use crate::policy::{Policy, Rules};
-use crate::progress::{Progress, Screen, Style};
+use crate::progress::{Progress, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
 use crate::screen::PlanView;
 use crate::settings::{BadRows, Consent, EarlierRun, Facts, Outputs, Settings};
@@ -188,10 +188,7 @@ async fn send(
     (journal, on_record): (&mut Journal<std::fs::File>, &OnRecord),
     signals: BoxStream<'static, Signal>,
 ) -> Result<Sent> {
-    let (term, no_color) = (std::env::var("TERM").ok(), std::env::var("NO_COLOR").ok());
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let screen = Screen { terminal, term: term.as_deref(), no_color: no_color.as_deref() };
-    let style = Style::choose(settings.talk, screen);
+    let style = say::with_screen(|screen| Style::choose(settings.talk, screen));
     let mut progress = Progress::new(style, settings.talk.volume, plan.counts().rows, now());
     progress.on(Duration::ZERO, &Event::Planned { rows: plan.counts().rows, on_record: &on_record.tally });
     let run = Run {

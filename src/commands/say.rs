@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{now, print};
 use crate::error::{Error, Exit};
-use crate::screen::{ClosingView, PlanView, closing_text, ending_text, plan_text};
+use crate::progress;
+use crate::screen::{ClosingView, PlanView, closing_text, ending_text, error_text, plan_text};
 use crate::settings::{self, Facts, Given, Key, LogFormat, Settings, Talk, Volume, values};
 use crate::text::visible;
 
@@ -42,12 +43,23 @@ pub(super) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit
 /// Why it could not go on; said whatever the volume.
 pub(super) fn error(format: LogFormat, error: &Error) {
     match format {
-        LogFormat::Text => to_standard_error(&format!("error: {error}")),
+        LogFormat::Text => to_standard_error(&error_text(error.message(), error.advice(), has_colour())),
         LogFormat::Json => {
             let (message, help) = (error.message(), error.advice());
             json_line(json!({"event": "error", "message": message, "help": help, "exit_code": error.exit().code()}));
         }
     }
+}
+
+fn has_colour() -> bool {
+    with_screen(|screen| screen.has_colour())
+}
+
+/// Asks what standard error is like.
+pub(super) fn with_screen<T>(ask: impl FnOnce(progress::Screen<'_>) -> T) -> T {
+    let (term, no_color) = (std::env::var("TERM").ok(), std::env::var("NO_COLOR").ok());
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    ask(progress::Screen { terminal, term: term.as_deref(), no_color: no_color.as_deref() })
 }
 
 /// A command line that is not understood, for a machine; its words are clap's.

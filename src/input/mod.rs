@@ -3,7 +3,11 @@
 
 mod bytes;
 pub mod cell;
+mod container;
+mod copy;
+mod encoding;
 mod header;
+mod open_document;
 mod sheet;
 mod text;
 mod wrong;
@@ -15,6 +19,7 @@ use encoding_rs::Encoding;
 
 use self::bytes::Bytes;
 pub use self::bytes::Source;
+use self::encoding::Seen;
 use self::header::Wanted;
 pub use self::header::{ColumnChoice, Columns, RESULT_COLUMNS};
 use self::sheet::{SheetRows, Workbook};
@@ -168,8 +173,12 @@ impl Input {
     ///
     /// Of [`Kind::Input`] where it can't be read, is not a table, or its header does not tell the columns.
     pub fn open(source: &Source, options: &Options) -> Result<Self> {
+        Self::look_at(source, options).map_err(Error::before_sending)
+    }
+
+    fn look_at(source: &Source, options: &Options) -> Result<Self> {
         let bytes = Bytes::open(source)?;
-        let form = match sheet::container(&bytes)? {
+        let form = match container::container(&bytes)? {
             Some(container) => Form::Workbook(Workbook::open(&bytes, container, options)?),
             None => open_text(bytes, options)?,
         };
@@ -270,8 +279,8 @@ fn first_row(form: &Form, name: &str) -> Result<Vec<String>> {
 }
 
 fn refuse(name: &str, first: &[String], form: &Form, problem: &header::Problem) -> Error {
-    match sheet::foreign(first).or(form.has_nul().then_some("a binary file")) {
-        Some(kind) => Error::new(Kind::Input, format!("{name} is {kind}, not a table")).help(sheet::SAVE_AS),
+    match container::foreign(first).or(form.has_nul().then_some("a binary file")) {
+        Some(kind) => Error::new(Kind::Input, format!("{name} is {kind}, not a table")).help(container::SAVE_AS),
         None => Error::new(Kind::Input, format!("{name}: {}", problem.message)).help(problem.help.clone()),
     }
 }
@@ -318,7 +327,7 @@ impl Form {
     }
 
     fn has_nul(&self) -> bool {
-        matches!(self, Self::Text { nature: Nature { nul: true, .. }, .. })
+        matches!(self, Self::Text { nature: Nature { seen: Seen { nul: true, .. }, .. }, .. })
     }
 
     fn describe(&self) -> String {
@@ -327,7 +336,7 @@ impl Form {
             Self::Text { nature, layout, .. } => (nature, layout),
         };
         let gzip = if nature.gzip { "gzip, " } else { "" };
-        let bom = if nature.bom { " with BOM" } else { "" };
+        let bom = if nature.seen.bom { " with BOM" } else { "" };
         let sep = if layout.skipped > 0 { ", after a sep= line" } else { "" };
         let delimiter = match layout.delimiter {
             b',' => "commas".to_owned(),
@@ -336,11 +345,15 @@ impl Form {
             b'|' => "pipes".to_owned(),
             other => format!("separated by \"{}\"", visible(&char::from(other).to_string())),
         };
-        format!("{gzip}{}{bom}, {delimiter}{sep}", nature.encoding.name())
+        format!("{gzip}{}{bom}, {delimiter}{sep}", nature.seen.encoding.name())
     }
 
     fn notes(&self) -> Vec<String> {
         match self {
+            Self::Text { nature: Nature { seen: Seen { guessed: true, encoding, .. }, .. }, .. } => vec![format!(
+                "the text is not Unicode and does not say what it is: {} is a guess; where names look wrong, give --encoding",
+                encoding.name()
+            )],
             Self::Text { .. } => Vec::new(),
             Self::Workbook(workbook) => workbook.notes(),
         }

@@ -1,70 +1,34 @@
 //! Workbooks: measured before they are unpacked, then read as a stream of cells into rows of text in a private file,
 //! from which every pass is served. What a cell means is not known here.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufReader, Seek};
 
 use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 use csv::ByteRecord;
 use zip::ZipArchive;
 
 use super::bytes::{Blocks, Bytes, Seal, unreadable};
-use super::text::{bomb, inflated_limit};
-use super::{MAX_COLUMNS, Note, Options, Place, Row, column_letters};
+use super::container::{Book, Container, Measured, SAVE_AS, measure};
+use super::copy::{Copier, Value, read_note};
+use super::open_document::{Broken, Content, Piece};
+use super::text::inflated_limit;
+use super::{Note, Options, Place, Row};
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
-/// What to do with a file in a form that is not read.
-pub(super) const SAVE_AS: &str = "save it as .xlsx or as CSV (UTF-8) and use that";
-
 /// Above this a number has lost digits: a spreadsheet keeps 15.
 const EXACT: f64 = 1e15;
-
-/// What kind of container the bytes are in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Container {
-    Zip,
-    /// Microsoft's compound file: an old `.xls`, or an encrypted workbook.
-    Compound,
-}
-
-/// The container, `None` for a text.
-pub(super) fn container(bytes: &Bytes) -> Result<Option<Container>> {
-    let mut blocks = bytes.take_seal();
-    let head = blocks.fill_buf().map_err(|error| unreadable(&bytes.name, &error))?;
-    Ok(if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-        Some(Container::Zip)
-    } else if head.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
-        Some(Container::Compound)
-    } else {
-        None
-    })
-}
-
-/// What a text is that has no table in it, told by how it begins.
-pub(super) fn foreign(first: &[String]) -> Option<&'static str> {
-    let start = first.first()?.trim_start().to_ascii_lowercase();
-    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| start.starts_with(prefix));
-    match () {
-        () if begins(&["%pdf-"]) => Some("a PDF"),
-        () if begins(&["<!doctype html", "<html"]) => Some("a web page"),
-        () if begins(&["<?xml"]) => Some("an XML file"),
-        () if begins(&["{\\rtf"]) => Some("a rich text document"),
-        () if begins(&["{", "["]) => Some("a JSON file"),
-        () => None,
-    }
-}
 
 /// A workbook whose sheet has been copied, row by row, into a private file.
 pub(super) struct Workbook {
     rows: Bytes,
     rows_seal: Seal,
     fingerprint: blake3::Hash,
-    sheet: String,
-    sheets: usize,
+    chosen: Chosen,
     first_column: u32,
-    hidden_rows: bool,
+    measured: Measured,
 }
 
 impl Workbook {
@@ -72,17 +36,19 @@ impl Workbook {
         let fingerprint = bytes.take_seal().into_seal().map_err(|error| unreadable(&bytes.name, &error))?.fingerprint;
         let limit = inflated_limit(bytes.size, options.max_input);
         let mut file = bytes.private_copy()?;
-        let hidden_rows = match container {
-            Container::Zip => measure(&mut file, &bytes.name, limit)?,
-            Container::Compound => false,
-        };
+        if container == Container::Compound {
+            return Err(compound(file, &bytes.name));
+        }
+        let measured = measure(&mut file, &bytes.name, limit, options.max_input)?;
         file.rewind().map_err(|error| unreadable(&bytes.name, &error))?;
-        let mut book = Xlsx::new(BufReader::new(file)).map_err(|error| cant_open(&bytes.name, container, &error))?;
-        let (sheet, sheets) = choose_sheet(&book, options.sheet.as_deref(), &bytes.name)?;
-        let (copy, first_column) = Copier::new(&bytes.name, &sheet, limit)?.copy(&mut book)?;
+        let copier = Copier::new(&bytes.name, limit)?;
+        let (chosen, (copy, first_column)) = match measured.book {
+            Book::Excel => copy_excel(file, options.sheet.as_deref(), copier, &bytes.name)?,
+            Book::OpenDocument => copy_open_document(file, options.sheet.as_deref(), copier, &bytes.name)?,
+        };
         let rows = Bytes::of_file(copy, bytes.name.clone())?;
         let rows_seal = rows.take_seal().into_seal().map_err(|error| unreadable(&bytes.name, &error))?;
-        Ok(Self { rows, rows_seal, fingerprint, sheet, sheets, first_column, hidden_rows })
+        Ok(Self { rows, rows_seal, fingerprint, chosen, first_column, measured })
     }
 
     pub(super) fn fingerprint(&self) -> blake3::Hash {
@@ -90,13 +56,21 @@ impl Workbook {
     }
 
     pub(super) fn describe(&self) -> String {
-        let others = if self.sheets > 1 { format!(" (one of {})", self.sheets) } else { String::new() };
-        format!("Excel workbook, sheet \"{}\"{others}", visible(&self.sheet))
+        let others = if self.chosen.of > 1 { format!(" (one of {})", self.chosen.of) } else { String::new() };
+        let kind = match self.measured.book {
+            Book::Excel => "Excel workbook",
+            Book::OpenDocument => "OpenDocument spreadsheet",
+        };
+        format!("{kind}, sheet \"{}\"{others}", visible(&self.chosen.name))
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
-        let hidden = "the workbook has hidden rows, and they are read like all others";
-        if self.hidden_rows { vec![hidden.to_owned()] } else { Vec::new() }
+        let Measured { hidden_rows, no_results, .. } = self.measured;
+        let hidden = hidden_rows.then_some("the workbook has hidden rows, and they are read like all others");
+        let results = no_results.then_some(
+            "the workbook has formulas without their results, which are read as empty; open it in a spreadsheet program and save it",
+        );
+        hidden.into_iter().chain(results).map(ToOwned::to_owned).collect()
     }
 
     pub(super) fn rows(&self) -> SheetRows {
@@ -114,241 +88,124 @@ impl Workbook {
     }
 }
 
-/// Unpacks every entry into nothing, counting: what an entry declares may be untrue. Gives whether rows are hidden.
-fn measure(file: &mut File, name: &str, limit: u64) -> Result<bool> {
-    let damaged = |error: String| {
-        Error::new(Kind::Input, format!("{name} is a damaged workbook: {}", visible(&error))).help("save it again")
-    };
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| damaged(error.to_string()))?;
-    if let Some(kind) = not_a_workbook(&mut archive) {
-        return Err(Error::new(Kind::Input, format!("{name} is {kind}")).help(SAVE_AS));
-    }
-    let mut left = limit;
-    let mut hidden = false;
-    for entry in 0..archive.len() {
-        let mut entry = archive.by_index(entry).map_err(|error| damaged(error.to_string()))?;
-        if entry.size() > left {
-            return Err(bomb(name, limit));
-        }
-        let mut look = Look { rows: entry.name().is_ok_and(|name| name.contains("worksheets/")), ..Look::default() };
-        let taken =
-            io::copy(&mut (&mut entry).take(left + 1), &mut look).map_err(|error| damaged(error.to_string()))?;
-        left = left.checked_sub(taken).ok_or_else(|| bomb(name, limit))?;
-        hidden |= look.hidden;
-    }
-    Ok(hidden)
-}
-
-/// Looks for `<row … hidden="1"` in what is unpacked.
-#[derive(Default)]
-struct Look {
-    rows: bool,
-    hidden: bool,
-    /// The tag that is being read, as far as it matters.
-    tag: Vec<u8>,
-}
-
-impl Write for Look {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        const LONGEST: usize = 1024;
-        if self.rows && !self.hidden {
-            for part in piece.split_inclusive(|b| *b == b'<') {
-                let room = LONGEST.saturating_sub(self.tag.len());
-                self.tag.extend_from_slice(&part[..part.len().min(room)]);
-                if part.ends_with(b"<") {
-                    self.hidden |= is_hidden_row(&self.tag);
-                    self.tag.clear();
-                }
-            }
-        }
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn is_hidden_row(tag: &[u8]) -> bool {
-    let tag = &tag[..memchr::memchr(b'>', tag).unwrap_or(tag.len())];
-    let says = |text: &[u8]| memchr::memmem::find(tag, text).is_some();
-    tag.starts_with(b"row ") && (says(b" hidden=\"1\"") || says(b" hidden=\"true\""))
-}
-
-fn not_a_workbook(archive: &mut ZipArchive<BufReader<&mut File>>) -> Option<&'static str> {
-    let has = |name: &str| archive.file_names().flatten().any(|entry| entry == name);
-    if has("xl/workbook.xml") {
-        return None;
-    }
-    if has("xl/workbook.bin") {
-        return Some("a binary Excel workbook (.xlsb), which is not read");
-    }
-    if has("word/document.xml") {
-        return Some("a Word document, not a table");
-    }
-    let mut kind = String::new();
-    if let Ok(entry) = archive.by_name("mimetype") {
-        // What can't be read is no kind that is known.
-        let _ = entry.take(100).read_to_string(&mut kind);
-    }
-    match kind.trim() {
-        "application/vnd.oasis.opendocument.spreadsheet" => {
-            Some("an OpenDocument spreadsheet (.ods), which is not read")
-        }
-        _ if archive.file_names().flatten().any(|entry| entry.starts_with("xl/")) => None,
-        _ => Some("a zip archive, not a table"),
-    }
-}
-
-fn cant_open(name: &str, container: Container, error: &XlsxError) -> Error {
-    match (error, container) {
-        (XlsxError::Password, _) => Error::new(Kind::Input, format!("{name} is protected by a password"))
+/// What a compound file is, which is never a workbook that is read: calamine would reserve as much memory for an old
+/// `.xls` as it asks for, and has no limit that could be set.
+fn compound(file: File, name: &str) -> Error {
+    match Xlsx::new(BufReader::new(file)) {
+        Err(XlsxError::Password) => Error::new(Kind::Input, format!("{name} is protected by a password"))
             .help("open it, remove the password (File, Info, Protect Workbook) and save it again"),
-        (_, Container::Compound) => {
-            Error::new(Kind::Input, format!("{name} is in the old Excel format (.xls), which is not read"))
-                .help(SAVE_AS)
-        }
-        _ => damaged(name, error),
+        _ => Error::new(Kind::Input, format!("{name} is in the old Excel format (.xls), which is not read"))
+            .help(SAVE_AS),
     }
 }
 
-fn damaged(name: &str, error: &XlsxError) -> Error {
+fn damaged(name: &str, error: &impl fmt::Display) -> Error {
     Error::new(Kind::Input, format!("{name} is a damaged workbook: {}", visible(&error.to_string())))
         .help("open it in a spreadsheet program and save it again")
 }
 
-/// The named sheet, or else the first that is shown; and how many there are.
-fn choose_sheet<R: Read + Seek>(book: &Xlsx<R>, wanted: Option<&str>, name: &str) -> Result<(String, usize)> {
-    let sheets: Vec<_> = book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet).collect();
+/// A sheet of cells in a workbook.
+pub(super) struct Sheet {
+    pub(super) name: String,
+    pub(super) shown: bool,
+}
+
+/// The sheet that is read, and how many there are.
+struct Chosen {
+    name: String,
+    of: usize,
+}
+
+/// The named sheet, or else the first that is shown.
+fn choose_sheet(sheets: &[Sheet], wanted: Option<&str>, book: &str) -> Result<Chosen> {
     let found = match wanted {
         Some(wanted) => sheets.iter().find(|sheet| sheet.name == wanted),
-        None => sheets.iter().find(|sheet| sheet.visible == SheetVisible::Visible).or(sheets.first()),
+        None => sheets.iter().find(|sheet| sheet.shown).or(sheets.first()),
     };
     match (found, wanted) {
-        (Some(sheet), _) => Ok((sheet.name.clone(), sheets.len())),
+        (Some(sheet), _) => Ok(Chosen { name: sheet.name.clone(), of: sheets.len() }),
         (None, Some(wanted)) => {
             let names: Vec<String> = sheets.iter().map(|sheet| format!("\"{}\"", visible(&sheet.name))).collect();
-            Err(Error::new(Kind::Input, format!("{name} has no sheet \"{}\"", visible(wanted)))
+            Err(Error::new(Kind::Input, format!("{book} has no sheet \"{}\"", visible(wanted)))
                 .help(format!("its sheets are {}", names.join(", "))))
         }
-        (None, None) => Err(Error::new(Kind::Input, format!("{name} has no worksheet")).help(SAVE_AS)),
+        (None, None) => Err(Error::new(Kind::Input, format!("{book} has no worksheet")).help(SAVE_AS)),
     }
 }
 
-/// Copies the cells of a sheet, row by row, as a CSV: the row's number, its notes, its cells.
-struct Copier<'a> {
-    name: &'a str,
-    sheet: &'a str,
-    limit: u64,
-    written: u64,
-    out: csv::Writer<BufWriter<File>>,
-    /// The first column of the table and how many it has, as its first row has them.
-    window: Option<(u32, u32)>,
+/// The sheet, and the rows of it with the first column of the table.
+type Copied = (Chosen, (File, u32));
+
+fn copy_excel(file: File, wanted: Option<&str>, mut copier: Copier<'_>, name: &str) -> Result<Copied> {
+    let failed = |error: XlsxError| damaged(name, &error);
+    let mut book = Xlsx::new(BufReader::new(file)).map_err(failed)?;
+    let sheets = book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet);
+    let sheet =
+        |sheet: &calamine::Sheet| Sheet { name: sheet.name.clone(), shown: sheet.visible == SheetVisible::Visible };
+    let chosen = choose_sheet(&sheets.map(sheet).collect::<Vec<_>>(), wanted, name)?;
+    let mut reader = book.worksheet_cells_reader(&chosen.name).map_err(failed)?;
+    while let Some(cell) = reader.next_cell().map_err(failed)? {
+        let (row, column) = cell.get_position();
+        copier.go_to(row, column)?;
+        if let Some(value) = as_text(cell.get_value()) {
+            copier.cell(column.into(), value)?;
+        }
+    }
+    Ok((chosen, copier.finish()?))
 }
 
-/// The cells of one row by their column.
-type Cells = BTreeMap<u32, (String, Option<Note>)>;
-
-impl<'a> Copier<'a> {
-    fn new(name: &'a str, sheet: &'a str, limit: u64) -> Result<Self> {
-        let file = tempfile::tempfile().map_err(|error| {
-            Error::new(Kind::Input, format!("can't unpack {name} into the temporary folder: {error}"))
-        })?;
-        let out = csv::WriterBuilder::new().flexible(true).from_writer(BufWriter::new(file));
-        Ok(Self { name, sheet, limit: limit.max(1 << 20), written: 0, out, window: None })
-    }
-
-    fn copy<R: Read + Seek>(mut self, book: &mut Xlsx<R>) -> Result<(File, u32)> {
-        let failed = |error: XlsxError| damaged(self.name, &error);
-        let mut reader = book.worksheet_cells_reader(self.sheet).map_err(failed)?;
-        let mut cells = Cells::new();
-        let mut current = 0;
-        while let Some(cell) = reader.next_cell().map_err(failed)? {
-            let (row, column) = cell.get_position();
-            if row != current {
-                self.put(current, &cells)?;
-                cells.clear();
-                if row < current {
-                    return Err(self.disorder(row, column));
+fn copy_open_document(file: File, wanted: Option<&str>, mut copier: Copier<'_>, name: &str) -> Result<Copied> {
+    let failed = |error: Broken| damaged(name, &error);
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| failed(error.into()))?;
+    let sheets = Content::open(&mut archive).and_then(Content::sheets).map_err(failed)?;
+    let chosen = choose_sheet(&sheets, wanted, name)?;
+    let mut content = Content::open(&mut archive).map_err(failed)?;
+    content.find(&chosen.name).map_err(failed)?;
+    let (mut rows, mut column) = (1, 0_u64);
+    while let Some(piece) = content.piece().map_err(failed)? {
+        match piece {
+            Piece::Row(times) => (rows, column) = (times, 0),
+            Piece::Cell { times, value } => {
+                let next = column + u64::from(times);
+                if let Some(value) = value {
+                    (column..next).try_for_each(|column| copier.cell(column, value.clone()))?;
                 }
-                current = row;
+                column = next;
             }
-            let Some(text) = as_text(cell.get_value()) else { continue };
-            if column as usize >= MAX_COLUMNS || cells.insert(column, text).is_some() {
-                return Err(self.disorder(row, column));
-            }
+            Piece::RowEnds => copier.end_row(rows)?,
         }
-        self.put(current, &cells)?;
-        let file = self.out.into_inner().map_err(csv::IntoInnerError::into_error).and_then(|out| Ok(out.into_inner()?));
-        let file = file.map_err(|error| unreadable(self.name, &error))?;
-        Ok((file, self.window.map_or(0, |(first, _)| first)))
     }
-
-    fn disorder(&self, row: u32, column: u32) -> Error {
-        let cell = format!("{}{}", column_letters(column as usize), u64::from(row) + 1);
-        Error::new(Kind::Input, format!("{}:{cell}: the cells of the workbook are not in order", self.name))
-            .help("open it in a spreadsheet program and save it again")
-    }
-
-    fn put(&mut self, row: u32, cells: &Cells) -> Result<()> {
-        let filled = || cells.iter().filter(|(_, (text, _))| !text.trim().is_empty()).map(|(column, _)| *column);
-        let (Some(first), Some(last)) = (filled().next(), filled().next_back()) else { return Ok(()) };
-        let (first, width) = *self.window.get_or_insert((first, last - first + 1));
-        let inside = first..first + width;
-        let mut record = ByteRecord::new();
-        record.push_field((u64::from(row) + 1).to_string().as_bytes());
-        record.push_field(notes(cells, first).as_bytes());
-        for column in inside.clone() {
-            record.push_field(cells.get(&column).map_or("", |(text, _)| text).as_bytes());
-        }
-        // A cell outside of the table makes its row too long, and is reported as that.
-        for column in filled().filter(|column| !inside.contains(column)) {
-            record.push_field(cells[&column].0.as_bytes());
-        }
-        self.written += record.as_slice().len() as u64 + record.len() as u64;
-        if self.written > self.limit {
-            return Err(bomb(self.name, self.limit));
-        }
-        self.out.write_byte_record(&record).map_err(|error| {
-            Error::new(Kind::Input, format!("can't unpack {} into the temporary folder: {error}", self.name))
-        })
-    }
-}
-
-/// `2d` for a date in the third cell, `0n` for a long number in the first.
-fn notes(cells: &Cells, first: u32) -> String {
-    let mark = |(column, (_, note)): (&u32, &(String, Option<Note>))| {
-        let letter = match (*note)? {
-            Note::Date => 'd',
-            Note::LongNumber => 'n',
-        };
-        Some(format!("{}{letter}", column.checked_sub(first)?))
-    };
-    cells.iter().filter_map(mark).collect::<Vec<_>>().join(" ")
-}
-
-fn read_note(mark: &str) -> Option<(usize, Note)> {
-    let (column, letter) = mark.split_at_checked(mark.len().checked_sub(1)?)?;
-    let note = if letter == "d" { Note::Date } else { Note::LongNumber };
-    Some((column.parse().ok()?, note))
+    Ok((chosen, copier.finish()?))
 }
 
 /// The text of a cell as it goes into the report, `None` for an empty one.
-fn as_text(value: &DataRef<'_>) -> Option<(String, Option<Note>)> {
+fn as_text(value: &DataRef<'_>) -> Option<Value> {
     let plain = |text: &str| (text.to_owned(), None);
     Some(match value {
         DataRef::Empty => return None,
         DataRef::Int(number) => {
             (number.to_string(), (number.unsigned_abs() >= 10_u64.pow(15)).then_some(Note::LongNumber))
         }
-        DataRef::Float(number) => (number.to_string(), (number.abs() >= EXACT).then_some(Note::LongNumber)),
+        DataRef::Float(number) => number_text(*number),
         DataRef::String(text) => plain(text),
         DataRef::SharedString(text) => plain(text),
         DataRef::Bool(yes) => plain(if *yes { "TRUE" } else { "FALSE" }),
         DataRef::DateTime(date) => (date_text(date), Some(Note::Date)),
-        DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => (text.clone(), Some(Note::Date)),
+        DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => iso_text(text),
         DataRef::Error(error) => (error.to_string(), None),
     })
+}
+
+/// A number cell, marked where its last digits are not those that were typed.
+pub(super) fn number_text(number: f64) -> Value {
+    (number.to_string(), (number.abs() >= EXACT).then_some(Note::LongNumber))
+}
+
+/// A date in ISO 8601, without its time of day where that is midnight.
+pub(super) fn iso_text(date: &str) -> Value {
+    let (day, time) = date.split_at_checked(10).unwrap_or((date, ""));
+    let midnight = matches!(time.trim_end_matches('Z'), "T00:00:00" | "T00:00:00.000");
+    (if midnight { day } else { date }.to_owned(), Some(Note::Date))
 }
 
 /// ISO 8601, without a time of day where there is none.

@@ -1,14 +1,15 @@
-//! Text tables: what the bytes are (compressed, in which encoding, separated by what), and a reader of their rows that
-//! knows physical lines. What a cell means is not known here.
+//! Text tables: what the bytes are (compressed or not, separated by what), and a reader of their rows that knows physical
+//! lines. What a cell means is not known here.
 
 use std::io::{self, BufRead, Read};
 
 use csv::ByteRecord;
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs::{Encoding, UTF_8};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use flate2::bufread::MultiGzDecoder;
 
 use super::bytes::{Bytes, Changed, Seal, unreadable};
+use super::encoding::{Seen, Sight};
 use crate::error::{Error, Kind, Result};
 
 /// The longest row that is read. A quotation mark left open makes the rest of a file one row.
@@ -38,13 +39,7 @@ pub(super) fn bomb(name: &str, limit: u64) -> Error {
 pub(super) struct Nature {
     pub(super) seal: Seal,
     pub(super) gzip: bool,
-    pub(super) encoding: &'static Encoding,
-    /// Whether a byte order mark says so.
-    pub(super) bom: bool,
-    /// Whether there are zero bytes in the text, which no table has.
-    pub(super) nul: bool,
-    /// How much of the inflated text counts where it ends in Ctrl-Z, as DOS marked the end of a text.
-    cut: Option<u64>,
+    pub(super) seen: Seen,
 }
 
 /// Reads everything once: takes the fingerprint, inflates within bounds, and finds the encoding.
@@ -65,7 +60,7 @@ pub(super) fn survey(bytes: &Bytes, wanted: Option<&'static Encoding>, max_input
         Err(error) => return Err(broken(&bytes.name, &error)),
     }
     let seal = blocks.into_seal().map_err(|error| unreadable(&bytes.name, &error))?;
-    sight.judge(&bytes.name, wanted, (seal, gzip))
+    Ok(Nature { seal, gzip, seen: sight.judge(&bytes.name, wanted)? })
 }
 
 fn broken(name: &str, error: &io::Error) -> Error {
@@ -77,119 +72,21 @@ fn broken(name: &str, error: &io::Error) -> Error {
     Error::new(Kind::Input, message).help("fetch or export the file again")
 }
 
-/// What is seen of the text while it is read for the first time.
-#[derive(Default)]
-struct Sight {
-    head: Vec<u8>,
-    length: u64,
-    /// Bytes at the end of the last piece that may begin a character.
-    open: Vec<u8>,
-    broken_line: Option<u64>,
-    lines: u64,
-    nul: bool,
-    ctrl_z: u64,
-}
-
-impl Sight {
-    /// `false` where there is more than `limit`.
-    fn look_at(&mut self, from: &mut impl Read, limit: u64) -> io::Result<bool> {
-        let mut piece = vec![0; 1 << 16];
-        loop {
-            let read = match from.read(&mut piece) {
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            if read == 0 {
-                if !self.open.is_empty() {
-                    self.broken_line.get_or_insert(self.lines + 1);
-                }
-                return Ok(true);
-            }
-            self.take(&piece[..read]);
-            if self.length > limit {
-                return Ok(false);
-            }
-        }
-    }
-
-    fn take(&mut self, piece: &[u8]) {
-        const HEAD: usize = 4096;
-        if self.head.len() < HEAD {
-            self.head.extend_from_slice(&piece[..piece.len().min(HEAD - self.head.len())]);
-        }
-        self.length += piece.len() as u64;
-        self.nul = self.nul || memchr::memchr(0, piece).is_some();
-        let trailing = piece.iter().rev().take_while(|b| **b == 0x1a).count() as u64;
-        self.ctrl_z = if trailing == piece.len() as u64 { self.ctrl_z + trailing } else { trailing };
-        if self.broken_line.is_none() {
-            self.check_utf8(piece);
-        }
-    }
-
-    fn check_utf8(&mut self, piece: &[u8]) {
-        let joined;
-        let whole = if self.open.is_empty() {
-            piece
-        } else {
-            joined = [self.open.as_slice(), piece].concat();
-            &joined
-        };
-        let error = match simdutf8::basic::from_utf8(whole) {
-            Ok(_) => None,
-            Err(_) => std::str::from_utf8(whole).err(),
-        };
-        let valid = error.map_or(whole.len(), |error| error.valid_up_to());
-        self.lines += memchr::memchr_iter(b'\n', &whole[..valid]).count() as u64;
-        if error.is_some_and(|error| error.error_len().is_some()) {
-            self.broken_line = Some(self.lines + 1);
-        }
-        self.open = whole[valid..].to_vec();
-    }
-
-    fn judge(self, name: &str, wanted: Option<&'static Encoding>, (seal, gzip): (Seal, bool)) -> Result<Nature> {
-        let marked = if self.head.starts_with(&[0xff, 0xfe, 0, 0]) { None } else { Encoding::for_bom(&self.head) };
-        let encoding = match (marked, wanted) {
-            (Some((encoding, _)), _) | (None, Some(encoding)) => encoding,
-            (None, None) if self.nul && looks_like_utf16(&self.head) => return Err(unmarked_utf16(name)),
-            (None, None) if self.broken_line.is_none() => UTF_8,
-            (None, None) => WINDOWS_1252,
-        };
-        if let Some(line) = self.broken_line.filter(|_| encoding == UTF_8) {
-            return Err(Error::new(Kind::Input, format!("{name}:{line}: is not valid UTF-8"))
-                .help("save it as UTF-8, or say what it is with --encoding, such as --encoding windows-1252"));
-        }
-        let wide = encoding == UTF_16LE || encoding == UTF_16BE;
-        let cut = (!wide && self.ctrl_z > 0).then(|| self.length - self.ctrl_z);
-        Ok(Nature { seal, gzip, encoding, bom: marked.is_some(), nul: self.nul && !wide, cut })
-    }
-}
-
-/// Latin text in UTF-16 has a zero in every second byte.
-fn looks_like_utf16(head: &[u8]) -> bool {
-    let zeros = |from: usize| head.iter().skip(from).step_by(2).filter(|b| **b == 0).count();
-    let (even, odd) = (zeros(0), zeros(1));
-    head.len() >= 4 && even.abs_diff(odd) * 2 > head.len() / 2
-}
-
-fn unmarked_utf16(name: &str) -> Error {
-    Error::new(Kind::Input, format!("{name} looks like UTF-16 without a byte order mark"))
-        .help("save it as UTF-8, or give --encoding utf-16le or --encoding utf-16be")
-}
-
 impl Nature {
     /// A pass over the text as UTF-8, verified against the seal.
     fn decoded(&self, bytes: &Bytes) -> io::Result<Box<dyn Read>> {
         let blocks = bytes.sealed(&self.seal);
         let mut text: Box<dyn Read> = if self.gzip { Box::new(MultiGzDecoder::new(blocks)) } else { Box::new(blocks) };
-        if let Some(length) = self.cut {
+        if let Some(length) = self.seen.cut {
             text = Box::new(text.take(length));
         }
-        if self.encoding != UTF_8 {
+        if self.seen.encoding != UTF_8 {
             let mut decoder = DecodeReaderBytesBuilder::new();
-            return Ok(Box::new(decoder.encoding(Some(self.encoding)).bom_override(true).strip_bom(true).build(text)));
+            return Ok(Box::new(
+                decoder.encoding(Some(self.seen.encoding)).bom_override(true).strip_bom(true).build(text),
+            ));
         }
-        if self.bom {
+        if self.seen.bom {
             text.read_exact(&mut [0; 3])?;
         }
         Ok(text)
@@ -246,7 +143,12 @@ fn sep_line(head: &[u8]) -> Option<(u8, usize)> {
     let [name @ .., b'=', delimiter] = line.get(..5)? else { return None };
     let padding = line[5..].iter().all(|b| b"\" ,;\t|".contains(b));
     let end = if head[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < head.len()) };
-    (name.eq_ignore_ascii_case(b"sep") && padding && delimiter.is_ascii()).then_some((*delimiter, length + end))
+    (name.eq_ignore_ascii_case(b"sep") && padding && separates(*delimiter)).then_some((*delimiter, length + end))
+}
+
+/// Whether a byte may stand between cells: no letter, digit or quotation mark, of which the cells themselves are made.
+fn separates(byte: u8) -> bool {
+    byte == b'\t' || (byte.is_ascii_punctuation() && byte != b'"')
 }
 
 /// How well a delimiter explains the beginning: the header fits, the rows are as wide as the header, the width.

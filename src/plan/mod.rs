@@ -136,6 +136,10 @@ impl Plan {
     /// Of [`Kind::Input`], with the first problems and a count of the rest, where a row is not understood and invalid
     /// rows are not to be skipped; where the baseline or the selection does not fit; where the input can't be read.
     pub fn check(input: Input, options: Options) -> Result<Self> {
+        Self::read_all(input, options).map_err(Error::before_sending)
+    }
+
+    fn read_all(input: Input, options: Options) -> Result<Self> {
         if options.selection != Selection::All && !input.columns().is_report() {
             let message = format!(
                 "{} is not the report of an earlier run: it does not end in a report's columns",

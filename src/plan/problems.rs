@@ -89,7 +89,7 @@ impl Listing {
         file.write_record(cells.map(|cell| without_formula(cell.to_owned())))
     }
 
-    fn into_text(self) -> String {
+    fn into_text(self, notes: &[String]) -> String {
         let mut lines = self.shown;
         let more = self.total.saturating_sub(SHOWN as u64);
         if more > 0 {
@@ -99,6 +99,7 @@ impl Listing {
             let kinds: Vec<String> = self.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
             lines.push(format!("in all {}: {}", self.total, kinds.join(", ")));
         }
+        lines.extend(notes.iter().map(|note| format!("note: {note}")));
         lines.join("\n")
     }
 }
@@ -119,7 +120,8 @@ impl Plan {
             return Ok(());
         }
         let rows = if listing.total == 1 { "1 row is" } else { &format!("{} rows are", listing.total) };
-        let message = format!("nothing was sent, for {rows} not understood:\n{}", listing.into_text());
+        let text = listing.into_text(&self.input.found().notes);
+        let message = format!("nothing was sent, for {rows} not understood:\n{text}");
         Err(Error::new(Kind::Input, message).help("correct the input, or leave these rows out with --skip-invalid"))
     }
 

@@ -57,9 +57,21 @@ impl Style {
         match (talk.volume, talk.format) {
             (Volume::Quiet, _) => Self::Silent,
             (_, LogFormat::Json) => Self::Json,
-            _ if !screen.terminal || screen.term == Some("dumb") => Self::Lines,
-            _ => Self::Bar { colour: screen.no_color.unwrap_or_default().is_empty() },
+            _ if !screen.can_draw() => Self::Lines,
+            _ => Self::Bar { colour: screen.has_colour() },
         }
+    }
+}
+
+impl Screen<'_> {
+    fn can_draw(self) -> bool {
+        self.terminal && self.term != Some("dumb")
+    }
+
+    /// Whether there may be colour.
+    #[must_use]
+    pub fn has_colour(self) -> bool {
+        self.can_draw() && self.no_color.unwrap_or_default().is_empty()
     }
 }
 

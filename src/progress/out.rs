@@ -2,24 +2,26 @@
 //! that nobody drains holds up nothing. Knows how a bar is drawn over and taken away; not what it says.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
 use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 /// So many lines wait for a reader that is slow.
 const QUEUE: usize = 16_384;
 /// How long the last lines get.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The bar is drawn as often as it comes, which is ten times a second.
+const ANY_RATE: u8 = u8::MAX;
 
 /// Where lines and the bar go.
 #[derive(Debug)]
 pub(super) enum Out {
-    StandardError {
-        said: Option<SyncSender<Said>>,
-        written: Receiver<()>,
-    },
+    /// The thread begins with the first thing to say: while there is one thread, the system's allocator takes no locks.
+    StandardError(Option<Writer>),
     #[cfg(test)]
     Kept(Vec<String>),
 }
@@ -29,19 +31,32 @@ pub(super) enum Out {
 pub(super) enum Said {
     /// Stays.
     Line(String),
-    /// Takes the place of the bar before it; an empty one takes that away.
+    /// Takes the place of the bar before it.
     Bar(String),
 }
 
-impl Out {
-    pub(super) fn standard_error() -> Self {
+/// The thread that writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    said: SyncSender<Said>,
+    written: Receiver<()>,
+}
+
+impl Writer {
+    fn begin() -> Self {
         let (said, to_write) = mpsc::sync_channel(QUEUE);
         let (done, written) = mpsc::channel::<()>();
         thread::spawn(move || {
             write(&Term::buffered_stderr(), &to_write);
             drop(done);
         });
-        Self::StandardError { said: Some(said), written }
+        Self { said, written }
+    }
+}
+
+impl Out {
+    pub(super) fn standard_error() -> Self {
+        Self::StandardError(None)
     }
 
     pub(super) fn line(&mut self, line: &str) {
@@ -55,7 +70,7 @@ impl Out {
     /// Where nobody keeps up with reading, lines are lost, and no row.
     fn say(&mut self, what: Said) {
         match self {
-            Self::StandardError { said, .. } => drop(said.as_ref().map(|said| said.try_send(what))),
+            Self::StandardError(writer) => drop(writer.get_or_insert_with(Writer::begin).said.try_send(what)),
             #[cfg(test)]
             Self::Kept(lines) => lines.extend(match what {
                 Said::Line(line) => Some(line),
@@ -67,8 +82,9 @@ impl Out {
     /// Nothing more comes; what has come gets a moment to be written.
     pub(super) fn finish(&mut self) {
         match self {
-            Self::StandardError { said, written } => {
-                said.take();
+            Self::StandardError(writer) => {
+                let Some(Writer { said, written }) = writer.take() else { return };
+                drop(said);
                 let _ = written.recv_timeout(LAST_WORDS);
             }
             #[cfg(test)]
@@ -80,36 +96,88 @@ impl Out {
 /// Writes what comes until nothing more does. Of several bars that have come meanwhile only the last is drawn. The reader
 /// may be gone or the disk behind it full; the run must not end for that.
 fn write(term: &Term, said: &Receiver<Said>) {
-    let mut bar = String::new();
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(Steady::on(term.clone())), ANY_RATE);
+    let plain = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::with_draw_target(None, target).with_style(plain);
     while let Ok(first) = said.recv() {
-        let (before, mut lines) = (bar.clone(), Vec::new());
+        let (mut lines, mut latest) = (Vec::new(), None);
         for what in std::iter::once(first).chain(said.try_iter()) {
             match what {
                 Said::Line(line) => lines.push(line),
-                Said::Bar(next) => bar = next,
+                Said::Bar(next) => latest = Some(next),
             }
         }
-        let _ = show(term, &before, &lines, &bar);
+        if !lines.is_empty() {
+            bar.suspend(|| lines.iter().try_for_each(|line| term.write_line(line)).and_then(|()| term.flush()).ok());
+        }
+        if let Some(next) = latest {
+            bar.set_message(next);
+            bar.tick();
+        }
     }
-    let _ = show(term, &bar, &[], "");
+    bar.finish_and_clear();
 }
 
-/// Lines in the place of the bar, and the bar below them, in one piece. The cursor is left where the bar begins: whatever
-/// a terminal that is made narrower does to the bar's lines, all of it stands behind the cursor and can be cleared.
-fn show(term: &Term, before: &str, lines: &[String], bar: &str) -> io::Result<()> {
-    if !before.is_empty() {
-        term.write_str("\r")?;
-        term.clear_to_end_of_screen()?;
+/// A terminal on which the cursor rests where the bar begins. Whatever the terminal does to the bar's lines when it is made
+/// narrower, all of them stand behind the cursor and can be cleared at once; to count lines back would miss some.
+#[derive(Debug)]
+struct Steady {
+    term: Term,
+    /// Lines that the cursor is below the bar's first.
+    below: AtomicUsize,
+}
+
+impl Steady {
+    fn on(term: Term) -> Self {
+        Self { term, below: AtomicUsize::new(0) }
     }
-    for line in lines {
-        term.write_line(line)?;
+}
+
+impl TermLike for Steady {
+    fn width(&self) -> u16 {
+        self.term.size().1
     }
-    if !bar.is_empty() {
-        term.write_str(bar)?;
-        term.move_cursor_up(bar.matches('\n').count())?;
-        term.write_str("\r")?;
+
+    fn height(&self) -> u16 {
+        self.term.size().0
     }
-    term.flush()
+
+    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.below.fetch_add(1, Ordering::Relaxed);
+        self.term.write_line(line)
+    }
+
+    /// The blanks with which a last line is filled up are left out: they would be wrapped too.
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        if text.trim().is_empty() { Ok(()) } else { self.term.write_str(text) }
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.term.write_str("\r")?;
+        self.term.clear_to_end_of_screen()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.term.move_cursor_up(self.below.swap(0, Ordering::Relaxed))?;
+        self.term.write_str("\r")?;
+        self.term.flush()
+    }
 }
 
 #[cfg(test)]

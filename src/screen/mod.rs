@@ -4,11 +4,13 @@
 mod closing;
 mod ending;
 mod plan;
+mod problem;
 mod question;
 
 pub use closing::{ClosingView, closing_text};
 pub use ending::ending_text;
 pub use plan::{PlanView, plan_text};
+pub use problem::error_text;
 pub use question::Question;
 
 /// `1 row`, `1,200 rows`.

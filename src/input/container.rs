@@ -1,0 +1,271 @@
+//! What a file is wrapped in: told by its first bytes and, for a zip archive, by what is in it. An archive is unpacked into
+//! nothing before anything else sees it, for what it says of its own size may be untrue. How a sheet is read is not known
+//! here.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use zip::ZipArchive;
+
+use super::bytes::{Bytes, unreadable};
+use super::text::{MAX_ROW, bomb};
+use crate::error::{Error, Kind, Result};
+use crate::text::visible;
+
+/// What to do with a file in a form that is not read.
+pub(super) const SAVE_AS: &str = "save it as .xlsx or as CSV (UTF-8) and use that";
+
+/// The most memory for a workbook's table of texts, which is held while its cells are read; and what each text takes of it
+/// beyond its bytes.
+const HELD: u64 = 112 << 20;
+const EACH: u64 = 56;
+
+/// The most bytes of the other parts that are held: the list of sheets, and how numbers are shown.
+const PART: u64 = 16 << 20;
+
+/// What kind of container the bytes are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Container {
+    Zip,
+    /// Microsoft's compound file: an old `.xls`, or an encrypted workbook.
+    Compound,
+}
+
+/// A workbook that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Book {
+    Excel,
+    OpenDocument,
+}
+
+/// The container, `None` for a text.
+pub(super) fn container(bytes: &Bytes) -> Result<Option<Container>> {
+    let mut blocks = bytes.take_seal();
+    let head = blocks.fill_buf().map_err(|error| unreadable(&bytes.name, &error))?;
+    Ok(if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+        Some(Container::Zip)
+    } else if head.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
+        Some(Container::Compound)
+    } else {
+        None
+    })
+}
+
+/// What a text is that has no table in it, told by how it begins.
+pub(super) fn foreign(first: &[String]) -> Option<&'static str> {
+    let start = first.first()?.trim_start().to_ascii_lowercase();
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| start.starts_with(prefix));
+    match () {
+        () if begins(&["%pdf-"]) => Some("a PDF"),
+        () if begins(&["<!doctype html", "<html"]) => Some("a web page"),
+        () if begins(&["<?xml"]) => Some("an XML file"),
+        () if begins(&["{\\rtf"]) => Some("a rich text document"),
+        () if begins(&["{", "["]) => Some("a JSON file"),
+        () => None,
+    }
+}
+
+/// What was found while everything was unpacked.
+pub(super) struct Measured {
+    pub(super) book: Book,
+    pub(super) hidden_rows: bool,
+    /// Whether there are formulas of which the result is not held.
+    pub(super) no_results: bool,
+}
+
+/// Unpacks every entry into nothing, counting. `max_input` takes the place of all limits.
+pub(super) fn measure(file: &mut File, name: &str, limit: u64, max_input: Option<u64>) -> Result<Measured> {
+    let damaged = |error: String| {
+        Error::new(Kind::Input, format!("{name} is a damaged workbook: {}", visible(&error))).help("save it again")
+    };
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| damaged(error.to_string()))?;
+    let book = kind_of(&mut archive).map_err(|kind| {
+        let help = if kind == PROTECTED { "open it, remove the password and save it again" } else { SAVE_AS };
+        Error::new(Kind::Input, format!("{name} is {kind}")).help(help)
+    })?;
+    let mut left = limit;
+    let mut measured = Measured { book, hidden_rows: false, no_results: false };
+    for entry in 0..archive.len() {
+        let mut entry = archive.by_index(entry).map_err(|error| damaged(error.to_string()))?;
+        if entry.size() > left {
+            return Err(bomb(name, limit));
+        }
+        let path = entry.name().unwrap_or_default().to_ascii_lowercase();
+        let mut look = Look::default();
+        let taken =
+            io::copy(&mut (&mut entry).take(left + 1), &mut look).map_err(|error| damaged(error.to_string()))?;
+        left = left.checked_sub(taken).ok_or_else(|| bomb(name, limit))?;
+        if look.longest > MAX_ROW {
+            return Err(too_long(name));
+        }
+        if path.ends_with("sharedstrings.xml") && look.texts * EACH + look.all_text > max_input.unwrap_or(HELD) {
+            return Err(too_many_texts(name));
+        }
+        if ["workbook.xml", "styles.xml", ".rels"].iter().any(|end| path.ends_with(end)) && taken > PART {
+            return Err(bomb(name, PART));
+        }
+        if path.contains("worksheets/") || path == "content.xml" {
+            measured.hidden_rows |= look.hidden;
+            measured.no_results |= look.no_results;
+        }
+    }
+    Ok(measured)
+}
+
+fn too_long(name: &str) -> Error {
+    Error::new(Kind::Input, format!("{name} has a cell with more than {} MiB of text", MAX_ROW >> 20))
+        .help("no table of users has such cells: is it the right file?")
+}
+
+fn too_many_texts(name: &str) -> Error {
+    Error::new(
+        Kind::Input,
+        format!("{name} has so many different texts that they take more than {} MiB of memory", HELD >> 20),
+    )
+    .help("save it as CSV (UTF-8) and use that, or raise the limit with --max-input")
+}
+
+const PROTECTED: &str = "protected by a password";
+
+/// The kind of workbook, or else what it is instead, in words.
+fn kind_of(archive: &mut ZipArchive<BufReader<&mut File>>) -> std::result::Result<Book, &'static str> {
+    let has = |name: &str| archive.file_names().flatten().any(|entry| entry == name);
+    if has("xl/workbook.xml") {
+        return Ok(Book::Excel);
+    }
+    if has("xl/workbook.bin") {
+        return Err("a binary Excel workbook (.xlsb), which is not read");
+    }
+    if has("word/document.xml") {
+        return Err("a Word document, not a table");
+    }
+    match start_of(archive, "mimetype").trim() {
+        "application/vnd.oasis.opendocument.spreadsheet" if start_of(archive, MANIFEST).contains("encryption-data") => {
+            Err(PROTECTED)
+        }
+        "application/vnd.oasis.opendocument.spreadsheet" => Ok(Book::OpenDocument),
+        _ if archive.file_names().flatten().any(|entry| entry.starts_with("xl/")) => Ok(Book::Excel),
+        _ => Err("a zip archive, not a table"),
+    }
+}
+
+const MANIFEST: &str = "META-INF/manifest.xml";
+
+/// The beginning of an entry; what can't be read is empty, and is no kind that is known.
+fn start_of(archive: &mut ZipArchive<BufReader<&mut File>>, name: &str) -> String {
+    let mut start = Vec::new();
+    if let Ok(entry) = archive.by_name(name) {
+        let _ = entry.take(1 << 16).read_to_end(&mut start);
+    }
+    String::from_utf8_lossy(&start).into_owned()
+}
+
+/// Looks at XML while it is unpacked: for rows that are hidden, for formulas without a result, and for how much text is in
+/// one cell, which whoever reads it will hold in memory.
+#[derive(Default)]
+struct Look {
+    hidden: bool,
+    no_results: bool,
+    /// Whether a formula has been met for which no value has come yet.
+    formula: bool,
+    /// The most text in one cell, or in one piece between two tags.
+    longest: u64,
+    /// Text since the last tag of a cell or a row.
+    text: u64,
+    /// Text in all, and how many texts of a workbook's table of texts.
+    all_text: u64,
+    texts: u64,
+    /// Bytes since the last `<`.
+    run: u64,
+    /// The tag that is being read, as far as it matters.
+    tag: Vec<u8>,
+    /// Whether it is XML at all, once something has been seen.
+    xml: Option<bool>,
+}
+
+impl Look {
+    fn take(&mut self, part: &[u8]) {
+        const LONGEST: usize = 1024;
+        let room = LONGEST.saturating_sub(self.tag.len());
+        self.tag.extend_from_slice(&part[..part.len().min(room)]);
+        self.run += part.len() as u64;
+        if begins_cell(&self.tag) {
+            self.text = 0;
+        }
+        self.longest = self.longest.max(self.run).max(self.text + text_in(&self.tag, self.run));
+        if part.ends_with(b"<") {
+            self.hidden |= is_hidden_row(&self.tag);
+            self.look_for_results();
+            self.text += text_in(&self.tag, self.run);
+            self.all_text += text_in(&self.tag, self.run);
+            self.texts += u64::from(local_name(&self.tag) == b"si");
+            self.run = 0;
+            self.tag.clear();
+        }
+    }
+}
+
+impl Look {
+    fn look_for_results(&mut self) {
+        let says = |text: &[u8]| memchr::memmem::find(&self.tag, text).is_some();
+        match local_name(&self.tag) {
+            b"f" => self.formula = true,
+            b"v" => self.formula &= is_empty(&self.tag),
+            b"table-cell" if says(b":formula=") && !says(b":value-type=") => self.no_results = true,
+            _ if self.formula && is_end_of(&self.tag, b"c") => {
+                (self.no_results, self.formula) = (true, false);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Write for Look {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let xml =
+            *self.xml.get_or_insert(piece.trim_ascii_start().starts_with(b"<") || piece.starts_with(b"\xef\xbb\xbf"));
+        if xml {
+            piece.split_inclusive(|b| *b == b'<').for_each(|part| self.take(part));
+        }
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How much of a run is text: what stands behind the tag.
+fn text_in(tag: &[u8], run: u64) -> u64 {
+    memchr::memchr(b'>', tag).map_or(0, |end| run - end as u64 - 1)
+}
+
+/// The name of a tag without its namespace.
+fn local_name(tag: &[u8]) -> &[u8] {
+    let end = tag.iter().position(|b| b.is_ascii_whitespace() || matches!(b, b'>' | b'/')).unwrap_or(tag.len());
+    let name = &tag[..end];
+    &name[memchr::memchr(b':', name).map_or(0, |colon| colon + 1)..]
+}
+
+fn is_end_of(tag: &[u8], name: &[u8]) -> bool {
+    tag.strip_prefix(b"/").is_some_and(|tag| local_name(tag) == name)
+}
+
+/// Whether a tag is its own end, such as `<v />`.
+fn is_empty(tag: &[u8]) -> bool {
+    memchr::memchr(b'>', tag).is_some_and(|end| tag[..end].ends_with(b"/"))
+}
+
+fn begins_cell(tag: &[u8]) -> bool {
+    matches!(local_name(tag), b"c" | b"row" | b"si" | b"table-cell" | b"covered-table-cell" | b"table-row")
+}
+
+fn is_hidden_row(tag: &[u8]) -> bool {
+    let tag = &tag[..memchr::memchr(b'>', tag).unwrap_or(tag.len())];
+    let says = |texts: &[&[u8]]| texts.iter().any(|text| memchr::memmem::find(tag, text).is_some());
+    match local_name(tag) {
+        b"row" => says(&[b" hidden=\"1\"", b" hidden=\"true\""]),
+        b"table-row" => says(&[b":visibility=\"collapse\"", b":visibility=\"filter\""]),
+        _ => false,
+    }
+}

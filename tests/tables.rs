@@ -1,0 +1,316 @@
+//! Tables that are odd as files, on the built binary: names, pipes, folders, sizes, and bombs. Nothing is sent of what is
+//! refused, and refusing takes little memory.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "in a test, what can't be had is a failure")]
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Seek, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::hostile::{Hostile, Reply};
+use common::ledger::stop;
+use common::{Cli, Ran, outcomes, report, table};
+use rustix::process::Signal;
+
+fn org() -> Hostile {
+    Hostile::start(|_| Reply::new(204))
+}
+
+/// `apply` on a table of any name.
+fn apply(cli: &Cli, org: &Hostile, input: &OsStr) -> Command {
+    let mut command = cli.command(&["apply", "--yes", "--address", &org.url(), "--"]);
+    command.arg(input);
+    command
+}
+
+fn run(mut command: Command) -> Ran {
+    Ran::of(command.output().unwrap())
+}
+
+/// The most memory that may be mapped while something is refused, in KiB: 150 MB, and what the binary itself maps.
+const REFUSAL: u32 = 180_000;
+
+/// Has the table refused, and says with which words. Nothing is sent; with more memory than that it would not come to its
+/// words.
+fn refused(cli: &Cli, name: &str) -> String {
+    let org = org();
+    let bounded = format!("ulimit -v {REFUSAL}; exec \"$@\"");
+    let direct = apply(cli, &org, OsStr::new(name));
+    let mut command = Command::new("sh");
+    command.args(["-c", &bounded, "sh"]).arg(direct.get_program()).args(direct.get_args());
+    command.current_dir(cli.folder()).env_clear().env("HOME", cli.folder()).env("MFA_OPTOUT_API_KEY", common::KEY);
+    let ran = run(command).exits(2);
+    assert!(org.requests().is_empty());
+    ran.stderr
+}
+
+#[test]
+fn a_file_may_have_any_name() {
+    let names: [(&[u8], &[u8]); 9] = [
+        (b"with spaces.csv", b"with spaces.report.csv"),
+        (b"new\nline.csv", b"new\nline.report.csv"),
+        (b"-leading.csv", b"-leading.report.csv"),
+        (b"--yes", b"--yes.report.csv"),
+        (b"\xff\xfe.csv", b"\xff\xfe.report.csv"),
+        (b"trailing.", b"trailing.report.csv"),
+        (b".hidden", b".hidden.report.csv"),
+        (b"deep/../up.csv", b"up.report.csv"),
+        ("\u{1b}[2J\u{202e}.csv".as_bytes(), "\u{1b}[2J\u{202e}.report.csv".as_bytes()),
+    ];
+    let cli = Cli::new();
+    fs::create_dir(cli.path("deep")).unwrap();
+    for (name, report_name) in names {
+        let org = org();
+        let (input, there) = (OsStr::from_bytes(name), cli.folder().join(OsStr::from_bytes(report_name)));
+        fs::write(cli.folder().join(input), table(2)).unwrap();
+        let ran = run(apply(&cli, &org, input)).exits(0);
+        assert_eq!(outcomes(&report(&there), "applied"), 2, "{}", ran.text());
+        assert!(!ran.text().contains(['\u{1b}', '\u{202e}']) && !ran.text().contains("new\nline"), "{}", ran.text());
+
+        fs::write(cli.folder().join(input), "user_id,mfa_opt_out\nzoe@example.org,true\n").unwrap();
+        let mut again = cli.command(&["apply", "--yes", "--overwrite", "--address", &org.url(), "--"]);
+        again.arg(input);
+        let ran = run(again).exits(2);
+        assert_eq!(ran.stderr.lines().count(), 3, "one problem is one line:\n{}", ran.stderr);
+        assert_eq!(org.requests().len(), 2);
+    }
+}
+
+#[test]
+fn a_name_that_leaves_no_room_for_the_reports_is_refused_before_anything_is_sent() {
+    let (cli, org) = (Cli::new(), org());
+    let name = format!("{}.csv", "n".repeat(246));
+    cli.write(&name, table(2));
+    run(apply(&cli, &org, OsStr::new(&name))).exits(2);
+    assert!(org.requests().is_empty());
+    run({
+        let mut command = cli.command(&["apply", "--yes", "--report", "short.csv", "--address", &org.url()]);
+        command.arg(&name);
+        command
+    })
+    .exits(0);
+    assert_eq!(org.requests().len(), 2);
+}
+
+#[test]
+fn what_can_not_be_read_is_named_with_the_reason() {
+    let cli = Cli::new();
+    fs::create_dir(cli.path("folder.csv")).unwrap();
+    assert!(refused(&cli, "folder.csv").contains("is a folder"));
+    cli.write("file", "");
+    for missing in ["missing.csv", "file/inside.csv"] {
+        let org = org();
+        let said = run(apply(&cli, &org, OsStr::new(missing))).exits(2).stderr;
+        assert!(said.starts_with(&format!("error: can't read {missing}: ")), "{said}");
+        assert!(org.requests().is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_others_may_not_read_is_refused() {
+    /// Nobody; root may read everything, so that it has to step down.
+    const NOBODY: u32 = 65_534;
+    let (cli, org) = (Cli::new(), org());
+    fs::set_permissions(cli.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(cli.write("users.csv", table(2)), fs::Permissions::from_mode(0o000)).unwrap();
+    // A copy in a place that everybody can get at.
+    let binary = cli.path("mfa-optout");
+    fs::copy(env!("CARGO_BIN_EXE_mfa-optout"), &binary).unwrap();
+    let mut command = Command::new(&binary);
+    command.args(["apply", "users.csv", "--yes", "--address", &org.url()]).current_dir(cli.folder());
+    command.env_clear().env("MFA_OPTOUT_API_KEY", common::KEY).stdin(Stdio::null());
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    run(command).exits(2).says("can't read users.csv: Permission denied");
+    assert!(org.requests().is_empty());
+    fs::set_permissions(cli.path("users.csv"), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_pipe_that_never_says_anything_can_be_left() {
+    let (cli, org) = (Cli::new(), org());
+    assert!(Command::new("mkfifo").arg(cli.path("users.csv")).status().unwrap().success());
+    let child = apply(&cli, &org, OsStr::new("users.csv")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Opens when the other end does.
+    let writer = fs::File::options().write(true).open(cli.path("users.csv")).unwrap();
+    let ended = stop(child, Signal::INT).status;
+    assert!(ended.signal() == Some(Signal::INT.as_raw()) || ended.code() == Some(130), "{ended}");
+    drop(writer);
+    assert!(org.requests().is_empty());
+    fs::remove_file(cli.path("users.csv")).unwrap();
+}
+
+#[test]
+fn standard_input_is_read_twice_and_leaves_nothing_behind() {
+    let (cli, org) = (Cli::new(), org());
+    let temporary = cli.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut command = apply(&cli, &org, OsStr::new("-"));
+    command.env("TMPDIR", &temporary).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(table(3).as_bytes()).unwrap();
+    Ran::of(child.wait_with_output().unwrap()).exits(0);
+    assert_eq!(outcomes(&report(&cli.path("stdin.report.csv")), "applied"), 3);
+    assert_eq!(org.requests().len(), 3);
+    assert_eq!(fs::read_dir(temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_too_large_is_refused_with_the_limit() {
+    let cli = Cli::new();
+    let cell = vec![b'x'; 64 << 20];
+    cli.write("cell.csv", [b"user_id,mfa_opt_out\n5,".as_slice(), &cell, b"\n6,true\n"].concat());
+    assert!(refused(&cli, "cell.csv").contains("cell.csv:2: the row that begins here is longer than 8 MiB"));
+    let columns = format!("user_id,mfa_opt_out{}\n5,true{}\n", ",c".repeat(100_000), ",".repeat(100_000));
+    cli.write("columns.csv", columns);
+    assert!(refused(&cli, "columns.csv").contains("has 100002 columns; at most 16384 are read"));
+    cli.write("many_commas.csv", ",,,,\n".repeat(4 << 20));
+    assert!(refused(&cli, "many_commas.csv").contains("has no rows"));
+}
+
+/// The parts of a workbook with this sheet.
+fn workbook(sheet: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+    let relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    let package = "http://schemas.openxmlformats.org/package/2006/relationships";
+    vec![
+        (
+            "_rels/.rels",
+            format!("<Relationships xmlns=\"{package}\"><Relationship Id=\"r1\" Type=\"{relation}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"),
+        ),
+        (
+            "xl/workbook.xml",
+            format!("<workbook xmlns=\"{main}\" xmlns:r=\"{relation}\"><sheets><sheet name=\"a\" sheetId=\"1\" r:id=\"r1\"/></sheets></workbook>"),
+        ),
+        (
+            "xl/_rels/workbook.xml.rels",
+            format!("<Relationships xmlns=\"{package}\"><Relationship Id=\"r1\" Type=\"{relation}/worksheet\" Target=\"worksheets/a.xml\"/></Relationships>"),
+        ),
+        ("xl/worksheets/a.xml", format!("<worksheet xmlns=\"{main}\"><sheetData>{sheet}</sheetData></worksheet>")),
+    ]
+    .into_iter()
+    .map(|(name, text)| (name, text.into_bytes()))
+    .collect()
+}
+
+fn zip(to: &Path, parts: &[(&str, Vec<u8>)]) {
+    let mut zip = zip::ZipWriter::new(fs::File::create(to).unwrap());
+    let fast = zip::write::SimpleFileOptions::default().compression_level(Some(1));
+    for (name, content) in parts {
+        zip.start_file(*name, fast).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+const HEADER: &str = "<row r=\"1\"><c r=\"A1\" t=\"inlineStr\"><is><t>user_id</t></is></c><c r=\"B1\" t=\"inlineStr\"><is><t>opt_out</t></is></c></row>";
+
+#[test]
+fn a_cell_in_the_far_corner_is_a_row_like_others() {
+    let cli = Cli::new();
+    let corner = format!("{HEADER}<row r=\"1048576\"><c r=\"XFD1048576\"><v>1</v></c></row>");
+    zip(&cli.path("corner.xlsx"), &workbook(&corner));
+    assert!(refused(&cli, "corner.xlsx").contains("corner.xlsx:A1048576: the row has more cells than the header"));
+}
+
+#[test]
+fn a_workbook_that_inflates_to_gigabytes_is_refused() {
+    let cli = Cli::new();
+    let mut parts = workbook(HEADER);
+    parts.push(("xl/worksheets/0.xml", b"<row/>".repeat(8 << 20)));
+    zip(&cli.path("small.xlsx"), &parts);
+    // The same compressed part again and again, under other names.
+    let mut from = zip::ZipArchive::new(fs::File::open(cli.path("small.xlsx")).unwrap()).unwrap();
+    let mut to = zip::ZipWriter::new(fs::File::create(cli.path("bomb.xlsx")).unwrap());
+    for part in 0..from.len() {
+        to.raw_copy_file(from.by_index_raw(part).unwrap()).unwrap();
+    }
+    let mut inflated = 0;
+    for number in 1..60 {
+        let part = from.by_name("xl/worksheets/0.xml").unwrap();
+        inflated += part.size();
+        to.raw_copy_file_rename(part, format!("xl/worksheets/{number}.xml")).unwrap();
+    }
+    to.finish().unwrap();
+    assert!(inflated > 2 << 30);
+    assert!(refused(&cli, "bomb.xlsx").contains("out of all proportion"));
+}
+
+#[test]
+fn a_gzip_that_inflates_to_gigabytes_is_refused() {
+    let cli = Cli::new();
+    let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    member.write_all(&b"5,true\n".repeat(4 << 20)).unwrap();
+    let member = member.finish().unwrap();
+    cli.write("bomb.csv.gz", member.repeat(100));
+    assert!(refused(&cli, "bomb.csv.gz").contains("out of all proportion"));
+}
+
+#[test]
+fn texts_of_a_workbook_that_would_fill_the_memory_are_refused() {
+    let cli = Cli::new();
+    for (text, repeated) in [("<si/>", 12 << 20), ("<si><t>abcdefghijklmnopqrstuvwxyz</t></si>", 2 << 20)] {
+        let mut parts = workbook(HEADER);
+        parts.push(("xl/sharedStrings.xml", format!("<sst>{}</sst>", text.repeat(repeated)).into_bytes()));
+        padded(&cli.path("texts.xlsx"), &parts);
+        assert!(refused(&cli, "texts.xlsx").contains("more than 112 MiB of memory"));
+    }
+}
+
+/// With a part that can't be compressed, so that the proportion is no reason to refuse it.
+fn padded(to: &Path, parts: &[(&str, Vec<u8>)]) {
+    zip(to, parts);
+    let mut zip = zip::ZipWriter::new_append(fs::File::options().read(true).write(true).open(to).unwrap()).unwrap();
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file("xl/media/picture.png", stored).unwrap();
+    zip.write_all(&vec![0; 2 << 20]).unwrap();
+    zip.finish().unwrap().rewind().unwrap();
+}
+
+#[test]
+fn endless_texts_and_rows_of_a_workbook_are_refused() {
+    let cli = Cli::new();
+    let long = "x".repeat(9 << 20);
+    let cell = |inside: &str| format!("{HEADER}<row r=\"2\"><c r=\"A2\" t=\"inlineStr\"><is>{inside}</is></c></row>");
+    let pieces = format!("<r><t>{}</t></r>", "x".repeat(1 << 20)).repeat(64);
+    for sheet in [cell(&format!("<t>{long}</t>")), cell(&pieces), format!("<row a=\"{long}\"/>")] {
+        padded(&cli.path("long.xlsx"), &workbook(&sheet));
+        assert!(refused(&cli, "long.xlsx").contains("a cell with more than 8 MiB of text"));
+    }
+    let mut parts = workbook(&format!("{HEADER}<row r=\"2\">{}</row>", "<c t=\"s\"><v>0</v></c>".repeat(64)));
+    parts.push(("xl/sharedStrings.xml", format!("<sst><si><t>{}</t></si></sst>", "x".repeat(1 << 20)).into_bytes()));
+    padded(&cli.path("long.xlsx"), &parts);
+    assert!(refused(&cli, "long.xlsx").contains("row 2 of the sheet is longer than 8 MiB"));
+}
+
+#[test]
+fn a_spreadsheet_that_repeats_its_cells_for_ever_is_refused() {
+    let cli = Cli::new();
+    let cell = |times: u64| {
+        format!(
+            "<table:table-cell office:value-type=\"float\" office:value=\"5\" table:number-columns-repeated=\"{times}\"/>"
+        )
+    };
+    for (rows, columns, words) in [
+        (1_048_576_u64, 16_384, "out of all proportion"),
+        (4_294_967_295, 2, "out of all proportion"),
+        (1, 4_294_967_295, "more than 16384 columns"),
+    ] {
+        let row = format!("<table:table-row table:number-rows-repeated=\"{rows}\">{}</table:table-row>", cell(columns));
+        let content = format!(
+            "<office:document-content><office:body><office:spreadsheet><table:table table:name=\"a\">{row}</table:table></office:spreadsheet></office:body></office:document-content>"
+        );
+        let kind = b"application/vnd.oasis.opendocument.spreadsheet".to_vec();
+        zip(&cli.path("repeats.ods"), &[("mimetype", kind), ("content.xml", content.into_bytes())]);
+        let said = refused(&cli, "repeats.ods");
+        assert!(said.contains(words), "{said}");
+    }
+}
