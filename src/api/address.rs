@@ -69,6 +69,12 @@ impl Address {
         self.url.host_str().unwrap_or_default()
     }
 
+    /// The host, with the port where that is not the scheme's own.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.url.authority()
+    }
+
     /// The port, the scheme's own where none was given.
     #[must_use]
     pub fn port(&self) -> u16 {
