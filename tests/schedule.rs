@@ -109,6 +109,7 @@ fn events(ran: &Ran) -> Vec<Value> {
 
 #[track_caller]
 fn event(line: &str) -> Value {
+    common::must_show_no_secret(line);
     let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     assert!(value["event"].is_string(), "{line}");
     assert!(value["at"].as_str().is_some_and(|at| at.parse::<Timestamp>().is_ok()), "{line}");
