@@ -128,7 +128,7 @@ fn what_goes_out_is_the_change_and_nothing_else() {
         "9223372036854775807".to_owned(),
         format!("{address}/admin/users/1734"),
     ];
-    let rows = ids.iter().map(|id| format!("\"{id}\",true\n")).collect::<String>();
+    let rows = ids.iter().fold(String::new(), |rows, id| rows + &format!("\"{id}\",true\n"));
     cli.write("users.csv", format!("user_id,mfa_opt_out\n{rows}1735,no\n"));
     cli.apply(&address, &["--rate", "unlimited", "--concurrency", "1"]).exits(0);
     let sent: Vec<_> = org.requests().iter().map(|seen| (seen.user().unwrap(), seen.flag().unwrap())).collect();

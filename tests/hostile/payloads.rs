@@ -9,9 +9,7 @@ use serde_json::Value;
 use crate::common::hostile::{Hostile, Reply, Seen};
 use crate::common::{Cli, Ran, ReportRow, outcomes, report};
 
-/// Of every kind some, as bytes.
-fn payloads() -> Vec<Vec<u8>> {
-    let controls = [
+const CONTROLS: &[&str] = &[
         "\u{7}bell",
         "\u{8}\u{8}\u{8}back",
         "\u{b}vertical",
@@ -30,7 +28,7 @@ fn payloads() -> Vec<Vec<u8>> {
         "\u{2028}line",
         "\u{2029}paragraph",
     ];
-    let sequences = [
+const SEQUENCES: &[&str] = &[
         "\u{1b}[2J",
         "\u{1b}[31;5mred",
         "\u{1b}[8mhidden",
@@ -58,7 +56,7 @@ fn payloads() -> Vec<Vec<u8>> {
         "\u{85}next",
         "\u{8d}up",
     ];
-    let invisible = [
+const INVISIBLE: &[&str] = &[
         "\u{202a}e",
         "\u{202b}e",
         "\u{202c}e",
@@ -77,7 +75,7 @@ fn payloads() -> Vec<Vec<u8>> {
         "\u{61c}mark",
         "\u{e0041}tag",
     ];
-    let formulas = [
+const FORMULAS: &[&str] = &[
         "=1+1",
         "+1+1",
         "-1+1",
@@ -90,7 +88,7 @@ fn payloads() -> Vec<Vec<u8>> {
         "=cmd|' /C calc'!A0",
         "=HYPERLINK(\"http://evil.example\")",
     ];
-    let markup = [
+const MARKUP: &[&str] = &[
         "<script>alert(1)</script>",
         "<img src=x onerror=alert(1)>",
         "\"><svg onload=alert(1)>",
@@ -106,7 +104,10 @@ fn payloads() -> Vec<Vec<u8>> {
     ];
     let patterns =
         ["%n%s%s%s", "{}", "{0}", "$(id)", "`id`", "${HOME}", "%00%0d%0a", "\\x1b[2J", "'; DROP TABLE users"];
-    let texts = [&controls[..], &sequences, &invisible, &formulas, &markup, &patterns].concat();
+
+/// Of every kind some, as bytes.
+fn payloads() -> Vec<Vec<u8>> {
+    let texts = [CONTROLS, SEQUENCES, INVISIBLE, FORMULAS, MARKUP, PATTERNS].concat();
     let mut all: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     all.extend([b"\xff\xfe\xfd".to_vec(), b"\xc0\xaf".to_vec(), b"\xed\xa0\x80".to_vec(), b"\x9b2J".to_vec()]);
     all.extend([vec![b'x'; 5_000], vec![b'x'; 100_000]]);
@@ -133,9 +134,8 @@ fn is_harmless(text: &str) -> bool {
 
 #[track_caller]
 fn must_be_harmless(text: &str) {
-    for line in text.split('\n').filter(|line| !is_harmless(line)) {
-        panic!("{line:?}");
-    }
+    let harmful = text.split('\n').find(|line| !is_harmless(line));
+    assert_eq!(harmful, None);
 }
 
 /// Every text in a JSON value is harmless, names of fields included.
@@ -295,7 +295,9 @@ fn cells_that_are_no_ids_are_shown_as_text() {
     let cells: Vec<String> = cells().into_iter().filter(|cell| cell.len() < 100_000).collect();
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(["user_id", "mfa_opt_out"]).unwrap();
-    cells.iter().for_each(|cell| table.write_record([cell.as_str(), cell]).unwrap());
+    for cell in &cells {
+        table.write_record([cell, cell]).unwrap();
+    }
     cli.write("users.csv", table.into_inner().unwrap());
     let ran = cli.apply("http://127.0.0.1:1", &["--problems", "problems.csv"]).exits(2);
     must_be_harmless(&ran.text());
