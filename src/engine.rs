@@ -64,6 +64,7 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
 ) -> Result<Sent> {
     let engine = Engine {
         began: Instant::now(),
+        began_at: wall_clock(),
         next_tick: Duration::ZERO,
         org: run.org,
         policy: run.policy,
@@ -85,6 +86,7 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
 
 struct Engine<'a, O, C, S, W> {
     began: Instant,
+    began_at: Timestamp,
     next_tick: Duration,
     org: &'a O,
     policy: Policy,
@@ -111,6 +113,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let mut stopping = false;
         loop {
             let now = self.began.elapsed();
+            self.policy
+                .heed_time_of_day(Duration::try_from(self.began_at.duration_until(wall_clock())).unwrap_or_default());
             let until = match self.policy.next(now) {
                 Next::Send(attempt) => {
                     self.books.sent(now, &attempt);

@@ -6,11 +6,12 @@
 #[path = "common/hostile/mod.rs"]
 mod hostile;
 
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hostile::{Authority, ClosedPort, Hostile, Reply, Then, Wire};
+use hostile::http2::{self, Frames};
+use hostile::{Authority, ClosedPort, Hostile, Reply, Then};
 use mfa_optout::api::{Address, Connection, Credentials, HttpOrg, Org};
 use mfa_optout::domain::{self, Answer, Cause, Flag, LoginAnswer, Silence, UserId};
 use secrecy::SecretString;
@@ -420,59 +421,13 @@ fn a_ca_cert_that_is_none_is_refused() {
     }
 }
 
-/// HTTP/2 frames (RFC 9113, section 4.1), as far as a test needs them.
-mod http2 {
-    use super::{Read, Wire, Write, io};
-
-    pub(crate) const HEADERS: u8 = 1;
-    pub(crate) const RST_STREAM: u8 = 3;
-    const SETTINGS: u8 = 4;
-    pub(crate) const GOAWAY: u8 = 7;
-    pub(crate) const END_STREAM_AND_HEADERS: u8 = 5;
-    /// `:status: 204`, the ninth entry of the static table of RFC 7541.
-    pub(crate) const STATUS_204: u8 = 0x89;
-    pub(crate) const REFUSED_STREAM: u8 = 7;
-
-    pub(crate) fn send(wire: &mut Wire, (kind, flags): (u8, u8), stream: u32, payload: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-        wire.write_all(&[&head, payload].concat())?;
-        wire.flush()
-    }
-
-    /// Takes the client's preface, sends empty settings, and reads to the end of the first request's header frame.
-    pub(crate) fn read_to_request(wire: &mut Wire) -> io::Result<u32> {
-        wire.read_exact(&mut [0; 24])?;
-        send(wire, (SETTINGS, 0), 0, &[])?;
-        loop {
-            let mut head = [0; 9];
-            wire.read_exact(&mut head)?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            io::copy(&mut (&mut *wire).take(length.into()), &mut io::sink())?;
-            if head[3] == HEADERS {
-                return Ok(u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn http2_streams_that_are_refused_or_cut_are_resets_and_sent_once() {
     let authority = Authority::new();
     let file = authority.file();
-    for kind in [http2::RST_STREAM, http2::GOAWAY] {
-        let mut tls = authority.server(&["127.0.0.1"]);
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        let server = Hostile::raw_tls(tls, move |_, mut wire| {
-            let stream = http2::read_to_request(&mut wire)?;
-            let code = [0, 0, 0, http2::REFUSED_STREAM];
-            if kind == http2::GOAWAY {
-                http2::send(&mut wire, (http2::GOAWAY, 0), 0, &[[0; 4], code].concat())?;
-            } else {
-                http2::send(&mut wire, (http2::RST_STREAM, 0), stream, &code)?;
-            }
-            wire.wait_for_end()
-        });
+    for frames in [Frames::Refused, Frames::Cut, Frames::GoAway] {
+        let server =
+            Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), move |_, wire| http2::serve(wire, |_| frames));
         let silence = silence(&trusting(&server.url(), Some(file.path().into()))).await;
         assert_eq!((silence.cause, silence.sent), (Cause::Reset, true), "{silence:?}");
         assert_eq!(server.connections(), 1);
@@ -483,13 +438,7 @@ async fn http2_streams_that_are_refused_or_cut_are_resets_and_sent_once() {
 async fn http2_is_spoken_where_the_server_offers_it() {
     let authority = Authority::new();
     let file = authority.file();
-    let mut tls = authority.server(&["127.0.0.1"]);
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let server = Hostile::raw_tls(tls, |_, mut wire| {
-        let stream = http2::read_to_request(&mut wire)?;
-        let kind = (http2::HEADERS, http2::END_STREAM_AND_HEADERS);
-        http2::send(&mut wire, kind, stream, &[http2::STATUS_204])?;
-        wire.wait_for_end()
-    });
+    let server =
+        Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), |_, wire| http2::serve(wire, |_| Frames::NoContent));
     assert_eq!(reply(&trusting(&server.url(), Some(file.path().into()))).await.status, 204);
 }

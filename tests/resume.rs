@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use common::hostile::{Reply, Then};
-use common::ledger::{Ledger, key_of, on_record, send, start, stop, through_shell};
+use common::ledger::{Ledger, end, key_of, on_record, send, start, stop, through_shell};
 use common::{Cli, Ran, outcomes, report, table};
 use rustix::process::Signal;
 
@@ -133,6 +133,7 @@ fn wait_until_told(child: &mut Child, what: &str) -> std::io::BufReader<std::pro
     let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains(what) {
+        common::must_show_no_secret(&line);
         line.clear();
         let read = std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
         assert!(read > 0, "ended without telling of {what}");
@@ -197,8 +198,7 @@ fn of_twenty_processes_on_one_report_one_runs() {
     }
     let late = cli.run(&apply(&org.url(), &[])).exits(4);
     drop(others_over);
-    let runs: Vec<(u32, Output)> =
-        all.into_iter().map(|child| (child.id(), child.wait_with_output().unwrap())).collect();
+    let runs: Vec<(u32, Output)> = all.into_iter().map(|child| (child.id(), end(child))).collect();
     let (winners, losers): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, output)| output.status.success());
     let [(winner, _)] = winners.as_slice() else { panic!("{} of them ran", winners.len()) };
     for (_, output) in losers {

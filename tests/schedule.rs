@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::hostile::{Hostile, Reply};
-use common::{Cli, KEY, Ran, outcomes, report, table};
+use common::{Cli, KEY, PASSWORD, Ran, outcomes, report, table};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -109,6 +109,7 @@ fn events(ran: &Ran) -> Vec<Value> {
 
 #[track_caller]
 fn event(line: &str) -> Value {
+    common::must_show_no_secret(line);
     let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     assert!(value["event"].is_string(), "{line}");
     assert!(value["at"].as_str().is_some_and(|at| at.parse::<Timestamp>().is_ok()), "{line}");
@@ -357,11 +358,14 @@ fn config_shows_what_counts_and_where_it_comes_from_but_no_secret() {
     let cli = Cli::new();
     cli.write("s.toml", "rate = \"5/s\"\nconcurrency = 3\n\n[profile.night]\nrate = \"2/s\"\ntimeout = \"9s\"\n");
     let arguments = ["config", "--config", "s.toml", "--profile", "night", "--max-wait", "1m"];
-    let output = cli.command(&arguments).env("MFA_OPTOUT_TIMEOUT", "7s").output().unwrap();
+    let with_a_password = format!("https://admin:{PASSWORD}@org.example");
+    let mut command = cli.command(&arguments);
+    let output = command.env("MFA_OPTOUT_TIMEOUT", "7s").env("MFA_OPTOUT_ADDRESS", with_a_password).output().unwrap();
     let ran = Ran::of(output).exits(0);
     let lines: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
     let told = |name: &str| lines.iter().find(|line| line.first() == Some(&name)).unwrap()[1..].join(" ");
     assert_eq!(told("api_key"), "(hidden) MFA_OPTOUT_API_KEY");
+    assert!(told("address").starts_with("(not shown: it has a user name") && !ran.text().contains("admin"));
     assert_eq!(told("rate"), "2/s s.toml:5 (profile night)");
     assert_eq!(told("concurrency"), "3 s.toml:2");
     assert_eq!(told("timeout"), "7s MFA_OPTOUT_TIMEOUT");

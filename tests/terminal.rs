@@ -9,7 +9,7 @@ mod common;
 use std::process::{Command, Stdio};
 
 use common::hostile::{Hostile, Reply};
-use common::{Cli, KEY, outcomes, report, table};
+use common::{Cli, must_show_no_secret, outcomes, report, table};
 use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
 
@@ -30,7 +30,7 @@ fn start(mut command: Command) -> PtySession {
 /// Everything that is still said, and the exit code.
 fn end(mut session: PtySession) -> (String, i32) {
     let said = session.exp_eof().expect("it ends");
-    assert!(!said.contains(KEY), "the key was shown");
+    must_show_no_secret(&said);
     match session.process().wait().expect("its end can be known") {
         WaitStatus::Exited(_, code) => (said, code),
         other => panic!("{other:?}: {said}"),
@@ -42,7 +42,7 @@ fn a_few_people_need_a_yes() {
     for (answer, exit, sent) in [("y", 0, 3), ("Yes", 0, 3), ("n", 2, 0), ("", 2, 0), ("3", 2, 0)] {
         let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
         let mut session = apply(&cli, &org, 3);
-        session.exp_string("[y/N]").unwrap();
+        must_show_no_secret(&session.exp_string("[y/N]").unwrap());
         assert!(org.requests().is_empty(), "something was sent before the answer");
         session.send_line(answer).unwrap();
         let (said, code) = end(session);
@@ -56,7 +56,7 @@ fn many_people_need_their_number() {
     for (answer, exit, sent) in [("51", 0, 51), ("y", 2, 0), ("yes", 2, 0), ("50", 2, 0), ("", 2, 0)] {
         let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
         let mut session = apply(&cli, &org, 51);
-        session.exp_string("Type 51").unwrap();
+        must_show_no_secret(&session.exp_string("Type 51").unwrap());
         session.send_line(answer).unwrap();
         let (said, code) = end(session);
         assert_eq!((code, org.requests().len()), (exit, sent), "{answer:?}: {said}");
@@ -68,7 +68,7 @@ fn the_end_of_input_is_a_no() {
     for (rows, question) in [(3, "[y/N]"), (51, "Type 51")] {
         let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
         let mut session = apply(&cli, &org, rows);
-        session.exp_string(question).unwrap();
+        must_show_no_secret(&session.exp_string(question).unwrap());
         session.send_control('d').unwrap();
         let (said, code) = end(session);
         assert!(said.contains("nothing was sent"), "{said}");
@@ -82,8 +82,8 @@ fn a_file_of_settings_in_the_working_folder_is_named_in_the_plan() {
     cli.write("users.csv", table(2));
     cli.write("mfa-optout.toml", format!("address = \"{}\"\n", org.url()));
     let mut session = start(cli.command(&["apply", "users.csv"]));
-    session.exp_string("found in the working directory").unwrap();
-    session.exp_string("[y/N]").unwrap();
+    must_show_no_secret(&session.exp_string("found in the working directory").unwrap());
+    must_show_no_secret(&session.exp_string("[y/N]").unwrap());
     session.send_line("y").unwrap();
     assert_eq!(end(session).1, 0);
     assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 2);

@@ -41,6 +41,13 @@ impl Address {
         Ok(Self { url, prefix })
     }
 
+    /// Whether a text that should be an address may have a secret in it: user name and password, or a query or fragment
+    /// with a key.
+    #[must_use]
+    pub fn may_hold_a_secret(text: &str) -> bool {
+        text.contains(['@', '?', '#'])
+    }
+
     /// Whether requests can't leave this machine: the host is 127.0.0.0/8, `[::1]` or `localhost`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -63,6 +70,12 @@ impl Address {
     #[must_use]
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
+    }
+
+    /// The host, with the port where that is not the scheme's own.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.url.authority()
     }
 
     /// The port, the scheme's own where none was given.
@@ -114,7 +127,7 @@ const EXAMPLE: &str = "give the Org's base address, such as https://eu.core.reso
 
 /// The text for a message, or nothing where it may hold a secret.
 fn quoted(text: &str) -> String {
-    if text.contains(['@', '?', '#']) { String::new() } else { format!(" \"{}\"", visible(text)) }
+    if Address::may_hold_a_secret(text) { String::new() } else { format!(" \"{}\"", visible(text)) }
 }
 
 fn check_scheme(url: &Url) -> Result<()> {

@@ -52,6 +52,7 @@ impl Closing<'_> {
             retries: sent.traffic.retries,
             elapsed: sent.elapsed,
             throttled: sent.traffic.throttled(),
+            settled: sent.traffic.rate_per_second,
             groups: &summary.failures,
             next: self.next_command(exit, &sent.tally),
             report: if place.exists() { shown(place) } else { "none, for no row came to an outcome".to_owned() },

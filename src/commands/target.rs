@@ -87,7 +87,7 @@ impl Target {
 
     /// The host that a pasted user's address has to be on; a practice Org has none.
     pub(super) fn host(&self) -> Option<String> {
-        self.sandbox.is_none().then(|| self.address.host().to_owned())
+        self.sandbox.is_none().then(|| self.address.authority().to_owned())
     }
 
     pub(super) fn credential(&self) -> Credential<'_> {

@@ -127,10 +127,15 @@ impl Plan {
 
     fn problems_file(&self) -> Result<Option<csv::Writer<BufWriter<File>>>> {
         let Some(path) = &self.options.problems else { return Ok(None) };
+        if path.is_symlink() {
+            let message =
+                format!("{} is a symbolic link, so no list is written there", visible(&path.to_string_lossy()));
+            return Err(Error::new(Kind::Usage, message).help("give another file to --problems"));
+        }
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        owners_own(&mut options);
         let file = options.open(path).map_err(|error| cant_write(&csv::Error::from(error)))?;
         let mut writer = csv::Writer::from_writer(BufWriter::new(file));
         writer
@@ -160,6 +165,14 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Not through a link that was planted in the meantime, and for nobody else to read.
+#[cfg(unix)]
+fn owners_own(options: &mut std::fs::OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
 }
 
 fn cant_write(error: &csv::Error) -> Error {

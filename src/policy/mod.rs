@@ -198,6 +198,12 @@ impl Policy {
             .unwrap_or_else(|| self.nothing_to_send(now))
     }
 
+    /// The time of day has come so far since the run began: not as far as the run's own clock where it was put back,
+    /// further where it was put forward or the machine slept.
+    pub fn heed_time_of_day(&mut self, passed: Duration) {
+        self.session.heed_time_of_day(passed);
+    }
+
     /// The next row of the plan, or that there are no more.
     pub fn offer(&mut self, change: Option<Change>) {
         self.no_more_rows |= change.is_none();

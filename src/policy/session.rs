@@ -26,6 +26,8 @@ pub(super) struct Session {
     accepted: bool,
     /// Whether the present token came after a refusal.
     second_try: bool,
+    /// How far the time of day has come since the run began.
+    time_of_day: Duration,
 }
 
 #[derive(Debug, PartialEq)]
@@ -36,8 +38,16 @@ enum State {
     Due(Duration),
     /// A log-in is under way.
     LoggingIn,
-    /// A token is there, to be renewed at this time.
-    Valid(Option<Duration>),
+    /// A token is there, to be renewed at one of these times.
+    Valid(Option<Renewal>),
+}
+
+/// When a token is renewed, by two clocks and whichever comes first: that of the run may stand still while the machine
+/// is suspended, and the time of day may be put back.
+#[derive(Debug, PartialEq)]
+struct Renewal {
+    at: Duration,
+    by_time_of_day: Duration,
 }
 
 /// What follows from the refusal of a token.
@@ -59,7 +69,13 @@ impl Session {
             failing_since: None,
             accepted: false,
             second_try: false,
+            time_of_day: Duration::ZERO,
         }
+    }
+
+    /// The time of day is now so far from where it was when the run began.
+    pub(super) fn heed_time_of_day(&mut self, passed: Duration) {
+        self.time_of_day = passed;
     }
 
     pub(super) fn generation(&self) -> u32 {
@@ -74,7 +90,9 @@ impl Session {
     pub(super) fn log_in_at(&self, now: Duration) -> Option<Duration> {
         match self.state {
             State::Due(at) => Some(at),
-            State::Valid(Some(renew)) if renew <= now => Some(now),
+            State::Valid(Some(Renewal { at, by_time_of_day })) if at <= now || by_time_of_day <= self.time_of_day => {
+                Some(now)
+            }
             _ => None,
         }
     }
@@ -85,7 +103,11 @@ impl Session {
     }
 
     pub(super) fn logged_in(&mut self, now: Duration, lifetime: Option<Duration>) {
-        self.state = State::Valid(lifetime.map(|life| now + life.mul_f64(RENEW_AT)));
+        let renewal = |life: Duration| {
+            let life = life.mul_f64(RENEW_AT);
+            Renewal { at: now + life, by_time_of_day: self.time_of_day.saturating_add(life) }
+        };
+        self.state = State::Valid(lifetime.map(renewal));
         self.generation += 1;
         self.failures = 0;
         self.failing_since = None;
@@ -165,6 +187,21 @@ mod tests {
         let session = logged_in(Some(s(900)));
         assert_eq!(session.log_in_at(s(719)), None);
         assert_eq!(session.log_in_at(s(720)), Some(s(720)));
+    }
+
+    #[test]
+    fn a_token_that_ended_while_the_machine_slept_is_renewed() {
+        let mut session = logged_in(Some(s(900)));
+        session.heed_time_of_day(s(719));
+        assert_eq!(session.log_in_at(s(60)), None);
+        session.heed_time_of_day(s(3_660));
+        assert_eq!(session.log_in_at(s(60)), Some(s(60)));
+        session.logging_in(s(60));
+        session.logged_in(s(60), Some(s(900)));
+        assert_eq!(session.log_in_at(s(61)), None, "the new token's time begins anew on both clocks");
+        session.heed_time_of_day(s(0));
+        assert_eq!(session.log_in_at(s(779)), None);
+        assert_eq!(session.log_in_at(s(780)), Some(s(780)), "put back, the time of day has no say");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct ClosingView<'a> {
     pub elapsed: Duration,
     /// Of this, how long the Org held it back.
     pub throttled: Duration,
+    /// What `--rate auto` settled on, requests a second.
+    pub settled: Option<f64>,
     /// What went wrong, the most frequent first.
     pub groups: &'a [Group],
     /// The next command to run, where there is one.
@@ -75,6 +77,9 @@ fn effort(view: &ClosingView<'_>) -> String {
     let _ = write!(words, " in {}", rough(view.elapsed));
     if view.throttled >= Duration::from_secs(1) {
         let _ = write!(words, ", {} of it held back by the Org", rough(view.throttled));
+    }
+    if let Some(rate) = view.settled {
+        let _ = write!(words, ", at {rate:.1} requests a second at the end");
     }
     words
 }

@@ -79,6 +79,7 @@ fn closing(ending: &Ending, tally: &Tally, groups: &[Group], next: Option<&str>)
         retries: 12,
         elapsed: Duration::from_secs(131),
         throttled: Duration::from_secs(4),
+        settled: None,
         groups,
         next: next.map(str::to_owned),
         report: "users.report.csv".into(),

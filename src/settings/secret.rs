@@ -4,6 +4,7 @@ use std::fs::{self, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::Credentials;
@@ -11,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
 /// A key or password is never longer than this; what is longer is another file.
-const MAX_BYTES: u64 = 4096;
+const MAX_BYTES: usize = 4096;
 
 /// Where a secret is.
 #[derive(Clone, Debug)]
@@ -125,17 +126,16 @@ fn must_be_regular(metadata: &Metadata, name: &str) -> Result<()> {
 }
 
 fn read_from(reader: impl Read, name: &str) -> Result<SecretString> {
-    let mut bytes = Vec::new();
-    reader.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
-    let secret = trimmed(&bytes, name);
-    bytes.fill(0);
-    secret
+    // Room for all of it from the start: growing would leave copies behind that nobody wipes.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
+    reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    trimmed(&bytes, name)
 }
 
 /// Takes away a byte order mark and one line end; all else must be the secret.
 fn trimmed(bytes: &[u8], name: &str) -> Result<SecretString> {
     let wrong = |what: &str| Error::new(Kind::Usage, format!("{name} {what}"));
-    if bytes.len() as u64 > MAX_BYTES {
+    if bytes.len() > MAX_BYTES {
         return Err(wrong("is longer than 4 KiB and can't be a secret"));
     }
     let text = str::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text and can't be a secret"))?;
@@ -223,6 +223,29 @@ mod tests {
         let (credentials, _) = session.read(" pä ss \n".as_bytes()).unwrap();
         assert!(matches!(&credentials, Credentials::Session { password, .. } if password.expose_secret() == " pä ss "));
         assert!(!format!("{credentials:?}").contains("pä"), "Debug shows nothing");
+    }
+
+    /// Gives a few bytes at a time and notes where the buffer begins that they end up in.
+    struct Drip {
+        given: usize,
+        buffers: std::collections::BTreeSet<usize>,
+    }
+
+    impl Read for &mut Drip {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let count = buffer.len().min(7).min(2000 - self.given);
+            buffer[..count].fill(b'k');
+            self.buffers.insert(buffer.as_ptr() as usize - self.given);
+            self.given += count;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_secret_is_read_into_one_place_and_not_moved() {
+        let mut drip = Drip { given: 0, buffers: std::collections::BTreeSet::new() };
+        let secret = read_from(&mut drip, "a test").unwrap();
+        assert_eq!((secret.expose_secret().len(), drip.buffers.len()), (2000, 1));
     }
 
     #[test]

@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use crate::api::Address;
 use crate::error::Result;
 use crate::settings::key::{Key, Scope, TABLE};
 use crate::settings::origin::{Origin, Sources};
 use crate::text::{shorten, visible};
+
+const NOT_SHOWN: &str = "(not shown: it has a user name, a password, a query or a fragment in it)";
 
 /// The table of settings that apply. Those for one run only are left out unless they are given.
 ///
@@ -45,7 +48,9 @@ fn row(sources: Sources<'_>, key: Key) -> Result<Option<Row>> {
     let everyday = matches!(setting.scope, Scope::Everywhere | Scope::File);
     Ok(match found {
         Some(found) if everyday || found.origin != Origin::Default => {
-            let value = shorten(&visible(&found.text.to_string_lossy()), 60);
+            let text = found.text.to_string_lossy();
+            let secret = key == Key::Address && Address::may_hold_a_secret(&text);
+            let value = if secret { NOT_SHOWN.to_owned() } else { shorten(&visible(&text), 60) };
             Some(Row { name, value, origin: found.origin.to_string() })
         }
         None if everyday => Some(Row { name, value: "-".to_owned(), origin: String::new() }),

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::KEY;
 use super::hostile::{Hostile, Reply, Seen};
+use super::{KEY, must_show_no_secret};
 
 /// How long anything may take before the test gives up on it.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -132,7 +132,15 @@ pub fn send(child: &Child, signal: Signal) {
 /// Sends a signal and waits for the end.
 pub fn stop(child: Child, signal: Signal) -> Output {
     send(&child, signal);
-    child.wait_with_output().expect("a child can be waited for")
+    end(child)
+}
+
+/// Waits for the end; no secret was shown until then.
+pub fn end(child: Child) -> Output {
+    let output = child.wait_with_output().expect("a child can be waited for");
+    must_show_no_secret(&String::from_utf8_lossy(&output.stdout));
+    must_show_no_secret(&String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 /// The same command after something that only a shell can arrange, such as a limit.

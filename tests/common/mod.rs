@@ -122,6 +122,12 @@ fn holds_a_secret(content: &[u8]) -> bool {
     [KEY, PASSWORD, TOKEN].iter().any(|secret| memchr::memmem::find(content, secret.as_bytes()).is_some())
 }
 
+/// For what comes another way than through [`Ran`], such as from a terminal or from a process that was killed.
+#[track_caller]
+pub fn must_show_no_secret(said: &str) {
+    assert!(!holds_a_secret(said.as_bytes()), "a secret was shown:\n{said}");
+}
+
 /// A finished process.
 pub struct Ran {
     pub code: Option<i32>,
@@ -133,8 +139,8 @@ impl Ran {
     pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the tool writes UTF-8");
         let ran = Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
-        let shown = [&ran.stdout, &ran.stderr].into_iter().any(|text| holds_a_secret(text.as_bytes()));
-        assert!(!shown, "a secret was shown\n--- stdout\n{}\n--- stderr\n{}", ran.stdout, ran.stderr);
+        must_show_no_secret(&ran.stdout);
+        must_show_no_secret(&ran.stderr);
         ran
     }
 

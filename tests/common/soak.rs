@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::ledger::{Ledger, PATIENCE, key_of, on_record, send, start};
+use super::ledger::{Ledger, PATIENCE, end, key_of, on_record, send, start};
 use super::{Cli, report};
 
 /// Rows of a table; few, so that many runs come to their end.
@@ -144,8 +144,8 @@ impl<'a> Round<'a> {
         let near_the_end = before + self.left().saturating_sub(self.random.usize(0..3));
         self.org.wait_for(near_the_end, &mut first, PATIENCE);
         self.org.wait_for(usize::MAX, &mut first, Duration::from_micros(self.random.u64(0..6_000)));
-        let second = start(self.command()).wait_with_output().expect("a child can be waited for").status;
-        let first = first.wait_with_output().expect("a child can be waited for").status;
+        let second = end(start(self.command())).status;
+        let first = end(first).status;
         self.done.overlaps += 1;
         // Either may be the one; for the other the report is taken, or is there already.
         let (one, other) = if first.success() { (first, second) } else { (second, first) };

@@ -69,3 +69,41 @@ fn an_outage_costs_few_requests_and_no_row() {
     assert_eq!(outcomes(&cli.report(), "applied"), 200);
     assert!(org.requests().len() < 200 + 40, "{}", org.requests().len());
 }
+
+#[test]
+fn the_pace_is_found_under_a_limit_that_nobody_tells() {
+    const LIMIT: usize = 6;
+    const PAUSE: Duration = Duration::from_secs(1);
+    let taken = std::sync::Mutex::new(std::collections::VecDeque::<Instant>::new());
+    let refused = std::sync::Arc::new(std::sync::Mutex::new(Vec::<(usize, Instant)>::new()));
+    let org = Hostile::start({
+        let refused = std::sync::Arc::clone(&refused);
+        move |seen| {
+            let mut taken = taken.lock().unwrap();
+            while taken.front().is_some_and(|first| seen.at.duration_since(*first) >= PAUSE) {
+                taken.pop_front();
+            }
+            if taken.len() < LIMIT {
+                taken.push_back(seen.at);
+                return Reply::new(204);
+            }
+            refused.lock().unwrap().push((seen.number, seen.at));
+            Reply::new(429).header("retry-after", "1")
+        }
+    });
+    let cli = cli(60);
+    let ran = cli.apply(&org.url(), &["--rate", "auto", "--concurrency", "2"]).exits(0);
+    ran.says("requests a second at the end");
+    assert_eq!(outcomes(&cli.report(), "applied"), 60);
+    let (seen, refused) = (org.requests(), refused.lock().unwrap());
+    assert_eq!(seen.len(), 60 + refused.len());
+    assert!(!refused.is_empty(), "it rises until it is told to stop");
+    for (number, at) in refused.iter() {
+        // One other may have been on its way.
+        let early = seen.iter().filter(|later| later.number > number + 1 && later.at < *at + PAUSE).count();
+        assert_eq!(early, 0, "after request {number}");
+    }
+    let record: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
+    let settled = record["traffic"]["rate_per_second"].as_f64().unwrap();
+    assert!(settled > 1.0 && settled < 50.0, "{settled}");
+}

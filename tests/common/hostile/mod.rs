@@ -19,6 +19,7 @@
 #![allow(clippy::expect_used, reason = "what goes wrong in a test server fails the test")]
 #![expect(clippy::disallowed_methods, reason = "a test may ask what time it is")]
 
+pub mod http2;
 mod ports;
 mod reply;
 mod seen;

@@ -39,6 +39,13 @@ impl Authority {
         self.certified(&Self::params(names))
     }
 
+    /// The same for a server that speaks HTTP/2 only.
+    pub fn http2_server(&self, names: &[&str]) -> ServerConfig {
+        let mut server = self.server(names);
+        server.alpn_protocols = vec![b"h2".to_vec()];
+        server
+    }
+
     /// A server whose certificate ended in 2001.
     pub fn expired_server(&self, names: &[&str]) -> ServerConfig {
         let mut params = Self::params(names);
