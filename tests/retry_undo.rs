@@ -189,6 +189,36 @@ fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_i
 }
 
 #[test]
+fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(10)));
+    let rows: Vec<_> = (1..=60).map(|user| (user, "yes", "failed")).collect();
+    cli.write("last.report.csv", earlier(&rows, LONG_AGO));
+    let table = (1..=60).fold("user_id,mfa_opt_out,opt_out_until\n".to_owned(), |text, user| {
+        text + &format!("{user},true,2999-12-31\n")
+    });
+    cli.write("users.csv", table);
+    let url = org.url();
+    let words = ["apply", "users.csv", "--yes", "--baseline", "last.report.csv", "--address", &url];
+    let run = |zone: &str, more: &[&str]| {
+        let mut command = cli.command(&[&words, more].concat());
+        command.env("TZ", zone);
+        command
+    };
+    let mut child = start(run("UTC", &["--rate", "unlimited"]));
+    org.must_see(30, &mut child);
+    stop(child, Signal::KILL);
+    let sent = org.count();
+    let refused = |zone: &str, more: &[&str], why: &str| {
+        common::Ran::of(run(zone, more).output().unwrap()).exits(2).says(why);
+    };
+    refused("Asia/Tokyo", &[], "--timezone: it was UTC, now it is Asia/Tokyo");
+    refused("UTC", &["--no-header", "--skip-invalid", "--id-column", "1", "--flag-column", "2"], "--no-header: it was");
+    cli.write("last.report.csv", earlier(&rows[1..], LONG_AGO));
+    refused("UTC", &[], "the baseline: its content has changed since");
+    assert_eq!(org.count(), sent);
+}
+
+#[test]
 fn a_report_of_another_org_is_refused() {
     let cli = Cli::new();
     cli.write("users.csv", common::table(2));

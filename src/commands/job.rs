@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Unit;
-use jiff::tz::TimeZone;
 
 use super::closing::Closing;
 use super::consent::{Confirming, Rest};
@@ -99,7 +98,6 @@ impl Job {
     fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
         let source = if is_standard_input(&self.input) { Source::Stdin } else { Source::Path(self.input.clone()) };
         let reading = &settings.reading;
-        let timezone = reading.timezone.clone().unwrap_or_else(TimeZone::system);
         let options = input::Options {
             delimiter: reading.delimiter,
             encoding: reading.encoding,
@@ -123,7 +121,7 @@ impl Job {
                 skip_invalid: reading.bad_rows == BadRows::Skip,
                 selection: self.selection.clone(),
                 baseline: reading.baseline.clone().map(|path| Baseline { set: set_by(&path), path }),
-                today: timezone.to_datetime(now()).date(),
+                today: start::zone(settings).to_datetime(now()).date(),
                 problems: reading.problems.clone(),
             },
         )

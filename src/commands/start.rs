@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::TimeZone;
+
 use super::target::Target;
 use crate::domain::{Flag, Limit, Rate};
 use crate::plan::{Plan, Selection};
@@ -23,6 +26,7 @@ pub(super) fn of<'a>(asked: &Asked<'_>, settings: &Settings, target: &'a Target,
         identity: Identity {
             command: asked.command.to_owned(),
             input_blake3: plan.fingerprint().to_string(),
+            baseline_blake3: plan.baseline_fingerprint().map(|hash| hash.to_string()),
             address: target.name(),
             header: String::from_utf8_lossy(&header(plan)).into_owned(),
             meaning: meaning(asked, settings, plan),
@@ -54,13 +58,15 @@ fn header(plan: &Plan) -> Vec<u8> {
     line
 }
 
-/// The options that change what is sent for a row.
+/// The options that change what is sent for a row. How the table is read is told by what was found: the form names
+/// encoding, delimiter and sheet.
 fn meaning(asked: &Asked<'_>, settings: &Settings, plan: &Plan) -> BTreeMap<String, String> {
     let found = plan.input().found();
     let reading = &settings.reading;
     let mut meaning = BTreeMap::from([
         ("form".to_owned(), found.form.clone()),
         ("ID column".to_owned(), found.id_column.clone()),
+        ("--no-header".to_owned(), (!reading.header).to_string()),
         ("--skip-invalid".to_owned(), (reading.bad_rows == BadRows::Skip).to_string()),
     ]);
     let optional = [
@@ -68,11 +74,21 @@ fn meaning(asked: &Asked<'_>, settings: &Settings, plan: &Plan) -> BTreeMap<Stri
         ("end date column", found.until_column.clone()),
         ("--set", asked.set.map(|flag| flag.is_opt_out().to_string())),
         ("--baseline", reading.baseline.as_ref().map(|path| super::shown(path))),
-        ("--timezone", reading.timezone.as_ref().and_then(|zone| zone.iana_name()).map(str::to_owned)),
+        ("--timezone", found.until_column.as_ref().map(|_| zone_in_words(&zone(settings)))),
         ("rows", rows_in_words(asked.selection)),
     ];
     meaning.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     meaning
+}
+
+/// The zone in which end dates are meant.
+pub(super) fn zone(settings: &Settings) -> TimeZone {
+    settings.reading.timezone.clone().unwrap_or_else(TimeZone::system)
+}
+
+/// The zone's name, or its offset or rule; only a zone that the system keeps without a name has none of them.
+fn zone_in_words(zone: &TimeZone) -> String {
+    DateTimePrinter::new().time_zone_to_string(zone).unwrap_or_else(|_| "the system's".to_owned())
 }
 
 fn rows_in_words(selection: &Selection) -> Option<String> {

@@ -13,6 +13,7 @@ use crate::input::{Input, Row, Source};
 pub(super) struct Earlier {
     opted_out: RoaringTreemap,
     opted_in: RoaringTreemap,
+    fingerprint: Option<blake3::Hash>,
 }
 
 impl Earlier {
@@ -35,7 +36,13 @@ impl Earlier {
         }
         let options =
             Options { input: input_options, baseline: None, selection: super::Selection::All, ..options.clone() };
-        Self::default().fill(&input, &options)
+        let fingerprint = Some(input.found().fingerprint);
+        Self { fingerprint, ..Self::default() }.fill(&input, &options)
+    }
+
+    /// BLAKE3 of the raw bytes of the report; `None` where there is none.
+    pub(super) fn fingerprint(&self) -> Option<blake3::Hash> {
+        self.fingerprint
     }
 
     fn fill(mut self, input: &Input, options: &Options) -> Result<Self> {

@@ -193,6 +193,12 @@ impl Plan {
         self.input.found().fingerprint
     }
 
+    /// The same of the baseline, if there is one.
+    #[must_use]
+    pub fn baseline_fingerprint(&self) -> Option<blake3::Hash> {
+        self.earlier.fingerprint()
+    }
+
     /// The names of the columns that a report carries: those of the input, without an earlier report's results.
     #[must_use]
     pub fn header(&self) -> &[String] {

@@ -170,16 +170,20 @@ fn make_room(paths: &Paths) -> Result<(File, Option<PathBuf>)> {
 fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
     before.rows.is_empty()
         && before.torn == 0
-        && before.runs.last().is_some_and(|last| !last.differences(start, mode.new_key).is_empty())
+        && before.runs.last().is_some_and(|last| {
+            !last.differences(start, mode.new_key).is_empty() || last.baseline_difference(start).is_some()
+        })
 }
 
 /// Everything that has to be right before the first byte is written.
 fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) -> Result<()> {
     let before = &recovered.on_record;
-    if let Some(last) = before.runs.last() {
-        refuse_another_run(&files::name(&paths.partial), &last.differences(start, mode.new_key))?;
-    }
     let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
+    if let Some(last) = before.runs.last() {
+        let mut differences = last.differences(start, mode.new_key);
+        differences.extend(last.baseline_difference(start).filter(|_| !only_to_finish));
+        refuse_another_run(&files::name(&paths.partial), &differences)?;
+    }
     if only_to_finish { Ok(()) } else { report_is_free(paths, mode) }
 }
 

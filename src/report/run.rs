@@ -19,6 +19,9 @@ pub struct Identity {
     pub command: String,
     /// BLAKE3 of the input's bytes, hexadecimal.
     pub input_blake3: String,
+    /// BLAKE3 of the baseline's bytes, hexadecimal, if there is one.
+    #[serde(default)]
+    pub baseline_blake3: Option<String>,
     /// The Org's address.
     pub address: String,
     /// The input's header cells as CSV, without a line end.
@@ -226,6 +229,14 @@ impl Run {
         found.extend(self.access.difference(start.credential, new_key));
         found.extend(option_differences(&was.meaning, &is.meaning));
         found
+    }
+
+    /// Whether the baseline has changed since. A run that has nothing left to send need not ask: its baseline may be the
+    /// very report that it has put in place.
+    #[must_use]
+    pub fn baseline_difference(&self, start: &Start<'_>) -> Option<String> {
+        let (was, is) = (&self.identity.baseline_blake3, &start.identity.baseline_blake3);
+        (was.is_some() && is.is_some() && was != is).then(|| "the baseline: its content has changed since".to_owned())
     }
 }
 

@@ -18,13 +18,14 @@ pub(super) struct Desk {
     rows: u64,
     key: &'static str,
     address: &'static str,
+    baseline: Option<&'static str>,
 }
 
 impl Desk {
     pub(super) fn new(rows: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("users.csv"), "user_id,name\n").unwrap();
-        Self { folder, rows, key: "the key", address: "https://eu.core.resolver.com" }
+        Self { folder, rows, key: "the key", address: "https://eu.core.resolver.com", baseline: None }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -40,6 +41,7 @@ impl Desk {
             identity: Identity {
                 command: "apply".to_owned(),
                 input_blake3: "af13".to_owned(),
+                baseline_blake3: self.baseline.map(str::to_owned),
                 address: self.address.to_owned(),
                 header: "user_id,name".to_owned(),
                 meaning: BTreeMap::from([("set".to_owned(), "true".to_owned())]),
@@ -144,6 +146,21 @@ fn another_run_is_refused_by_name() {
     let text = error.to_string();
     assert!(text.contains("it was https://eu.core.resolver.com, now it is https://us"), "{text}");
     assert!(text.contains("the API key") && !text.contains("another key"), "{text}");
+}
+
+#[test]
+fn a_baseline_that_has_changed_is_refused_unless_nothing_is_left_to_send() {
+    let mut desk = Desk::new(2);
+    desk.baseline = Some("c0de");
+    append(&mut desk.resume().0, [1]);
+    desk.baseline = Some("feed");
+    assert!(desk.refusal(Mode::default()).to_string().contains("the baseline: its content has changed since"));
+    desk.baseline = Some("c0de");
+    append(&mut desk.resume().0, [2]);
+    // A run that was killed after its report had taken the baseline's place.
+    desk.baseline = Some("feed");
+    let (journal, _) = desk.resume();
+    finish(journal, &desk.paths(), 2, false).unwrap();
 }
 
 #[test]
