@@ -301,6 +301,20 @@ fn a_report_alone_tells_what_its_run_had_set() {
 }
 
 #[test]
+fn what_is_told_of_another_report_is_not_believed() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let run = teller(&cli, &org);
+    cli.write("users.csv", "user_id\n1\n2\n");
+    run(&["apply", "users.csv", "--set", "true"], 0);
+    let told: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
+    assert_eq!(told["report_blake3"], blake3::hash(cli.read("users.report.csv").as_bytes()).to_string());
+    // Another report has come into its place, one that says nothing itself of what was set.
+    cli.write("users.report.csv", cli.read("users.report.csv").replace("[mfaOptOut true]", ""));
+    run(&["undo", "users.report.csv"], 2).says("the flag is missing");
+    assert_eq!(org.count(), 2);
+}
+
+#[test]
 fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it() {
     let org = Ledger::scripted(|seen| match (seen.user(), seen.flag(), seen.number) {
         (_, Some(false), _) | (Some(1), ..) => Reply::new(204),

@@ -1,5 +1,6 @@
 //! What `retry` and `undo` need to know of an earlier run besides its report: where theirs goes, and the flag it had set.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::shown;
@@ -9,14 +10,24 @@ use crate::report::Paths;
 use crate::text::visible;
 
 /// The flag that the run of this report sent for all rows, if it was one for all. That of an undo is the opposite of the
-/// one that it was told of.
+/// one that it was told of. The JSON is believed only beside the very report that it was written with.
 pub(super) fn set_by(report: &Path) -> Option<Flag> {
     let run = run_of(report)?;
     let told = Flag::from_opt_out(run["options"]["--set"].as_str()? == "true");
+    if run["report_blake3"].as_str()? != fingerprint(report)? {
+        return None;
+    }
     Some(if run["command"] == "undo" { told.opposite() } else { told })
 }
 
-/// An earlier report counts only for the Org that it is of: users of another one are other people.
+fn fingerprint(report: &Path) -> Option<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(report).ok()?).ok()?;
+    Some(hasher.finalize().to_string())
+}
+
+/// An earlier report counts only for the Org that it is of: users of another one are other people. Here the JSON is taken
+/// at its word even beside another report, for a refusal does no harm.
 pub(super) fn must_be_of(report: &Path, org: &str) -> Result<()> {
     let run = run_of(report);
     let earlier = run.as_ref().and_then(|run| run["address"].as_str()).filter(|earlier| *earlier != org);

@@ -1,6 +1,7 @@
 //! The one path of `apply`, `retry` and `undo`: read and check everything, show the plan, have it confirmed, send it,
 //! report. Each step is a room's; here is their order.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,11 +36,13 @@ pub(super) struct Job {
     input: PathBuf,
     selection: Selection,
     args: RunArgs,
+    /// The flag that the earlier run had set for all rows, once it has been looked up.
+    earlier_set: OnceCell<Option<Flag>>,
 }
 
 impl Job {
     pub(super) fn new(command: &'static str, input: PathBuf, selection: Selection, args: RunArgs) -> Self {
-        Self { command, input, selection, args }
+        Self { command, input, selection, args, earlier_set: OnceCell::new() }
     }
 
     pub(super) async fn run(self, default: Paths) -> Result<Exit> {
@@ -129,8 +132,8 @@ impl Job {
 
     /// The one flag for all rows: as given, or as the earlier run had it.
     fn set(&self, settings: &Settings) -> Option<Flag> {
-        let earlier = || (self.selection != Selection::All).then(|| set_by(&self.input)).flatten();
-        settings.reading.set.or_else(earlier)
+        let look_up = || (self.selection != Selection::All).then(|| set_by(&self.input)).flatten();
+        settings.reading.set.or_else(|| *self.earlier_set.get_or_init(look_up))
     }
 
     /// The input's path, where it has one.

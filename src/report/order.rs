@@ -47,8 +47,9 @@ fn finish_within(limits: Limits, journal: Journal<File>, paths: &Paths, rows: u6
             "everything is on record in {partial}; the same command again sends nothing and only finishes"
         ))
     };
-    let (stragglers, summary) = survey(&file, rows, limits).map_err(kept)?;
-    let sorted = sort(&file, paths, &summary, &stragglers, limits).map_err(kept)?;
+    let (stragglers, mut summary) = survey(&file, rows, limits).map_err(kept)?;
+    let (sorted, hash) = sort(&file, paths, &summary, &stragglers, limits).map_err(kept)?;
+    summary.report_blake3 = Some(hash.to_string());
     // The JSON first: once the report is in place, nothing of the run may be missing.
     summary.write_json(&paths.json).map_err(kept)?;
     put_in_place(sorted, paths, overwrite).map_err(kept)?;
@@ -278,26 +279,46 @@ impl<T> Window<T> {
     }
 }
 
-/// The second reading: writes the report, in order, to a file that has no name yet that anyone looks for.
+/// The second reading: writes the report, in order, to a file that has no name yet that anyone looks for. Gives its BLAKE3
+/// as well.
 fn sort(
     file: &File,
     paths: &Paths,
     summary: &Summary,
     stragglers: &Stragglers,
     limits: Limits,
-) -> Result<NamedTempFile> {
+) -> Result<(NamedTempFile, blake3::Hash)> {
     let cant = failed("it can't be written");
     let temporary = files::temporary(&paths.report).map_err(&cant)?;
-    let mut out = Sorter { out: BufWriter::new(temporary), window: Window::new(limits), file, stragglers };
+    let hashed = Hashed { file: temporary, hasher: blake3::Hasher::new() };
+    let mut out = Sorter { out: BufWriter::new(hashed), window: Window::new(limits), file, stragglers };
     out.out.write_all(&line::header_line(&summary.header)).map_err(&cant)?;
     out.read_through()?;
-    let temporary = out.out.into_inner().map_err(|error| cant(error.into_error()))?;
+    let Hashed { file: temporary, hasher } = out.out.into_inner().map_err(|error| cant(error.into_error()))?;
     temporary.as_file().sync_all().map_err(&cant)?;
-    Ok(temporary)
+    Ok((temporary, hasher.finalize()))
+}
+
+/// A file and the hash of what is in it.
+struct Hashed {
+    file: NamedTempFile,
+    hasher: blake3::Hasher,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 struct Sorter<'a> {
-    out: BufWriter<NamedTempFile>,
+    out: BufWriter<Hashed>,
     window: Window<Vec<u8>>,
     file: &'a File,
     stragglers: &'a Stragglers,

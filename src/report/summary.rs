@@ -33,6 +33,8 @@ pub struct Summary {
     pub input: String,
     /// BLAKE3 of the input, hexadecimal.
     pub input_blake3: String,
+    /// BLAKE3 of the report that this tells of, hexadecimal; `None` while there is none.
+    pub report_blake3: Option<String>,
     /// `apply`, `retry` or `undo`.
     pub command: String,
     /// The Org's address.
@@ -221,6 +223,7 @@ impl Fold {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             input: first.input_name,
             input_blake3: first.identity.input_blake3,
+            report_blake3: None,
             command: first.identity.command,
             address: first.identity.address,
             options: first.identity.meaning,
