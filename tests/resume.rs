@@ -202,7 +202,7 @@ fn of_twenty_processes_on_one_report_one_runs() {
     let (winners, losers): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, output)| output.status.success());
     let [(winner, _)] = winners.as_slice() else { panic!("{} of them ran", winners.len()) };
     for (_, output) in losers {
-        Ran::of(output).exits(4).says("is being written by");
+        Ran::of(output).exits(4).says("is being written by another run");
     }
     late.says(&format!("process {winner} "));
     assert_true_to(&cli, &org, 3);
@@ -324,7 +324,7 @@ fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
     let recorded = partial(&cli);
     assert!(!recorded.is_empty() && org.count() - recorded.len() <= CONCURRENCY, "{}", org.count());
     let sent = org.count();
-    cli.run(&apply(&org.url(), &[])).exits(0).says("was torn and was cut off");
+    cli.run(&apply(&org.url(), &[])).exits(0).says("its last record was torn and was cut off; what it told of is done again");
     assert_true_to(&cli, &org, 1000);
     assert!(org.puts()[sent..].iter().all(|put| !recorded.contains(&put.user)));
 

@@ -259,7 +259,7 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
         &format!("going on with the run of {began}: {done} of {rows} rows are on record and are not sent again"),
     );
     if on_record.torn > 0 {
-        say::note(settings, "its last record was torn and was cut off; that row is sent again");
+        say::note(settings, "its last record was torn and was cut off; what it told of is done again");
     }
 }
 

@@ -201,7 +201,11 @@ fn is_still_at(path: &Path, file: &File) -> bool {
 fn busy(partial: &Path, file: &File) -> Error {
     let holder = recover::last_run(BufReader::new(file)).map_or_else(
         || "another run".to_owned(),
-        |run| format!("process {} on {}, since {:.0}", run.pid, text::visible(&run.who.host), run.at),
+        // Its own record may be yet to come, and the last one then is that of a process which is gone.
+        |run| {
+            let host = text::visible(&run.who.host);
+            format!("another run; the last on record is process {} on {host}, since {:.0}", run.pid, run.at)
+        },
     );
     Error::new(Kind::Busy, format!("{} is being written by {holder}", name(partial)))
         .help("let it finish, or give this run another report with --report")
