@@ -324,7 +324,9 @@ fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
     let recorded = partial(&cli);
     assert!(!recorded.is_empty() && org.count() - recorded.len() <= CONCURRENCY, "{}", org.count());
     let sent = org.count();
-    cli.run(&apply(&org.url(), &[])).exits(0).says("its last record was torn and was cut off; what it told of is done again");
+    cli.run(&apply(&org.url(), &[]))
+        .exits(0)
+        .says("its last record was torn and was cut off; what it told of is done again");
     assert_true_to(&cli, &org, 1000);
     assert!(org.puts()[sent..].iter().all(|put| !recorded.contains(&put.user)));
 

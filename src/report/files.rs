@@ -232,7 +232,30 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// A new file in this folder under a name that nobody can predict, mode 0600, removed unless it is put in place.
 pub(super) fn temporary(place: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".mfa-optout-").suffix(".tmp").tempfile_in(folder_of(place))
+    tempfile::Builder::new().prefix(&temporary_prefix(place)).suffix(TEMPORARY).tempfile_in(folder_of(place))
+}
+
+/// How the names of temporary files end.
+const TEMPORARY: &str = ".tmp";
+
+/// Tells the temporary files of one place from those of another, which another run may be writing.
+fn temporary_prefix(place: &Path) -> String {
+    let name = place.file_name().unwrap_or_default();
+    format!(".mfa-optout-{}-", &blake3::hash(name.as_encoded_bytes()).to_hex()[..8])
+}
+
+/// Removes what a run that was killed while it made the report and its JSON has left of them. Only whoever has the report's
+/// lock may do so. What can't be looked at or removed is left: it is in nobody's way.
+pub(super) fn remove_stale(paths: &Paths) {
+    let prefixes = [temporary_prefix(&paths.report), temporary_prefix(&paths.json)];
+    for entry in fs::read_dir(paths.folder()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = || entry.metadata().is_ok_and(|found| found.is_file() && platform::check_owner(&found).is_ok());
+        if name.ends_with(TEMPORARY) && prefixes.iter().any(|prefix| name.starts_with(prefix)) && is_ours() {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
 }
 
 /// Writes a file so that there is either the old one or the whole new one, never a part.
@@ -405,6 +428,21 @@ mod tests {
             assert_eq!(fs::read(&target).unwrap(), b"");
             assert!(!target.with_extension("nowhere").exists());
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_killed_run_left_half_written_is_removed_and_nothing_else() {
+        let desk = Desk::new(1);
+        let paths = desk.paths();
+        let plant = |place: &Path| temporary(place).unwrap().keep().unwrap().1;
+        let stale = [plant(&paths.report), plant(&paths.json)];
+        let link = desk.path(&format!("{}link{TEMPORARY}", temporary_prefix(&paths.report)));
+        std::os::unix::fs::symlink(desk.path("users.csv"), &link).unwrap();
+        let kept = [plant(&desk.path("other.report.csv")), link, desk.path("users.csv")];
+        drop(desk.resume());
+        assert!(stale.iter().all(|path| !path.exists()));
+        assert!(kept.iter().all(|path| path.exists()));
     }
 
     #[cfg(unix)]

@@ -126,6 +126,7 @@ pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) 
         drop(fs::remove_file(&paths.partial));
     }
     checked?;
+    files::remove_stale(paths);
     let Recovered { mut on_record, check, .. } = recovered;
     on_record.kept = kept;
     let mut journal = Journal::new(file, paths.partial.clone(), check);

@@ -169,7 +169,12 @@ fn the_second_run_learns_who_has_the_report() {
     let (_journal, _) = desk.resume();
     let error = desk.refusal(Mode::default());
     assert_eq!(error.kind(), Kind::Busy);
-    assert!(error.to_string().contains("by another run; the last on record is process 4711 on desk, since 2023-11-14T22:13:20Z"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("by another run; the last on record is process 4711 on desk, since 2023-11-14T22:13:20Z"),
+        "{error}"
+    );
 }
 
 #[test]
