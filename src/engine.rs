@@ -19,6 +19,8 @@ use crate::report::{Journal, Note, Storage, Traffic};
 
 /// Records are committed at the latest when so many have gathered.
 const GATHER: usize = 256;
+/// So much is done without looking around; then signals and answers get their turn.
+const TURNS: u32 = 4096;
 /// Whoever watches is told at least so often that time passes.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -66,6 +68,7 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
         began: Instant::now(),
         began_at: wall_clock(),
         next_tick: Duration::ZERO,
+        turns: 0,
         org: run.org,
         policy: run.policy,
         changes: run.changes,
@@ -88,6 +91,8 @@ struct Engine<'a, O, C, S, W> {
     began: Instant,
     began_at: Timestamp,
     next_tick: Duration,
+    /// What was done since the engine last looked around.
+    turns: u32,
     org: &'a O,
     policy: Policy,
     changes: C,
@@ -115,7 +120,9 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             let now = self.began.elapsed();
             self.policy
                 .heed_time_of_day(Duration::try_from(self.began_at.duration_until(wall_clock())).unwrap_or_default());
-            let until = match self.policy.next(now) {
+            self.turns += 1;
+            let next = if self.turns > TURNS { look_around(now).await } else { self.policy.next(now) };
+            let until = match next {
                 Next::Send(attempt) => {
                     self.books.sent(now, &attempt);
                     in_flight.push(send(org, attempt));
@@ -141,6 +148,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 Next::AwaitAnswer => None,
                 Next::End(ending) => return self.end(ending),
             };
+            self.turns = 0;
             self.books.commit(now)?;
             self.arm(timer.as_mut(), now, until);
             let arrival = tokio::select! {
@@ -173,6 +181,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 self.books.cells.insert(record.row, (cells, remark));
                 self.books.record(now, record)?;
             }
+            Some(Step { what: What::PassedOver, .. }) => self.turns = TURNS,
         }
         Ok(())
     }
@@ -220,6 +229,12 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let Books { traffic, tally, .. } = self.books;
         Ok(Sent { ending, traffic, tally, in_doubt: self.policy.leaves_doubt(), elapsed: now })
     }
+}
+
+/// Lets the runtime take in what has come from outside.
+async fn look_around(now: Duration) -> Next {
+    tokio::task::yield_now().await;
+    Next::WaitUntil(now, Wait::Pace)
 }
 
 async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer) {

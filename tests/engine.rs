@@ -209,6 +209,30 @@ async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
     assert_eq!(sent.elapsed, Duration::from_secs(21));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
+    let made = |what| Ok(Step { cells: Vec::new(), remark: None, what });
+    let settled = move |row| made(What::Settled(Record::unsent(row, Outcome::Duplicate, String::new())));
+    let passed_over = move |_| made(What::PassedOver);
+    for (many, kind) in [(1_000_000, 0), (1_000, 1)] {
+        let org = Scripted::new(Duration::ZERO, |_| 204);
+        let taken = Cell::new(0);
+        let mut journal = Journal::new(Disk::default(), PathBuf::from("users.report.csv.partial"), 0);
+        let changes = (1..=many).inspect(|row| taken.set(*row));
+        let run = Run {
+            policy: Policy::new(rules(Rate::Unlimited)),
+            org: &org,
+            changes: changes.map(|row| if kind == 0 { settled(row) } else { passed_over(row) }),
+            journal: &mut journal,
+            on_record: Tally::default(),
+        };
+        let stop = stream::iter([Signal::Terminate]).chain(stream::pending());
+        let sent = engine::run(run, stop, |_, _| ()).await.unwrap();
+        assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
+        assert!(taken.get() < many / 100, "{} of {many} were taken first", taken.get());
+    }
+}
+
 /// SIGTERM after so many seconds, and again so many seconds later.
 fn terminated(after: &'static [u64]) -> BoxStream<'static, Signal> {
     let signals = stream::iter(after).then(async |seconds| {

@@ -69,6 +69,7 @@ fn show(plan: &Plan) -> String {
         let what = match step.what {
             What::Send(change) => format!("send {:?} for {} as row {}", change.flag, change.user, change.row),
             What::Settled(record) => format!("row {} is {}: {}", record.row, record.outcome, record.detail),
+            What::PassedOver => continue,
         };
         writeln!(text, "{:?} -> {what}", String::from_utf8(step.cells).unwrap()).unwrap();
     }
@@ -222,6 +223,18 @@ fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
     let steps: Vec<_> = plan.changes(&RoaringTreemap::from([1, 2])).unwrap().map(|step| step.unwrap().what).collect();
     assert!(matches!(&steps[0], What::Settled(record) if record.row == 3 && record.detail == "same as row 1"));
     assert!(matches!(&steps[1], What::Send(change) if change.row == 4 && change.user.get() == 7));
+}
+
+#[test]
+fn whoever_asks_is_not_kept_waiting_while_many_rows_are_passed_over() {
+    let table = (1..=20_000).fold("user_id,opt_out\n".to_owned(), |text, user| text + &format!("{user},true\n"));
+    let (_folder, path) = file(table.as_bytes());
+    let plan = plan(&path, &today()).unwrap();
+    let on_record: RoaringTreemap = (1..20_000).collect();
+    let steps: Vec<_> = plan.changes(&on_record).unwrap().map(|step| step.unwrap().what).collect();
+    let (last, before) = steps.split_last().unwrap();
+    assert!(matches!(last, What::Send(change) if change.row == 20_000));
+    assert!(before.len() >= 4 && before.iter().all(|what| *what == What::PassedOver), "{} steps", steps.len());
 }
 
 #[test]

@@ -3,9 +3,14 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
 
 use super::{now, say, shown};
-use crate::domain::{Ending, Outcome, Tally};
+use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
 use crate::report::{self, Journal, Paths, Stop, Summary};
@@ -13,18 +18,50 @@ use crate::screen::{ClosingView, ending_text};
 use crate::settings::{Given, Key, Settings};
 
 /// What the end of a run works with.
-pub(super) struct Closing<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) paths: &'a Paths,
+pub(super) struct Closing {
+    pub(super) settings: Settings,
+    pub(super) paths: Paths,
     /// Rows of the input.
     pub(super) rows: u64,
     /// What was typed.
     pub(super) given: Given,
+    /// Whether a signal has come since the sending ended.
+    pub(super) stop: Arc<AtomicBool>,
 }
 
-impl Closing<'_> {
+impl Closing {
+    /// Closes the run while signals are listened to: one that comes amid a long merge ends it, and the same command has
+    /// only that left to do.
+    pub(super) async fn close_listening(
+        self,
+        journal: Journal<File>,
+        sent: Sent,
+        mut signals: BoxStream<'static, Signal>,
+    ) -> Result<Exit> {
+        let (stop, format) = (Arc::clone(&self.stop), self.settings.talk.format);
+        let mut work = tokio::task::spawn_blocking(move || self.close(journal, sent));
+        let mut heard = None;
+        let closed = loop {
+            tokio::select! {
+                biased;
+                closed = &mut work => break closed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
+                Some(signal) = signals.next() => {
+                    heard.get_or_insert(signal);
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        match (closed, heard) {
+            (Err(error), Some(signal)) => {
+                say::error(format, &error);
+                Ok(Exit::of_run(&Ending::Interrupted(signal), &Tally::default()))
+            }
+            (closed, _) => closed,
+        }
+    }
+
     /// Puts the end on record, makes the report if every row has its outcome, and says what came of it.
-    pub(super) fn close(&self, mut journal: Journal<File>, sent: Sent) -> Result<Exit> {
+    fn close(&self, mut journal: Journal<File>, sent: Sent) -> Result<Exit> {
         let whole = journal.recorded() == self.rows;
         if sent.ending == Ending::Complete && !whole {
             return Err(self.unbalanced(journal.recorded()));
@@ -57,13 +94,13 @@ impl Closing<'_> {
             next: self.next_command(exit, &sent.tally),
             report: if place.exists() { shown(place) } else { "none, for no row came to an outcome".to_owned() },
         };
-        say::closing(self.settings, &closing, exit);
+        say::closing(&self.settings, &closing, exit);
         Ok(exit)
     }
 
     fn finished(&self, journal: Journal<File>) -> Result<Summary> {
         let outputs = &self.settings.outputs;
-        let summary = report::finish(journal, self.paths, self.rows, outputs.overwrite)?;
+        let summary = report::finish(journal, &self.paths, self.rows, outputs.overwrite, &self.stop)?;
         if let Some(page) = &outputs.html {
             self.besides(report::write_page(page, &summary, &self.paths.report));
         }
@@ -71,7 +108,7 @@ impl Closing<'_> {
     }
 
     fn stopped(&self, mut journal: Journal<File>, exit: Exit, in_doubt: bool) -> Result<Summary> {
-        let summary = report::summarize(&mut journal)?;
+        let summary = report::summarize(&mut journal, &self.stop)?;
         if let Some(page) = &self.settings.outputs.html {
             self.besides(report::write_page_so_far(page, &summary, &journal));
         }

@@ -35,6 +35,7 @@ impl Rest {
                     Outcome::Unchanged => &mut counts.unchanged,
                     _ => &mut counts.invalid,
                 },
+                What::PassedOver => continue,
             };
             *kind += 1;
         }

@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -76,10 +77,9 @@ impl Job {
         start.at = now();
         let (mut journal, on_record) = report::open(&paths, self.input_path(), &start, mode(&settings))?;
         say_what_was_found(&settings, &on_record, plan.counts().rows);
-        let sent = send(&settings, &target, &plan, (&mut journal, &on_record), signals).await?;
-        let closing =
-            Closing { settings: &settings, paths: &paths, rows: plan.counts().rows, given: self.args.given() };
-        closing.close(journal, sent)
+        let sent = send(&settings, &target, &plan, (&mut journal, &on_record), &mut signals).await?;
+        let (rows, given) = (plan.counts().rows, self.args.given());
+        Closing { settings, paths, rows, given, stop: Arc::default() }.close_listening(journal, sent, signals).await
     }
 
     /// What is written beside the report must not take the place of anything that the run reads or reports to.
@@ -187,7 +187,7 @@ async fn send(
     target: &Target,
     plan: &Plan,
     (journal, on_record): (&mut Journal<std::fs::File>, &OnRecord),
-    signals: BoxStream<'static, Signal>,
+    signals: &mut BoxStream<'static, Signal>,
 ) -> Result<Sent> {
     let style = say::with_screen(|screen| Style::choose(settings.talk, screen));
     let mut progress = Progress::new(style, settings.talk.volume, plan.counts().rows, now());

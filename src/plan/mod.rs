@@ -340,7 +340,12 @@ pub enum What {
     Send(Change),
     /// Has its outcome without being sent: duplicate, invalid, unchanged.
     Settled(Record),
+    /// Nothing: many rows that are on record or not selected were passed over, and whoever asks may have to look around.
+    PassedOver,
 }
+
+/// So many rows are passed over at once.
+const PASSED_OVER: usize = 4096;
 
 /// The second pass over the rows.
 pub struct Changes<'a> {
@@ -358,7 +363,7 @@ impl Iterator for Changes<'_> {
     type Item = Result<Step>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
+        for _ in 0..PASSED_OVER {
             match self.rows.read(&mut self.row) {
                 Ok(true) => {}
                 Ok(false) => return None,
@@ -368,6 +373,7 @@ impl Iterator for Changes<'_> {
                 return Some(Ok(step));
             }
         }
+        Some(Ok(Step { cells: Vec::new(), remark: None, what: What::PassedOver }))
     }
 }
 

@@ -454,7 +454,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         let (journal, _) = desk.resume();
         assert_eq!(mode(&desk.paths().partial), 0o600);
-        crate::report::finish(journal, &desk.paths(), 0, false).unwrap();
+        desk.finish(journal, false).unwrap();
         assert_eq!((mode(&desk.paths().report), mode(&desk.paths().json)), (0o600, 0o600));
     }
 }

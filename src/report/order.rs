@@ -7,7 +7,8 @@
 
 use std::collections::{BinaryHeap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use roaring::RoaringTreemap;
 use tempfile::NamedTempFile;
@@ -29,26 +30,55 @@ struct Limits {
     bytes: usize,
 }
 
+/// The journal as it is read here. Once `stop` is set, every further reading fails.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    file: &'a File,
+    stop: &'a AtomicBool,
+    limits: Limits,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("interrupted by a signal"));
+        }
+        self.file.read(bytes)
+    }
+}
+
+impl Seek for Source<'_> {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.file.seek(place)
+    }
+}
+
 /// Makes the report and its JSON of a journal that has every one of the input's `rows`, puts them in place and removes
-/// the journal.
+/// the journal. Ends early, with an error, once `stop` is set.
 ///
 /// # Errors
 /// Of [`Kind::MidRun`]. The journal is untouched, and the same command later has nothing to do but this.
-pub fn finish(mut journal: Journal<File>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
+pub fn finish(
+    mut journal: Journal<File>,
+    paths: &Paths,
+    rows: u64,
+    overwrite: bool,
+    stop: &AtomicBool,
+) -> Result<Summary> {
     journal.sync()?;
-    finish_within(LIMITS, journal, paths, rows, overwrite)
+    let file = journal.into_storage();
+    merge(Source { file: &file, stop, limits: LIMITS }, paths, rows, overwrite)
 }
 
-fn finish_within(limits: Limits, journal: Journal<File>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
-    let file = journal.into_storage();
+fn merge(source: Source<'_>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
     let kept = |error: Error| {
         let partial = files::name(&paths.partial);
         Error::new(Kind::MidRun, format!("the report could not be finished: {error}")).help(format!(
             "everything is on record in {partial}; the same command again sends nothing and only finishes"
         ))
     };
-    let (stragglers, mut summary) = survey(&file, rows, limits).map_err(kept)?;
-    let (sorted, hash) = sort(&file, paths, &summary, &stragglers, limits).map_err(kept)?;
+    let (stragglers, mut summary) = survey(source, rows).map_err(kept)?;
+    let (sorted, hash) = sort(source, paths, &summary, &stragglers).map_err(kept)?;
     summary.report_blake3 = Some(hash.to_string());
     // The JSON first: once the report is in place, nothing of the run may be missing.
     summary.write_json(&paths.json).map_err(kept)?;
@@ -59,11 +89,11 @@ fn finish_within(limits: Limits, journal: Journal<File>, paths: &Paths, rows: u6
 /// What the journal of a run that stopped early tells so far. The journal stays as it is, locked by `journal`.
 ///
 /// # Errors
-/// Of [`Kind::MidRun`], if it can't be read again.
-pub fn summarize(journal: &mut Journal<File>) -> Result<Summary> {
+/// Of [`Kind::MidRun`], if it can't be read again, or `stop` is set.
+pub fn summarize(journal: &mut Journal<File>, stop: &AtomicBool) -> Result<Summary> {
     journal.sync()?;
     let mut fold = Fold::default();
-    each_entry(journal.storage(), |entry, _| {
+    each_entry(Source { file: journal.storage(), stop, limits: LIMITS }, |entry, _| {
         fold.add(&entry);
         Ok(())
     })?;
@@ -82,9 +112,9 @@ fn failed(what: &str) -> impl Fn(io::Error) -> Error {
 type Stragglers = HashMap<RowNumber, u64>;
 
 /// The first reading: adds everything up, balances the books, finds the stragglers.
-fn survey(file: &File, rows: u64, limits: Limits) -> Result<(Stragglers, Summary)> {
-    let (mut fold, mut books) = (Fold::default(), Books::new(rows, limits));
-    each_entry(file, |entry, place| {
+fn survey(source: Source<'_>, rows: u64) -> Result<(Stragglers, Summary)> {
+    let (mut fold, mut books) = (Fold::default(), Books::new(rows, source.limits));
+    each_entry(source, |entry, place| {
         fold.add(&entry);
         match entry {
             Entry::Row(row) => books.enter(row.row, place),
@@ -101,8 +131,8 @@ struct Place {
     len: usize,
 }
 
-fn each_entry(file: &File, mut visit: impl FnMut(Entry<'_>, Place) -> Result<()>) -> Result<()> {
-    let mut reader = from_start(file)?;
+fn each_entry(source: Source<'_>, mut visit: impl FnMut(Entry<'_>, Place) -> Result<()>) -> Result<()> {
+    let mut reader = from_start(source)?;
     while step(&mut reader)? {
         let place = Place { start: reader.start(), len: reader.frame().len() };
         let entry = reader.entry().ok_or_else(|| damaged(place.start))?;
@@ -111,8 +141,8 @@ fn each_entry(file: &File, mut visit: impl FnMut(Entry<'_>, Place) -> Result<()>
     Ok(())
 }
 
-fn from_start(file: &File) -> Result<Reader<BufReader<&File>>> {
-    let mut input = BufReader::with_capacity(1 << 16, file);
+fn from_start(source: Source<'_>) -> Result<Reader<BufReader<Source<'_>>>> {
+    let mut input = BufReader::with_capacity(1 << 16, source);
     input.rewind().map_err(failed("the journal can't be read"))?;
     Ok(Reader::new(input))
 }
@@ -282,16 +312,15 @@ impl<T> Window<T> {
 /// The second reading: writes the report, in order, to a file that has no name yet that anyone looks for. Gives its BLAKE3
 /// as well.
 fn sort(
-    file: &File,
+    source: Source<'_>,
     paths: &Paths,
     summary: &Summary,
     stragglers: &Stragglers,
-    limits: Limits,
 ) -> Result<(NamedTempFile, blake3::Hash)> {
     let cant = failed("it can't be written");
     let temporary = files::temporary(&paths.report).map_err(&cant)?;
     let hashed = Hashed { file: temporary, hasher: blake3::Hasher::new() };
-    let mut out = Sorter { out: BufWriter::new(hashed), window: Window::new(limits), file, stragglers };
+    let mut out = Sorter { out: BufWriter::new(hashed), window: Window::new(source.limits), source, stragglers };
     out.out.write_all(&line::header_line(&summary.header)).map_err(&cant)?;
     out.read_through()?;
     let Hashed { file: temporary, hasher } = out.out.into_inner().map_err(|error| cant(error.into_error()))?;
@@ -320,13 +349,13 @@ impl Write for Hashed {
 struct Sorter<'a> {
     out: BufWriter<Hashed>,
     window: Window<Vec<u8>>,
-    file: &'a File,
+    source: Source<'a>,
     stragglers: &'a Stragglers,
 }
 
 impl Sorter<'_> {
     fn read_through(&mut self) -> Result<()> {
-        let mut reader = from_start(self.file)?;
+        let mut reader = from_start(self.source)?;
         while step(&mut reader)? {
             let (start, size) = (reader.start(), reader.frame().len());
             let Entry::Row(row) = reader.entry().ok_or_else(|| damaged(start))? else { continue };
@@ -363,7 +392,7 @@ impl Sorter<'_> {
 
     fn fetch(&self, row: RowNumber) -> Result<Vec<u8>> {
         let place = *self.stragglers.get(&row).ok_or_else(|| unbalanced(&format!("row {row} has no outcome")))?;
-        let mut input = BufReader::new(self.file);
+        let mut input = BufReader::new(self.source);
         let mut frame = Vec::new();
         input
             .seek(SeekFrom::Start(place))
@@ -421,7 +450,9 @@ mod tests {
                 journal.append(&applied(*row), &cells(*row), at(0));
                 journal.commit(Duration::ZERO).unwrap();
             }
-            let summary = finish_within(Limits { rows, bytes }, journal, &desk.paths(), total, false).unwrap();
+            let (file, stop) = (journal.into_storage(), AtomicBool::new(false));
+            let source = Source { file: &file, stop: &stop, limits: Limits { rows, bytes } };
+            let summary = merge(source, &desk.paths(), total, false).unwrap();
             prop_assert_eq!(summary.outcomes.total(), total);
             let mut report = csv::Reader::from_path(desk.paths().report).unwrap();
             let rows: Vec<u64> = report.records().map(|row| row.unwrap()[2].parse().unwrap()).collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -67,6 +68,10 @@ impl Desk {
         self.open(mode).map(drop).unwrap_err()
     }
 
+    pub(super) fn finish(&self, journal: Journal<fs::File>, overwrite: bool) -> crate::error::Result<Summary> {
+        finish(journal, &self.paths(), self.rows, overwrite, &AtomicBool::new(false))
+    }
+
     fn report(&self) -> String {
         fs::read_to_string(self.paths().report).unwrap()
     }
@@ -111,7 +116,7 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
     assert_eq!(on_record.rows.iter().collect::<Vec<_>>(), [1, 2, 4]);
     assert_eq!(on_record.tally.count(Outcome::Applied), 3);
     append(&mut journal, [7, 3, 6, 5]);
-    let summary = finish(journal, &desk.paths(), 7, false).unwrap();
+    let summary = desk.finish(journal, false).unwrap();
 
     let header = "user_id,name,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n";
     let rows: Vec<String> = (1..=7_u64)
@@ -130,7 +135,7 @@ fn books_that_do_not_balance_are_an_error_and_cost_nothing() {
     let desk = Desk::new(3);
     let (mut journal, _) = desk.resume();
     append(&mut journal, [1, 3]);
-    let error = finish(journal, &desk.paths(), 3, false).unwrap_err();
+    let error = desk.finish(journal, false).unwrap_err();
     assert_eq!(error.kind(), Kind::MidRun);
     assert!(error.to_string().contains("do not balance: 1 of 3 rows have no outcome, the first is row 2"), "{error}");
     assert!(desk.paths().partial.exists() && !desk.paths().report.exists());
@@ -160,7 +165,7 @@ fn a_baseline_that_has_changed_is_refused_unless_nothing_is_left_to_send() {
     // A run that was killed after its report had taken the baseline's place.
     desk.baseline = Some("feed");
     let (journal, _) = desk.resume();
-    finish(journal, &desk.paths(), 2, false).unwrap();
+    desk.finish(journal, false).unwrap();
 }
 
 #[test]
@@ -188,8 +193,23 @@ fn a_finished_report_is_replaced_only_when_asked() {
     let (mut journal, _) = desk.open(Mode { overwrite: true, ..Mode::default() }).unwrap();
     append(&mut journal, [1]);
     assert_eq!(desk.report(), "precious");
-    finish(journal, &desk.paths(), 1, true).unwrap();
+    desk.finish(journal, true).unwrap();
     assert!(desk.report().starts_with("user_id,name,row,"));
+}
+
+#[test]
+fn an_interrupted_merge_leaves_everything_on_record_and_the_next_one_finishes() {
+    let desk = Desk::new(3);
+    let (mut journal, _) = desk.resume();
+    append(&mut journal, [3, 1, 2]);
+    let bytes = fs::read(desk.paths().partial).unwrap();
+    let error = finish(journal, &desk.paths(), 3, false, &AtomicBool::new(true)).unwrap_err();
+    assert!(error.to_string().contains("interrupted by a signal"), "{error}");
+    assert_eq!(fs::read(desk.paths().partial).unwrap(), bytes);
+    assert!(!desk.paths().report.exists());
+    let (journal, _) = desk.resume();
+    desk.finish(journal, false).unwrap();
+    assert!(desk.paths().report.exists());
 }
 
 #[test]
@@ -198,7 +218,7 @@ fn a_stop_between_the_two_last_steps_is_mended() {
     let (mut journal, _) = desk.resume();
     append(&mut journal, [2, 1]);
     let journal_bytes = fs::read(desk.paths().partial).unwrap();
-    finish(journal, &desk.paths(), 2, false).unwrap();
+    desk.finish(journal, false).unwrap();
     let report = desk.report();
 
     let mut options = fs::OpenOptions::new();
@@ -211,7 +231,7 @@ fn a_stop_between_the_two_last_steps_is_mended() {
     .unwrap();
     let (journal, on_record) = desk.resume();
     assert_eq!(on_record.rows.len(), 2);
-    finish(journal, &desk.paths(), 2, false).unwrap();
+    desk.finish(journal, false).unwrap();
     assert_eq!(desk.report(), report);
     assert!(!desk.paths().partial.exists());
 }
@@ -298,7 +318,7 @@ fn the_summary_says_what_a_killed_run_did_not() {
     append(&mut journal, [2, 3]);
     let traffic = Traffic { requests: 5, retries: 3, ..Traffic::default() };
     journal.stop(&Stop { at: at(9), traffic, ending: "complete".to_owned(), exit_code: 0 }).unwrap();
-    let summary = finish(journal, &desk.paths(), 3, false).unwrap();
+    let summary = desk.finish(journal, false).unwrap();
     assert_eq!((summary.traffic.requests, summary.traffic.retries), (6, 3));
     assert!(!summary.traffic_is_complete);
     assert_eq!((summary.exit_code, summary.latency.as_ref().unwrap().samples), (Some(0), 3));
@@ -314,7 +334,7 @@ fn the_page_of_a_stopped_run_shows_hostile_rows_as_text() {
     let detail = "<script>alert(1)</script>".to_owned();
     journal.append(&Record { detail, outcome: Outcome::Failed, ..applied(1) }, b"1,\"<b>\"\"x\"", at(1));
     append(&mut journal, [2]);
-    let summary = summarize(&mut journal).unwrap();
+    let summary = summarize(&mut journal, &AtomicBool::new(false)).unwrap();
     write_page_so_far(&desk.path("page.html"), &summary, &journal).unwrap();
     let page = fs::read_to_string(desk.path("page.html")).unwrap();
     assert!(page.contains("1 of 9 rows applied") && page.contains("7 rows have no outcome yet"), "{page}");
