@@ -264,6 +264,26 @@ fn starting_over_keeps_the_old_journal_and_overwrite_keeps_the_old_report_until_
 }
 
 #[test]
+fn a_run_that_is_taken_up_at_a_forbidden_user_asks_once_whether_the_key_still_holds() {
+    let org = Ledger::scripted(|seen| match (seen.user(), seen.number) {
+        (_, 5) => Reply::raw("").then(Then::Hang),
+        (Some(5), _) => Reply::new(403),
+        _ => Reply::new(204),
+    });
+    let cli = Cli::new();
+    cli.write("users.csv", table(9));
+    let url = org.url();
+    let words = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--concurrency", "1", "--address", &url];
+    let mut child = start(cli.command(&words));
+    org.must_see(5, &mut child);
+    stop(child, Signal::KILL);
+    cli.run(&words).exits(1);
+    assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 8);
+    let sent: Vec<u64> = org.puts()[5..].iter().map(|put| put.user).collect();
+    assert_eq!(sent, [5, 1, 6, 7, 8, 9]);
+}
+
+#[test]
 fn a_first_try_that_got_nowhere_is_not_in_the_way() {
     let cli = Cli::new();
     cli.write("users.csv", table(3));

@@ -17,7 +17,7 @@ use super::start::Asked;
 use super::target::Target;
 use super::{is_standard_input, now, say, shown, signals, start};
 use crate::cli::RunArgs;
-use crate::domain::{Ending, Event, Flag, Outcome, Signal};
+use crate::domain::{Ending, Event, Flag, Signal};
 use crate::engine::{self, Run, Sent};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{self, Input, Source};
@@ -195,7 +195,7 @@ async fn send(
     let run = Run {
         // The one seed that nobody chose: runs on two machines must not wait in step.
         policy: Policy::new(Rules {
-            applied_before: on_record.tally.count(Outcome::Applied) > 0,
+            applied_before: plan.first_asked_as_before(&on_record.applied)?,
             ..settings.rules(fastrand::u64(..))
         }),
         org: &target.org,

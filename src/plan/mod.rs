@@ -237,6 +237,30 @@ impl Plan {
         })
     }
 
+    /// The first of these rows of which the plan asks today what it has always asked: an end date that has been reached
+    /// may have made another request of it.
+    ///
+    /// # Errors
+    ///
+    /// Where the input can't be read any more, or was changed.
+    pub fn first_asked_as_before(&self, applied: &RoaringTreemap) -> Result<Option<Change>> {
+        if applied.is_empty() {
+            return Ok(None);
+        }
+        let (reading, mut rows, mut row) = (self.reading(), self.input.rows()?, Row::default());
+        let mut number = 0;
+        while rows.read(&mut row)? {
+            let understood = reading.understand(&row);
+            number += u64::from(!matches!(understood, Understood::NotSelected));
+            if let Understood::Ask(Ask { user, flag, lapsed: None }) = understood
+                && applied.contains(number)
+            {
+                return Ok(Some(Change { row: number, user, flag }));
+            }
+        }
+        Ok(None)
+    }
+
     fn reading(&self) -> Reading<'_> {
         Reading::new(&self.input, &self.options)
     }

@@ -7,13 +7,24 @@ use super::backoff;
 use super::rows::{Doubt, Pending};
 use super::session::Refusal;
 use super::verdict::{self, Verdict};
-use super::{Attempt, CANARIES, Policy, Recheck};
+use super::{Attempt, CANARIES, Policy, Purpose, Recheck};
 use crate::domain::{Answer, Cause, Record, Stop};
 
 /// Up to this share more is waited than `Retry-After` asks, so that several runs don't come back together.
 const HOLD_JITTER: f64 = 0.1;
 
 impl Policy {
+    /// What an answer means. A 403 before the first success of a run that is taken up may be for this one user: repeating
+    /// what was applied then will tell.
+    pub(super) fn verdict(&self, attempt: &Attempt, answer: &Answer) -> Verdict {
+        let proven = self.health.is_proven();
+        let can_be_told = attempt.purpose == Purpose::Row && self.proof.is_some();
+        match answer {
+            Answer::Reply(reply) if reply.status == 403 && !proven && can_be_told => Verdict::Forbidden,
+            _ => verdict::of(answer, proven),
+        }
+    }
+
     /// What an answer says beyond its own row.
     pub(super) fn heed_answer(&mut self, now: Duration, attempt: &Attempt, answer: &Answer, verdict: Verdict) {
         if let Answer::Reply(reply) = answer {
@@ -116,7 +127,7 @@ impl Policy {
         row.spend(self.health.life());
         let allowed = self.rules.max_attempts * if self.second_chance { 2 } else { 1 };
         let spent = row.spent >= allowed;
-        if spent && !self.health.is_proven() && self.rules.applied_before && self.canaries < CANARIES {
+        if spent && !self.health.is_proven() && self.rules.applied_before.is_some() && self.canaries < CANARIES {
             self.canaries += 1;
             if self.second_chance {
                 self.settled.push_back(row.given_up());
@@ -174,6 +185,9 @@ impl Policy {
         self.probe_out = false;
         match verdict {
             Verdict::Applied | Verdict::RowRefused => {
+                if verdict == Verdict::Applied {
+                    self.health.prove();
+                }
                 if self.recheck == Recheck::AfterLogIn {
                     self.rows.forgive_forbidden(now);
                 }

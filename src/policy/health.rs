@@ -24,6 +24,8 @@ pub(super) struct Health {
     max_failures: Limit,
     /// Changes that were applied.
     applied: u64,
+    /// Whether a change of the run that is taken up was applied again.
+    proven_again: bool,
     /// Numbers the Org's signs of life.
     life: u64,
     /// Failures in a row, and when the first of them came.
@@ -50,6 +52,7 @@ impl Health {
         Self {
             max_failures,
             applied: 0,
+            proven_again: false,
             life: 0,
             trouble: None,
             probing: None,
@@ -62,7 +65,12 @@ impl Health {
 
     /// Whether a change was ever applied: address and credentials are right.
     pub(super) fn is_proven(&self) -> bool {
-        self.applied > 0
+        self.applied > 0 || self.proven_again
+    }
+
+    /// A probe was applied, which is no row's success and yet proves as much.
+    pub(super) fn prove(&mut self) {
+        self.proven_again = true;
     }
 
     pub(super) fn applied(&self) -> u64 {

@@ -53,8 +53,9 @@ pub struct Rules {
     pub max_duration: Option<Duration>,
     /// Whether a log-in comes before the first request.
     pub session: bool,
-    /// Whether an interrupted run that this one takes up had applied changes: address and credentials were right then.
-    pub applied_before: bool,
+    /// A change that an interrupted run, which this one takes up, had applied: address and credentials were right then, and
+    /// to repeat it tells whether they still are.
+    pub applied_before: Option<Change>,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -147,7 +148,7 @@ pub struct Policy {
     second_chance: bool,
     /// Rows whose outcome became clear by another row's answer.
     settled: VecDeque<Record>,
-    /// The last change that was applied: what a probe repeats.
+    /// The last change that was applied, be it by the run that is taken up: what a probe repeats.
     proof: Option<Change>,
     recheck: Recheck,
     /// First changes that were put aside.
@@ -176,7 +177,7 @@ impl Policy {
             no_more_rows: false,
             second_chance: false,
             settled: VecDeque::new(),
-            proof: None,
+            proof: rules.applied_before,
             recheck: Recheck::No,
             canaries: 0,
             forbidden_checked: None,
@@ -214,7 +215,7 @@ impl Policy {
     pub fn answered(&mut self, now: Duration, attempt: Attempt, answer: Answer) -> Option<Record> {
         self.in_flight -= 1;
         self.rows.left_doubt |= verdict::leaves_doubt(&answer);
-        let verdict = verdict::of(&answer, self.health.is_proven());
+        let verdict = self.verdict(&attempt, &answer);
         self.heed_answer(now, &attempt, &answer, verdict);
         match attempt.purpose {
             Purpose::Row => self.row_answered(now, attempt, answer, verdict),
@@ -379,6 +380,9 @@ impl Policy {
     }
 
     fn forbidden_needs_a_check(&self, now: Duration) -> bool {
+        if !self.health.is_proven() {
+            return self.rows.forbidden() > 0;
+        }
         self.rows.forbidden() >= FORBIDDEN
             && self.forbidden_checked.is_none_or(|checked| now >= checked + FORBIDDEN_AGAIN)
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use roaring::RoaringTreemap;
 
-use crate::domain::Tally;
+use crate::domain::{Outcome, Tally};
 use crate::error::{Error, Kind, Result};
 use crate::report::line::{self, Entry, Frame, Reader, Step};
 use crate::report::run::Run;
@@ -16,6 +16,8 @@ use crate::report::run::Run;
 pub struct OnRecord {
     /// The rows that have their outcome and are not sent again.
     pub rows: RoaringTreemap,
+    /// Those of them that were applied.
+    pub applied: RoaringTreemap,
     /// How many came to which outcome.
     pub tally: Tally,
     /// The run and each time it was taken up again.
@@ -72,6 +74,9 @@ fn take<R: BufRead>(reader: &mut Reader<R>, found: &mut OnRecord) -> std::result
         Some(Entry::Row(row)) => {
             if !found.rows.insert(row.row) {
                 return Err(format!("row {} is on record twice", row.row));
+            }
+            if row.outcome == Outcome::Applied {
+                found.applied.insert(row.row);
             }
             found.tally.add(row.outcome);
         }

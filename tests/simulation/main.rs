@@ -54,10 +54,34 @@ fn a_wrong_address_does_not_wait_out_the_patience() {
     assert!(trace.ended < s(8));
 }
 
+/// What the interrupted run had applied.
+fn applied_before() -> Change {
+    Change { row: 0, user: UserId::new(999).expect("999 is an ID"), flag: Flag::OptOut }
+}
+
+#[test]
+fn a_run_that_is_taken_up_at_a_forbidden_row_goes_on_unless_the_key_was_revoked() {
+    let mut taken_up = rules();
+    taken_up.applied_before = Some(applied_before());
+    let server = &mut |_, change: Change| (status(if change.row == 1 { 403 } else { 204 }), ms(10));
+    let trace = simulate(taken_up.clone(), 20, server);
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!((trace.outcomes(Outcome::Applied), trace.probes), (19, 1));
+    assert_eq!((trace.records[&1].outcome, trace.records[&1].http_status), (Outcome::Failed, Some(403)));
+
+    let server = &mut |_, change: Change| (status(if change.row == 0 { 204 } else { 403 }), ms(10));
+    let block = simulate(taken_up.clone(), 20, server);
+    assert_eq!((block.outcomes(Outcome::Failed), block.ending), (20, Ending::Complete));
+
+    let revoked = simulate(taken_up, 1_000, &mut |_, _| (status(403), ms(10)));
+    assert!(matches!(revoked.ending, Ending::Stopped(Stop::CredentialsRefused { status: 403, .. })));
+    assert_eq!((revoked.sent.len(), revoked.records.len()), (2, 0), "the row and one probe");
+}
+
 #[test]
 fn a_run_that_is_taken_up_at_a_broken_row_goes_on() {
     let mut taken_up = rules();
-    taken_up.applied_before = true;
+    taken_up.applied_before = Some(applied_before());
     let server = &mut |_, change: Change| (status(if change.row == 1 { 500 } else { 204 }), ms(10));
     let trace = simulate(taken_up.clone(), 20, server);
     assert_eq!(trace.ending, Ending::Complete);

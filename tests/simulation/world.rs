@@ -26,7 +26,7 @@ pub fn rules() -> Rules {
         outage_patience: s(600),
         max_failures: Limit::Count(100),
         max_duration: None,
-        applied_before: false,
+        applied_before: None,
         session: false,
         seed: 7,
     }
