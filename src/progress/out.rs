@@ -17,6 +17,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The bar is drawn as often as it comes, which is ten times a second.
 const ANY_RATE: u8 = u8::MAX;
 
+/// What is too wide is cut off rather than wrapped, should the terminal have become narrower since it was asked. Only where
+/// every terminal knows these.
+const CUT_OFF: &str = if cfg!(unix) { "\u{1b}[?7l" } else { "" };
+const WRAP: &str = if cfg!(unix) { "\u{1b}[?7h" } else { "" };
+
 /// Where lines and the bar go.
 #[derive(Debug)]
 pub(super) enum Out {
@@ -180,8 +185,9 @@ impl TermLike for Steady {
         if text.trim().is_empty() {
             return Ok(());
         }
-        if self.lines.fetch_add(1, Ordering::Relaxed) > 0 {
-            self.term.write_line("")?;
+        match self.lines.fetch_add(1, Ordering::Relaxed) {
+            0 => self.term.write_str(CUT_OFF)?,
+            _ => self.term.write_line("")?,
         }
         self.term.write_str(text)
     }
@@ -194,6 +200,7 @@ impl TermLike for Steady {
         if let Some(below) = self.lines.swap(0, Ordering::Relaxed).checked_sub(1) {
             self.term.move_cursor_up(below)?;
             self.term.write_str("\r")?;
+            self.term.write_str(WRAP)?;
         }
         self.term.flush()
     }
@@ -227,7 +234,7 @@ mod tests {
     #[test]
     fn the_cursor_stays_where_the_bar_begins() {
         let bar = || Said::Bar("one\ntwo".to_owned());
-        let (drawn, cleared) = ("one\ntwo\u{1b}[1A\r", "\r\u{1b}[0J\r\u{1b}[0J");
+        let (drawn, cleared) = ("\u{1b}[?7lone\ntwo\u{1b}[1A\r\u{1b}[?7h", "\r\u{1b}[0J\r\u{1b}[0J");
         assert_eq!(written(vec![bar()]), format!("{drawn}{cleared}"));
         let term = written(vec![bar(), Said::Line("a row".to_owned()), bar()]);
         assert_eq!(term, format!("a row\n{drawn}{cleared}"), "bars that are late are left out");
@@ -245,7 +252,7 @@ mod tests {
             bar.finish_and_clear();
         });
         let cleared = "\r\u{1b}[0J\r\u{1b}[0J";
-        let (first, second) = ("one\ntwo\u{1b}[1A\r", "three\nfour\u{1b}[1A\r");
+        let [first, second] = ["one\ntwo", "three\nfour"].map(|bar| format!("\u{1b}[?7l{bar}\u{1b}[1A\r\u{1b}[?7h"));
         assert_eq!(term, format!("{first}{cleared}a row\n{first}{cleared}{second}{cleared}"));
     }
 
