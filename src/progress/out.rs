@@ -22,6 +22,10 @@ const ANY_RATE: u8 = u8::MAX;
 const CUT_OFF: &str = if cfg!(unix) { "\u{1b}[?7l" } else { "" };
 const WRAP: &str = if cfg!(unix) { "\u{1b}[?7h" } else { "" };
 
+/// Clears from the start of the cursor's line to the end of the screen. Not at once: a terminal that is told to clear all of
+/// its screen may keep what was there in its history, a bar each time.
+const CLEAR: &str = "\r\u{1b}[K\u{1b}[C\u{1b}[0J\r";
+
 /// Where lines and the bar go.
 #[derive(Debug)]
 pub(super) enum Out {
@@ -193,7 +197,7 @@ impl TermLike for Steady {
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.term.clear_to_end_of_screen()
+        if cfg!(unix) { self.term.write_str(CLEAR) } else { self.term.clear_to_end_of_screen() }
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -234,7 +238,7 @@ mod tests {
     #[test]
     fn the_cursor_stays_where_the_bar_begins() {
         let bar = || Said::Bar("one\ntwo".to_owned());
-        let (drawn, cleared) = ("\u{1b}[?7lone\ntwo\u{1b}[1A\r\u{1b}[?7h", "\r\u{1b}[0J\r\u{1b}[0J");
+        let (drawn, cleared) = ("\u{1b}[?7lone\ntwo\u{1b}[1A\r\u{1b}[?7h", CLEAR.repeat(2));
         assert_eq!(written(vec![bar()]), format!("{drawn}{cleared}"));
         let term = written(vec![bar(), Said::Line("a row".to_owned()), bar()]);
         assert_eq!(term, format!("a row\n{drawn}{cleared}"), "bars that are late are left out");
@@ -251,7 +255,7 @@ mod tests {
             }
             bar.finish_and_clear();
         });
-        let cleared = "\r\u{1b}[0J\r\u{1b}[0J";
+        let cleared = CLEAR.repeat(2);
         let [first, second] = ["one\ntwo", "three\nfour"].map(|bar| format!("\u{1b}[?7l{bar}\u{1b}[1A\r\u{1b}[?7h"));
         assert_eq!(term, format!("{first}{cleared}a row\n{first}{cleared}{second}{cleared}"));
     }

@@ -65,11 +65,11 @@ impl Reasons {
         if !matches!(row.outcome, Outcome::Failed | Outcome::Unknown | Outcome::Invalid) {
             return;
         }
-        let message = match row.outcome {
-            Outcome::Invalid => fault(row.detail),
-            _ => remark::without(row.detail),
+        let reason = match row.outcome {
+            Outcome::Invalid => kind_of(fault(row.detail)),
+            _ => refusal(remark::without(row.detail)),
         };
-        let mut key = (row.outcome, row.http_status, kind_of(message));
+        let mut key = (row.outcome, row.http_status, reason);
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key) {
             key = (row.outcome, row.http_status, "(many other messages)".to_owned());
         }
@@ -96,6 +96,12 @@ fn group((outcome, status, reason): &Key, members: &Members) -> Group {
         meaning,
         next,
     }
+}
+
+/// What a row met with, and whether an earlier request may have made its change all the same.
+fn refusal(detail: &str) -> String {
+    let in_doubt = detail.strip_suffix(remark::DOUBT).and_then(|words| words.strip_suffix(remark::EARLIER));
+    in_doubt.map_or_else(|| kind_of(detail), |words| kind_of(words) + "; an earlier request may have made the change")
 }
 
 /// What is wrong with a cell, of `line 3: column NAME: what is wrong; what to do: "the cell"`.
@@ -197,6 +203,18 @@ mod tests {
         assert_eq!(groups.len(), 2);
         assert_eq!((groups[0].reason.as_str(), groups[0].count), ("user … not found", 6));
         assert_eq!(groups[0].rows, [1, 2, 4, 7, 8]);
+    }
+
+    #[test]
+    fn a_change_that_an_earlier_request_may_have_made_is_a_reason_of_its_own() {
+        let mut reasons = Reasons::default();
+        let doubt = remark::with_doubt("there is no such user in this Org", remark::EARLIER);
+        for (row, detail) in (1..).zip(["there is no such user in this Org", &doubt, &doubt]) {
+            reasons.add(&failed(row, detail));
+        }
+        let told: Vec<_> = reasons.groups().into_iter().map(|group| (group.reason, group.count)).collect();
+        let doubt = "there is no such user in this Org; an earlier request may have made the change";
+        assert_eq!(told, [(doubt.to_owned(), 2), ("there is no such user in this Org".to_owned(), 1)]);
     }
 
     #[test]
