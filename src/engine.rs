@@ -226,7 +226,9 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         self.books.journal.sync()?;
         self.books.tell(now, &Event::Ended(&ending));
         self.books.traffic.rate_per_second = self.policy.settled_rate();
-        let Books { traffic, tally, .. } = self.books;
+        let Books { mut traffic, tally, held_until, .. } = self.books;
+        // A pause that the run did not live to see did not hold it back.
+        traffic.throttled_ms = traffic.throttled_ms.saturating_sub(millis(held_until.saturating_sub(now)));
         Ok(Sent { ending, traffic, tally, in_doubt: self.policy.leaves_doubt(), elapsed: now })
     }
 }

@@ -6,13 +6,16 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::hostile::Reply;
 use common::ledger::{Ledger, Put, on_record, send, start, stop};
-use common::{Cli, outcomes, report};
+use common::{Cli, Ran, outcomes, report};
 use rustix::process::Signal;
 
 const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
@@ -339,4 +342,40 @@ fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it
     let plan = cli.run(&["undo", "users.report.csv", "--dry-run", "--address", &org.url()]).exits(0);
     plan.says("3 to opt back in");
     assert_eq!(org.count(), sent);
+}
+
+#[test]
+fn the_command_that_is_suggested_works_in_a_shell() {
+    let works = Arc::new(AtomicBool::new(false));
+    let org = {
+        let works = Arc::clone(&works);
+        Ledger::scripted(move |seen| {
+            let refused = seen.user() == Some(2) && !works.load(Ordering::SeqCst);
+            Reply::new(if refused { 404 } else { 204 })
+        })
+    };
+    let settings = format!("[profile.practice]\naddress = \"{}\"\nrate = \"unlimited\"\n", org.url());
+    for (table, reason) in [("all users.csv", "--reason=-x"), ("-users.csv", "--reason=it's $HOME")] {
+        let cli = Cli::new();
+        cli.write(table, "user_id,mfa_opt_out\n1,true\n2,true\n");
+        cli.write("my settings.toml", &settings);
+        let key = cli.write("my key.txt", common::KEY);
+        std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let settings = ["--config", "my settings.toml", "--profile", "practice", "--api-key-file", "my key.txt"];
+        works.store(false, Ordering::SeqCst);
+        let words = [&["apply", reason, "--yes"], &settings[..], &["--", table]].concat();
+        let ran = Ran::of(cli.command(&words).env_remove("MFA_OPTOUT_API_KEY").output().unwrap()).exits(1);
+        let next = ran.stdout.lines().find_map(|line| line.strip_prefix("Next:   ")).unwrap();
+
+        works.store(true, Ordering::SeqCst);
+        let mut shell = Command::new("sh");
+        let tool = Path::new(env!("CARGO_BIN_EXE_mfa-optout")).parent().unwrap();
+        let path = format!("{}:{}", tool.display(), std::env::var("PATH").unwrap());
+        shell.args(["-c", &format!("{next} --yes")]).current_dir(cli.folder()).env("PATH", path);
+        Ran::of(shell.stdin(Stdio::null()).output().unwrap()).exits(0);
+        let report = table.replace(".csv", ".retry-1.report");
+        assert_eq!(outcomes(&common::report(&cli.path(&format!("{report}.csv"))), "applied"), 1);
+        let typed = reason.trim_start_matches("--reason=");
+        assert!(cli.read(&format!("{report}.json")).contains(&format!("\"{typed}\"")), "the reason is repeated");
+    }
 }

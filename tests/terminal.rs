@@ -6,12 +6,17 @@
 
 mod common;
 
+use std::fs::File;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::hostile::{Hostile, Reply};
 use common::{Cli, must_show_no_secret, outcomes, report, table};
+use console::measure_text_width;
 use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// How long anything may take on a busy machine, in milliseconds.
 const PATIENCE: u64 = 60_000;
@@ -35,6 +40,11 @@ fn end(mut session: PtySession) -> (String, i32) {
         WaitStatus::Exited(_, code) => (said, code),
         other => panic!("{other:?}: {said}"),
     }
+}
+
+fn resize(session: &PtySession, columns: u16) {
+    let terminal = session.process().get_file_handle().unwrap();
+    tcsetwinsize(terminal, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
 }
 
 #[test]
@@ -97,7 +107,7 @@ fn the_bar_is_gone_when_the_summary_comes() {
     let (said, code) = end(session);
     assert_eq!(code, 0);
     let (_, summary) = said.rsplit_once("\u{1b}[0J").expect("a bar is drawn over and taken away");
-    assert!(summary.starts_with("Done: ") && !summary.contains('\u{1b}'), "{summary:?}");
+    assert!(summary.trim_start().starts_with("Done: ") && !summary.contains('\u{1b}'), "{summary:?}");
 }
 
 #[test]
@@ -132,5 +142,101 @@ fn problems_stand_out_at_a_terminal_and_what_is_invisible_is_shown() {
         command.stdin(Stdio::inherit()).env("TERM", "xterm").env(variable, value);
         let (said, _) = end(spawn_command(command, Some(PATIENCE)).unwrap());
         assert!(said.contains("users.csv:2: column user_id: ") && !said.contains('\u{1b}'), "{said:?}");
+    }
+}
+
+#[test]
+fn whoever_is_asked_sees_the_plan_whatever_is_quiet_and_wherever_standard_output_goes() {
+    for (options, to_a_file) in [(vec!["--quiet"], false), (vec!["--quiet"], true), (vec![], true)] {
+        let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+        cli.write("users.csv", table(3));
+        let mut command = cli.command(&[&["apply", "users.csv", "--address", &org.url()], &options[..]].concat());
+        if to_a_file {
+            command.stdout(File::create(cli.path("said.txt")).unwrap());
+        }
+        let mut session = start(command);
+        let plan = session.exp_string("[y/N]").unwrap();
+        assert!(plan.contains("3 to opt out of MFA") && plan.contains(&org.url()), "{options:?}: {plan}");
+        session.send_line("y").unwrap();
+        let (said, code) = end(session);
+        assert_eq!((code, org.requests().len()), (0, 3), "{options:?}: {said}");
+        if to_a_file {
+            assert_eq!(cli.read("said.txt").contains("Done: "), options.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_finished_report_is_found_before_anybody_is_asked() {
+    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    cli.write("users.csv", table(3));
+    cli.apply(&org.url(), &[]).exits(0);
+    let report = cli.read("users.report.csv");
+    let (said, code) = end(start(cli.command(&["apply", "users.csv", "--address", &org.url()])));
+    assert_eq!((code, org.requests().len()), (2, 3), "{said}");
+    assert!(said.contains("users.report.csv") && said.contains("--overwrite"), "{said}");
+    assert!(!said.contains("[y/N]"), "{said}");
+    assert_eq!(cli.read("users.report.csv"), report);
+}
+
+#[test]
+fn a_resumed_plan_asks_about_what_is_still_to_come() {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let org = {
+        let repaired = Arc::clone(&repaired);
+        Hostile::start(move |seen| {
+            let known = repaired.load(Ordering::SeqCst) || seen.user().is_some_and(|user| user <= 40);
+            Reply::new(if known { 204 } else { 404 })
+        })
+    };
+    let cli = Cli::new();
+    cli.write("users.csv", table(100));
+    let (url, guards) = (org.url(), ["--max-failures", "5", "--rate", "unlimited", "--concurrency", "1"]);
+    cli.apply(&url, &guards).exits(5);
+    assert_eq!(org.requests().len(), 45);
+
+    repaired.store(true, Ordering::SeqCst);
+    let mut session = start(cli.command(&[&["apply", "users.csv", "--address", &url], &guards[..]].concat()));
+    let plan = session.exp_string("Type 55 to go on").unwrap();
+    for words in ["100\r\n", "55 to opt out of MFA", "45 on record from the interrupted run, not sent again"] {
+        assert!(plan.contains(words), "no {words:?} in {plan}");
+    }
+    session.send_line("55").unwrap();
+    let (said, code) = end(session);
+    assert!(code == 1 && said.contains("45 of 100 rows are on record"), "{code}: {said}");
+    assert_eq!(org.requests().len(), 100);
+}
+
+#[test]
+fn a_terminal_made_narrower_is_cleared_before_a_narrower_bar_is_drawn() {
+    let org = Hostile::start(|seen| match seen.user() {
+        Some(1) => Reply::new(204),
+        _ => Reply::new(429).header("Retry-After", "60"),
+    });
+    let cli = Cli::new();
+    cli.write("users.csv", table(3));
+    let mut command = cli.command(&["apply", "users.csv", "--address", &org.url()]);
+    command.env("NO_COLOR", "1");
+    let mut session = start(command);
+    must_show_no_secret(&session.exp_string("[y/N]").unwrap());
+    resize(&session, 80);
+    session.send_line("y").unwrap();
+    session.exp_string("\nthe Org asked for a pause: ").unwrap();
+    resize(&session, 20);
+    session.exp_string("\npause: ").unwrap();
+    // The rest of this bar, and all of those that come after it.
+    session.exp_string("\u{1b}[0J").unwrap();
+    session.exp_string("\npause: ").unwrap();
+    session.send_control('c').unwrap();
+    let (said, code) = end(session);
+    assert_eq!(code, 130, "{said:?}");
+    let (bars, summary) = said.rsplit_once("\u{1b}[0J").expect("a bar is taken away");
+    assert!(summary.trim_start().starts_with("Interrupted") && !summary.contains('\u{1b}'), "{summary:?}");
+    // The pause of a minute was cut short.
+    let figures = summary.lines().find(|line| line.contains("requests in ")).expect("its effort is told");
+    let seconds: Vec<u64> = figures.split(' ').filter_map(|word| word.parse().ok()).skip(1).collect();
+    assert!(seconds.len() == 1 || seconds[1] <= seconds[0], "{figures}");
+    for bar in bars.split("\u{1b}[0J") {
+        assert!(bar.lines().count() <= 2 && bar.lines().all(|line| measure_text_width(line) < 20), "{bar:?}");
     }
 }

@@ -39,7 +39,7 @@ pub enum Command {
     /// Apply a table of user IDs and flags to an Org.
     #[command(after_long_help = texts::APPLY, after_help = texts::SEE_MORE)]
     Apply(Box<Apply>),
-    /// Run the rows of an earlier report again that did not succeed.
+    /// Run again the rows of an earlier report that did not succeed.
     #[command(after_long_help = texts::RETRY, after_help = texts::SEE_MORE)]
     Retry(Box<Retry>),
     /// Send the opposite flag for every row that an earlier report says was applied.

@@ -28,7 +28,7 @@ pub struct RunArgs {
     outputs: OutputArgs,
     #[command(flatten)]
     talk: TalkArgs,
-    /// Runs against a practice Org inside this process: no network, no credentials.
+    /// Run against a practice Org inside this process: no network, no credentials.
     #[arg(long, conflicts_with_all = ["address", "api_key_file", "email", "password_file"], help_heading = "Practice Org")]
     sandbox: bool,
     /// What the practice Org is like.
@@ -79,7 +79,7 @@ struct ConnectionArgs {
     /// The key can also be in the variable `MFA_OPTOUT_API_KEY`. It is never taken from the command line.
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Sign in with a session: whose.
+    /// Sign in with this email address and a password, instead of an API key.
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
     /// The file with the session's password; - reads it from standard input.
@@ -134,7 +134,7 @@ struct GuardArgs {
     /// It holds with --yes as well.
     #[arg(long, value_name = "LIMIT", value_parser = checked(values::limit))]
     max_opt_outs: Option<String>,
-    /// Why, for the run's record.
+    /// Why these changes are made, for the run's record.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Send the good rows of a table that has bad ones; without it, one bad row stops everything.
@@ -180,7 +180,7 @@ struct TableArgs {
     /// Which sheet of a workbook, instead of the first.
     #[arg(long, value_name = "NAME")]
     sheet: Option<String>,
-    /// How large a compressed table or workbook may become: 2GiB.
+    /// How large a compressed table or workbook may become when it is unpacked, such as 2GiB.
     #[arg(long, value_name = "SIZE", value_parser = checked(values::size))]
     max_input: Option<String>,
     /// The zone in which `opt_out_until` is meant, such as Europe/Berlin, instead of the system's.
@@ -291,7 +291,7 @@ struct TalkArgs {
     /// What lines on standard error look like [default: text].
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["text", "json"]))]
     log_format: Option<String>,
-    /// Say nothing but errors.
+    /// Say nothing but errors, and the plan to whoever is asked about it.
     #[arg(short, long, conflicts_with = "verbose", action = ArgAction::SetTrue)]
     quiet: bool,
     /// Also say what became of each row.

@@ -43,7 +43,7 @@ ENVIRONMENT
   MFA_OPTOUT_API_KEY holds the API key; or MFA_OPTOUT_EMAIL, MFA_OPTOUT_PASSWORD and
   MFA_OPTOUT_ORG say how to begin a session.
   Options with a value can be given as variables, such as MFA_OPTOUT_MAX_WAIT for --max-wait;
-  --set can not, and switches, such as --yes, count on the command line only.
+  --set cannot, and switches, such as --yes, count on the command line only.
   The command line comes before the environment, the environment before mfa-optout.toml.
 
 EXIT CODES

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -142,7 +143,7 @@ impl Closing {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
             Exit::RowsNeedAttention if to_retry == 0 => None,
             Exit::RowsNeedAttention => {
-                let words = ["mfa-optout".into(), "retry".into(), self.paths.report.clone().into_os_string()];
+                let words = ["mfa-optout".into(), "retry".into(), as_a_word(&self.paths.report)];
                 Some(in_a_shell(words.into_iter().chain(self.given.typed(&CARRIED))))
             }
             Exit::CredentialsRefused | Exit::StoppedEarly | Exit::Interrupted | Exit::Terminated => {
@@ -177,6 +178,12 @@ const CARRIED: [Key; 19] = [
     Key::Sandbox,
     Key::LogFormat,
 ];
+
+/// A path that is not taken for an option.
+fn as_a_word(path: &Path) -> OsString {
+    let taken_for_an_option = path.as_os_str().as_encoded_bytes().starts_with(b"-");
+    if taken_for_an_option { Path::new(".").join(path).into() } else { path.into() }
+}
 
 /// Words as a shell takes them.
 fn in_a_shell(words: impl Iterator<Item = OsString>) -> String {

@@ -11,6 +11,9 @@ pub const MAX_DETAIL: usize = 500;
 /// How a detail ends where nobody knows whether the change was made.
 pub const DOUBT: &str = "the change may or may not have been made";
 
+/// What leads to [`DOUBT`] where the last answer itself leaves none.
+pub const EARLIER: &str = "; by an earlier request ";
+
 /// How a remark about the flag begins.
 const ABOUT: &str = "[mfaOptOut ";
 

@@ -109,7 +109,7 @@ impl Pending {
         if !self.in_doubt {
             return self.record(Outcome::Failed, &detail);
         }
-        let detail = remark::with_doubt(&detail, "; by an earlier request ");
+        let detail = remark::with_doubt(&detail, remark::EARLIER);
         self.without_success(&detail)
     }
 

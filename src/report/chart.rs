@@ -132,6 +132,7 @@ pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()
             r#"<rect class="fill requests" x="{x:.1}" y="{:.1}" width="{:.1}" height="{height:.1}"><title>{count} answers within {up_to} ms</title></rect>"#,
             SIZE - height,
             width * 0.86,
+            up_to = (*up_to).max(1),
         )?;
     }
     for value in [latency.p50_ms, latency.p99_ms] {
@@ -145,7 +146,7 @@ pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()
         out,
         r#"<div class="axis"><span>{first} ms</span><span>up to {} answers</span><span>{} ms</span></div>"#,
         grouped(top),
-        latency.max_ms
+        latency.max_ms.max(1)
     )
 }
 

@@ -203,6 +203,8 @@ fn charts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
             ("the slowest", latency.max_ms),
         ];
         for (what, ms) in figures {
+            // Whole milliseconds are counted: what took less than one took none of them.
+            let ms = ms.max(1);
             write!(out, "<li>{what} <b>{ms} ms</b></li>")?;
         }
         writeln!(out, "</ul></figure>")?;

@@ -15,7 +15,7 @@ const MAX_GROUPS: usize = 100;
 const EXAMPLES: usize = 5;
 
 /// So many words of a message tell its kind.
-const TELLING_WORDS: usize = 8;
+const TELLING_WORDS: usize = 10;
 
 /// Rows that were not applied for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,7 +65,11 @@ impl Reasons {
         if !matches!(row.outcome, Outcome::Failed | Outcome::Unknown | Outcome::Invalid) {
             return;
         }
-        let mut key = (row.outcome, row.http_status, kind_of(remark::without(row.detail)));
+        let reason = match row.outcome {
+            Outcome::Invalid => kind_of(fault(row.detail)),
+            _ => refusal(remark::without(row.detail)),
+        };
+        let mut key = (row.outcome, row.http_status, reason);
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key) {
             key = (row.outcome, row.http_status, "(many other messages)".to_owned());
         }
@@ -92,6 +96,20 @@ fn group((outcome, status, reason): &Key, members: &Members) -> Group {
         meaning,
         next,
     }
+}
+
+/// What a row met with, and whether an earlier request may have made its change all the same.
+fn refusal(detail: &str) -> String {
+    let in_doubt = detail.strip_suffix(remark::DOUBT).and_then(|words| words.strip_suffix(remark::EARLIER));
+    in_doubt.map_or_else(|| kind_of(detail), |words| kind_of(words) + "; an earlier request may have made the change")
+}
+
+/// What is wrong with a cell, of `line 3: column NAME: what is wrong; what to do: "the cell"`.
+fn fault(detail: &str) -> &str {
+    let place = |text: &str| text.starts_with("line ") || text.starts_with("cell ");
+    let behind = detail.split_once(": ").filter(|(before, _)| place(before)).map_or(detail, |(_, behind)| behind);
+    let end = behind.find("; ").or_else(|| behind.find(": \"")).unwrap_or(behind.len());
+    &behind[..end]
 }
 
 /// The first words of a message, with `…` for every one that has a digit in it or is quoted: an ID, a time, a name. A
@@ -185,6 +203,39 @@ mod tests {
         assert_eq!(groups.len(), 2);
         assert_eq!((groups[0].reason.as_str(), groups[0].count), ("user … not found", 6));
         assert_eq!(groups[0].rows, [1, 2, 4, 7, 8]);
+    }
+
+    #[test]
+    fn a_change_that_an_earlier_request_may_have_made_is_a_reason_of_its_own() {
+        let mut reasons = Reasons::default();
+        let doubt = remark::with_doubt("there is no such user in this Org", remark::EARLIER);
+        for (row, detail) in (1..).zip(["there is no such user in this Org", &doubt, &doubt]) {
+            reasons.add(&failed(row, detail));
+        }
+        let told: Vec<_> = reasons.groups().into_iter().map(|group| (group.reason, group.count)).collect();
+        let doubt = "there is no such user in this Org; an earlier request may have made the change";
+        assert_eq!(told, [(doubt.to_owned(), 2), ("there is no such user in this Org".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn of_a_cell_that_is_wrong_only_what_is_wrong_makes_a_reason() {
+        let mut reasons = Reasons::default();
+        let details = [
+            "line 3: column user_id: is not a number; the numeric user ID is needed: \"zoë; or: \"",
+            "line 12: column user_id: is not a number; the numeric user ID is needed: \"x\"",
+            "cell B3: column end date: is a date that does not exist: \"2026-02-30\"",
+            "line 9: the row has more cells than the header",
+        ];
+        for (row, detail) in (1..).zip(details) {
+            reasons.add(&Finished { outcome: Outcome::Invalid, http_status: None, ..failed(row, detail) });
+        }
+        let told: Vec<_> = reasons.groups().into_iter().map(|group| (group.reason, group.count)).collect();
+        let wanted = [
+            ("column user_id: is not a number", 2),
+            ("column end date: is a date that does not exist", 1),
+            ("the row has more cells than the header", 1),
+        ];
+        assert_eq!(told, wanted.map(|(reason, count)| (reason.to_owned(), count)));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) fn router(house: House) -> Router {
         description = "A sandbox on this machine, not Resolver Core. Press **Authorize** and enter the API key \
             (`sandbox-key` unless it was started with another one) before you try a call. \
             What the calls did is on the [members page](/members).",
-        license(name = "MIT OR Apache-2.0")
+        license(name = "MIT")
     ),
     paths(set_membership, authenticate),
     tags((name = "user", description = "Users and their membership in the Org")),

@@ -79,15 +79,25 @@ impl Given {
     /// The words that were typed for these settings, for another command line.
     #[must_use]
     pub fn typed(&self, keys: &[Key]) -> Vec<OsString> {
-        let words = |key: &Key| {
-            let is_switch = key.setting().scope == Scope::Flag && key.setting().default == Some("false");
-            self.get(*key).map(|value| std::iter::once(key.flag().into()).chain((!is_switch).then(|| value.clone())))
-        };
-        keys.iter().filter_map(words).flatten().collect()
+        keys.iter().filter_map(|key| Some(words(*key, self.get(*key)?))).flatten().collect()
     }
 
     fn get(&self, key: Key) -> Option<&OsString> {
         self.0.iter().find(|(given, _)| *given == key).map(|(_, value)| value)
+    }
+}
+
+/// A setting as it is typed. A value that would be taken for an option itself stands in one word with its flag.
+fn words(key: Key, value: &OsStr) -> Vec<OsString> {
+    let mut flag = OsString::from(key.flag());
+    if key.setting().scope == Scope::Flag && key.setting().default == Some("false") {
+        vec![flag]
+    } else if value.as_encoded_bytes().starts_with(b"-") {
+        flag.push("=");
+        flag.push(value);
+        vec![flag]
+    } else {
+        vec![flag, value.to_owned()]
     }
 }
 
