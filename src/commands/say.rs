@@ -52,7 +52,7 @@ pub(super) fn error(format: LogFormat, error: &Error) {
 }
 
 fn has_colour() -> bool {
-    with_screen(Screen::has_colour)
+    with_screen(|screen| screen.has_colour())
 }
 
 /// Asks what standard error is like.
