@@ -384,7 +384,7 @@ fn odd_table(delimiter: u8) -> String {
     let mut out = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
     out.write_record(["note", "user_id", "mfa_opt_out", "name"]).unwrap();
     for (number, cell) in ODD.iter().enumerate() {
-        out.write_record([cell, (number + 1).to_string().as_str(), "true", &format!("{cell}{cell}")]).unwrap();
+        out.write_record([cell, (number + 1).to_string().as_str(), "true", format!("{cell}{cell}").as_str()]).unwrap();
     }
     String::from_utf8(out.into_inner().unwrap()).unwrap()
 }
@@ -408,14 +408,15 @@ fn the_report_has_every_cell_as_it_was() {
     let org = TestOrg::start(&cli, &[]);
     let wide: Vec<u8> = format!("\u{feff}{}", odd_table(b'\t')).encode_utf16().flat_map(u16::to_le_bytes).collect();
     let western = encoding_rs::WINDOWS_1252.encode(&odd_table(b';')).0.into_owned();
-    for (name, content, options) in [
+    let tables: [(&str, Vec<u8>, &[&str]); 4] = [
         ("utf8.csv", odd_table(b',').into_bytes(), &[]),
-        ("western.csv", western, &["--encoding", "windows-1252"][..]),
+        ("western.csv", western, &["--encoding", "windows-1252"]),
         ("wide.txt", wide, &[]),
         ("book.xlsx", odd_workbook(), &[]),
-    ] {
+    ];
+    for (name, content, options) in tables {
         cli.write(name, content);
-        cli.run(&[&["apply", name, "--yes", "--address", org.address()], options].concat()).exits(0);
+        cli.run(&[&["apply", name, "--yes", "--address", org.address()][..], options].concat()).exits(0);
         let rows = report(&cli.path(Path::new(name).with_extension("report.csv").to_str().unwrap()));
         assert_eq!(outcomes(&rows, "applied"), ODD.len());
         for ((row, cell), number) in rows.iter().zip(ODD).zip(1..) {
