@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 use common::hostile::{Hostile, Reply};
 use common::ledger::stop;
+use common::practice::TestOrg;
 use common::{Cli, Ran, outcomes, report, table};
 use rustix::process::Signal;
 
@@ -34,19 +35,24 @@ fn run(mut command: Command) -> Ran {
     Ran::of(command.output().unwrap())
 }
 
-/// The most memory that may be mapped while something is refused, in KiB: 150 MB, and what the binary itself maps.
-const REFUSAL: u32 = 180_000;
+/// The most memory that may be mapped while something is refused, and how much of it for data, in KiB. What is held at a
+/// time is therefore less than 150 MB, the pages of the binary itself included.
+const REFUSAL: [u32; 2] = [180_000, 130_000];
 
-/// Has the table refused, and says with which words. Nothing is sent; with more memory than that it would not come to its
-/// words.
-fn refused(cli: &Cli, name: &str) -> String {
-    let org = org();
-    let bounded = format!("ulimit -v {REFUSAL}; exec \"$@\"");
-    let direct = apply(cli, &org, OsStr::new(name));
+/// `apply` within that memory; with more it would not come to its words.
+fn bounded(cli: &Cli, org: &Hostile, name: &str) -> Ran {
+    let bounded = format!("ulimit -v {} && ulimit -d {} && exec \"$@\"", REFUSAL[0], REFUSAL[1]);
+    let direct = apply(cli, org, OsStr::new(name));
     let mut command = Command::new("sh");
     command.args(["-c", &bounded, "sh"]).arg(direct.get_program()).args(direct.get_args());
     command.current_dir(cli.folder()).env_clear().env("HOME", cli.folder()).env("MFA_OPTOUT_API_KEY", common::KEY);
-    let ran = run(command).exits(2);
+    run(command)
+}
+
+/// Has the table refused, and says with which words. Nothing is sent.
+fn refused(cli: &Cli, name: &str) -> String {
+    let org = org();
+    let ran = bounded(cli, &org, name).exits(2);
     assert!(org.requests().is_empty());
     ran.stderr
 }
@@ -172,6 +178,11 @@ fn what_is_too_large_is_refused_with_the_limit() {
     let columns = format!("user_id,mfa_opt_out{}\n5,true{}\n", ",c".repeat(100_000), ",".repeat(100_000));
     cli.write("columns.csv", columns);
     assert!(refused(&cli, "columns.csv").contains("has 100002 columns; at most 16384 are read"));
+    for (name, row) in [("commas.csv", ""), ("first_row.csv", "user_id,mfa_opt_out\n")] {
+        cli.write(name, [row.as_bytes(), &vec![b','; 20 << 20], b"\n5,true\n"].concat());
+        let said = refused(&cli, name);
+        assert!(said.contains("the row that begins here has more than 1048576 delimiters"), "{said}");
+    }
     cli.write("many_commas.csv", ",,,,\n".repeat(4 << 20));
     assert!(refused(&cli, "many_commas.csv").contains("has no rows"));
 }
@@ -265,6 +276,40 @@ fn texts_of_a_workbook_that_would_fill_the_memory_are_refused() {
     }
 }
 
+const TRUE_FOR_5: &str = "<row r=\"2\"><c r=\"A2\"><v>5</v></c><c r=\"B2\" t=\"b\"><v>1</v></c></row>";
+
+#[test]
+fn as_many_texts_as_fit_into_the_memory_are_read() {
+    let (cli, org) = (Cli::new(), org());
+    let mut parts = workbook(&format!("{HEADER}{TRUE_FOR_5}"));
+    parts.push(("xl/sharedStrings.xml", format!("<sst>{}</sst>", "<si><t>ab</t></si>".repeat(2_000_000)).into_bytes()));
+    padded(&cli.path("texts.xlsx"), &parts);
+    bounded(&cli, &org, "texts.xlsx").exits(0);
+    assert_eq!(org.requests().len(), 1);
+}
+
+#[test]
+fn a_workbook_is_not_believed_how_many_texts_it_has() {
+    let (cli, org) = (Cli::new(), org());
+    for (start, read) in [
+        ("<sst count=\"9999999\" uniqueCount=\"1\">".to_owned(), true),
+        ("<sst uniqueCount=\"99999999999999999999\">".to_owned(), false),
+        ("<x:sst xmlns:x=\"x\" uniqueCount = '0099999999'>".to_owned(), false),
+        ("<sst a=\"<>\" uniqueCount=\"99999999999999999\">".to_owned(), false),
+        (format!("<sst a=\">{}\" uniqueCount=\"99999999999999999\">", " ".repeat(2000)), false),
+        ("text<sst uniqueCount=\"99999999999999999\">".to_owned(), false),
+    ] {
+        let mut parts = workbook(&format!("{HEADER}{TRUE_FOR_5}"));
+        parts.push(("xl/sharedStrings.xml", format!("{start}<si><t>a</t></si></sst>").into_bytes()));
+        zip(&cli.path("texts.xlsx"), &parts);
+        if read {
+            bounded(&cli, &org, "texts.xlsx").exits(0);
+        } else {
+            assert!(refused(&cli, "texts.xlsx").contains("more than 112 MiB of memory"), "{start}");
+        }
+    }
+}
+
 /// With a part that can't be compressed, so that the proportion is no reason to refuse it.
 fn padded(to: &Path, parts: &[(&str, Vec<u8>)]) {
     zip(to, parts);
@@ -312,5 +357,83 @@ fn a_spreadsheet_that_repeats_its_cells_for_ever_is_refused() {
         zip(&cli.path("repeats.ods"), &[("mimetype", kind), ("content.xml", content.into_bytes())]);
         let said = refused(&cli, "repeats.ods");
         assert!(said.contains(words), "{said}");
+    }
+}
+
+/// Cells that a report might bend: quotation marks, line breaks, what a spreadsheet takes for a formula, blanks.
+const ODD: [&str; 16] = [
+    "a \"b\"",
+    "\"",
+    "two\nlines",
+    "two\r\nlines",
+    "a,b;c|d\te",
+    "=1+1",
+    "+49 89 1234",
+    "-",
+    "@SUM(A1)",
+    " blanks ",
+    " ",
+    "",
+    "'",
+    "Zo\u{eb} \u{20ac}",
+    "007",
+    "1e5",
+];
+
+fn odd_table(delimiter: u8) -> String {
+    let mut out = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+    out.write_record(["note", "user_id", "mfa_opt_out", "name"]).unwrap();
+    for (number, cell) in ODD.iter().enumerate() {
+        out.write_record([cell, (number + 1).to_string().as_str(), "true", format!("{cell}{cell}").as_str()]).unwrap();
+    }
+    String::from_utf8(out.into_inner().unwrap()).unwrap()
+}
+
+fn odd_workbook() -> Vec<u8> {
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet();
+    sheet.write_row(0, 0, ["note", "user_id", "mfa_opt_out", "name"]).unwrap();
+    for (row, cell) in (1..).zip(ODD) {
+        sheet.write_string(row, 0, cell).unwrap().write_number(row, 1, row).unwrap();
+        sheet.write_boolean(row, 2, true).unwrap();
+        // Its writer takes a result for a number where it can, and an empty one for 0.
+        let name = format!("{cell}{cell}");
+        if name.is_empty() || name.parse::<f64>().is_ok() {
+            sheet.write_string(row, 3, name).unwrap();
+        } else {
+            sheet.write_formula(row, 3, rust_xlsxwriter::Formula::new("A2&A2").set_result(name)).unwrap();
+        }
+    }
+    book.save_to_buffer().unwrap()
+}
+
+#[test]
+fn the_report_has_every_cell_as_it_was() {
+    let cli = Cli::new();
+    let org = TestOrg::start(&cli, &[]);
+    let wide: Vec<u8> = format!("\u{feff}{}", odd_table(b'\t')).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let western = encoding_rs::WINDOWS_1252.encode(&odd_table(b';')).0.into_owned();
+    let tables: [(&str, Vec<u8>, &[&str]); 4] = [
+        ("utf8.csv", odd_table(b',').into_bytes(), &[]),
+        ("western.csv", western, &["--encoding", "windows-1252"]),
+        ("wide.txt", wide, &[]),
+        ("book.xlsx", odd_workbook(), &[]),
+    ];
+    for (name, content, options) in tables {
+        cli.write(name, content);
+        let arguments = ["apply", name, "--yes", "--rate", "unlimited", "--address", org.address()];
+        let mut command = cli.command(&arguments);
+        command.args(options).env("MFA_OPTOUT_API_KEY", "sandbox-key");
+        run(command).exits(0);
+        let rows = report(&cli.path(Path::new(name).with_extension("report.csv").to_str().unwrap()));
+        assert_eq!(outcomes(&rows, "applied"), ODD.len());
+        for ((row, cell), number) in rows.iter().zip(ODD).zip(1..) {
+            assert_eq!(
+                (row["note"].as_str(), row["name"].as_str()),
+                (cell, format!("{cell}{cell}").as_str()),
+                "{name}"
+            );
+            assert_eq!(row["user_id"], number.to_string());
+        }
     }
 }

@@ -15,10 +15,11 @@ use crate::text::visible;
 /// What to do with a file in a form that is not read.
 pub(super) const SAVE_AS: &str = "save it as .xlsx or as CSV (UTF-8) and use that";
 
-/// The most memory for a workbook's table of texts, which is held while its cells are read; and what each text takes of it
-/// beyond its bytes.
+/// The most memory for a workbook's table of texts, which is held while its cells are read; what each text takes of it
+/// beyond its bytes; and what each text takes that the table only says it has, for calamine believes it.
 const HELD: u64 = 112 << 20;
-const EACH: u64 = 56;
+const EACH: u64 = 32;
+const PLACE: u64 = 24;
 
 /// The most bytes of the other parts that are held: the list of sheets, and how numbers are shown.
 const PART: u64 = 16 << 20;
@@ -91,14 +92,15 @@ pub(super) fn measure(file: &mut File, name: &str, limit: u64, max_input: Option
             return Err(bomb(name, limit));
         }
         let path = entry.name().unwrap_or_default().to_ascii_lowercase();
-        let mut look = Look::default();
+        let is_texts = path.ends_with("sharedstrings.xml");
+        let mut look = Look { is_texts, ..Look::default() };
         let taken =
             io::copy(&mut (&mut entry).take(left + 1), &mut look).map_err(|error| damaged(error.to_string()))?;
         left = left.checked_sub(taken).ok_or_else(|| bomb(name, limit))?;
         if look.longest > MAX_ROW {
             return Err(too_long(name));
         }
-        if path.ends_with("sharedstrings.xml") && look.texts * EACH + look.all_text > max_input.unwrap_or(HELD) {
+        if is_texts && look.held() > max_input.unwrap_or(HELD) {
             return Err(too_many_texts(name));
         }
         if ["workbook.xml", "styles.xml", ".rels"].iter().any(|end| path.ends_with(end)) && taken > PART {
@@ -160,7 +162,10 @@ fn start_of(archive: &mut ZipArchive<BufReader<&mut File>>, name: &str) -> Strin
     String::from_utf8_lossy(&start).into_owned()
 }
 
-/// Looks at XML while it is unpacked: for rows that are hidden, for formulas without a result, and for how much text is in
+/// How much of a tag is looked at.
+const LONGEST_TAG: usize = 1024;
+
+/// Looks at XML while it is unpacked, and at all else as if it were: for rows that are hidden, for formulas without a result, and for how much text is in
 /// one cell, which whoever reads it will hold in memory.
 #[derive(Default)]
 struct Look {
@@ -175,27 +180,29 @@ struct Look {
     /// Text in all, and how many texts of a workbook's table of texts.
     all_text: u64,
     texts: u64,
+    /// Whether this is that table, and how many texts it says it has.
+    is_texts: bool,
+    said: u64,
     /// Bytes since the last `<`.
     run: u64,
     /// The tag that is being read, as far as it matters.
     tag: Vec<u8>,
-    /// Whether it is XML at all, once something has been seen.
-    xml: Option<bool>,
 }
 
 impl Look {
     fn take(&mut self, part: &[u8]) {
-        const LONGEST: usize = 1024;
-        let room = LONGEST.saturating_sub(self.tag.len());
+        let (part, ends) = part.strip_suffix(b"<").map_or((part, false), |part| (part, true));
+        let room = LONGEST_TAG.saturating_sub(self.tag.len());
         self.tag.extend_from_slice(&part[..part.len().min(room)]);
         self.run += part.len() as u64;
         if begins_cell(&self.tag) {
             self.text = 0;
         }
         self.longest = self.longest.max(self.run).max(self.text + text_in(&self.tag, self.run));
-        if part.ends_with(b"<") {
+        if ends {
             self.hidden |= is_hidden_row(&self.tag);
             self.look_for_results();
+            self.look_for_a_count();
             self.text += text_in(&self.tag, self.run);
             self.all_text += text_in(&self.tag, self.run);
             self.texts += u64::from(local_name(&self.tag) == b"si");
@@ -206,6 +213,21 @@ impl Look {
 }
 
 impl Look {
+    /// How much memory a table of texts takes.
+    fn held(&self) -> u64 {
+        let places = self.texts.max(self.said).saturating_mul(PLACE);
+        places.saturating_add(self.texts * EACH).saturating_add(self.all_text)
+    }
+
+    /// What stands before the first text says how many there are. It is looked for in whatever stands there, as who reads
+    /// it later may take what is no tag here for one.
+    fn look_for_a_count(&mut self) {
+        if self.is_texts && self.texts == 0 {
+            let whole = self.run <= LONGEST_TAG as u64;
+            self.said = self.said.max(if whole { count_in(&self.tag) } else { u64::MAX });
+        }
+    }
+
     fn look_for_results(&mut self) {
         let says = |text: &[u8]| memchr::memmem::find(&self.tag, text).is_some();
         match local_name(&self.tag) {
@@ -222,11 +244,7 @@ impl Look {
 
 impl Write for Look {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let xml =
-            *self.xml.get_or_insert(piece.trim_ascii_start().starts_with(b"<") || piece.starts_with(b"\xef\xbb\xbf"));
-        if xml {
-            piece.split_inclusive(|b| *b == b'<').for_each(|part| self.take(part));
-        }
+        piece.split_inclusive(|b| *b == b'<').for_each(|part| self.take(part));
         Ok(piece.len())
     }
 
@@ -238,6 +256,17 @@ impl Write for Look {
 /// How much of a run is text: what stands behind the tag.
 fn text_in(tag: &[u8], run: u64) -> u64 {
     memchr::memchr(b'>', tag).map_or(0, |end| run - end as u64 - 1)
+}
+
+/// The largest `uniqueCount` in a tag.
+fn count_in(tag: &[u8]) -> u64 {
+    const NAME: &[u8] = b"uniqueCount";
+    let counts = memchr::memmem::find_iter(tag, NAME).map(|at| {
+        let value = tag[at + NAME.len()..].iter().skip_while(|b| b.is_ascii_whitespace() || b"=\"'".contains(b));
+        let digits = value.take_while(|b| b.is_ascii_digit());
+        digits.fold(0_u64, |count, digit| count.saturating_mul(10).saturating_add((digit - b'0').into()))
+    });
+    counts.max().unwrap_or(0)
 }
 
 /// The name of a tag without its namespace.

@@ -8,12 +8,16 @@ use encoding_rs::{Encoding, UTF_8};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use flate2::bufread::MultiGzDecoder;
 
+use super::MAX_COLUMNS;
 use super::bytes::{Bytes, Changed, Seal, unreadable};
 use super::encoding::{Seen, Sight};
 use crate::error::{Error, Kind, Result};
 
 /// The longest row that is read. A quotation mark left open makes the rest of a file one row.
 pub(super) const MAX_ROW: u64 = 8 << 20;
+
+/// The most delimiters in a row that is longer than a piece of the text; each takes several times its own byte of memory.
+const MAX_DELIMITERS: u64 = 1 << 20;
 
 /// Follows the text, so that a quotation mark that is still open shows: then this stands inside the last cell.
 const END: &[u8] = b"\n\x01end of text\x01";
@@ -102,7 +106,7 @@ impl Nature {
 
     /// The rows from the start.
     pub(super) fn rows(&self, bytes: &Bytes, layout: Layout) -> Result<TextRows> {
-        let text = self.decoded(bytes).and_then(|inner| Text::new(inner, layout.skipped));
+        let text = self.decoded(bytes).and_then(|inner| Text::new(inner, layout));
         let text = text.map_err(|error| io_trouble(&bytes.name, 1, &error))?;
         let reader = csv::ReaderBuilder::new()
             .delimiter(layout.delimiter)
@@ -254,6 +258,11 @@ fn io_trouble(name: &str, line: u64, error: &io::Error) -> Error {
             format!("{name}:{line}: the row that begins here is longer than {} MiB", MAX_ROW >> 20),
         )
         .help("is a quotation mark left open there?"),
+        Some(inner) if inner.is::<TooMany>() => Error::new(
+            Kind::Input,
+            format!("{name}:{line}: the row that begins here has more than {MAX_DELIMITERS} delimiters; at most {MAX_COLUMNS} columns are read"),
+        )
+        .help("is it the right --delimiter, and the right file?"),
         _ => Error::new(Kind::MidRun, format!("can't read {name}: {error}")),
     }
 }
@@ -266,6 +275,10 @@ pub(super) fn changed(name: &str) -> Error {
 #[derive(Debug, thiserror::Error)]
 #[error("a row is too long")]
 struct TooLong;
+
+#[derive(Debug, thiserror::Error)]
+#[error("a row has too many delimiters")]
+struct TooMany;
 
 /// The decoded text, with a look back at the last piece for counting lines, and with [`END`] behind it.
 struct Text {
@@ -281,15 +294,17 @@ struct Text {
     /// Where the row that is being read begins, and its line once that is further back than `last`.
     row_start: u64,
     row_line: u64,
-    /// What of that row is no longer in `last`.
+    /// What of that row is no longer in `last`, and the delimiters in it.
     row_head: Vec<u8>,
+    delimiters: u64,
+    delimiter: u8,
 }
 
 impl Text {
-    fn new(inner: Box<dyn Read>, skipped: usize) -> io::Result<Self> {
+    fn new(inner: Box<dyn Read>, layout: Layout) -> io::Result<Self> {
         let mut text = Self {
             inner,
-            last: vec![0; skipped],
+            last: vec![0; layout.skipped],
             start: 0,
             before: None,
             lines_before: 0,
@@ -297,6 +312,8 @@ impl Text {
             row_start: 0,
             row_line: 1,
             row_head: Vec::new(),
+            delimiters: 0,
+            delimiter: layout.delimiter,
         };
         text.inner.read_exact(&mut text.last)?;
         Ok(text)
@@ -326,8 +343,11 @@ impl Text {
         self.row_line = self.row_line();
         if self.row_start >= self.start {
             self.row_head.clear();
+            self.delimiters = 0;
         }
-        self.row_head.extend_from_slice(&self.last[self.within(self.row_start)..]);
+        let more = &self.last[self.within(self.row_start)..];
+        self.row_head.extend_from_slice(more);
+        self.delimiters += memchr::memchr_iter(self.delimiter, more).count() as u64;
         self.lines_before += line_ends(&self.last, self.before);
         self.before = self.last.last().copied().or(self.before);
         self.start += self.last.len() as u64;
@@ -340,6 +360,9 @@ impl Read for Text {
         self.shift();
         if self.start.saturating_sub(self.row_start) > MAX_ROW {
             return Err(io::Error::other(TooLong));
+        }
+        if self.delimiters > MAX_DELIMITERS {
+            return Err(io::Error::other(TooMany));
         }
         let mut read = 0;
         if self.ended.is_none() {
