@@ -93,29 +93,41 @@ impl Out {
     }
 }
 
-/// Writes what comes until nothing more does. Of several bars that have come meanwhile only the last is drawn. The reader
-/// may be gone or the disk behind it full; the run must not end for that.
+/// Writes what comes until nothing more does. The reader may be gone or the disk behind it full; the run must not end for
+/// that.
 fn write(term: &Term, said: &Receiver<Said>) {
-    let target = ProgressDrawTarget::term_like_with_hz(Box::new(Steady::on(term.clone())), ANY_RATE);
-    let plain = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let bar = ProgressBar::with_draw_target(None, target).with_style(plain);
+    let bar = bar_on(term);
     while let Ok(first) = said.recv() {
-        let (mut lines, mut latest) = (Vec::new(), None);
-        for what in std::iter::once(first).chain(said.try_iter()) {
-            match what {
-                Said::Line(line) => lines.push(line),
-                Said::Bar(next) => latest = Some(next),
-            }
-        }
-        if !lines.is_empty() {
-            bar.suspend(|| lines.iter().try_for_each(|line| term.write_line(line)).and_then(|()| term.flush()).ok());
-        }
-        if let Some(next) = latest {
-            bar.set_message(next);
-            bar.tick();
-        }
+        show(term, &bar, std::iter::once(first).chain(said.try_iter()));
     }
     bar.finish_and_clear();
+}
+
+fn bar_on(term: &Term) -> ProgressBar {
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(Steady::on(term.clone())), ANY_RATE);
+    let plain = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::with_draw_target(None, target).with_style(plain)
+}
+
+/// Shows what has come meanwhile: all lines, and of several bars the last.
+fn show(term: &Term, bar: &ProgressBar, said: impl Iterator<Item = Said>) {
+    let (mut lines, mut latest) = (Vec::new(), None);
+    for what in said {
+        match what {
+            Said::Line(line) => lines.push(line),
+            Said::Bar(next) => latest = Some(next),
+        }
+    }
+    let say = || lines.iter().try_for_each(|line| term.write_line(line)).and_then(|()| term.flush()).ok();
+    match (lines.is_empty(), bar.message().is_empty()) {
+        (true, _) => None,
+        // A bar that was never drawn must not be taken away either: this may be a file.
+        (false, true) => say(),
+        (false, false) => bar.suspend(say),
+    };
+    if let Some(next) = latest {
+        bar.set_message(next);
+    }
 }
 
 /// A terminal on which the cursor rests where the bar begins. Whatever the terminal does to the bar's lines when it is made
@@ -123,13 +135,13 @@ fn write(term: &Term, said: &Receiver<Said>) {
 #[derive(Debug)]
 struct Steady {
     term: Term,
-    /// Lines that the cursor is below the bar's first.
-    below: AtomicUsize,
+    /// Lines of the bar that are written and not yet flushed.
+    lines: AtomicUsize,
 }
 
 impl Steady {
     fn on(term: Term) -> Self {
-        Self { term, below: AtomicUsize::new(0) }
+        Self { term, lines: AtomicUsize::new(0) }
     }
 }
 
@@ -159,23 +171,30 @@ impl TermLike for Steady {
     }
 
     fn write_line(&self, line: &str) -> io::Result<()> {
-        self.below.fetch_add(1, Ordering::Relaxed);
-        self.term.write_line(line)
+        self.write_str(line)
     }
 
-    /// The blanks with which a last line is filled up are left out: they would be wrapped too.
+    /// Takes each text for a line. The blanks that fill a line up, so that the next one begins below, are left out: they
+    /// would be wrapped too.
     fn write_str(&self, text: &str) -> io::Result<()> {
-        if text.trim().is_empty() { Ok(()) } else { self.term.write_str(text) }
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        if self.lines.fetch_add(1, Ordering::Relaxed) > 0 {
+            self.term.write_line("")?;
+        }
+        self.term.write_str(text)
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.term.write_str("\r")?;
         self.term.clear_to_end_of_screen()
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.term.move_cursor_up(self.below.swap(0, Ordering::Relaxed))?;
-        self.term.write_str("\r")?;
+        if let Some(below) = self.lines.swap(0, Ordering::Relaxed).checked_sub(1) {
+            self.term.move_cursor_up(below)?;
+            self.term.write_str("\r")?;
+        }
         self.term.flush()
     }
 }
@@ -188,25 +207,46 @@ mod tests {
     use super::*;
 
     /// What a terminal is sent.
-    fn written(said: Vec<Said>) -> String {
+    fn sent(write: impl FnOnce(&Term)) -> String {
         let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         let opened = || File::options().read(true).append(true).open(file.path()).expect("it can be opened");
-        let term = Term::read_write_pair(opened(), opened());
+        write(&Term::read_write_pair(opened(), opened()));
+        std::fs::read_to_string(file.path()).expect("it can be read")
+    }
+
+    /// What it is sent when all of this has come before the first is written.
+    fn written(said: Vec<Said>) -> String {
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
         for what in said {
             sender.send(what).expect("the receiver is there");
         }
         drop(sender);
-        write(&term, &receiver);
-        std::fs::read_to_string(file.path()).expect("it can be read")
+        sent(|term| write(term, &receiver))
     }
 
     #[test]
     fn the_cursor_stays_where_the_bar_begins() {
         let bar = || Said::Bar("one\ntwo".to_owned());
-        assert_eq!(written(vec![bar()]), "one\ntwo\u{1b}[1A\r\r\r\u{1b}[0J");
+        let (drawn, cleared) = ("one\ntwo\u{1b}[1A\r", "\r\u{1b}[0J\r\u{1b}[0J");
+        assert_eq!(written(vec![bar()]), format!("{drawn}{cleared}"));
         let term = written(vec![bar(), Said::Line("a row".to_owned()), bar()]);
-        assert_eq!(term, "a row\none\ntwo\u{1b}[1A\r\r\r\u{1b}[0J", "bars that are late are left out");
+        assert_eq!(term, format!("a row\n{drawn}{cleared}"), "bars that are late are left out");
+    }
+
+    #[test]
+    fn lines_stand_above_the_bar() {
+        let bar = ["one\ntwo", "three\nfour"].map(|bar| Said::Bar(bar.to_owned()));
+        let [first, second] = bar;
+        let term = sent(|term| {
+            let bar = bar_on(term);
+            for what in [first, Said::Line("a row".to_owned()), second] {
+                show(term, &bar, std::iter::once(what));
+            }
+            bar.finish_and_clear();
+        });
+        let cleared = "\r\u{1b}[0J\r\u{1b}[0J";
+        let (first, second) = ("one\ntwo\u{1b}[1A\r", "three\nfour\u{1b}[1A\r");
+        assert_eq!(term, format!("{first}{cleared}a row\n{first}{cleared}{second}{cleared}"));
     }
 
     #[test]
