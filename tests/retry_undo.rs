@@ -363,8 +363,8 @@ fn the_command_that_is_suggested_works_in_a_shell() {
         std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let settings = ["--config", "my settings.toml", "--profile", "practice", "--api-key-file", "my key.txt"];
         works.store(false, Ordering::SeqCst);
-        let words = [&["apply", reason, "--yes"], &settings[..], &["--", table]].concat();
-        let ran = Ran::of(cli.command(&words).env_remove("MFA_OPTOUT_API_KEY").output().unwrap()).exits(1);
+        let arguments = [&["apply", reason, "--yes"], &settings[..], &["--", table]].concat();
+        let ran = Ran::of(cli.command(&arguments).env_remove("MFA_OPTOUT_API_KEY").output().unwrap()).exits(1);
         let next = ran.stdout.lines().find_map(|line| line.strip_prefix("Next:   ")).unwrap();
 
         works.store(true, Ordering::SeqCst);

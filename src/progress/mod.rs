@@ -70,7 +70,7 @@ impl Screen<'_> {
 
     /// Whether there may be colour.
     #[must_use]
-    pub fn has_colour(self) -> bool {
+    pub fn has_colour(&self) -> bool {
         self.can_draw() && self.no_color.unwrap_or_default().is_empty()
     }
 }
