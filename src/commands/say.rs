@@ -51,6 +51,7 @@ pub(super) fn error(format: LogFormat, error: &Error) {
     }
 }
 
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself is one of a single lifetime")]
 fn has_colour() -> bool {
     with_screen(|screen| screen.has_colour())
 }
