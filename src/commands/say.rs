@@ -51,7 +51,6 @@ pub(super) fn error(format: LogFormat, error: &Error) {
     }
 }
 
-#[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is not general in its lifetime")]
 fn has_colour() -> bool {
     with_screen(|screen| screen.has_colour())
 }

@@ -93,7 +93,7 @@ pub(super) fn measure(file: &mut File, name: &str, limit: u64, max_input: Option
         }
         let path = entry.name().unwrap_or_default().to_ascii_lowercase();
         let is_texts = path.ends_with("sharedstrings.xml");
-        let mut look = Look { is_texts, ..Look::default() };
+        let mut look = Look { said: is_texts.then_some(0), ..Look::default() };
         let taken =
             io::copy(&mut (&mut entry).take(left + 1), &mut look).map_err(|error| damaged(error.to_string()))?;
         left = left.checked_sub(taken).ok_or_else(|| bomb(name, limit))?;
@@ -180,9 +180,8 @@ struct Look {
     /// Text in all, and how many texts of a workbook's table of texts.
     all_text: u64,
     texts: u64,
-    /// Whether this is that table, and how many texts it says it has.
-    is_texts: bool,
-    said: u64,
+    /// How many texts that table says it has; `None` in all that is no such table.
+    said: Option<u64>,
     /// Bytes since the last `<`.
     run: u64,
     /// The tag that is being read, as far as it matters.
@@ -215,16 +214,18 @@ impl Look {
 impl Look {
     /// How much memory a table of texts takes.
     fn held(&self) -> u64 {
-        let places = self.texts.max(self.said).saturating_mul(PLACE);
+        let places = self.texts.max(self.said.unwrap_or(0)).saturating_mul(PLACE);
         places.saturating_add(self.texts * EACH).saturating_add(self.all_text)
     }
 
     /// What stands before the first text says how many there are. It is looked for in whatever stands there, as who reads
     /// it later may take what is no tag here for one.
     fn look_for_a_count(&mut self) {
-        if self.is_texts && self.texts == 0 {
+        if let Some(said) = &mut self.said
+            && self.texts == 0
+        {
             let whole = self.run <= LONGEST_TAG as u64;
-            self.said = self.said.max(if whole { count_in(&self.tag) } else { u64::MAX });
+            *said = (*said).max(if whole { count_in(&self.tag) } else { u64::MAX });
         }
     }
 
