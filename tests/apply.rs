@@ -176,9 +176,34 @@ fn nothing_that_is_written_takes_the_place_of_what_is_read() {
         ("--html", "users.report.json"),
     ] {
         let ran = cli.run(&["apply", "users.csv", "--yes", "--address", &org.url(), option, path]);
-        ran.exits(2).says("is the input, the report or another output");
+        ran.exits(2).says("is the input, the report, another output or a key");
     }
     assert_eq!(cli.read("users.csv"), table(2));
+    assert!(org.requests().is_empty());
+}
+
+#[test]
+fn nothing_that_is_written_takes_the_place_of_a_key_or_a_certificate() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(2));
+    cli.write("key.txt", common::KEY);
+    let url = org.url();
+    for (credential, output, words) in [
+        ("--api-key-file", "--html", "another output or a key"),
+        ("--api-key-file", "--metrics", "another output or a key"),
+        ("--api-key-file", "--report", "the report can't be ./key.txt"),
+        ("--ca-cert", "--report", "the report can't be ./key.txt"),
+        ("--ca-cert", "--html", "another output or a key"),
+    ] {
+        let given = ["apply", "users.csv", "--yes", "--overwrite", "--address", &url];
+        let mut command = cli.command(&[&given[..], &[credential, "key.txt", output, "./key.txt"]].concat());
+        if credential == "--api-key-file" {
+            command.env_remove("MFA_OPTOUT_API_KEY");
+        }
+        common::Ran::of(command.output().unwrap()).exits(2).says(words);
+        assert_eq!(cli.read("key.txt"), common::KEY);
+    }
     assert!(org.requests().is_empty());
 }
 

@@ -26,7 +26,7 @@ use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
 use crate::screen::PlanView;
-use crate::settings::{BadRows, Consent, EarlierRun, Facts, Outputs, Settings};
+use crate::settings::{BadRows, Consent, EarlierRun, Facts, Outputs, Settings, SignIn};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -82,15 +82,26 @@ impl Job {
         Closing { settings, paths, rows, given, stop: Arc::default() }.close_listening(journal, sent, signals).await
     }
 
-    /// What is written beside the report must not take the place of anything that the run reads or reports to.
+    /// What is written must not take the place of anything that the run reads or reports to.
     fn keep_apart(&self, settings: &Settings, paths: &Paths) -> Result<()> {
+        let connection = &settings.connection;
+        let credentials =
+            connection.sign_in.as_ref().and_then(SignIn::file).into_iter().chain(connection.ca_cert.as_deref());
+        let mut taken: Vec<PathBuf> = credentials.map(place).collect();
+        let report = [&paths.report, &paths.partial, &paths.json];
+        if let Some(path) = report.into_iter().find(|path| taken.contains(&place(path))) {
+            let message =
+                format!("the report can't be {}: the run signs in or checks certificates with it", shown(path));
+            return Err(Error::new(Kind::Usage, message).help("see --report"));
+        }
+        taken.push(place(&self.input));
+        taken.extend(report.map(|path| place(path)));
+        taken.extend(settings.reading.baseline.as_deref().map(place));
         let Outputs { html, metrics, .. } = &settings.outputs;
         let written = [("--html", html), ("--metrics", metrics), ("--problems", &settings.reading.problems)];
-        let mut taken = vec![place(&self.input), place(&paths.report), place(&paths.partial), place(&paths.json)];
-        taken.extend(settings.reading.baseline.as_deref().map(place));
         for (option, path) in written.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?))) {
             if taken.contains(&place(path)) {
-                let message = format!("{option} {} is the input, the report or another output", shown(path));
+                let message = format!("{option} {} is the input, the report, another output or a key", shown(path));
                 return Err(Error::new(Kind::Usage, message).help("give it a name of its own"));
             }
             taken.push(place(path));

@@ -60,6 +60,16 @@ impl SignIn {
         }
     }
 
+    /// The file with the secret, where it is in one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        let (Self::Key(place) | Self::Session { password: place, .. }) = self;
+        match place {
+            SecretPlace::File(path) => Some(path),
+            SecretPlace::Variable(..) | SecretPlace::StandardInput => None,
+        }
+    }
+
     /// How, in words for the plan: `API key from key.txt`.
     #[must_use]
     pub fn in_words(&self) -> String {
