@@ -256,8 +256,10 @@ fn a_terminal_gets_no_sequence_but_the_tools_own() {
     let said = String::from_utf8(bytes).unwrap();
     crate::common::must_show_no_secret(&said);
     assert!(said.contains("\u{1b}[0J"), "there is a bar");
-    // Of the bar: it is wiped, the cursor goes up and to the line's start, and the bar has two colours.
-    let own = ["\u{1b}[0J", "\u{1b}[1A", "\u{1b}[32m", "\u{1b}[33m", "\u{1b}[0m", "\r"];
+    // Of the bar: it is wiped, it is cut off rather than wrapped, the cursor goes up and to the line's start, and it has two
+    // colours.
+    let wipes = ["\u{1b}[0J", "\u{1b}[K", "\u{1b}[C", "\u{1b}[?7l", "\u{1b}[?7h", "\u{1b}[1A", "\r"];
+    let own = [&wipes[..], &["\u{1b}[32m", "\u{1b}[33m", "\u{1b}[0m"]].concat();
     must_be_harmless(&own.iter().fold(said, |text, own| text.replace(own, "")));
 }
 
