@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Seek};
+use std::io::{BufReader, Read, Seek};
 
 use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 use csv::ByteRecord;
@@ -89,14 +89,30 @@ impl Workbook {
 }
 
 /// What a compound file is, which is never a workbook that is read: calamine would reserve as much memory for an old
-/// `.xls` as it asks for, and has no limit that could be set.
+/// `.xls` as it asks for, and panics on a damaged one.
 fn compound(file: File, name: &str) -> Error {
-    match Xlsx::new(BufReader::new(file)) {
-        Err(XlsxError::Password) => Error::new(Kind::Input, format!("{name} is protected by a password"))
-            .help("open it, remove the password (File, Info, Protect Workbook) and save it again"),
-        _ => Error::new(Kind::Input, format!("{name} is in the old Excel format (.xls), which is not read"))
-            .help(SAVE_AS),
+    if is_encrypted(file) {
+        return Error::new(Kind::Input, format!("{name} is protected by a password"))
+            .help("open it, remove the password (File, Info, Protect Workbook) and save it again");
     }
+    Error::new(Kind::Input, format!("{name} is in the old Excel format (.xls), which is not read")).help(SAVE_AS)
+}
+
+/// Whether the directory of a compound file, wherever it stands, names the encrypted workbook.
+fn is_encrypted(mut file: File) -> bool {
+    let name: Vec<u8> = "EncryptedPackage".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (mut seen, mut piece) = (Vec::new(), [0; 1 << 14]);
+    if file.rewind().is_err() {
+        return false;
+    }
+    while let Ok(read @ 1..) = file.read(&mut piece) {
+        seen.drain(..seen.len().saturating_sub(name.len()));
+        seen.extend_from_slice(&piece[..read]);
+        if memchr::memmem::find(&seen, &name).is_some() {
+            return true;
+        }
+    }
+    false
 }
 
 fn damaged(name: &str, error: &impl fmt::Display) -> Error {

@@ -118,7 +118,8 @@ fn take_up(paths: &Paths) {
     let missing: Vec<u64> = (1..=ROWS).filter(|row| !found.rows.contains(*row)).collect();
     missing.into_iter().for_each(|row| append(&mut journal, row, b"late"));
     drop(journal);
-    let (journal, found) = report::open(paths, None, &start(), Mode::default()).expect("what was taken up can be again");
+    let (journal, found) =
+        report::open(paths, None, &start(), Mode::default()).expect("what was taken up can be again");
     let foreign = found.rows.len() - ROWS;
     let finished = report::finish(journal, paths, ROWS, false);
     if foreign == 0 && before.rows.is_empty() {
