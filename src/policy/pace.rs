@@ -16,8 +16,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Requests reach the Org a little sooner or later than they are sent: the Org's own count of a second must not see
 /// more than it should for that. At most half the time between two turns, or the pace would fall short,
 const TRAVEL: Duration = Duration::from_millis(2);
-/// but so much of a second in any case: a pace of 0.9993 of the rate asked for is as good.
-const UNNOTICED: Duration = Duration::from_micros(700);
+/// but so much of a second in any case: a pace of 0.9996 of the rate asked for is as good.
+const UNNOTICED: Duration = Duration::from_micros(400);
 /// The slowest pace that throttling leads to: one request in ten seconds.
 const FLOOR: f64 = 0.1;
 /// What a throttle without `Retry-After` leaves of the pace, at most once a second: one event, however many of the
