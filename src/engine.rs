@@ -118,8 +118,6 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let mut stopping = false;
         loop {
             let now = self.began.elapsed();
-            self.policy
-                .heed_time_of_day(Duration::try_from(self.began_at.duration_until(wall_clock())).unwrap_or_default());
             self.turns += 1;
             let next = if self.turns > TURNS { look_around(now).await } else { self.policy.next(now) };
             let until = match next {
@@ -158,6 +156,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
                 () = &mut timer => Arrival::Time,
             };
+            let time_of_day = self.began_at.duration_until(wall_clock());
+            self.policy.heed_time_of_day(Duration::try_from(time_of_day).unwrap_or_default());
             if let Arrival::Stop(signal) = arrival
                 && std::mem::replace(&mut stopping, true)
             {

@@ -233,6 +233,38 @@ async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
     }
 }
 
+/// Gives tokens of 5 ms, and answers when that time of day has gone by while the run's own clock stands still.
+struct Asleep {
+    log_ins: Cell<usize>,
+}
+
+impl Asleep {
+    const LIFE: Duration = Duration::from_millis(5);
+}
+
+impl Org for Asleep {
+    #[allow(clippy::disallowed_methods, reason = "the time of day is what this is about")]
+    async fn set(&self, _user: UserId, _flag: Flag) -> Answer {
+        let asked = std::time::SystemTime::now();
+        while asked.elapsed().unwrap() < Self::LIFE {}
+        Answer::Reply(Reply { status: 204, ..Reply::default() })
+    }
+
+    async fn log_in(&self) -> LoginAnswer {
+        self.log_ins.set(self.log_ins.get() + 1);
+        LoginAnswer::Token { lifetime: Some(Self::LIFE) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_renewed_after_a_sleep_that_the_own_clock_has_not_seen() {
+    let org = Asleep { log_ins: Cell::new(0) };
+    let rules = Rules { session: true, concurrency: 1, ..rules(Rate::Unlimited) };
+    let sent = run(&org, rules, 3, &Disk::default(), (never(), |_: &Event<'_>| ())).await.unwrap();
+    assert_eq!((sent.ending, sent.elapsed), (Ending::Complete, Duration::ZERO));
+    assert!(org.log_ins.get() >= 3, "{} log-ins: one before each row", org.log_ins.get());
+}
+
 /// SIGTERM after so many seconds, and again so many seconds later.
 fn terminated(after: &'static [u64]) -> BoxStream<'static, Signal> {
     let signals = stream::iter(after).then(async |seconds| {

@@ -88,16 +88,19 @@ fn undo_sends_the_opposite_of_what_was_applied_and_takes_back_opt_outs_that_may_
     assert_eq!(told, [("1", "false"), ("2", "true"), ("5", "false")], "the cells say what was sent");
 }
 
+/// An Org that does not know user 2 until it `works`.
+fn without_user_2_until(works: &Arc<AtomicBool>) -> Ledger {
+    let works = Arc::clone(works);
+    Ledger::scripted(move |seen| {
+        let refused = seen.user() == Some(2) && !works.load(Ordering::SeqCst);
+        Reply::new(if refused { 404 } else { 204 })
+    })
+}
+
 #[test]
 fn an_undo_can_be_undone_and_a_retry_retried() {
     let works = Arc::new(AtomicBool::new(false));
-    let org = {
-        let works = Arc::clone(&works);
-        Ledger::scripted(move |seen| {
-            let refused = seen.user() == Some(2) && !works.load(Ordering::SeqCst);
-            Reply::new(if refused { 404 } else { 204 })
-        })
-    };
+    let org = without_user_2_until(&works);
     let cli = Cli::new();
     cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n2,true\n");
     let url = org.url();
@@ -347,13 +350,7 @@ fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it
 #[test]
 fn the_command_that_is_suggested_works_in_a_shell() {
     let works = Arc::new(AtomicBool::new(false));
-    let org = {
-        let works = Arc::clone(&works);
-        Ledger::scripted(move |seen| {
-            let refused = seen.user() == Some(2) && !works.load(Ordering::SeqCst);
-            Reply::new(if refused { 404 } else { 204 })
-        })
-    };
+    let org = without_user_2_until(&works);
     let settings = format!("[profile.practice]\naddress = \"{}\"\nrate = \"unlimited\"\n", org.url());
     for (table, reason) in [("all users.csv", "--reason=-x"), ("-users.csv", "--reason=it's $HOME")] {
         let cli = Cli::new();

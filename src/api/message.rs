@@ -6,14 +6,12 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 
+use crate::domain::remark::MAX_DETAIL;
 use crate::text::one_line;
-
-/// The longest message, in characters.
-const LONGEST: usize = 500;
 
 /// The server's own words for an answer that isn't a success; empty where it said nothing.
 pub(super) fn of_refusal(headers: &HeaderMap, body: &[u8]) -> String {
-    one_line(&words(headers, body), LONGEST)
+    one_line(&words(headers, body), MAX_DETAIL)
 }
 
 /// What is odd about a success: a 202, an error in the body, a page of HTML. Empty for nearly all.
@@ -26,7 +24,7 @@ pub(super) fn of_success(status: u16, headers: &HeaderMap, body: &[u8]) -> Strin
         (202, Some(words)) => format!("{ACCEPTED}: {words}"),
         (_, words) => words.unwrap_or_default(),
     };
-    one_line(&note, LONGEST)
+    one_line(&note, MAX_DETAIL)
 }
 
 /// RFC 9110, 15.3.3.
@@ -198,9 +196,9 @@ mod tests {
     fn nothing_dangerous_or_long_gets_through() {
         let message = of_refusal(&HeaderMap::new(), b"{\"message\": \"\\u001b]0;x\\u0007\\u202eevil\\r\\nline\"}");
         assert_eq!(message, "\\u{1b}]0;x\\u{7}\\u{202e}evil line");
-        assert_eq!(of_refusal(&HeaderMap::new(), "x".repeat(64 << 10).as_bytes()).chars().count(), LONGEST);
+        assert_eq!(of_refusal(&HeaderMap::new(), "x".repeat(64 << 10).as_bytes()).chars().count(), MAX_DETAIL);
         let deep = "[".repeat(60_000);
-        assert_eq!(of_refusal(&HeaderMap::new(), deep.as_bytes()).chars().count(), LONGEST);
+        assert_eq!(of_refusal(&HeaderMap::new(), deep.as_bytes()).chars().count(), MAX_DETAIL);
     }
 
     proptest! {
@@ -212,7 +210,7 @@ mod tests {
         ) {
             let body = [start.as_bytes(), pieces.concat().as_bytes(), &tail].concat();
             for message in [of_refusal(&HeaderMap::new(), &body), of_success(200, &HeaderMap::new(), &body)] {
-                prop_assert!(message.chars().count() <= LONGEST);
+                prop_assert!(message.chars().count() <= MAX_DETAIL);
                 prop_assert!(!message.contains(char::is_control), "{message:?}");
             }
         }

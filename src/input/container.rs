@@ -165,8 +165,9 @@ fn start_of(archive: &mut ZipArchive<BufReader<&mut File>>, name: &str) -> Strin
 /// How much of a tag is looked at.
 const LONGEST_TAG: usize = 1024;
 
-/// Looks at XML while it is unpacked, and at all else as if it were: for rows that are hidden, for formulas without a result, and for how much text is in
-/// one cell, which whoever reads it will hold in memory.
+/// Looks at XML while it is unpacked, and at all else as if it were: for rows that are hidden, for formulas without a
+/// result, and for how much text is in one cell, which whoever reads it will hold in memory. For that reason it is no XML
+/// reader, which would hold the text before anybody knows how long it is.
 #[derive(Default)]
 struct Look {
     hidden: bool,
@@ -209,9 +210,7 @@ impl Look {
             self.tag.clear();
         }
     }
-}
 
-impl Look {
     /// How much memory a table of texts takes.
     fn held(&self) -> u64 {
         let places = self.texts.max(self.said.unwrap_or(0)).saturating_mul(PLACE);

@@ -14,10 +14,10 @@ const LATENESS: Duration = Duration::from_millis(10);
 /// The span in which requests are counted against the rate.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Requests reach the Org a little sooner or later than they are sent: the Org's own count of a second must not see
-/// more than it should for that. At most half the time between two turns, or the pace would fall short,
+/// more than it should for that. Never more than half the time between two turns, or the pace would fall short.
 const TRAVEL: Duration = Duration::from_millis(2);
-/// but so much of a second in any case: a pace of 0.9996 of the rate asked for is as good.
-const UNNOTICED: Duration = Duration::from_micros(400);
+/// What is left for travel even where turns follow one another more quickly: it costs 0.04 % of the pace.
+const LEAST_TRAVEL: Duration = Duration::from_micros(400);
 /// The slowest pace that throttling leads to: one request in ten seconds.
 const FLOOR: f64 = 0.1;
 /// What a throttle without `Retry-After` leaves of the pace, at most once a second: one event, however many of the
@@ -81,7 +81,7 @@ impl Pace {
             last_cut: None,
             next: Duration::ZERO,
             held_until: Duration::ZERO,
-            window: WINDOW + TRAVEL.min(UNNOTICED.max(interval(full) / 2)),
+            window: WINDOW + TRAVEL.min(LEAST_TRAVEL.max(interval(full) / 2)),
             recent: VecDeque::new(),
             auto,
         }
