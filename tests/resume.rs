@@ -209,6 +209,38 @@ fn of_twenty_processes_on_one_report_one_runs() {
     assert_eq!(org.count(), 3);
 }
 
+/// Whether the report is being made: it is written under a name of its own before it is put in place.
+fn is_merging(cli: &Cli) -> bool {
+    let mut names = fs::read_dir(cli.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    names.any(|name| name.to_string_lossy().starts_with(".mfa-optout-"))
+}
+
+#[test]
+fn a_signal_amid_the_merge_ends_the_run_and_the_next_one_only_merges() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let rows = 300_000;
+    cli.write("users.csv", format!("user_id,mfa_opt_out\n{}", "1,true\n".repeat(rows)));
+    let url = org.url();
+    let child = start(cli.command(&apply(&url, &[])));
+    while !is_merging(&cli) {
+        assert!(!cli.path("users.report.csv").exists(), "the report came too soon to be interrupted");
+        std::thread::yield_now();
+    }
+    // Held still, so that the signal comes amid the merge and not behind it.
+    send(&child, Signal::STOP);
+    assert!(!cli.path("users.report.csv").exists());
+    send(&child, Signal::TERM);
+    Ran::of(stop(child, Signal::CONT)).exits(143).says("interrupted by a signal");
+    assert!(cli.path("users.report.csv.partial").exists() && !cli.path("users.report.csv").exists());
+    assert!(!is_merging(&cli), "nothing is left lying about");
+
+    let sent = org.puts().len();
+    cli.run(&apply(&url, &[])).exits(0);
+    assert_eq!((sent, org.puts().len()), (1, 1));
+    let told = report(&cli.path("users.report.csv"));
+    assert_eq!((outcomes(&told, "applied"), outcomes(&told, "duplicate")), (1, rows - 1));
+}
+
 /// A run of 60 rows that was killed with some of them on record.
 fn killed_run() -> (Cli, Ledger) {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(20)));
