@@ -374,6 +374,24 @@ fn the_command_that_is_suggested_after_practice_goes_to_a_practice_org_that_is_l
 }
 
 #[test]
+fn the_command_that_is_suggested_knows_columns_with_names_of_their_own() {
+    let cli = Cli::new();
+    cli.write("users.csv", "Staff no;Leaves;Number\n1;yes;1\n99;no;99\n");
+    cli.write("bare.csv", "1,yes\n99,no\n");
+    let sandbox = ["--sandbox", "--members", "98", "--yes"];
+    for (table, columns) in [
+        ("users", &["--id-column", "Staff no", "--flag-column", "2"][..]),
+        ("bare", &["--no-header", "--id-column", "1", "--flag-column", "2"]),
+    ] {
+        let name = format!("{table}.csv");
+        let ran = cli.run(&[&["apply", &name], columns, &sandbox[..]].concat()).exits(1);
+        in_a_shell(&cli, next_command(&ran)).exits(1).says("row 1\n").says("404");
+        let rows = report(&cli.path(&format!("{table}.retry-1.report.csv")));
+        assert_eq!((rows.len(), outcomes(&rows, "failed")), (1, 1), "{table}");
+    }
+}
+
+#[test]
 fn the_command_that_is_suggested_works_in_a_shell() {
     let works = Arc::new(AtomicBool::new(false));
     let org = without_user_2_until(&works);

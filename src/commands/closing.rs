@@ -158,10 +158,11 @@ impl Closing {
     }
 }
 
-/// What was typed for a run and holds for its retry as well: the way to the Org and how it is treated. What the
-/// environment and the file say holds by itself; how the table is read, what is written and who agreed is each run's own.
-/// What a practice Org is like is carried as well, for another one is started.
-const CARRIED: [Key; 19] = [
+/// What was typed for a run and holds for its retry as well: the way to the Org and how it is treated, and what the columns
+/// mean that the report has from the table, in their places. What the environment and the file say holds by itself; how
+/// the table was written, what is put out and who agreed is each run's own. What a practice Org is like is carried as well,
+/// for another one is started.
+const CARRIED: [Key; 22] = [
     Key::Address,
     Key::ApiKeyFile,
     Key::Email,
@@ -179,6 +180,9 @@ const CARRIED: [Key; 19] = [
     Key::MaxFailures,
     Key::MaxDuration,
     Key::Reason,
+    Key::IdColumn,
+    Key::FlagColumn,
+    Key::Timezone,
     Key::Sandbox,
     Key::LogFormat,
 ];
