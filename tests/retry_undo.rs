@@ -392,6 +392,20 @@ fn the_command_that_is_suggested_knows_columns_with_names_of_their_own() {
 }
 
 #[test]
+fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
+    let cli = Cli::new();
+    let how = "delimiter = ';'\nencoding = 'utf-16le'\nno_header = true\nid_column = 1\nflag_column = 2\n";
+    cli.write("s.toml", how);
+    let table: Vec<u8> = "1;yes\n99;no\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    cli.write("users.csv", table);
+    let practice = ["--config", "s.toml", "--sandbox", "--members", "98", "--yes"];
+    let ran = cli.run(&[&["apply", "users.csv"], &practice[..]].concat()).exits(1);
+    in_a_shell(&cli, next_command(&ran)).exits(1).says("row 1\n").says("404");
+    cli.run(&[&["undo", "users.report.csv"], &practice[..]].concat()).exits(0);
+    assert_eq!(report(&cli.path("users.undo-1.report.csv")).len(), 1);
+}
+
+#[test]
 fn the_command_that_is_suggested_works_in_a_shell() {
     let works = Arc::new(AtomicBool::new(false));
     let org = without_user_2_until(&works);

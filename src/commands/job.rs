@@ -26,7 +26,7 @@ use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
 use crate::screen::PlanView;
-use crate::settings::{BadRows, Consent, EarlierRun, Facts, Outputs, Settings, SignIn, may_hold_settings};
+use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Outputs, Settings, SignIn, may_hold_settings};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -116,14 +116,17 @@ impl Job {
     fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
         let source = if is_standard_input(&self.input) { Source::Stdin } else { Source::Path(self.input.clone()) };
         let reading = &settings.reading;
+        // How tables are written, say the settings. A report is written by this tool, and only what was typed holds for it.
+        let typed = self.args.given();
+        let holds = |key: Key| self.selection == Selection::All || !typed.typed(&[key]).is_empty();
         let options = input::Options {
-            delimiter: reading.delimiter,
-            encoding: reading.encoding,
+            delimiter: reading.delimiter.filter(|_| holds(Key::Delimiter)),
+            encoding: reading.encoding.filter(|_| holds(Key::Encoding)),
             sheet: reading.sheet.clone(),
             id_column: reading.id_column.as_deref().and_then(|text| text.parse().ok()),
             flag_column: reading.flag_column.as_deref().and_then(|text| text.parse().ok()),
             set: self.set(settings),
-            header: reading.header,
+            header: reading.header || !holds(Key::NoHeader),
             max_input: reading.max_input,
         };
         let earlier = (self.selection != Selection::All).then_some(&self.input);
