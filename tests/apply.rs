@@ -76,7 +76,7 @@ fn the_first_command_of_the_readme_reports_the_one_who_has_left() {
     let cli = Cli::new();
     cli.write("users.csv", sample("users.csv"));
     let ran = cli.run(&["apply", "users.csv", "--sandbox", "--yes"]).exits(1);
-    ran.says("row 18").says("Next:   mfa-optout retry users.report.csv --sandbox").says("Report: users.report.csv");
+    ran.says("row 18").says("mfa-optout retry users.report.csv --sandbox\n").says("Report: users.report.csv");
     let rows = report(&cli.path("users.report.csv"));
     assert_eq!((rows.len(), outcomes(&rows, "applied"), outcomes(&rows, "failed")), (25, 24, 1));
 }
@@ -176,7 +176,7 @@ fn nothing_that_is_written_takes_the_place_of_what_is_read() {
         ("--html", "users.report.json"),
     ] {
         let ran = cli.run(&["apply", "users.csv", "--yes", "--address", &org.url(), option, path]);
-        ran.exits(2).says("is the input, the report, another output or a key");
+        ran.exits(2).says("is the input, the report, another output, a key");
     }
     assert_eq!(cli.read("users.csv"), table(2));
     assert!(org.requests().is_empty());
@@ -190,11 +190,11 @@ fn nothing_that_is_written_takes_the_place_of_a_key_or_a_certificate() {
     cli.write("key.txt", common::KEY);
     let url = org.url();
     for (credential, output, words) in [
-        ("--api-key-file", "--html", "another output or a key"),
-        ("--api-key-file", "--metrics", "another output or a key"),
+        ("--api-key-file", "--html", "another output, a key"),
+        ("--api-key-file", "--metrics", "another output, a key"),
         ("--api-key-file", "--report", "the report can't be ./key.txt"),
         ("--ca-cert", "--report", "the report can't be ./key.txt"),
-        ("--ca-cert", "--html", "another output or a key"),
+        ("--ca-cert", "--html", "another output, a key"),
     ] {
         let given = ["apply", "users.csv", "--yes", "--overwrite", "--address", &url];
         let mut command = cli.command(&[&given[..], &[credential, "key.txt", output, "./key.txt"]].concat());
@@ -205,6 +205,52 @@ fn nothing_that_is_written_takes_the_place_of_a_key_or_a_certificate() {
         assert_eq!(cli.read("key.txt"), common::KEY);
     }
     assert!(org.requests().is_empty());
+}
+
+#[test]
+fn nothing_that_is_written_takes_the_place_of_the_settings() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(2));
+    let settings = format!("address = \"{}\"\n", org.url());
+    let url = org.url();
+    // Given, and one that does not count without a terminal but may in another run.
+    for (name, way) in [("night.toml", ["--config", "night.toml"]), ("mfa-optout.toml", ["--address", &url])] {
+        cli.write(name, &settings);
+        for output in ["--report", "--html", "--metrics", "--problems"] {
+            let given = [&["apply", "users.csv", "--yes", "--overwrite"], &way[..], &[output, &format!("./{name}")]];
+            cli.run(&given.concat()).exits(2).says(&format!("./{name}")).says("settings");
+            assert_eq!(cli.read(name), settings, "{output}");
+        }
+    }
+    assert!(org.requests().is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_killed_run_left_of_its_page_and_figures_is_removed_and_what_another_run_is_writing_is_not() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let cli = Cli::new();
+    cli.write("users.csv", table(2));
+    let plant = |of: &str, mode: u32| {
+        let hash = blake3::hash(of.as_bytes()).to_hex();
+        let left = cli.write(&format!(".mfa-optout-{}-aBc1{mode:o}.tmp", &hash[..8]), "half");
+        std::fs::set_permissions(&left, std::fs::Permissions::from_mode(mode)).expect("it is this test's");
+        left
+    };
+    let left = ["page.html", "run.prom"].map(|of| plant(of, 0o600));
+    let kept = [("other.html", 0o600), ("page.html", 0o644)].map(|(of, mode)| plant(of, mode));
+    let written = plant("page.html", 0o700);
+    let writer = std::fs::File::open(&written).expect("it is there");
+    writer.lock().expect("nobody else has it");
+    cli.run(&["apply", "users.csv", "--yes", "--sandbox", "--html", "page.html", "--metrics", "run.prom"]).exits(0);
+    assert!(left.iter().all(|path| !path.exists()), "{left:?}");
+    assert!(kept.iter().chain([&written]).all(|path| path.exists()));
+    drop(writer);
+    let again = ["apply", "users.csv", "--yes", "--sandbox", "--html", "page.html", "--overwrite"];
+    cli.run(&again).exits(0);
+    assert!(!written.exists(), "its writer is gone");
 }
 
 #[test]

@@ -18,11 +18,47 @@ fn typed() -> Vec<Vec<&'static str>> {
     lines.map(|line| line.split_whitespace().collect()).collect()
 }
 
+/// The one command that is typed with this beginning, without it.
+fn the_one(beginning: &str) -> &'static str {
+    let mut lines = README.lines().filter_map(|line| line.trim().strip_prefix("$ ")?.strip_prefix(beginning));
+    let only = lines.next().expect("it is there");
+    assert_eq!(lines.next(), None);
+    only
+}
+
 /// The table of step 3.
 fn example_table() -> String {
     let (_, rest) = README.split_once("```csv\n").expect("the README shows a table");
     let (table, _) = rest.split_once("```").expect("it ends");
     table.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_first_command_runs_on_the_sample_and_ends_as_it_is_said() {
+    let cli = Cli::new();
+    std::fs::create_dir(cli.path("samples")).expect("the folder can be written to");
+    cli.write("samples/users.csv", include_str!("../samples/users.csv"));
+    let words: Vec<&str> = the_one("cargo run --release -- ").split_whitespace().collect();
+    cli.run(&words).exits(1);
+    let rows = report(&cli.path("samples/users.report.csv"));
+    assert_eq!((rows.len(), outcomes(&rows, "applied"), outcomes(&rows, "failed")), (25, 24, 1));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_file_for_the_key_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let cli = Cli::new();
+    cli.write("typed", "the key");
+    let (make, edit) = the_one("install ").split_once(" && ").expect("an editor is opened on it");
+    let mut shell = std::process::Command::new("sh");
+    // An editor that is told what to write.
+    shell.args(["-c", &format!("install {make} && {edit}")]).env("EDITOR", "cp typed").current_dir(cli.folder());
+    assert!(shell.status().expect("there is a shell").success());
+    assert_eq!(cli.read("key.txt"), "the key");
+    let mode = std::fs::metadata(cli.path("key.txt")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

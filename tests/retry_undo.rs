@@ -7,7 +7,6 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -347,6 +346,65 @@ fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it
     assert_eq!(org.count(), sent);
 }
 
+/// The command that is suggested at the end.
+#[track_caller]
+fn next_command(ran: &Ran) -> &str {
+    ran.stdout.lines().find_map(|line| line.strip_prefix("Next:   ")).unwrap()
+}
+
+/// Runs a command as it would be pasted, in a shell that does not look where the tool was built.
+fn in_a_shell(cli: &Cli, command: &str) -> Ran {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{command} --yes")]).current_dir(cli.folder());
+    Ran::of(shell.stdin(Stdio::null()).output().unwrap())
+}
+
+#[test]
+fn the_command_that_is_suggested_after_practice_goes_to_a_practice_org_that_is_like_it() {
+    let cli = Cli::new();
+    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n99,true\n1000,true\n");
+    let practice = ["--sandbox", "--members", "98", "--latency", "2ms", "--rate-limit", "50/s", "--outage", "1h..2h"];
+    let ran = cli.run(&[&["apply", "users.csv", "--yes"], &practice[..]].concat()).exits(1);
+    let next = next_command(&ran);
+    assert!(next.ends_with("--sandbox --members 98 --latency 2ms --rate-limit 50/s --outage 1h..2h"), "{next}");
+    in_a_shell(&cli, next).exits(1);
+    let rows = report(&cli.path("users.retry-1.report.csv"));
+    let told: Vec<_> = rows.iter().map(|row| (row["user_id"].as_str(), row["http_status"].as_str())).collect();
+    assert_eq!(told, [("99", "404"), ("1000", "404")]);
+}
+
+#[test]
+fn the_command_that_is_suggested_knows_columns_with_names_of_their_own() {
+    let cli = Cli::new();
+    cli.write("users.csv", "Staff no;Leaves;Number\n1;yes;1\n99;no;99\n");
+    cli.write("bare.csv", "1,yes\n99,no\n");
+    let sandbox = ["--sandbox", "--members", "98", "--yes"];
+    for (table, columns) in [
+        ("users", &["--id-column", "Staff no", "--flag-column", "2"][..]),
+        ("bare", &["--no-header", "--id-column", "1", "--flag-column", "2"]),
+    ] {
+        let name = format!("{table}.csv");
+        let ran = cli.run(&[&["apply", &name], columns, &sandbox[..]].concat()).exits(1);
+        in_a_shell(&cli, next_command(&ran)).exits(1).says("row 1\n").says("404");
+        let rows = report(&cli.path(&format!("{table}.retry-1.report.csv")));
+        assert_eq!((rows.len(), outcomes(&rows, "failed")), (1, 1), "{table}");
+    }
+}
+
+#[test]
+fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
+    let cli = Cli::new();
+    let how = "delimiter = ';'\nencoding = 'utf-16le'\nno_header = true\nid_column = 1\nflag_column = 2\n";
+    cli.write("s.toml", how);
+    let table: Vec<u8> = "1;yes\n99;no\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    cli.write("users.csv", table);
+    let practice = ["--config", "s.toml", "--sandbox", "--members", "98", "--yes"];
+    let ran = cli.run(&[&["apply", "users.csv"], &practice[..]].concat()).exits(1);
+    in_a_shell(&cli, next_command(&ran)).exits(1).says("row 1\n").says("404");
+    cli.run(&[&["undo", "users.report.csv"], &practice[..]].concat()).exits(0);
+    assert_eq!(report(&cli.path("users.undo-1.report.csv")).len(), 1);
+}
+
 #[test]
 fn the_command_that_is_suggested_works_in_a_shell() {
     let works = Arc::new(AtomicBool::new(false));
@@ -362,14 +420,10 @@ fn the_command_that_is_suggested_works_in_a_shell() {
         works.store(false, Ordering::SeqCst);
         let arguments = [&["apply", reason, "--yes"], &settings[..], &["--", table]].concat();
         let ran = Ran::of(cli.command(&arguments).env_remove("MFA_OPTOUT_API_KEY").output().unwrap()).exits(1);
-        let next = ran.stdout.lines().find_map(|line| line.strip_prefix("Next:   ")).unwrap();
+        let next = next_command(&ran);
 
         works.store(true, Ordering::SeqCst);
-        let mut shell = Command::new("sh");
-        let tool = Path::new(env!("CARGO_BIN_EXE_mfa-optout")).parent().unwrap();
-        let path = format!("{}:{}", tool.display(), std::env::var("PATH").unwrap());
-        shell.args(["-c", &format!("{next} --yes")]).current_dir(cli.folder()).env("PATH", path);
-        Ran::of(shell.stdin(Stdio::null()).output().unwrap()).exits(0);
+        in_a_shell(&cli, next).exits(0);
         let report = table.replace(".csv", ".retry-1.report");
         assert_eq!(outcomes(&common::report(&cli.path(&format!("{report}.csv"))), "applied"), 1);
         let typed = reason.trim_start_matches("--reason=");

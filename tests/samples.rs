@@ -157,6 +157,32 @@ fn kubernetes_retries_what_can_go_on_and_nothing_else() {
 }
 
 #[test]
+fn the_image_is_made_of_what_is_there_and_has_what_a_run_reads_from_the_system() {
+    let file = text("Containerfile");
+    let instructions: Vec<&str> =
+        file.lines().filter(|line| !line.starts_with(['#', ' ']) && !line.is_empty()).collect();
+    let of = |name: &str| instructions.iter().filter_map(|line| line.strip_prefix(name)).collect::<Vec<&str>>();
+    assert_eq!(of("FROM ").last(), Some(&"scratch"));
+    let (user, group) = of("USER ")[0].split_once(':').unwrap();
+    assert!(
+        [user, group].iter().all(|number| number.parse::<u32>().unwrap() > 0),
+        "Kubernetes must see that it is not root"
+    );
+    for copied in of("COPY ").into_iter().filter(|words| !words.starts_with("--from")) {
+        let mut words: Vec<&str> = copied.split(' ').collect();
+        words.pop();
+        for name in words {
+            assert!(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name).exists(), "{name}");
+        }
+    }
+    assert!(text("mfa-optout.toml").contains("timezone = "), "a zone is named that the image has to know");
+    assert!(
+        file.contains("/usr/share/zoneinfo /out/usr/share/")
+            && file.contains("ca-certificates.crt /out/etc/ssl/certs/")
+    );
+}
+
+#[test]
 fn the_task_for_windows_is_well_formed_and_its_run_can_be_understood() {
     let xml = text("task-scheduler.xml");
     let mut reader = Reader::from_str(&xml);

@@ -1,6 +1,7 @@
 //! The shape of the command line: commands, their options and help texts. What was typed leaves here as
 //! [`Given`](crate::settings::Given) settings; reading files and doing anything is for others.
 
+mod manual;
 mod options;
 mod practice;
 mod refused;
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 
 use crate::domain::Outcome;
 
+pub use manual::manual;
 pub use options::RunArgs;
 pub use practice::{PracticeArgs, Window};
 
@@ -157,25 +159,13 @@ impl Command {
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mfa-optout", &mut script);
-    script
+    if shell == Shell::Bash { mended(&script) } else { script }
 }
 
-/// The manual page, in roff: the command itself, then the options of each of its commands.
-///
-/// # Errors
-/// None in practice: it is written into memory.
-pub fn manual() -> std::io::Result<Vec<u8>> {
-    let mut page = Vec::new();
-    let mut command = Cli::command();
-    command.build();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        let man = clap_mangen::Man::new(sub.clone());
-        man.render_synopsis_section(&mut page)?;
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-    }
-    Ok(page)
+/// `clap_complete` 4.6 takes the hyphen of the name for the step to a command in one half of the script for bash and
+/// not in the other, so that none of the commands' options would be found.
+fn mended(script: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(script).replace("mfa__subcmd__optout", "mfa__optout").into_bytes()
 }
 
 #[cfg(test)]

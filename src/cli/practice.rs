@@ -1,9 +1,11 @@
 //! What a practice Org can be told to be like; shared by `sandbox` and by `--sandbox` of the other commands.
 
+use std::ffi::OsString;
 use std::ops::Range;
 use std::time::Duration;
 
 use clap::Args;
+use jiff::SignedDuration;
 
 use crate::domain::Rate;
 use crate::settings::values;
@@ -41,18 +43,32 @@ pub struct PracticeArgs {
 impl PracticeArgs {
     /// The first option that was given, such as `--latency`.
     pub(super) fn first_given(&self) -> Option<&'static str> {
-        [
-            ("--members", self.members.is_some()),
-            ("--latency", self.latency.is_some()),
-            ("--rate-limit", self.rate_limit.is_some()),
-            ("--error-percent", self.error_percent.is_some()),
-            ("--throttle-percent", self.throttle_percent.is_some()),
-            ("--outage", self.outage.is_some()),
-            ("--token-life", self.token_life.is_some()),
-        ]
-        .into_iter()
-        .find_map(|(name, given)| given.then_some(name))
+        self.given().next().map(|(option, _)| option)
     }
+
+    /// The words that say the same on another command line.
+    #[must_use]
+    pub fn typed(&self) -> Vec<OsString> {
+        self.given().flat_map(|(option, value)| [option.into(), value.into()]).collect()
+    }
+
+    fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let options = [
+            ("--members", self.members.map(|members| members.to_string())),
+            ("--latency", self.latency.map(time)),
+            ("--rate-limit", self.rate_limit.map(|requests| format!("{requests}/s"))),
+            ("--error-percent", self.error_percent.map(|share| share.to_string())),
+            ("--throttle-percent", self.throttle_percent.map(|share| share.to_string())),
+            ("--outage", self.outage.clone().map(|Range { start, end }| format!("{}..{}", time(start), time(end)))),
+            ("--token-life", self.token_life.map(time)),
+        ];
+        options.into_iter().filter_map(|(option, value)| Some((option, value?)))
+    }
+}
+
+/// A time as it may be typed, and to the nanosecond the same one.
+fn time(time: Duration) -> String {
+    SignedDuration::try_from(time).map_or_else(|_| format!("{}s", time.as_secs()), |time| format!("{time:#}"))
 }
 
 fn per_second(text: &str) -> Result<u32, String> {

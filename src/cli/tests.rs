@@ -127,3 +127,43 @@ fn completions_and_manual_know_the_commands() {
     let page = String::from_utf8(manual().unwrap()).unwrap();
     assert!(page.contains("max\\-opt\\-outs") && page.contains("EXIT CODES"), "{page}");
 }
+
+/// Only where there is a bash.
+#[cfg(target_os = "linux")]
+#[test]
+fn bash_completes_commands_options_and_their_values() {
+    let script = String::from_utf8(completions(Shell::Bash)).unwrap();
+    let ask = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+        _mfa__optout \"$1\" \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD-1]}\"; echo \"${COMPREPLY[@]}\"";
+    for (typed, offered) in [
+        (&["re"][..], "retry"),
+        (&["apply", "--max-o"], "--max-opt-outs"),
+        (&["apply", "--log-format", ""], "text json"),
+        (&["undo", "--overw"], "--overwrite"),
+        (&["sandbox", "--token"], "--token-life"),
+        (&["help", "und"], "undo"),
+    ] {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["--norc", "-c", &format!("{script}\n{ask}"), "bash", "mfa-optout"]).args(typed);
+        match bash.output() {
+            Ok(output) => assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), offered, "{typed:?}"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+        }
+    }
+}
+
+#[test]
+fn what_was_typed_about_the_practice_org_can_be_typed_again() {
+    let typed = "--members 5000 --latency 1.5s --rate-limit 20/s --error-percent 2.5% --throttle-percent 1 \
+        --outage 90s..1h1ms --token-life 250us";
+    let practice = |words: &str| match understand(&format!("sandbox {words}")).unwrap().command {
+        Command::Sandbox(sandbox) => sandbox.practice,
+        _ => panic!("another command"),
+    };
+    let first = practice(typed);
+    let again: Vec<OsString> = ["mfa-optout", "sandbox"].map(OsString::from).into_iter().chain(first.typed()).collect();
+    let Command::Sandbox(second) = Cli::understand(again).unwrap().command else { panic!("another command") };
+    assert_eq!(first, second.practice);
+    assert_eq!(first.typed().len(), 14);
+    assert_eq!(practice("").typed(), Vec::<OsString>::new());
+}

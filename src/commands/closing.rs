@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::{now, say, shown};
+use crate::cli::PracticeArgs;
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
@@ -26,6 +27,8 @@ pub(super) struct Closing {
     pub(super) rows: u64,
     /// What was typed.
     pub(super) given: Given,
+    /// What was typed about the practice Org.
+    pub(super) practice: PracticeArgs,
     /// Whether a signal has come since the sending ended.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -143,21 +146,23 @@ impl Closing {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
             Exit::RowsNeedAttention if to_retry == 0 => None,
             Exit::RowsNeedAttention => {
-                let words = ["mfa-optout".into(), "retry".into(), as_a_word(&self.paths.report)];
-                Some(in_a_shell(words.into_iter().chain(self.given.typed(&CARRIED))))
+                let words = [this_program(), "retry".into(), as_a_word(&self.paths.report)].into_iter();
+                Some(in_a_shell(words.chain(self.given.typed(&CARRIED)).chain(self.practice.typed())))
             }
             Exit::CredentialsRefused | Exit::StoppedEarly | Exit::Interrupted | Exit::Terminated => {
                 // `--fresh` would start over instead of going on.
                 let words = std::env::args_os().skip(1).filter(|word| word != "--fresh");
-                Some(in_a_shell(std::iter::once("mfa-optout".into()).chain(words)))
+                Some(in_a_shell(std::iter::once(this_program()).chain(words)))
             }
         }
     }
 }
 
-/// What was typed for a run and holds for its retry as well: the way to the Org and how it is treated. What the
-/// environment and the file say holds by itself; how the table is read, what is written and who agreed is each run's own.
-const CARRIED: [Key; 19] = [
+/// What was typed for a run and holds for its retry as well: the way to the Org and how it is treated, and what the columns
+/// mean that the report has from the table, in their places. What the environment and the file say holds by itself; how
+/// the table was written, what is put out and who agreed is each run's own. What a practice Org is like is carried as well,
+/// for another one is started.
+const CARRIED: [Key; 22] = [
     Key::Address,
     Key::ApiKeyFile,
     Key::Email,
@@ -175,9 +180,18 @@ const CARRIED: [Key; 19] = [
     Key::MaxFailures,
     Key::MaxDuration,
     Key::Reason,
+    Key::IdColumn,
+    Key::FlagColumn,
+    Key::Timezone,
     Key::Sandbox,
     Key::LogFormat,
 ];
+
+/// The program as it was called: one that was just built may be in no folder that a shell looks in.
+fn this_program() -> OsString {
+    let called = std::env::args_os().next().filter(|called| cfg!(unix) && !called.is_empty());
+    called.unwrap_or_else(|| "mfa-optout".into())
+}
 
 /// A path that is not taken for an option.
 fn as_a_word(path: &Path) -> OsString {

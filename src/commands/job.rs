@@ -26,7 +26,7 @@ use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
 use crate::screen::PlanView;
-use crate::settings::{BadRows, Consent, EarlierRun, Facts, Outputs, Settings, SignIn};
+use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Outputs, Settings, SignIn, may_hold_settings};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -78,20 +78,21 @@ impl Job {
         let (mut journal, on_record) = report::open(&paths, self.input_path(), &start, mode(&settings))?;
         say_what_was_found(&settings, &on_record, plan.counts().rows);
         let sent = send(&settings, &target, &plan, (&mut journal, &on_record), &mut signals).await?;
-        let (rows, given) = (plan.counts().rows, self.args.given());
-        Closing { settings, paths, rows, given, stop: Arc::default() }.close_listening(journal, sent, signals).await
+        let (rows, given, practice) = (plan.counts().rows, self.args.given(), self.args.practice);
+        let closing = Closing { settings, paths, rows, given, practice, stop: Arc::default() };
+        closing.close_listening(journal, sent, signals).await
     }
 
     /// What is written must not take the place of anything that the run reads or reports to.
     fn keep_apart(&self, settings: &Settings, paths: &Paths) -> Result<()> {
         let connection = &settings.connection;
-        let credentials =
-            connection.sign_in.as_ref().and_then(SignIn::file).into_iter().chain(connection.ca_cert.as_deref());
-        let mut taken: Vec<PathBuf> = credentials.map(place).collect();
+        let credentials = connection.sign_in.as_ref().and_then(SignIn::file);
+        let read = [credentials, connection.ca_cert.as_deref(), settings.file.as_deref()];
+        let mut taken: Vec<PathBuf> = read.into_iter().flatten().map(place).collect();
+        let is_taken = |taken: &[PathBuf], path: &Path| taken.contains(&place(path)) || may_hold_settings(path);
         let report = [&paths.report, &paths.partial, &paths.json];
-        if let Some(path) = report.into_iter().find(|path| taken.contains(&place(path))) {
-            let message =
-                format!("the report can't be {}: the run signs in or checks certificates with it", shown(path));
+        if let Some(path) = report.into_iter().find(|path| is_taken(&taken, path)) {
+            let message = format!("the report can't be {}: it is a key, a certificate or settings", shown(path));
             return Err(Error::new(Kind::Usage, message).help("see --report"));
         }
         taken.push(place(&self.input));
@@ -100,8 +101,11 @@ impl Job {
         let Outputs { html, metrics, .. } = &settings.outputs;
         let written = [("--html", html), ("--metrics", metrics), ("--problems", &settings.reading.problems)];
         for (option, path) in written.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?))) {
-            if taken.contains(&place(path)) {
-                let message = format!("{option} {} is the input, the report, another output or a key", shown(path));
+            if is_taken(&taken, path) {
+                let message = format!(
+                    "{option} {} is the input, the report, another output, a key, a certificate or settings",
+                    shown(path)
+                );
                 return Err(Error::new(Kind::Usage, message).help("give it a name of its own"));
             }
             taken.push(place(path));
@@ -112,14 +116,17 @@ impl Job {
     fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
         let source = if is_standard_input(&self.input) { Source::Stdin } else { Source::Path(self.input.clone()) };
         let reading = &settings.reading;
+        // How tables are written, say the settings. A report is written by this tool, and only what was typed holds for it.
+        let typed = self.args.given();
+        let holds = |key: Key| self.selection == Selection::All || !typed.typed(&[key]).is_empty();
         let options = input::Options {
-            delimiter: reading.delimiter,
-            encoding: reading.encoding,
+            delimiter: reading.delimiter.filter(|_| holds(Key::Delimiter)),
+            encoding: reading.encoding.filter(|_| holds(Key::Encoding)),
             sheet: reading.sheet.clone(),
             id_column: reading.id_column.as_deref().and_then(|text| text.parse().ok()),
             flag_column: reading.flag_column.as_deref().and_then(|text| text.parse().ok()),
             set: self.set(settings),
-            header: reading.header,
+            header: reading.header || !holds(Key::NoHeader),
             max_input: reading.max_input,
         };
         let earlier = (self.selection != Selection::All).then_some(&self.input);

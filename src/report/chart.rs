@@ -7,10 +7,13 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use crate::report::summary::{Latency, Summary};
-use crate::report::timeline::{Bar, Span};
+use crate::report::timeline::{Bar, Series, Span};
 
 /// A picture's own units, in both directions.
 const SIZE: f64 = 1000.0;
+
+/// What is as wide as this is still seen.
+const THINNEST: f64 = 2.0;
 
 /// Opens a picture; `what` is read out by a screen reader.
 fn open(out: &mut dyn Write, what: &str) -> io::Result<()> {
@@ -34,7 +37,7 @@ fn real(number: u64) -> f64 {
 pub(super) fn over_time(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let series = &summary.series;
     let top = series.bars.iter().map(|bar| bar.requests.max(bar.applied + bar.not_applied)).max().unwrap_or(0).max(1);
-    let frame = Frame::of(summary);
+    let frame = Frame::of(series, summary.ended);
     open(out, "Requests and finished rows over time")?;
     for span in &summary.throttled {
         frame.span(out, *span, "throttled", "held back by the Org")?;
@@ -67,16 +70,17 @@ struct Frame {
 }
 
 impl Frame {
-    fn of(summary: &Summary) -> Self {
-        let series = &summary.series;
-        let bars_ms = series.bar_ms.saturating_mul(series.bars.len().max(1) as u64);
+    /// It ends with the run, amid the last bar. Where a clock went back, the last bar ends it.
+    fn of(series: &Series, ended: Timestamp) -> Self {
+        let bars = series.bars.len().max(1) as u64;
         let from = series.from.as_millisecond();
-        let run_ms = u64::try_from(summary.ended.as_millisecond().saturating_sub(from)).unwrap_or(0);
-        let length = bars_ms.max(run_ms);
+        let run_ms = u64::try_from(ended.as_millisecond().saturating_sub(from)).unwrap_or(0);
+        let reaches_the_last_bar = run_ms > series.bar_ms.saturating_mul(bars - 1);
+        let length = if reaches_the_last_bar { run_ms } else { series.bar_ms.saturating_mul(bars) };
         let until = from.saturating_add(i64::try_from(length).unwrap_or(0));
         Self {
             from,
-            until: Timestamp::from_millisecond(until).unwrap_or(summary.ended),
+            until: Timestamp::from_millisecond(until).unwrap_or(ended),
             length: real(length),
             bar_width: real(series.bar_ms) / real(length) * SIZE,
         }
@@ -85,7 +89,7 @@ impl Frame {
     fn span(&self, out: &mut dyn Write, span: Span, class: &str, what: &str) -> io::Result<()> {
         let after = u64::try_from(span.from.as_millisecond().saturating_sub(self.from)).unwrap_or(0);
         let x = real(after) / self.length * SIZE;
-        let width = (real(span.lasted_ms) / self.length * SIZE).clamp(2.0, (SIZE - x).max(2.0));
+        let width = (real(span.lasted_ms) / self.length * SIZE).clamp(THINNEST, (SIZE - x).max(THINNEST));
         writeln!(
             out,
             r#"<rect class="fill {class}" x="{x:.1}" y="0" width="{width:.1}" height="1000"><title>{what} for {} from {}</title></rect>"#,
@@ -95,7 +99,8 @@ impl Frame {
     }
 
     fn bar(&self, out: &mut dyn Write, index: u64, bar: Bar, top: f64) -> io::Result<()> {
-        let (x, width) = (real(index) * self.bar_width, (self.bar_width * 0.86).max(0.5));
+        let x = (real(index) * self.bar_width).min(SIZE - THINNEST);
+        let width = (self.bar_width * 0.86).min(SIZE - x).max(0.5);
         let (bad, good) = (real(bar.not_applied) / top * SIZE, real(bar.applied) / top * SIZE);
         for (class, y, height) in [("failed", SIZE - bad, bad), ("applied", SIZE - bad - good, good)] {
             if height > 0.0 {
@@ -112,7 +117,7 @@ impl Frame {
     fn line(&self, out: &mut dyn Write, bars: &[Bar], top: f64) -> io::Result<()> {
         write!(out, r#"<polyline class="line" points=""#)?;
         for (index, bar) in bars.iter().enumerate() {
-            let x = (real(index as u64) + 0.43) * self.bar_width;
+            let x = ((real(index as u64) + 0.43) * self.bar_width).min(SIZE);
             write!(out, "{x:.1},{:.1} ", SIZE - real(bar.requests) / top * (SIZE - 6.0))?;
         }
         writeln!(out, r#""/>"#)
@@ -174,6 +179,25 @@ pub(super) fn duration(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_axis_ends_with_the_run_and_shows_all_bars() {
+        let series = |bars| Series { bars: vec![Bar::default(); bars], ..Series::starting(Timestamp::UNIX_EPOCH) };
+        let frame = |bars, ended_ms| Frame::of(&series(bars), Timestamp::from_millisecond(ended_ms).unwrap());
+        let until = |bars, ended_ms| frame(bars, ended_ms).until.as_millisecond();
+        assert_eq!([until(3, 2001), until(3, 2500), until(3, 9000), until(1, 9)], [2001, 2500, 9000, 9]);
+        assert_eq!([until(3, 2000), until(3, -50), until(1, 0)], [3000, 3000, 1000], "a clock went back");
+        for ended in [2001, 2500, 9000] {
+            let mut picture = Vec::new();
+            frame(3, ended).bar(&mut picture, 2, Bar { applied: 1, ..Bar::default() }, 1.0).unwrap();
+            let picture = String::from_utf8(picture).unwrap();
+            let number = |name: &str| -> f64 {
+                let (_, rest) = picture.split_once(&format!("{name}=\"")).unwrap();
+                rest.split_once('"').unwrap().0.parse().unwrap()
+            };
+            assert!(number(" x") + number("width") <= SIZE && number("width") > 1.0, "{picture}");
+        }
+    }
 
     #[test]
     fn figures_are_for_people() {

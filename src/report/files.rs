@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, BufReader, Seek, Write};
+use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -56,7 +56,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -170,9 +170,7 @@ pub(super) fn look(partial: &Path) -> Result<Option<File>> {
 
 /// `None` if the file came or went in the same moment.
 fn open(partial: &Path) -> Result<Option<File>> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true);
-    platform::never_follow(&mut options);
+    let options = guarded();
     match options.clone().create_new(true).open(partial) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         created => {
@@ -191,7 +189,7 @@ fn open(partial: &Path) -> Result<Option<File>> {
     }
 }
 
-fn is_still_at(path: &Path, file: &File) -> bool {
+pub(super) fn is_still_at(path: &Path, file: &File) -> bool {
     match (fs::symlink_metadata(path), file.metadata()) {
         (Ok(at_path), Ok(opened)) => platform::same(&at_path, &opened),
         _ => false,
@@ -247,31 +245,30 @@ fn temporary_prefix(place: &Path) -> String {
 /// Removes what a run that was killed while it made the report and its JSON has left of them. Only whoever has the report's
 /// lock may do so. What can't be looked at or removed is left: it is in nobody's way.
 pub(super) fn remove_stale(paths: &Paths) {
-    let prefixes = [temporary_prefix(&paths.report), temporary_prefix(&paths.json)];
-    for entry in fs::read_dir(paths.folder()).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_ours = || entry.metadata().is_ok_and(|found| found.is_file() && platform::check_owner(&found).is_ok());
-        if name.ends_with(TEMPORARY) && prefixes.iter().any(|prefix| name.starts_with(prefix)) && is_ours() {
-            drop(fs::remove_file(entry.path()));
-        }
-    }
+    leftovers(&paths.report).chain(leftovers(&paths.json)).for_each(|left| drop(fs::remove_file(left)));
 }
 
-/// Writes a file so that there is either the old one or the whole new one, never a part.
-///
-/// # Errors
-/// Of [`Kind::MidRun`], naming the file.
-pub fn write_atomically(place: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let write = || {
-        let mut file = io::BufWriter::new(temporary(place)?);
-        content(&mut file)?;
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.as_file().sync_all()?;
-        file.persist(place).map_err(|error| error.error)?;
-        sync_folder(folder_of(place))
+/// The temporary files of one place that are there, made by a run that goes on or by one that was killed.
+pub(super) fn leftovers(place: &Path) -> impl Iterator<Item = PathBuf> {
+    let prefix = temporary_prefix(place);
+    let is_ours = |entry: &fs::DirEntry| {
+        entry.metadata().is_ok_and(|found| found.is_file() && platform::check_owner(&found).is_ok())
     };
-    write().map_err(|error| Error::new(Kind::MidRun, format!("{} can't be written: {error}", name(place))))
+    let entries = fs::read_dir(folder_of(place)).into_iter().flatten().flatten();
+    let named = entries.filter(move |entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with(&prefix) && name.ends_with(TEMPORARY)
+    });
+    named.filter(is_ours).map(|entry| entry.path())
+}
+
+/// How a file that others may have put there is opened to be locked.
+pub(super) fn guarded() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    platform::never_follow(&mut options);
+    options
 }
 
 /// Whether two files have the same bytes.

@@ -10,12 +10,13 @@ use std::path::Path;
 use crate::domain::Outcome;
 use crate::error::{Error, Kind, Result};
 use crate::report::chart::{self, duration, grouped, moment};
-use crate::report::files::{self, write_atomically};
+use crate::report::files;
 use crate::report::journal::Journal;
 use crate::report::line::{COLUMNS, Finished};
 use crate::report::reasons::Group;
 use crate::report::run::Run;
 use crate::report::summary::Summary;
+use crate::report::whole::write_atomically;
 use crate::text;
 
 const PAGE: &str = include_str!("page.html");

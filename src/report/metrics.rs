@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::domain::Outcome;
 use crate::error::Result;
-use crate::report::files::write_atomically;
 use crate::report::summary::Summary;
+use crate::report::whole::write_atomically;
 
 /// Writes the run's figures to `place`, for the node exporter to pick up.
 ///

@@ -13,8 +13,9 @@ mod recover;
 mod run;
 mod summary;
 mod timeline;
+mod whole;
 
-pub use files::{Paths, write_atomically};
+pub use files::Paths;
 pub use html::{write_page, write_page_so_far};
 pub use journal::{Begin, Journal, Mode, SYNC_AFTER, SYNC_RECORDS, Storage, look, open};
 pub use line::{COLUMNS, Finished, MAX_RECORD};
@@ -25,6 +26,7 @@ pub use recover::OnRecord;
 pub use run::{Access, Credential, FORMAT, Identity, Note, Noted, Run, Start, Stop, Traffic, Who};
 pub use summary::{Latency, Summary};
 pub use timeline::{Bar, Series, Span};
+pub use whole::write_atomically;
 
 #[cfg(test)]
 mod tests;

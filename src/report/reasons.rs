@@ -104,8 +104,14 @@ fn refusal(detail: &str) -> String {
     in_doubt.map_or_else(|| kind_of(detail), |words| kind_of(words) + "; an earlier request may have made the change")
 }
 
+/// How the detail of a row begins that contradicts another; it goes on with both places and the user.
+const CONTRADICTION: &str = "contradiction: ";
+
 /// What is wrong with a cell, of `line 3: column NAME: what is wrong; what to do: "the cell"`.
 fn fault(detail: &str) -> &str {
+    if detail.starts_with(CONTRADICTION) {
+        return "the same user has another flag in another row";
+    }
     let place = |text: &str| text.starts_with("line ") || text.starts_with("cell ");
     let behind = detail.split_once(": ").filter(|(before, _)| place(before)).map_or(detail, |(_, behind)| behind);
     let end = behind.find("; ").or_else(|| behind.find(": \"")).unwrap_or(behind.len());
@@ -225,6 +231,8 @@ mod tests {
             "line 12: column user_id: is not a number; the numeric user ID is needed: \"x\"",
             "cell B3: column end date: is a date that does not exist: \"2026-02-30\"",
             "line 9: the row has more cells than the header",
+            "contradiction: line 3 opts user 7 out, line 5 opts the same user back in",
+            "contradiction: cell A12 opts user 1700 out, cell A4 opts the same user back in",
         ];
         for (row, detail) in (1..).zip(details) {
             reasons.add(&Finished { outcome: Outcome::Invalid, http_status: None, ..failed(row, detail) });
@@ -232,6 +240,7 @@ mod tests {
         let told: Vec<_> = reasons.groups().into_iter().map(|group| (group.reason, group.count)).collect();
         let wanted = [
             ("column user_id: is not a number", 2),
+            ("the same user has another flag in another row", 2),
             ("column end date: is a date that does not exist", 1),
             ("the row has more cells than the header", 1),
         ];

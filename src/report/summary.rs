@@ -12,11 +12,11 @@ use serde::ser::{SerializeMap, Serializer};
 
 use crate::domain::{Outcome, Tally};
 use crate::error::Result;
-use crate::report::files::write_atomically;
 use crate::report::line::{Entry, Finished};
 use crate::report::reasons::{Group, Reasons};
 use crate::report::run::{Note, Noted, Run, Stop, Traffic};
 use crate::report::timeline::{Series, Span, add_span};
+use crate::report::whole::write_atomically;
 
 /// The longest latency told apart, in milliseconds; a longer one counts as this.
 const LONGEST_MS: u64 = 3_600_000;

@@ -70,6 +70,9 @@ fn counts(tally: &Tally) -> String {
 }
 
 fn effort(view: &ClosingView<'_>) -> String {
+    if view.requests == 0 {
+        return "no request was sent".to_owned();
+    }
     let mut words = counted(view.requests, "request", "requests");
     if view.retries > 0 {
         let _ = write!(words, ", {} to try again,", grouped(view.retries));

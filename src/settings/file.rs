@@ -125,6 +125,12 @@ impl File {
         visible(&self.path.to_string_lossy())
     }
 
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder it lies in; paths in it are meant from there.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -22,7 +22,7 @@ use crate::policy::Rules;
 pub use file::File;
 pub use key::{Key, Scope, Setting, TABLE};
 pub use origin::{Environment, Given, Origin, Sources};
-pub use place::{Facts, load};
+pub use place::{Facts, load, may_hold_settings};
 pub use secret::{SecretPlace, SignIn};
 pub use show::config_text;
 
@@ -41,6 +41,8 @@ pub struct Settings {
     pub outputs: Outputs,
     /// What is said while it goes on.
     pub talk: Talk,
+    /// The file of settings that counts.
+    pub file: Option<PathBuf>,
     /// What a person should know about where the settings come from, for the plan.
     pub notes: Vec<String>,
 }
@@ -210,6 +212,7 @@ impl Settings {
             guards: guards(sources)?,
             outputs: outputs(sources)?,
             talk: talk(sources)?,
+            file: sources.file.map(|(file, _)| file.path().to_owned()),
             notes,
         })
     }

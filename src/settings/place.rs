@@ -14,6 +14,12 @@ use crate::text::visible;
 
 const NAME: &str = "mfa-optout.toml";
 
+/// Whether a file is named so that it is found as the file of settings, in this run or another.
+#[must_use]
+pub fn may_hold_settings(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == NAME)
+}
+
 /// What is so about the process that was started.
 #[derive(Clone, Debug)]
 pub struct Facts {

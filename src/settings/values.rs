@@ -159,7 +159,8 @@ pub fn encoding(text: &str) -> Parsed<&'static Encoding> {
 /// # Errors
 /// Names that neither the system nor the built-in table knows.
 pub fn timezone(text: &str) -> Parsed<TimeZone> {
-    TimeZone::get(text.trim()).map_err(|_| "write a name such as Europe/Berlin or UTC".to_owned())
+    TimeZone::get(text.trim())
+        .map_err(|_| "this system knows no such zone; write a name such as Europe/Berlin or UTC".to_owned())
 }
 
 /// The flag that all rows get.
