@@ -13,6 +13,7 @@ mod recover;
 mod run;
 mod summary;
 mod timeline;
+mod window;
 
 pub use files::{Paths, write_atomically};
 pub use html::{write_page, write_page_so_far};
