@@ -319,11 +319,12 @@ impl Parser {
 
 /// A row without a quoted cell, as nearly all are: each comma in it ends a cell, and ours are the last.
 fn plain_row(body: &[u8]) -> Option<Finished<'_>> {
-    let before_ours = memchr::memrchr_iter(b',', body).nth(COLUMNS.len() - 1)?;
-    let mut ours = str::from_utf8(&body[before_ours + 1..]).ok()?.split(',');
     let mut cells = [""; COLUMNS.len()];
-    for cell in &mut cells {
-        *cell = ours.next()?;
+    let (mut commas, mut end) = (memchr::memrchr_iter(b',', body), body.len());
+    for cell in cells.iter_mut().rev() {
+        let comma = commas.next()?;
+        *cell = str::from_utf8(&body[comma + 1..end]).ok()?;
+        end = comma;
     }
     Finished::from_cells(cells)
 }
