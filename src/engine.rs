@@ -64,9 +64,10 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
     stop: impl Stream<Item = Signal> + Unpin,
     watch: impl FnMut(Duration, Option<&Event<'_>>),
 ) -> Result<Sent> {
+    let began_at = wall_clock();
     let engine = Engine {
         began: Instant::now(),
-        began_at: wall_clock(),
+        began_at,
         next_tick: Duration::ZERO,
         turns: 0,
         org: run.org,
@@ -74,6 +75,7 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
         changes: run.changes,
         books: Books {
             journal: run.journal,
+            time_of_day: began_at,
             cells: HashMap::new(),
             untold: Vec::new(),
             condition: Condition::Normal,
@@ -116,8 +118,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let mut log_in = std::pin::pin!(futures::future::Fuse::terminated());
         let mut timer = std::pin::pin!(sleep_until(self.began));
         let mut stopping = false;
+        let mut now = self.began.elapsed();
         loop {
-            let now = self.began.elapsed();
             self.turns += 1;
             let next = if self.turns > TURNS { look_around(now).await } else { self.policy.next(now) };
             let until = match next {
@@ -133,6 +135,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 }
                 Next::TakeRow => {
                     self.take_row(now)?;
+                    now = self.began.elapsed();
                     continue;
                 }
                 Next::Settle(record) => {
@@ -147,7 +150,6 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 Next::End(ending) => return self.end(ending),
             };
             self.turns = 0;
-            self.books.commit(now)?;
             self.arm(timer.as_mut(), now, until);
             let arrival = tokio::select! {
                 biased;
@@ -156,18 +158,30 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
                 () = &mut timer => Arrival::Time,
             };
-            let time_of_day = self.began_at.duration_until(wall_clock());
-            self.policy.heed_time_of_day(Duration::try_from(time_of_day).unwrap_or_default());
+            now = self.began.elapsed();
+            self.heed_time_of_day();
             if let Arrival::Stop(signal) = arrival
                 && std::mem::replace(&mut stopping, true)
             {
                 return self.end(Ending::Interrupted(signal));
             }
-            self.arrived(arrival)?;
+            self.arrived(now, arrival)?;
             while let Some(Some((attempt, answer))) = in_flight.next().now_or_never() {
-                self.arrived(Arrival::Answer(attempt, answer))?;
+                self.arrived(now, Arrival::Answer(attempt, answer))?;
             }
+            // A request must not wait for the disk between its turn and the wire.
+            if self.books.journal.is_sync_due(now) {
+                tokio::task::yield_now().await;
+            }
+            self.books.commit(now)?;
+            now = self.began.elapsed();
         }
+    }
+
+    fn heed_time_of_day(&mut self) {
+        self.books.time_of_day = wall_clock();
+        let passed = self.began_at.duration_until(self.books.time_of_day);
+        self.policy.heed_time_of_day(Duration::try_from(passed).unwrap_or_default());
     }
 
     fn take_row(&mut self, now: Duration) -> Result<()> {
@@ -186,8 +200,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         Ok(())
     }
 
-    fn arrived(&mut self, arrival: Arrival) -> Result<()> {
-        let now = self.began.elapsed();
+    fn arrived(&mut self, now: Duration, arrival: Arrival) -> Result<()> {
         match arrival {
             Arrival::Stop(signal) => self.policy.interrupt(now, signal),
             Arrival::Answer(attempt, answer) => {
@@ -248,6 +261,8 @@ async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer) {
 /// What is written, and then told.
 struct Books<'a, S, W> {
     journal: &'a mut Journal<S>,
+    /// When it last was looked at: before each batch of answers.
+    time_of_day: Timestamp,
     /// The cells of the rows that have no outcome yet, and what has to be remarked on them.
     cells: HashMap<RowNumber, (Vec<u8>, Option<String>)>,
     /// Records that nobody may be told of before they are written.
@@ -279,7 +294,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
 
     fn logged_in(&mut self, answer: &LoginAnswer) {
         if matches!(answer, LoginAnswer::Token { .. }) {
-            self.journal.note(Note::LoggedIn, wall_clock());
+            self.journal.note(Note::LoggedIn, self.time_of_day);
         }
     }
 
@@ -288,7 +303,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         if let Some(remark) = remark {
             record.detail = remark::with(&record.detail, &remark);
         }
-        self.journal.append(&record, &cells, wall_clock());
+        self.journal.append(&record, &cells, self.time_of_day);
         self.tally.add(record.outcome);
         self.untold.push(record);
         if self.untold.len() >= GATHER { self.commit(now) } else { Ok(()) }
@@ -318,18 +333,18 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         }
         if let (Condition::Outage { since }, false) = (before, matches!(condition, Condition::Outage { .. })) {
             let lasted = now.saturating_sub(since);
-            self.journal.note(Note::OutageOver { lasted_ms: millis(lasted) }, wall_clock());
+            self.journal.note(Note::OutageOver { lasted_ms: millis(lasted) }, self.time_of_day);
             self.tell(now, &Event::OutageOver { lasted });
         }
         match condition {
             Condition::Throttled { until } => {
                 self.traffic.throttled_ms += millis(until.saturating_sub(self.held_until.max(now)));
                 self.held_until = until;
-                self.journal.note(Note::Throttled { for_ms: millis(until.saturating_sub(now)) }, wall_clock());
+                self.journal.note(Note::Throttled { for_ms: millis(until.saturating_sub(now)) }, self.time_of_day);
                 self.tell(now, &Event::Waiting { why: Wait::Throttled, until });
             }
             Condition::Outage { .. } if !matches!(before, Condition::Outage { .. }) => {
-                self.journal.note(Note::OutageBegan, wall_clock());
+                self.journal.note(Note::OutageBegan, self.time_of_day);
                 self.tell(now, &Event::OutageBegan);
             }
             Condition::Outage { .. } | Condition::Normal => {}

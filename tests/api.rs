@@ -77,6 +77,7 @@ async fn a_change_is_exactly_one_put() {
     let mut names: Vec<_> = requests[0].headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["accept", "content-length", "content-type", "host", "user-agent", "x-api-key"]);
+    assert_eq!(requests[0].header("host"), Some(format!("127.0.0.1:{}", server.port()).as_str()));
     assert_eq!(requests[0].header("x-api-key"), Some(KEY));
     assert_eq!(requests[0].header("content-type"), Some("application/json"));
     assert!(requests[0].header("user-agent").unwrap().starts_with("mfa-optout/"));

@@ -248,6 +248,7 @@ fn killed_run() -> (Cli, Ledger) {
     let mut child = start(cli.command(&apply(&org.url(), &[])));
     org.must_see(20, &mut child);
     stop(child, Signal::KILL);
+    org.must_be_left();
     assert!(!partial(&cli).is_empty());
     (cli, org)
 }
@@ -373,6 +374,7 @@ fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
     let run = cli.command(&apply(&org.url(), &[]));
     // POSIX counts in blocks of 512 bytes.
     Ran::of(through_shell("ulimit -f 40", &run).output().unwrap()).exits(5).says("can't be written").says("on record");
+    org.must_be_left();
     let recorded = partial(&cli);
     assert!(!recorded.is_empty() && org.count() - recorded.len() <= CONCURRENCY, "{}", org.count());
     let sent = org.count();
@@ -448,7 +450,7 @@ fn a_small_memory_is_enough() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     cli.write("users.csv", table(5000));
     // Kilobytes of address space.
-    let run = through_shell("ulimit -v 131072", &cli.command(&apply(&org.url(), &[]))).output().unwrap();
+    let run = through_shell("ulimit -v 163840", &cli.command(&apply(&org.url(), &[]))).output().unwrap();
     Ran::of(run).exits(0);
     assert_true_to(&cli, &org, 5000);
 }

@@ -168,6 +168,7 @@ fn an_interrupted_retry_goes_on_in_its_own_report() {
     let mut child = start(cli.command(&words));
     org.must_see(30, &mut child);
     stop(child, Signal::KILL);
+    org.must_be_left();
     let (recorded, sent) = (on_record(&cli.path("users.retry-1.report.csv.partial"), 3), org.count());
     assert!(!recorded.is_empty());
     cli.run(&words).exits(0).says("are on record and are not sent again");
@@ -212,6 +213,7 @@ fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() 
     let mut child = start(run("UTC", &["--rate", "unlimited"]));
     org.must_see(30, &mut child);
     stop(child, Signal::KILL);
+    org.must_be_left();
     let sent = org.count();
     let refused = |zone: &str, more: &[&str], why: &str| {
         common::Ran::of(run(zone, more).output().unwrap()).exits(2).says(why);

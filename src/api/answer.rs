@@ -12,8 +12,8 @@ use crate::text::one_line;
 /// A redirect's target is shown up to this length, in characters.
 const LONGEST_LOCATION: usize = 300;
 
-/// What came back, as far as it was read; `here` is the time by this machine's clock.
-pub(super) fn reply(status: StatusCode, headers: &HeaderMap, body: &[u8], here: SystemTime) -> Reply {
+/// What came back, as far as it was read; `here` tells the time by this machine's clock.
+pub(super) fn reply(status: StatusCode, headers: &HeaderMap, body: &[u8], here: fn() -> SystemTime) -> Reply {
     let message = if status.is_success() {
         message::of_success(status.as_u16(), headers, body)
     } else {
@@ -30,11 +30,11 @@ pub(super) fn reply(status: StatusCode, headers: &HeaderMap, body: &[u8], here: 
 }
 
 /// `Retry-After` and the quota; nearly all answers have neither, and then the server's clock isn't read either.
-fn waits(headers: &HeaderMap, here: SystemTime) -> (Option<Duration>, Option<Duration>) {
+fn waits(headers: &HeaderMap, here: fn() -> SystemTime) -> (Option<Duration>, Option<Duration>) {
     if !wait::may_ask(headers) {
         return (None, None);
     }
-    let now = wait::server_time(headers, here);
+    let now = wait::server_time(headers, here());
     (wait::retry_after(headers, now), wait::quota_reset(headers, now))
 }
 
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, headers: &HeaderMap, body: &[u8]) -> Reply {
-        reply(StatusCode::from_u16(status).unwrap(), headers, body, UNIX_EPOCH)
+        reply(StatusCode::from_u16(status).unwrap(), headers, body, || UNIX_EPOCH)
     }
 
     #[test]

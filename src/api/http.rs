@@ -2,21 +2,19 @@
 //! only file that names the HTTP client's crate; what answers mean is not decided here.
 
 use std::cell::RefCell;
-use std::env;
-use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Uri};
+use http::Method;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Request, Response, redirect, retry, tls};
-
 use secrecy::ExposeSecret;
 
+use super::environment::{proxy_for, proxy_name};
 use super::silence::{self, Failure, Stage, Tried};
 use super::{Address, Credentials, Org, answer, session, wait};
 use crate::domain::{Answer, Flag, LoginAnswer, UserId};
@@ -32,6 +30,9 @@ const SUCCESS_BODY_TIME: Duration = Duration::from_secs(2);
 /// Connections that were idle for longer are not used again: gateways drop theirs after 60 s, and a request that meets
 /// such a drop is lost.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+
+/// How the tool introduces itself.
+const NAME: &str = concat!("mfa-optout/", env!("CARGO_PKG_VERSION"));
 
 /// Everything that `HttpOrg` needs to know.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl HttpOrg {
     fn behind(connection: Connection, proxies: &Matcher) -> Result<Self> {
         let proxy = proxy_for(&connection.address, proxies)?;
         let client = client(&connection, proxy.as_ref())?;
-        let mut headers = json_headers();
+        let mut headers = membership_headers(&connection.address);
         headers.extend(session::first_header(&connection.credentials)?);
         let tried = Tried {
             host: connection.address.host().to_owned(),
@@ -112,7 +113,7 @@ impl HttpOrg {
         for secret in &secrets {
             body = session::hidden(&body, secret);
         }
-        let mut reply = answer::reply(response.status(), response.headers(), &body, wall_clock());
+        let mut reply = answer::reply(response.status(), response.headers(), &body, wall_clock);
         for secret in &secrets {
             reply.message = reply.message.replace(secret, session::HIDDEN);
             reply.location = reply.location.map(|location| location.replace(secret, session::HIDDEN));
@@ -147,7 +148,11 @@ impl Org for HttpOrg {
         *request.body_mut() = Some(body.into());
         *request.headers_mut() = self.headers.borrow().clone();
         match self.send(request).await {
-            Ok(response) => self.reply(response).await,
+            Ok(response) if is_bare_success(&response) => {
+                Answer::Reply(answer::reply(response.status(), response.headers(), &[], wall_clock))
+            }
+            // In a box, so that not every request takes the room that few answers need.
+            Ok(response) => Box::pin(self.reply(response)).await,
             Err(silence) => silence,
         }
     }
@@ -177,19 +182,13 @@ impl Org for HttpOrg {
     }
 }
 
-/// Which of the variables are set that replace the system's trusted certificates, with their values made harmless: the
-/// plan names them, for whoever sets them decides which servers are believed. Heeded on Linux and other Unix systems,
-/// not on Windows and macOS.
-#[must_use]
-pub fn trust_store_variables() -> Vec<(&'static str, String)> {
-    if cfg!(any(windows, target_vendor = "apple")) { Vec::new() } else { trust_store_among(|name| env::var_os(name)) }
-}
-
-fn trust_store_among(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, String)> {
-    ["SSL_CERT_FILE", "SSL_CERT_DIR"]
-        .into_iter()
-        .filter_map(|name| variable(name).map(|value| (name, visible(&value.to_string_lossy()))))
-        .collect()
+/// Everything that is the same in each request for a membership, `Host` too: whatever is missing here, the client makes
+/// anew for each request.
+fn membership_headers(address: &Address) -> HeaderMap {
+    let mut headers = json_headers();
+    headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
+    headers.extend(HeaderValue::from_str(address.authority()).ok().map(|host| (HOST, host)));
+    headers
 }
 
 fn json_headers() -> HeaderMap {
@@ -199,7 +198,7 @@ fn json_headers() -> HeaderMap {
 
 fn client(connection: &Connection, proxy: Option<&Intercept>) -> Result<Client> {
     let builder = Client::builder()
-        .user_agent(HeaderValue::from_static(concat!("mfa-optout/", env!("CARGO_PKG_VERSION"))))
+        .user_agent(HeaderValue::from_static(NAME))
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
@@ -220,27 +219,6 @@ fn set_up(error: &reqwest::Error) -> Error {
     let reason = silence::root(error);
     Error::new(Kind::Usage, format!("no secure connection can be set up: {reason}"))
         .help("this needs the system's trusted certificates (package ca-certificates), or --ca-cert FILE")
-}
-
-/// A loopback address has no proxy, and plain `http` is for loopback addresses only, so whatever goes through a proxy
-/// goes through a tunnel that the proxy can't read.
-fn proxy_for(address: &Address, proxies: &Matcher) -> Result<Option<Intercept>> {
-    if address.is_loopback() || !address.is_https() {
-        return Ok(None);
-    }
-    let Ok(destination) = address.to_string().parse::<Uri>() else { return Ok(None) };
-    match proxies.intercept(&destination) {
-        Some(proxy) if !matches!(proxy.uri().scheme_str(), Some("http" | "https")) => {
-            Err(Error::new(Kind::Usage, format!("the proxy {} is of a kind that is not supported", proxy_name(&proxy)))
-                .help("set HTTPS_PROXY to an http:// proxy, or NO_PROXY to the Org's host"))
-        }
-        proxy => Ok(proxy),
-    }
-}
-
-/// Scheme, host and port: what the proxy's variable holds besides was left out when it was read.
-fn proxy_name(proxy: &Intercept) -> String {
-    visible(proxy.uri().to_string().trim_end_matches('/'))
 }
 
 fn through(builder: ClientBuilder, proxy: Option<&Intercept>) -> Result<ClientBuilder> {
@@ -298,16 +276,17 @@ fn failure(error: &reqwest::Error) -> Failure<'_> {
     Failure { stage, timed_out: error.is_timeout(), error }
 }
 
+/// The 204 that nearly all answers are: there is nothing to wait for.
+fn is_bare_success(response: &Response) -> bool {
+    response.status().is_success() && response.content_length() == Some(0)
+}
+
 /// What the server has to say, as far as it is worth waiting for.
 async fn words(response: &mut Response) -> Vec<u8> {
     let is_success = response.status().is_success();
     let mut body = Vec::new();
-    let is_empty = response.content_length() == Some(0);
     let reading = beginning(response, &mut body);
-    if is_success && is_empty {
-        // The 204 that nearly all answers are: there is nothing to wait for.
-        drop(reading);
-    } else if is_success {
+    if is_success {
         // Whether or not it came to its end, what has been read is used.
         let _ = tokio::time::timeout(SUCCESS_BODY_TIME, reading).await;
     } else {
@@ -440,13 +419,6 @@ mod tests {
         assert!(said.contains("(hidden)") && !said.contains("secret") && !said.contains("key is"), "{said}");
     }
 
-    #[test]
-    fn variables_that_replace_the_trust_store_are_named_and_harmless() {
-        let set = |name: &str| (name == "SSL_CERT_DIR").then(|| OsString::from("/certs\x1b[2J"));
-        assert_eq!(trust_store_among(set), [("SSL_CERT_DIR", "/certs\\u{1b}[2J".to_owned())]);
-        assert_eq!(trust_store_among(|_| None), []);
-    }
-
     #[tokio::test]
     async fn a_loopback_address_has_no_proxy() {
         let org = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -476,17 +448,6 @@ mod tests {
         let error = HttpOrg::behind(connection("https://org.example"), &proxies).unwrap_err();
         assert!(error.to_string().contains("the proxy socks5://proxy.example:1080 is of a kind"), "{error}");
         assert!(!error.to_string().contains(PASSWORD), "{error}");
-    }
-
-    #[test]
-    fn hosts_that_need_no_proxy_have_none() {
-        let proxies = Matcher::builder().all("http://proxy.example:3128").no("org.example").build();
-        for (address, proxy) in
-            [("https://org.example", None), ("https://other.example", Some("http://proxy.example:3128"))]
-        {
-            let found = proxy_for(&Address::parse(address).unwrap(), &proxies).unwrap();
-            assert_eq!(found.as_ref().map(proxy_name).as_deref(), proxy, "{address}");
-        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod address;
 mod answer;
+mod environment;
 mod http;
 mod message;
 mod session;
@@ -11,7 +12,8 @@ mod wait;
 use std::future::Future;
 
 pub use address::Address;
-pub use http::{Connection, HttpOrg, trust_store_variables};
+pub use environment::trust_store_variables;
+pub use http::{Connection, HttpOrg};
 pub use session::Credentials;
 
 use crate::domain::{Answer, Flag, LoginAnswer, UserId};

@@ -134,55 +134,68 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 /// Nothing is written to a file that is refused.
 pub(super) fn lock(partial: &Path) -> Result<File> {
     for _ in 0..LOCK_ATTEMPTS {
-        let Some(file) = open(partial)? else { continue };
-        let found = file.metadata().map_err(|error| refused(partial, format_args!("can't be looked at: {error}")))?;
-        if !found.is_file() {
-            return Err(refused(partial, format_args!("is {}, not a journal", kind_of(&found))));
-        }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(busy(partial, &file)),
-            Err(TryLockError::Error(error)) => {
-                return Err(refused(partial, format_args!("can't be locked: {error}")));
-            }
-        }
-        // A run that has just finished may have removed the file in the moment between opening and locking.
-        if is_still_at(partial, &file) {
-            platform::check_owner(&found).map_err(|why| refused(partial, why))?;
+        let opened = match create(partial)? {
+            Some(created) => Some(created),
+            None => open(partial)?,
+        };
+        if let Some(file) = opened
+            && take_lock(partial, &file)?
+        {
             return Ok(file);
         }
     }
     Err(refused(partial, "is replaced again and again by something else"))
 }
 
-/// Opens the journal that is there, if one is, to be read only. It was not locked by anybody a moment ago.
+/// Opens the journal that is there, if one is, to be read only. It was not locked by anybody a moment ago. Creates nothing,
+/// also when a run that ends takes the file away in this very moment.
 ///
 /// # Errors
 /// As [`lock`].
 pub(super) fn look(partial: &Path) -> Result<Option<File>> {
-    if metadata_of(partial)?.is_none() {
+    let Some(file) = open(partial)? else { return Ok(None) };
+    if !take_lock(partial, &file)? {
         return Ok(None);
     }
-    let file = lock(partial)?;
     file.unlock().map_err(|error| refused(partial, format_args!("can't be unlocked: {error}")))?;
     Ok(Some(file))
 }
 
-/// `None` if the file came or went in the same moment.
-fn open(partial: &Path) -> Result<Option<File>> {
-    let options = guarded();
-    match options.clone().create_new(true).open(partial) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        created => {
-            return created.map(Some).map_err(|error| refused(partial, format_args!("can't be created: {error}")));
-        }
-    }
-    if let Some(found) = metadata_of(partial)?
-        && !found.is_file()
-    {
+/// Whether the lock is taken and the file still the one at this path: a run that has just finished may have removed it in
+/// the moment between opening and locking.
+fn take_lock(partial: &Path, file: &File) -> Result<bool> {
+    let found = file.metadata().map_err(|error| refused(partial, format_args!("can't be looked at: {error}")))?;
+    if !found.is_file() {
         return Err(refused(partial, format_args!("is {}, not a journal", kind_of(&found))));
     }
-    match options.open(partial) {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(busy(partial, file)),
+        Err(TryLockError::Error(error)) => return Err(refused(partial, format_args!("can't be locked: {error}"))),
+    }
+    if !is_still_at(partial, file) {
+        return Ok(false);
+    }
+    platform::check_owner(&found).map_err(|why| refused(partial, why))?;
+    Ok(true)
+}
+
+/// `None` if there is something already.
+fn create(partial: &Path) -> Result<Option<File>> {
+    match guarded().create_new(true).open(partial) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(refused(partial, format_args!("can't be created: {error}"))),
+    }
+}
+
+/// `None` if there is nothing, or no longer.
+fn open(partial: &Path) -> Result<Option<File>> {
+    let Some(found) = metadata_of(partial)? else { return Ok(None) };
+    if !found.is_file() {
+        return Err(refused(partial, format_args!("is {}, not a journal", kind_of(&found))));
+    }
+    match guarded().open(partial) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(refused(partial, format_args!("can't be opened: {error}"))),

@@ -264,7 +264,10 @@ impl Parser {
     }
 
     /// What a whole record says; `None` if it is none that this version of the tool writes.
-    pub(super) fn parse(&mut self, frame: &[u8]) -> Option<Entry<'_>> {
+    pub(super) fn parse<'a>(&'a mut self, frame: &'a [u8]) -> Option<Entry<'a>> {
+        if memchr::memchr(b'"', frame).is_none() {
+            return plain_row(body(frame)).map(Entry::Row);
+        }
         let count = self.split(frame)?;
         if count == CONTROL_CELLS { self.control() } else { self.row(count).map(Entry::Row) }
     }
@@ -312,6 +315,18 @@ impl Parser {
             _ => None,
         }
     }
+}
+
+/// A row without a quoted cell, as nearly all are: each comma in it ends a cell, and ours are the last.
+fn plain_row(body: &[u8]) -> Option<Finished<'_>> {
+    let mut cells = [""; COLUMNS.len()];
+    let (mut commas, mut end) = (memchr::memrchr_iter(b',', body), body.len());
+    for cell in cells.iter_mut().rev() {
+        let comma = commas.next()?;
+        *cell = str::from_utf8(&body[comma + 1..end]).ok()?;
+        end = comma;
+    }
+    Finished::from_cells(cells)
 }
 
 /// As much of a run record as every version can read.
@@ -381,9 +396,9 @@ impl<R: BufRead> Reader<R> {
         &self.frame
     }
 
-    /// What the current record says.
-    pub(super) fn entry(&mut self) -> Option<Entry<'_>> {
-        self.parser.parse(&self.frame)
+    /// What the current record says, and its bytes.
+    pub(super) fn record(&mut self) -> (Option<Entry<'_>>, &[u8]) {
+        (self.parser.parse(&self.frame), &self.frame)
     }
 
     /// The input, to bring it back behind the current record after a look elsewhere.

@@ -14,6 +14,7 @@ mod run;
 mod summary;
 mod timeline;
 mod whole;
+mod window;
 
 pub use files::Paths;
 pub use html::{write_page, write_page_so_far};

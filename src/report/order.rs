@@ -1,11 +1,12 @@
 //! The end of a finished run: its journal, in which rows stand as they finished, becomes the report, in which they stand
 //! as in the input. The report is there whole or not at all; until it is, the journal stays untouched.
 //!
-//! The journal is read twice. Rows are held back in a window until their turn comes. The first reading only finds the
-//! stragglers, the rows that a whole window of later ones overtook, and where they are; the second fetches each of them
-//! at its turn. Memory is the window and a few bytes for each straggler, however long the file is.
+//! Rows are held back in a window until their turn comes. Where that is enough, the report is written while the journal is
+//! read for the first time. Where a whole window of later rows overtook a row, that reading goes on only to find such
+//! stragglers and where they are, and a second one fetches each of them at its turn. Memory is the window and a few bytes
+//! for each straggler, however long the file is.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,16 +20,7 @@ use crate::report::files::{self, Paths};
 use crate::report::journal::Journal;
 use crate::report::line::{self, Entry, Reader, Step};
 use crate::report::summary::{Fold, Summary};
-
-/// How much is held back.
-const LIMITS: Limits = Limits { rows: 4096, bytes: 16 << 20 };
-
-/// What the window may hold at most, give or take the last row.
-#[derive(Clone, Copy)]
-struct Limits {
-    rows: usize,
-    bytes: usize,
-}
+use crate::report::window::{Fill, Held, LIMITS, Limits, Turn, Window};
 
 /// The journal as it is read here. Once `stop` is set, every further reading fails.
 #[derive(Clone, Copy)]
@@ -77,8 +69,9 @@ fn merge(source: Source<'_>, paths: &Paths, rows: u64, overwrite: bool) -> Resul
             "everything is on record in {partial}; the same command again sends nothing and only finishes"
         ))
     };
-    let (stragglers, mut summary) = survey(source, rows).map_err(kept)?;
-    let (sorted, hash) = sort(source, paths, &summary, &stragglers).map_err(kept)?;
+    let Survey { mut summary, stragglers, draft } = survey(source, paths, rows).map_err(kept)?;
+    let draft = draft.map_or_else(|| sort(source, paths, &summary, stragglers), Ok).map_err(kept)?;
+    let (sorted, hash) = draft.finish().map_err(kept)?;
     summary.report_blake3 = Some(hash.to_string());
     // The JSON first: once the report is in place, nothing of the run may be missing.
     summary.write_json(&paths.json).map_err(kept)?;
@@ -111,32 +104,43 @@ fn failed(what: &str) -> impl Fn(io::Error) -> Error {
 /// A straggler's place in the journal, in bytes.
 type Stragglers = HashMap<RowNumber, u64>;
 
-/// The first reading: adds everything up, balances the books, finds the stragglers.
-fn survey(source: Source<'_>, rows: u64) -> Result<(Stragglers, Summary)> {
-    let (mut fold, mut books) = (Fold::default(), Books::new(rows, source.limits));
-    each_entry(source, |entry, place| {
+/// What the first reading has found.
+struct Survey {
+    summary: Summary,
+    stragglers: Stragglers,
+    /// The whole report, if nothing was overtaken.
+    draft: Option<Draft>,
+}
+
+/// The first reading: adds everything up, balances the books, finds the stragglers, and writes the report as long as there
+/// are none.
+fn survey(source: Source<'_>, paths: &Paths, rows: u64) -> Result<Survey> {
+    let (mut fold, mut books) = (Fold::default(), Books::new(rows, source.limits, Draft::new(paths)?));
+    each_entry(source, |entry, record| {
         fold.add(&entry);
         match entry {
-            Entry::Row(row) => books.enter(row.row, place),
+            Entry::Row(row) => books.enter(row.row, record),
+            Entry::Run(run) => books.begin(&run.identity.header),
             _ => Ok(()),
         }
     })?;
-    Ok((books.close()?, fold.finish().ok_or_else(no_run)?))
+    let (stragglers, draft) = books.close()?;
+    Ok(Survey { summary: fold.finish().ok_or_else(no_run)?, stragglers, draft })
 }
 
-/// Where a record is.
+/// A record and its place.
 #[derive(Clone, Copy)]
-struct Place {
+struct Found<'a> {
     start: u64,
-    len: usize,
+    frame: &'a [u8],
 }
 
-fn each_entry(source: Source<'_>, mut visit: impl FnMut(Entry<'_>, Place) -> Result<()>) -> Result<()> {
+fn each_entry(source: Source<'_>, mut visit: impl FnMut(Entry<'_>, Found<'_>) -> Result<()>) -> Result<()> {
     let mut reader = from_start(source)?;
     while step(&mut reader)? {
-        let place = Place { start: reader.start(), len: reader.frame().len() };
-        let entry = reader.entry().ok_or_else(|| damaged(place.start))?;
-        visit(entry, place)?;
+        let start = reader.start();
+        let (entry, frame) = reader.record();
+        visit(entry.ok_or_else(|| damaged(start))?, Found { start, frame })?;
     }
     Ok(())
 }
@@ -167,17 +171,23 @@ fn damaged(at: u64) -> Error {
 /// Holds the rows on record against the rows of the input: each once.
 struct Books {
     rows: u64,
-    window: Window<()>,
+    window: Window,
     missing: RoaringTreemap,
     stragglers: Stragglers,
+    draft: Option<Draft>,
 }
 
 impl Books {
-    fn new(rows: u64, limits: Limits) -> Self {
-        Self { rows, window: Window::new(limits), missing: RoaringTreemap::new(), stragglers: Stragglers::new() }
+    fn new(rows: u64, limits: Limits, draft: Draft) -> Self {
+        let window = Window::new(limits);
+        Self { rows, window, missing: RoaringTreemap::new(), stragglers: Stragglers::new(), draft: Some(draft) }
     }
 
-    fn enter(&mut self, row: RowNumber, place: Place) -> Result<()> {
+    fn begin(&mut self, header: &str) -> Result<()> {
+        self.draft.as_mut().map_or(Ok(()), |draft| draft.begin(header))
+    }
+
+    fn enter(&mut self, row: RowNumber, record: Found<'_>) -> Result<()> {
         if row > self.rows {
             return Err(unbalanced(&format!("row {row} is on record, but the input has {}", self.rows)));
         }
@@ -185,27 +195,30 @@ impl Books {
             if !self.missing.remove(row) {
                 return Err(unbalanced(&format!("row {row} is on record twice")));
             }
-            self.stragglers.insert(row, place.start);
+            self.stragglers.insert(row, record.start);
             return Ok(());
         }
-        self.window.push(Held { row, size: place.len, load: () });
+        let load = if self.draft.is_some() { line::body(record.frame).to_vec() } else { Vec::new() };
+        self.window.push(Held { row, size: record.frame.len(), load });
         self.settle(Fill::UpToLimit)
     }
 
     fn settle(&mut self, fill: Fill) -> Result<()> {
         while let Some(turn) = self.window.next(fill) {
-            match turn {
-                Turn::Here(_) => {}
-                Turn::Elsewhere(row) => {
+            match (turn, &mut self.draft) {
+                (Turn::Here(held), Some(draft)) => draft.row(&held.load)?,
+                (Turn::Here(_), None) => {}
+                (Turn::Elsewhere(row), draft) => {
                     self.missing.insert(row);
+                    *draft = None;
                 }
-                Turn::Twice(row) => return Err(unbalanced(&format!("row {row} is on record twice"))),
+                (Turn::Twice(row), _) => return Err(unbalanced(&format!("row {row} is on record twice"))),
             }
         }
         Ok(())
     }
 
-    fn close(mut self) -> Result<Stragglers> {
+    fn close(mut self) -> Result<(Stragglers, Option<Draft>)> {
         self.settle(Fill::Nothing)?;
         let unseen = self.rows + 1 - self.window.turn;
         let lost = self.missing.len() + unseen;
@@ -213,7 +226,7 @@ impl Books {
             let first = self.missing.min().unwrap_or(self.window.turn);
             return Err(unbalanced(&format!("{lost} of {} rows have no outcome, the first is row {first}", self.rows)));
         }
-        Ok(self.stragglers)
+        Ok((self.stragglers, self.draft))
     }
 }
 
@@ -221,111 +234,10 @@ fn unbalanced(why: &str) -> Error {
     broken(format!("the books do not balance: {why}"))
 }
 
-/// A row that waits for its turn.
-struct Held<T> {
-    row: RowNumber,
-    /// Its length in the journal, in bytes.
-    size: usize,
-    load: T,
-}
-
-// A heap gives the greatest first; the row whose turn comes first is the greatest here.
-impl<T> Ord for Held<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.row.cmp(&self.row)
-    }
-}
-
-impl<T> PartialOrd for Held<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Held<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.row == other.row
-    }
-}
-
-impl<T> Eq for Held<T> {}
-
-/// How much the window may go on holding.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fill {
-    UpToLimit,
-    /// The journal is at its end: every row that is here comes out.
-    Nothing,
-}
-
-/// Whose turn it is.
-enum Turn<T> {
-    /// A row that was held.
-    Here(Held<T>),
-    /// A row that has been overtaken by the whole window.
-    Elsewhere(RowNumber),
-    /// A row that has had its turn.
-    Twice(RowNumber),
-}
-
-/// Rows that came before their turn. Decides by row numbers and sizes alone, so that both readings decide alike.
-struct Window<T> {
-    limits: Limits,
-    /// The row that is to come out next.
-    turn: RowNumber,
-    held: BinaryHeap<Held<T>>,
-    bytes: usize,
-}
-
-impl<T> Window<T> {
-    fn new(limits: Limits) -> Self {
-        Self { limits, turn: 1, held: BinaryHeap::new(), bytes: 0 }
-    }
-
-    fn has_passed(&self, row: RowNumber) -> bool {
-        row < self.turn
-    }
-
-    fn push(&mut self, row: Held<T>) {
-        self.bytes += row.size;
-        self.held.push(row);
-    }
-
-    /// `None` until more rows are here.
-    fn next(&mut self, fill: Fill) -> Option<Turn<T>> {
-        let first = self.held.peek()?.row;
-        let over = fill == Fill::Nothing || self.held.len() > self.limits.rows || self.bytes > self.limits.bytes;
-        if first > self.turn {
-            self.turn += u64::from(over);
-            return over.then(|| Turn::Elsewhere(self.turn - 1));
-        }
-        let row = self.held.pop()?;
-        self.bytes -= row.size;
-        if row.row < self.turn {
-            return Some(Turn::Twice(row.row));
-        }
-        self.turn += 1;
-        Some(Turn::Here(row))
-    }
-}
-
-/// The second reading: writes the report, in order, to a file that has no name yet that anyone looks for. Gives its BLAKE3
-/// as well.
-fn sort(
-    source: Source<'_>,
-    paths: &Paths,
-    summary: &Summary,
-    stragglers: &Stragglers,
-) -> Result<(NamedTempFile, blake3::Hash)> {
-    let cant = failed("it can't be written");
-    let temporary = files::temporary(&paths.report).map_err(&cant)?;
-    let hashed = Hashed { file: temporary, hasher: blake3::Hasher::new() };
-    let mut out = Sorter { out: BufWriter::new(hashed), window: Window::new(source.limits), source, stragglers };
-    out.out.write_all(&line::header_line(&summary.header)).map_err(&cant)?;
-    out.read_through()?;
-    let Hashed { file: temporary, hasher } = out.out.into_inner().map_err(|error| cant(error.into_error()))?;
-    temporary.as_file().sync_all().map_err(&cant)?;
-    Ok((temporary, hasher.finalize()))
+/// The report in the making, in a file whose name nobody looks for.
+struct Draft {
+    out: BufWriter<Hashed>,
+    has_header: bool,
 }
 
 /// A file and the hash of what is in it.
@@ -346,11 +258,51 @@ impl Write for Hashed {
     }
 }
 
+impl Draft {
+    fn new(paths: &Paths) -> Result<Self> {
+        let file = files::temporary(&paths.report).map_err(cant_be_written)?;
+        let hashed = Hashed { file, hasher: blake3::Hasher::new() };
+        Ok(Self { out: BufWriter::with_capacity(1 << 16, hashed), has_header: false })
+    }
+
+    /// Begins with the header, of which there is one however often the run was taken up again.
+    fn begin(&mut self, header: &str) -> Result<()> {
+        if std::mem::replace(&mut self.has_header, true) {
+            return Ok(());
+        }
+        self.out.write_all(&line::header_line(header)).map_err(cant_be_written)
+    }
+
+    fn row(&mut self, cells: &[u8]) -> Result<()> {
+        self.out.write_all(cells).and_then(|()| self.out.write_all(b"\n")).map_err(cant_be_written)
+    }
+
+    /// Gives the file, which is on the disk then, and the BLAKE3 of what is in it.
+    fn finish(self) -> Result<(NamedTempFile, blake3::Hash)> {
+        let Hashed { file, hasher } = self.out.into_inner().map_err(|error| cant_be_written(error.into_error()))?;
+        file.as_file().sync_all().map_err(cant_be_written)?;
+        Ok((file, hasher.finalize()))
+    }
+}
+
+fn cant_be_written(error: io::Error) -> Error {
+    failed("it can't be written")(error)
+}
+
+/// The second reading.
+fn sort(source: Source<'_>, paths: &Paths, summary: &Summary, stragglers: Stragglers) -> Result<Draft> {
+    let mut draft = Draft::new(paths)?;
+    draft.begin(&summary.header)?;
+    let mut sorter = Sorter { draft, window: Window::new(source.limits), source, stragglers };
+    sorter.read_through()?;
+    Ok(sorter.draft)
+}
+
 struct Sorter<'a> {
-    out: BufWriter<Hashed>,
-    window: Window<Vec<u8>>,
+    draft: Draft,
+    window: Window,
     source: Source<'a>,
-    stragglers: &'a Stragglers,
+    stragglers: Stragglers,
 }
 
 impl Sorter<'_> {
@@ -358,7 +310,7 @@ impl Sorter<'_> {
         let mut reader = from_start(self.source)?;
         while step(&mut reader)? {
             let (start, size) = (reader.start(), reader.frame().len());
-            let Entry::Row(row) = reader.entry().ok_or_else(|| damaged(start))? else { continue };
+            let Entry::Row(row) = reader.record().0.ok_or_else(|| damaged(start))? else { continue };
             let row = row.row;
             if self.window.has_passed(row) {
                 continue;
@@ -385,7 +337,7 @@ impl Sorter<'_> {
                 }
                 Turn::Twice(row) => return Err(unbalanced(&format!("row {row} is on record twice"))),
             };
-            self.out.write_all(&row).and_then(|()| self.out.write_all(b"\n")).map_err(failed("it can't be written"))?;
+            self.draft.row(&row)?;
         }
         Ok(fetched)
     }

@@ -62,7 +62,7 @@ pub(super) fn recover<R: BufRead + Seek>(input: R, name: &str) -> Result<Recover
 
 /// Adds a good record to what is known; `Err` says in words why it makes no sense.
 fn take<R: BufRead>(reader: &mut Reader<R>, found: &mut OnRecord) -> std::result::Result<(), String> {
-    match reader.entry() {
+    match reader.record().0 {
         Some(Entry::Run(run)) => found.runs.push(*run),
         Some(Entry::Newer(form)) => {
             return Err(format!("it was written by a newer version of the tool (form {form})"));

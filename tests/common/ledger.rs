@@ -90,6 +90,11 @@ impl Ledger {
         self.books.lock().len()
     }
 
+    /// Waits until the last words of a client that is gone have been read.
+    pub fn must_be_left(&self) {
+        self.org.must_be_left();
+    }
+
     /// Waits until so many PUTs have arrived; `false` if the process ended before, or after `at_most`.
     pub fn wait_for(&self, puts: usize, child: &mut Child, at_most: Duration) -> bool {
         let mut left = at_most;

@@ -55,6 +55,7 @@ pub struct Hostile {
 struct Shared {
     state: Mutex<State>,
     stopped: Condvar,
+    left: Condvar,
 }
 
 #[derive(Default)]
@@ -121,6 +122,16 @@ impl Hostile {
     /// How many connections were accepted so far.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections
+    }
+
+    /// Waits until nobody is connected any more: what a dead client had sent may lie in a socket for a while.
+    pub fn must_be_left(&self) {
+        let waited = self
+            .shared
+            .left
+            .wait_timeout_while(self.shared.lock(), Duration::from_mins(1), |state| !state.sockets.is_empty());
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(state.sockets.is_empty(), "somebody is still connected");
     }
 
     /// The most requests that were read and not yet replied to at any one time.
@@ -210,6 +221,7 @@ fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, handler: &Arc
             let result = handler(number, wire, &shared);
             // The last handle on the socket: the connection ends here, by a reset where that was asked for.
             shared.lock().sockets.remove(&number);
+            shared.left.notify_all();
             if let Err(error) = result
                 && !is_client_gone(&error)
             {
