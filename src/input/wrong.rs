@@ -50,6 +50,8 @@ pub enum Wrong {
     LongNumber,
     /// A flag cell with nothing in it.
     EmptyFlag,
+    /// A row of an earlier report that has no flag, nor a remark on it.
+    FlagNotTold,
     /// A flag cell with something else in it.
     Flag,
     /// A date that is none.
@@ -104,6 +106,7 @@ impl Wrong {
                 "is a number cell with more than 15 digits, and a spreadsheet keeps only 15: it may be another user's; format the column as text and enter the ID again"
             }
             Self::EmptyFlag => "the flag is missing; write true (opt out) or false (opt in)",
+            Self::FlagNotTold => "neither a cell nor a remark says which flag was set",
             Self::Flag => "is not a flag; write true (opt out) or false (opt in)",
             Self::NoSuchDate => "is a date that does not exist",
             Self::DateFormat => "is not a date written as year-month-day, such as 2026-11-24",
@@ -144,6 +147,7 @@ impl Wrong {
             Self::Words => "words instead of an ID",
             Self::LongNumber => "number cell above 15 digits",
             Self::EmptyFlag => "missing flag",
+            Self::FlagNotTold => "flag not told",
             Self::Flag => "not a flag",
             Self::NoSuchDate => "no such date",
             Self::DateFormat => "date in another format",

@@ -165,7 +165,7 @@ impl<'a> Reading<'a> {
         }
         // What an earlier report says of its own rows is surer than what is said about it.
         let said = self.outcome.and_then(|_| remark::flag_of(self.result(row, "detail")?));
-        said.or(self.options.input.set).ok_or(Fault { column: None, wrong: Wrong::EmptyFlag })
+        said.or(self.options.input.set).ok_or(Fault { column: None, wrong: Wrong::FlagNotTold })
     }
 
     /// The flag that an earlier run sent: its remark says so where the cells don't.
