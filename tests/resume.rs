@@ -450,7 +450,7 @@ fn a_small_memory_is_enough() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     cli.write("users.csv", table(5000));
     // Kilobytes of address space.
-    let run = through_shell("ulimit -v 163840", &cli.command(&apply(&org.url(), &[]))).output().unwrap();
+    let run = through_shell("ulimit -v 131072", &cli.command(&apply(&org.url(), &[]))).output().unwrap();
     Ran::of(run).exits(0);
     assert_true_to(&cli, &org, 5000);
 }
