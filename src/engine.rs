@@ -17,7 +17,7 @@ use crate::plan::{Step, What};
 use crate::policy::{Attempt, Next, Policy};
 use crate::report::{Journal, Note, Storage, Traffic};
 
-/// Records are committed at the latest when so many have gathered.
+/// Records are written at the latest when so many have gathered.
 const GATHER: usize = 256;
 /// So much is done without looking around; then signals and answers get their turn.
 const TURNS: u32 = 4096;
@@ -140,6 +140,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 }
                 Next::Settle(record) => {
                     self.books.record(now, record)?;
+                    now = self.began.elapsed();
                     continue;
                 }
                 Next::WaitUntil(until, why) => {
@@ -150,6 +151,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 Next::End(ending) => return self.end(ending),
             };
             self.turns = 0;
+            self.books.write(now)?;
             self.arm(timer.as_mut(), now, until);
             let arrival = tokio::select! {
                 biased;
@@ -185,7 +187,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
     }
 
     fn take_row(&mut self, now: Duration) -> Result<()> {
-        match self.changes.next().transpose()? {
+        let step = self.changes.next().transpose();
+        match step.or_else(|error| self.books.write(now).and(Err(error)))? {
             None => self.policy.offer(None),
             Some(Step { cells, remark, what: What::Send(change) }) => {
                 self.books.cells.insert(change.row, (cells, remark));
@@ -306,11 +309,18 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         self.journal.append(&record, &cells, self.time_of_day);
         self.tally.add(record.outcome);
         self.untold.push(record);
-        if self.untold.len() >= GATHER { self.commit(now) } else { Ok(()) }
+        if self.untold.len() >= GATHER { self.write(now) } else { Ok(()) }
     }
 
+    /// Writes and syncs what is due, and tells of it.
     fn commit(&mut self, now: Duration) -> Result<()> {
-        self.journal.commit(now)?;
+        self.write(now)?;
+        self.journal.commit(now)
+    }
+
+    /// Writes what was recorded, and tells of it.
+    fn write(&mut self, now: Duration) -> Result<()> {
+        self.journal.write(now)?;
         for record in std::mem::take(&mut self.untold) {
             self.tell(now, &Event::Recorded(&record));
         }

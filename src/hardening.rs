@@ -1,5 +1,5 @@
-//! Keeps a crash from leaving secrets behind: called first of all, before anything secret is in memory. What the secrets
-//! are and how they are held is not known here.
+//! Keeps a crash from leaving secrets behind, where the system lets a process ask for that: on Unix, not on Windows. Called
+//! first of all, before anything secret is in memory. What the secrets are and how they are held is not known here.
 
 /// Switches core dumps off for this process, and on Linux also forbids other processes of the same user to attach to it
 /// and read its memory.

@@ -168,6 +168,22 @@ async fn every_row_is_on_disk_before_anybody_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_row_that_is_settled_is_on_disk_while_requests_are_out() {
+    // Less than until whoever watches is told that time passes, which would write it too.
+    let org = Scripted::new(Duration::from_millis(20), |_| 204);
+    let disk = Disk::default();
+    let order = RefCell::new(Vec::new());
+    let watch = |event: &Event<'_>| match event {
+        Event::Answered { change, .. } => order.borrow_mut().push(("answered", change.row)),
+        Event::Recorded(record) => order.borrow_mut().push(("recorded", record.row)),
+        _ => {}
+    };
+    let rules = Rules { concurrency: 10, ..rules(Rate::Unlimited) };
+    run(&org, rules, 11, &disk, (never(), watch)).await.unwrap();
+    assert_eq!(order.borrow()[..4], [("answered", 1), ("recorded", 1), ("recorded", 10), ("answered", 2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_write_ends_the_sending_whenever_it_comes() {
     for fails_at in 1..=60 {
         let org = Scripted::new(Duration::from_millis(40), |_| 204);

@@ -317,7 +317,7 @@ fn what_is_told_of_another_report_is_not_believed() {
     assert_eq!(told["report_blake3"], blake3::hash(cli.read("users.report.csv").as_bytes()).to_string());
     // Another report has come into its place, one that says nothing itself of what was set.
     cli.write("users.report.csv", cli.read("users.report.csv").replace("[mfaOptOut true]", ""));
-    run(&["undo", "users.report.csv"], 2).says("the flag is missing");
+    run(&["undo", "users.report.csv"], 2).says("which flag was set");
     assert_eq!(org.count(), 2);
 }
 

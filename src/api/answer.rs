@@ -1,4 +1,4 @@
-//! Status, headers and the beginning of a body become a `Reply`. Pure; the clock comes in as an argument.
+//! Status, headers and the beginning of a body become a `Reply`. Pure but for the clock that it is handed.
 
 use std::time::{Duration, SystemTime};
 

@@ -182,8 +182,8 @@ impl Org for HttpOrg {
     }
 }
 
-/// Everything that is the same in each request for a membership, `Host` too: whatever is missing here, the client makes
-/// anew for each request.
+/// Everything that is the same in each request for a membership, `Host` too: over HTTP/1.1 the client would make it anew for
+/// each request. Over HTTP/2 it goes beside `:authority`, to which it is equal (RFC 9113, 8.3.1).
 fn membership_headers(address: &Address) -> HeaderMap {
     let mut headers = json_headers();
     headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
@@ -448,6 +448,20 @@ mod tests {
         let error = HttpOrg::behind(connection("https://org.example"), &proxies).unwrap_err();
         assert!(error.to_string().contains("the proxy socks5://proxy.example:1080 is of a kind"), "{error}");
         assert!(!error.to_string().contains(PASSWORD), "{error}");
+    }
+
+    #[test]
+    fn host_is_what_the_address_says() {
+        for (address, host) in [
+            ("https://org.example", "org.example"),
+            ("https://org.example:443/", "org.example"),
+            ("https://org.example:8443/prefix", "org.example:8443"),
+            ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+            ("http://127.0.0.1:80", "127.0.0.1"),
+        ] {
+            let headers = membership_headers(&Address::parse(address).unwrap());
+            assert_eq!(headers[HOST], host);
+        }
     }
 
     #[test]

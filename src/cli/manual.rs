@@ -29,7 +29,7 @@ pub fn manual() -> io::Result<Vec<u8>> {
         let about = command.get_about().map(StyledStr::to_string).unwrap_or_default();
         writeln!(page, ".TP\n\\fB{}\\fR\n{}", escaped(command.get_name()), escaped(&about))?;
     }
-    as_it_stands(&mut page, &program)?;
+    as_it_stands(&mut page, &program, ".SH")?;
     for command in commands() {
         one(&mut page, command)?;
     }
@@ -53,12 +53,12 @@ fn one(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
             None => writeln!(page, "{line}")?,
         }
     }
-    as_it_stands(page, command)
+    as_it_stands(page, command, ".SS")
 }
 
 /// What stands below the long help: its line breaks and columns count. Its headings are those lines that begin at the
-/// margin and are all in capitals.
-fn as_it_stands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
+/// margin and are all in capitals; `heading` is how roff writes one.
+fn as_it_stands(page: &mut Vec<u8>, command: &Command, heading: &str) -> io::Result<()> {
     let text = command.get_after_long_help().map(StyledStr::to_string).unwrap_or_default();
     if text.is_empty() {
         return Ok(());
@@ -67,7 +67,7 @@ fn as_it_stands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     for line in text.lines() {
         let is_heading = line.starts_with(|c: char| c.is_ascii_uppercase()) && line == line.to_uppercase();
         if is_heading {
-            writeln!(page, ".fi\n.SS {}\n.nf", escaped(line))?;
+            writeln!(page, ".fi\n{heading} {}\n.nf", escaped(line))?;
         } else {
             writeln!(page, "{}", escaped(line))?;
         }
@@ -79,7 +79,8 @@ fn as_it_stands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
 fn escaped(line: &str) -> String {
     let request = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
     let signs = [("\\", "\\e"), ("-", "\\-"), ("'", "\\(aq"), ("`", "\\(ga"), ("\"", "\\(dq"), ("~", "\\(ti")];
-    signs.iter().fold(line.to_owned(), |text, (sign, name)| text.replace(sign, name)).replacen("", request, 1)
+    let text = signs.iter().fold(line.to_owned(), |text, (sign, name)| text.replace(sign, name));
+    format!("{request}{text}")
 }
 
 #[cfg(test)]
@@ -102,6 +103,6 @@ mod tests {
             assert!(page.contains(&format!("\n\\fB{name}\\fR\n")), "{name}");
             assert!(page.contains(&format!("\n.SH MFA\\-OPTOUT {}\n.SS SYNOPSIS\n", name.to_uppercase())), "{name}");
         }
-        assert!(page.contains(".SS EXAMPLES\n.nf\n"));
+        assert!(page.contains("\n.SS EXAMPLES\n.nf\n") && page.contains("\n.SH EXIT CODES\n.nf\n"), "{page}");
     }
 }

@@ -43,16 +43,16 @@ pub struct PracticeArgs {
 impl PracticeArgs {
     /// The first option that was given, such as `--latency`.
     pub(super) fn first_given(&self) -> Option<&'static str> {
-        self.given().next().map(|(option, _)| option)
+        self.options().next().map(|(option, _)| option)
     }
 
     /// The words that say the same on another command line.
     #[must_use]
     pub fn typed(&self) -> Vec<OsString> {
-        self.given().flat_map(|(option, value)| [option.into(), value.into()]).collect()
+        self.options().flat_map(|(option, value)| [option.into(), value.into()]).collect()
     }
 
-    fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
+    fn options(&self) -> impl Iterator<Item = (&'static str, String)> {
         let options = [
             ("--members", self.members.map(|members| members.to_string())),
             ("--latency", self.latency.map(time)),

@@ -116,7 +116,7 @@ impl Job {
     fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
         let source = if is_standard_input(&self.input) { Source::Stdin } else { Source::Path(self.input.clone()) };
         let reading = &settings.reading;
-        // How tables are written, say the settings. A report is written by this tool, and only what was typed holds for it.
+        // The settings say how tables are written. A report is written by this tool: for it only what was typed counts.
         let typed = self.args.given();
         let holds = |key: Key| self.selection == Selection::All || !typed.typed(&[key]).is_empty();
         let options = input::Options {

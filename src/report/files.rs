@@ -255,10 +255,10 @@ fn temporary_prefix(place: &Path) -> String {
     format!(".mfa-optout-{}-", &blake3::hash(name.as_encoded_bytes()).to_hex()[..8])
 }
 
-/// Removes what a run that was killed while it made the report and its JSON has left of them. Only whoever has the report's
-/// lock may do so. What can't be looked at or removed is left: it is in nobody's way.
+/// Removes what a run that was killed while it made the report has left of it. Only whoever has the report's lock may do so.
+/// What can't be looked at or removed is left: it is in nobody's way.
 pub(super) fn remove_stale(paths: &Paths) {
-    leftovers(&paths.report).chain(leftovers(&paths.json)).for_each(|left| drop(fs::remove_file(left)));
+    leftovers(&paths.report).for_each(|left| drop(fs::remove_file(left)));
 }
 
 /// The temporary files of one place that are there, made by a run that goes on or by one that was killed.
@@ -446,12 +446,13 @@ mod tests {
         let desk = Desk::new(1);
         let paths = desk.paths();
         let plant = |place: &Path| temporary(place).unwrap().keep().unwrap().1;
-        let stale = [plant(&paths.report), plant(&paths.json)];
+        let stale = plant(&paths.report);
         let link = desk.path(&format!("{}link{TEMPORARY}", temporary_prefix(&paths.report)));
         std::os::unix::fs::symlink(desk.path("users.csv"), &link).unwrap();
-        let kept = [plant(&desk.path("other.report.csv")), link, desk.path("users.csv")];
+        // The JSON's own are removed by whoever writes the next.
+        let kept = [plant(&paths.json), plant(&desk.path("other.report.csv")), link, desk.path("users.csv")];
         drop(desk.resume());
-        assert!(stale.iter().all(|path| !path.exists()));
+        assert!(!stale.exists());
         assert!(kept.iter().all(|path| path.exists()));
     }
 

@@ -3,8 +3,7 @@
 //!
 //! What is on disk when:
 //!
-//! - Records are gathered in memory and leave in one `write` per [`commit`](Journal::commit); only then may they be told
-//!   of. From there a kill of the process loses nothing, for the bytes are the system's.
+//! - Records are gathered in memory and leave in one [`write`](Journal::write); only then may they be told of. From there a kill of the process loses nothing, for the bytes are the system's.
 //! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], and whenever [`sync`](Journal::sync) is
 //!   called: by the engine's timer and at the end. A power cut therefore forgets a second's work at most, which is
 //!   sent again, harmlessly, as setting a flag twice is setting it once. One sync after 20 kB was measured at 0.13 ms in
@@ -29,8 +28,8 @@ use crate::report::line;
 use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Note, Noted, Run, Start, Stop};
 
-/// A sync is due after so many records: a bound for the bytes that one sync has to write, some 8 MB, reached only by runs of
-/// tens of thousands of rows a second. With fewer, such runs would sync many times a second and gain nothing, for a
+/// A sync is due after so many records: a bound for what one sync has to write, some 8 MB of usual rows, reached only by
+/// runs of tens of thousands of rows a second. With fewer, such runs would sync many times a second and gain nothing, for a
 /// second's work is what a power cut may cost anyway: with 8192, syncs took 3 % of the time at 80,000 rows a second.
 pub const SYNC_RECORDS: u64 = 65_536;
 
@@ -256,18 +255,26 @@ impl<S: Storage> Journal<S> {
         self.push_control(line::NOTE, &Noted { at, note });
     }
 
-    /// Writes what was gathered, at once; syncs it if that is due. Only after this may it be told of.
+    /// Writes what was gathered, at once. Only after this may it be told of.
     ///
     /// `now` counts from any fixed moment, such as the start of the run.
     ///
     /// # Errors
     /// [`Kind::MidRun`], for good: after the first failure every later call fails too.
-    pub fn commit(&mut self, now: Duration) -> Result<()> {
-        self.write()?;
-        if self.unsynced == 0 {
-            return Ok(());
+    pub fn write(&mut self, now: Duration) -> Result<()> {
+        self.hand_over()?;
+        if self.unsynced > 0 {
+            self.unsynced_since.get_or_insert(now);
         }
-        self.unsynced_since.get_or_insert(now);
+        Ok(())
+    }
+
+    /// Writes what was gathered, and syncs it if that is due.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn commit(&mut self, now: Duration) -> Result<()> {
+        self.write(now)?;
         if self.is_sync_due(now) { self.sync() } else { Ok(()) }
     }
 
@@ -286,9 +293,9 @@ impl<S: Storage> Journal<S> {
     /// Writes what was gathered, and returns when all of it is on the disk.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// As [`write`](Self::write).
     pub fn sync(&mut self) -> Result<()> {
-        self.write()?;
+        self.hand_over()?;
         self.storage.sync_data().map_err(|error| self.fail(&error))?;
         (self.unsynced, self.unsynced_since) = (0, None);
         Ok(())
@@ -297,7 +304,7 @@ impl<S: Storage> Journal<S> {
     /// Puts the end of the run on disk.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// As [`write`](Self::write).
     pub fn stop(&mut self, stop: &Stop) -> Result<()> {
         self.push_control(line::STOP, stop);
         self.sync()
@@ -326,7 +333,7 @@ impl<S: Storage> Journal<S> {
         }
     }
 
-    fn write(&mut self) -> Result<()> {
+    fn hand_over(&mut self) -> Result<()> {
         if self.failure.is_some() {
             return Err(self.failed());
         }

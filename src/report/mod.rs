@@ -2,6 +2,7 @@
 //! people and machines. No network, no async; the time of day comes in as an argument.
 
 mod chart;
+mod draft;
 mod files;
 mod html;
 mod journal;

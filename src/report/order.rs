@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use roaring::RoaringTreemap;
@@ -16,6 +16,7 @@ use tempfile::NamedTempFile;
 
 use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
+use crate::report::draft::Draft;
 use crate::report::files::{self, Paths};
 use crate::report::journal::Journal;
 use crate::report::line::{self, Entry, Reader, Step};
@@ -232,61 +233,6 @@ impl Books {
 
 fn unbalanced(why: &str) -> Error {
     broken(format!("the books do not balance: {why}"))
-}
-
-/// The report in the making, in a file whose name nobody looks for.
-struct Draft {
-    out: BufWriter<Hashed>,
-    has_header: bool,
-}
-
-/// A file and the hash of what is in it.
-struct Hashed {
-    file: NamedTempFile,
-    hasher: blake3::Hasher,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Draft {
-    fn new(paths: &Paths) -> Result<Self> {
-        let file = files::temporary(&paths.report).map_err(cant_be_written)?;
-        let hashed = Hashed { file, hasher: blake3::Hasher::new() };
-        Ok(Self { out: BufWriter::with_capacity(1 << 16, hashed), has_header: false })
-    }
-
-    /// Begins with the header, of which there is one however often the run was taken up again.
-    fn begin(&mut self, header: &str) -> Result<()> {
-        if std::mem::replace(&mut self.has_header, true) {
-            return Ok(());
-        }
-        self.out.write_all(&line::header_line(header)).map_err(cant_be_written)
-    }
-
-    fn row(&mut self, cells: &[u8]) -> Result<()> {
-        self.out.write_all(cells).and_then(|()| self.out.write_all(b"\n")).map_err(cant_be_written)
-    }
-
-    /// Gives the file, which is on the disk then, and the BLAKE3 of what is in it.
-    fn finish(self) -> Result<(NamedTempFile, blake3::Hash)> {
-        let Hashed { file, hasher } = self.out.into_inner().map_err(|error| cant_be_written(error.into_error()))?;
-        file.as_file().sync_all().map_err(cant_be_written)?;
-        Ok((file, hasher.finalize()))
-    }
-}
-
-fn cant_be_written(error: io::Error) -> Error {
-    failed("it can't be written")(error)
 }
 
 /// The second reading.

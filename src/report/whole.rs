@@ -1,5 +1,6 @@
-//! Writes a file whole or not at all, and clears up what a killed run has left of the same file. A run that is writing one
-//! holds the lock of its temporary file, so that nobody takes that for a leftover.
+//! Writes a file whole or not at all, and clears up what a killed run has left of the same file. Whoever writes one here
+//! holds the lock of its temporary file, so that nobody takes that for a leftover; the report itself is guarded by its
+//! journal's lock, and made elsewhere.
 
 use std::fs::{self, TryLockError};
 use std::io::{self, Write};
