@@ -273,3 +273,31 @@ fn a_run_that_may_have_changed_somebody_keeps_its_journal_and_does_not_say_that_
         assert!(!cli.path("users.report.csv.partial").exists());
     }
 }
+
+#[test]
+fn what_an_output_would_destroy_is_refused_before_anything_is_sent() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(3));
+    let address = org.url();
+    let with = |options: &[&str]| cli.run(&[&["apply", "users.csv", "--yes", "--address", &address], options].concat());
+    for name in ["other.csv", "other.csv.partial", "notes"] {
+        cli.write(name, "user_id,mfa_opt_out\n1,true\n");
+        for option in ["--html", "--metrics"] {
+            with(&[option, name]).exits(2).says("another kind of file is there");
+        }
+        assert_eq!(cli.read(name), "user_id,mfa_opt_out\n1,true\n");
+    }
+    for option in ["--html", "--metrics"] {
+        with(&[option, "no-folder/run"]).exits(2).says("its folder is not there");
+        with(&[option, "/dev/full"]).exits(2).says("not a plain file");
+    }
+    cli.write("mine.json", "{\"hand\":\"made\"}");
+    with(&["--report", "mine.csv"]).exits(2).says("mine.json exists already");
+    assert_eq!(cli.read("mine.json"), "{\"hand\":\"made\"}");
+    assert!(org.requests().is_empty());
+
+    let outputs = ["--html", "page.html", "--metrics", "run.prom", "--overwrite"];
+    with(&outputs).exits(0);
+    with(&outputs).exits(0);
+}

@@ -221,6 +221,11 @@ fn quiet_leaves_errors_only() {
     let again = cli.run(&["apply", "users.csv", "--yes", "--quiet", "--address", &org.url()]).exits(2);
     assert_eq!(again.stdout, "");
     assert!(again.stderr.starts_with("error: ") && again.stderr.contains("users.report.csv"), "{}", again.stderr);
+
+    let words = ["apply", "users.csv", "--yes", "--quiet", "--report", "new.csv", "--max-failures", "1", "--address"];
+    let stopped = cli.run(&[&words[..], &[&org.url()]].concat()).exits(5);
+    assert_eq!(stopped.stdout, "");
+    assert!(stopped.stderr.starts_with("Stopped early: 1 rows in a row failed.\nNext: "), "{}", stopped.stderr);
 }
 
 #[test]
@@ -323,7 +328,7 @@ fn figures_are_left_also_when_the_run_stops_early() {
     let cli = Cli::new();
     let org = Hostile::start(|seen| Reply::new(if seen.user() < Some(3) { 204 } else { 404 }));
     cli.write("users.csv", table(50));
-    cli.write("run.prom", "what was there before\n");
+    cli.write("run.prom", "# HELP mfa_optout_last_run_rows What was there before.\n");
     let options = ["--metrics", "run.prom", "--max-failures", "4", "--concurrency", "1"];
     cli.run(&[&["apply", "users.csv", "--yes", "--rate", "100/s", "--address", &org.url()], &options[..]].concat())
         .exits(5);

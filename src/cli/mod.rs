@@ -73,7 +73,7 @@ pub enum Command {
 /// `mfa-optout apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// The table: CSV, TSV or .xlsx, also .gz; - for standard input.
+    /// The table: CSV, TSV, .xlsx or .ods, also .gz; - for standard input.
     pub input: PathBuf,
     /// How.
     #[command(flatten)]

@@ -110,7 +110,8 @@ impl Job {
             }
             taken.push(place(path));
         }
-        Ok(())
+        html.as_deref().map_or(Ok(()), report::check_page_place)?;
+        metrics.as_deref().map_or(Ok(()), report::check_metrics_place)
     }
 
     fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {

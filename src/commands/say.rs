@@ -35,9 +35,18 @@ pub(super) fn note(settings: &Settings, line: &str) {
     }
 }
 
-/// What came of a run.
+/// What came of a run. That it could not come to its end is an error, which is said however quiet it has to be.
 pub(super) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit) {
-    say(settings.talk, || closing_text(closing), || closing_json(closing, exit));
+    let Talk { volume, format } = settings.talk;
+    match format {
+        _ if volume != Volume::Quiet => say(settings.talk, || closing_text(closing), || closing_json(closing, exit)),
+        _ if matches!(exit, Exit::Done | Exit::RowsNeedAttention) => {}
+        LogFormat::Text => {
+            to_standard_error(&ending_text(closing.ending, closing.tally).0);
+            closing.next.iter().for_each(|next| to_standard_error(&format!("Next: {next}")));
+        }
+        LogFormat::Json => json_line(closing_json(closing, exit)),
+    }
 }
 
 /// Why it could not go on; said whatever the volume.

@@ -16,10 +16,13 @@ use crate::report::line::{COLUMNS, Finished};
 use crate::report::reasons::Group;
 use crate::report::run::Run;
 use crate::report::summary::Summary;
-use crate::report::whole::write_atomically;
+use crate::report::whole::{check_place, write_atomically};
 use crate::text;
 
 const PAGE: &str = include_str!("page.html");
+
+/// How the page begins.
+const BEGINNING: &str = "<!doctype html>";
 const STYLE: &str = include_str!("page.css");
 
 /// Rows in one table: of full tables, a browser lays out only those that are in view.
@@ -27,6 +30,15 @@ const ROWS_PER_TABLE: usize = 500;
 
 /// So much of a row's own cells is shown, in characters.
 const MAX_INPUT: usize = 200;
+
+/// Finds out, before anything is sent, whether a page can be written to `place` later. An earlier page is replaced, another
+/// kind of file is not.
+///
+/// # Errors
+/// Of [`Kind::Usage`], naming the file.
+pub fn check_page_place(place: &Path) -> Result<()> {
+    check_place(place, BEGINNING)
+}
 
 /// Writes the page of a finished run, with the rows of its report.
 ///

@@ -188,9 +188,11 @@ fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) ->
 }
 
 fn report_is_free(paths: &Paths, mode: Mode) -> Result<()> {
-    if !mode.overwrite && files::metadata_of(&paths.report)?.is_some() {
-        return Err(Error::new(Kind::Report, format!("{} exists already", files::name(&paths.report)))
-            .help("--overwrite replaces it, --report gives the new one another name"));
+    for path in [&paths.report, &paths.json] {
+        if !mode.overwrite && files::metadata_of(path)?.is_some() {
+            return Err(Error::new(Kind::Report, format!("{} exists already", files::name(path)))
+                .help("--overwrite replaces it, --report gives the new one another name"));
+        }
     }
     Ok(())
 }

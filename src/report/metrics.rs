@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::domain::Outcome;
 use crate::error::Result;
 use crate::report::summary::Summary;
-use crate::report::whole::write_atomically;
+use crate::report::whole::{check_place, write_atomically};
 
 /// Writes the run's figures to `place`, for the node exporter to pick up.
 ///
@@ -17,6 +17,15 @@ use crate::report::whole::write_atomically;
 pub fn write_metrics(place: &Path, summary: &Summary) -> Result<()> {
     let text = metrics(summary);
     write_atomically(place, |out| out.write_all(text.as_bytes()))
+}
+
+/// Finds out, before anything is sent, whether figures can be written to `place` later. Those of an earlier run are
+/// replaced, another kind of file is not.
+///
+/// # Errors
+/// Of [`Kind::Usage`](crate::error::Kind::Usage), naming the file.
+pub fn check_metrics_place(place: &Path) -> Result<()> {
+    check_place(place, "# HELP mfa_optout_")
 }
 
 /// The figures in the text exposition format, version 0.0.4.

@@ -18,10 +18,10 @@ mod whole;
 mod window;
 
 pub use files::Paths;
-pub use html::{write_page, write_page_so_far};
+pub use html::{check_page_place, write_page, write_page_so_far};
 pub use journal::{Begin, Journal, Mode, SYNC_AFTER, SYNC_RECORDS, Storage, look, open};
 pub use line::{COLUMNS, Finished, MAX_RECORD};
-pub use metrics::write_metrics;
+pub use metrics::{check_metrics_place, write_metrics};
 pub use order::{finish, summarize};
 pub use reasons::{Group, Reasons};
 pub use recover::OnRecord;

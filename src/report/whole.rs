@@ -2,8 +2,8 @@
 //! holds the lock of its temporary file, so that nobody takes that for a leftover; the report itself is guarded by its
 //! journal's lock, and made elsewhere.
 
-use std::fs::{self, TryLockError};
-use std::io::{self, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -29,6 +29,34 @@ pub fn write_atomically(place: &Path, content: impl FnOnce(&mut dyn Write) -> io
         sync_folder(folder_of(place))
     };
     write().map_err(|error| Error::new(Kind::MidRun, format!("{} can't be written: {error}", name(place))))
+}
+
+/// Finds out, before anything is sent, whether a file can be written here later: its folder is there, and nothing stands in
+/// its place but a link, which is replaced, or an earlier file of the same kind, which begins with `ours`.
+///
+/// # Errors
+/// Of [`Kind::Usage`], naming the file.
+pub(super) fn check_place(place: &Path, ours: &str) -> Result<()> {
+    let refused = |why: &str| Err(Error::new(Kind::Usage, format!("{} can't be written: {why}", name(place))));
+    if !folder_of(place).is_dir() {
+        return refused("its folder is not there");
+    }
+    let found = match fs::symlink_metadata(place) {
+        Ok(found) if found.is_symlink() => return Ok(()),
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return refused(&error.to_string()),
+    };
+    if !found.is_file() {
+        return refused("what is there is not a plain file");
+    }
+    let mut beginning = Vec::new();
+    let read = File::open(place).and_then(|file| file.take(ours.len() as u64).read_to_end(&mut beginning));
+    match read {
+        Ok(_) if beginning.is_empty() || beginning == ours.as_bytes() => Ok(()),
+        Ok(_) => refused("another kind of file is there, which would be lost"),
+        Err(error) => refused(&format!("what is there can't be read: {error}")),
+    }
 }
 
 /// A temporary file whose lock goes with this process. Where a file system knows no locks, nobody gets one, and nothing
@@ -58,6 +86,27 @@ fn remove_abandoned(place: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_be_lost_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let allowed = |name: &str| check_place(&at(name), "# ours").map_err(|error| error.to_string());
+        fs::write(at("earlier"), "# ours, of last night").unwrap();
+        fs::write(at("empty"), "").unwrap();
+        for name in ["nothing", "earlier", "empty"] {
+            assert_eq!(allowed(name), Ok(()));
+        }
+        fs::write(at("table"), "user_id,mfa_opt_out").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for (name, why) in [
+            ("table", "another kind of file"),
+            ("folder", "not a plain file"),
+            ("no/folder", "its folder is not there"),
+        ] {
+            assert!(allowed(name).unwrap_err().contains(why), "{name}");
+        }
+    }
 
     #[test]
     fn of_two_temporary_files_the_one_that_is_being_written_is_kept() {
