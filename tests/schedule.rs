@@ -339,6 +339,25 @@ fn figures_are_left_also_when_the_run_stops_early() {
 }
 
 #[test]
+fn figures_of_an_earlier_run_are_not_left_for_those_of_one_that_is_refused() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(5));
+    let url = org.url();
+    let words = ["apply", "users.csv", "--yes", "--overwrite", "--metrics", "run.prom", "--address", &url];
+    let code = || sample(&samples(&cli.path("run.prom")), "exit_code", "");
+    cli.run(&words).exits(0);
+    assert_eq!(code(), 0.0);
+    cli.run(&[&words[..], &["--max-opt-outs", "1", "--dry-run"]].concat()).exits(2);
+    assert_eq!(code(), 0.0);
+    cli.run(&[&words[..], &["--max-opt-outs", "1"]].concat()).exits(2);
+    assert_eq!(code(), 2.0);
+    let told = samples(&cli.path("run.prom"));
+    assert!(told.keys().all(|(name, _)| !name.ends_with("_rows")), "{told:?}");
+    assert!(told.keys().all(|(_, labels)| labels.contains(&url)), "{told:?}");
+}
+
+#[test]
 fn the_command_line_counts_before_the_environment_before_the_file() {
     let cli = Cli::new();
     let orgs = [(); 3].map(|()| Hostile::start(|_| Reply::new(204)));

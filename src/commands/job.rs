@@ -16,6 +16,7 @@ use super::earlier::{must_be_of, set_by};
 use super::start::Asked;
 use super::target::Target;
 use super::{is_standard_input, now, say, shown, signals, start};
+use crate::api::Address;
 use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Flag, Signal};
 use crate::engine::{self, Run, Sent};
@@ -24,7 +25,7 @@ use crate::input::{self, Input, Source};
 use crate::plan::{self, Baseline, Plan, Selection};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
-use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths};
+use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Unfinished};
 use crate::screen::PlanView;
 use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Outputs, Settings, SignIn, may_hold_settings};
 
@@ -51,13 +52,40 @@ impl Job {
         let settings = Settings::load(&self.args.given(), &|name| std::env::var_os(name), &facts)?;
         let paths = settings.outputs.report.clone().map_or(default, Paths::of);
         self.keep_apart(&settings, &paths)?;
+        let unfinished = self.for_the_metrics(&settings);
+        let ended = self.go(settings, paths, &facts).await;
+        if let (Err(error), Some(write)) = (&ended, unfinished)
+            && error.kind() != Kind::Busy
+        {
+            write(error.exit());
+        }
+        ended
+    }
+
+    /// What writes to the metrics, where they are wanted, that the run ended before it had figures of its own.
+    fn for_the_metrics(&self, settings: &Settings) -> Option<impl FnOnce(Exit) + use<>> {
+        let place = settings.outputs.metrics.clone().filter(|_| settings.guards.consent != Consent::DryRun)?;
+        // An address that can't be used may have a secret in it.
+        let address = settings.connection.address.as_deref().and_then(|text| Address::parse(text).ok());
+        let (address, input) = (address.map(|address| address.to_string()).unwrap_or_default(), shown(&self.input));
+        let (command, format, started) = (self.command, settings.talk.format, now());
+        Some(move |exit: Exit| {
+            let (address, input, exit_code) = (&address, &input, exit.code());
+            let run = Unfinished { address, input, command, started, ended: now(), exit_code };
+            if let Err(error) = report::write_metrics_of_unfinished(&place, &run) {
+                say::error(format, &error);
+            }
+        })
+    }
+
+    async fn go(self, settings: Settings, paths: Paths, facts: &Facts) -> Result<Exit> {
         let target = Target::of(&settings, &self.args.practice, &self.input).await?;
         let plan = self.plan(&settings, &target)?;
         let asked = Asked { command: self.command, selection: &self.selection, set: self.set(&settings) };
         let mut start = start::of(&asked, &settings, &target, &plan);
         let found = report::look(&paths, self.input_path(), &start, mode(&settings));
         let rest = Rest::of(&plan, found.as_ref().unwrap_or(&OnRecord::default()))?;
-        let confirming = Confirming::of(&settings, &facts, &rest);
+        let confirming = Confirming::of(&settings, facts, &rest);
         let mut view = self.view(&settings, &target, (&plan, &rest), &paths);
         view.warnings.extend(found.as_ref().err().filter(|_| view.dry_run).map(|error| error.message().to_owned()));
         say::plan(&settings, &view, confirming.asks());

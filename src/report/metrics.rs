@@ -28,9 +28,36 @@ pub fn check_metrics_place(place: &Path) -> Result<()> {
     check_place(place, "# HELP mfa_optout_")
 }
 
+/// A run that was refused before anything was sent, or that could not go on: all that is known is which, when, and that.
+#[derive(Clone, Copy, Debug)]
+pub struct Unfinished<'a> {
+    /// The Org's address; empty where none is known.
+    pub address: &'a str,
+    /// The input's name.
+    pub input: &'a str,
+    /// `apply`, `retry` or `undo`.
+    pub command: &'a str,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// What the process answers.
+    pub exit_code: u8,
+}
+
+/// Writes to `place` that a run came to nothing, so that the figures of the one before are not taken for its own.
+///
+/// # Errors
+/// If the file can't be written, naming it.
+pub fn write_metrics_of_unfinished(place: &Path, run: &Unfinished<'_>) -> Result<()> {
+    let mut out = Metrics::labelled(run.address, run.input, run.command);
+    out.end(run.started, run.ended, Some(run.exit_code));
+    write_atomically(place, |file| file.write_all(out.text.as_bytes()))
+}
+
 /// The figures in the text exposition format, version 0.0.4.
 fn metrics(summary: &Summary) -> String {
-    let mut out = Metrics { text: String::new(), labels: run_labels(summary) };
+    let mut out = Metrics::labelled(&summary.address, &summary.input, &summary.command);
     out.help("rows", "Rows of the input by outcome.");
     for outcome in Outcome::ALL {
         out.sample("rows", &format!(",outcome=\"{outcome}\""), summary.outcomes.count(outcome));
@@ -39,11 +66,7 @@ fn metrics(summary: &Summary) -> String {
     out.single("requests", "Requests sent, retries, log-ins and probes included.", traffic.requests);
     out.single("retries", "Requests that repeated an earlier one.", traffic.retries);
     out.single("throttled_seconds", "Time the Org held back all requests.", traffic.throttled().as_secs_f64());
-    out.single("start_time_seconds", "When the run began, in Unix time.", unix_seconds(summary.started));
-    out.single("end_time_seconds", "When the run ended, in Unix time.", unix_seconds(summary.ended));
-    if let Some(code) = summary.exit_code {
-        out.single("exit_code", "What the process answered; 0 is all well.", code);
-    }
+    out.end(summary.started, summary.ended, summary.exit_code);
     out.text
 }
 
@@ -51,15 +74,6 @@ fn metrics(summary: &Summary) -> String {
 fn unix_seconds(at: Timestamp) -> String {
     let ms = at.as_millisecond();
     format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
-}
-
-fn run_labels(summary: &Summary) -> String {
-    format!(
-        "address=\"{}\",input=\"{}\",command=\"{}\"",
-        label(&summary.address),
-        label(&summary.input),
-        label(&summary.command)
-    )
 }
 
 /// A label's value: backslash, quote and line feed escaped, as the format wants it.
@@ -73,6 +87,19 @@ struct Metrics {
 }
 
 impl Metrics {
+    fn labelled(address: &str, input: &str, command: &str) -> Self {
+        let [address, input, command] = [address, input, command].map(label);
+        Self { text: String::new(), labels: format!("address=\"{address}\",input=\"{input}\",command=\"{command}\"") }
+    }
+
+    fn end(&mut self, started: Timestamp, ended: Timestamp, exit_code: Option<u8>) {
+        self.single("start_time_seconds", "When the run began, in Unix time.", unix_seconds(started));
+        self.single("end_time_seconds", "When the run ended, in Unix time.", unix_seconds(ended));
+        if let Some(code) = exit_code {
+            self.single("exit_code", "What the process answered; 0 is all well.", code);
+        }
+    }
+
     fn help(&mut self, name: &str, help: &str) {
         self.line(format_args!("# HELP mfa_optout_last_run_{name} {help}"));
         self.line(format_args!("# TYPE mfa_optout_last_run_{name} gauge"));
