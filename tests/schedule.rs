@@ -407,6 +407,21 @@ fn an_unknown_setting_is_an_error_with_the_nearest_right_one() {
 }
 
 #[test]
+fn an_unknown_variable_is_an_error_with_the_nearest_right_one() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(3));
+    let with = |name: &str| {
+        let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]);
+        Ran::of(command.env(name, "1").output().unwrap())
+    };
+    with("MFA_OPTOUT_MAX_OPT_OUT").exits(2).says("did you mean MFA_OPTOUT_MAX_OPT_OUTS?");
+    with("MFA_OPTOUT_SOMETHING_ELSE").exits(2).says("no setting for the variable MFA_OPTOUT_SOMETHING_ELSE");
+    assert!(org.requests().is_empty());
+    with("MFA_OPTOUT_MAX_OPT_OUTS").exits(2).says("--max-opt-outs allows 1");
+}
+
+#[test]
 fn a_planted_file_of_settings_does_not_count_without_a_terminal() {
     let cli = Cli::new();
     let planted = Hostile::start(|_| Reply::new(204));

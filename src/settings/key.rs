@@ -124,6 +124,9 @@ pub struct Setting {
     pub default: Option<&'static str>,
 }
 
+/// How the names of the tool's variables begin.
+pub(super) const VARIABLES: &str = "MFA_OPTOUT_";
+
 /// All settings, in the order in which they are shown; that of [`Key`].
 pub const TABLE: [Setting; 45] = [
     row(Key::Address, "address", Scope::Everywhere, None),
@@ -195,7 +198,7 @@ impl Key {
     pub fn variable(self) -> Option<String> {
         let Setting { name, scope, .. } = self.setting();
         let counts = matches!(scope, Scope::Everywhere | Scope::Run | Scope::Secret);
-        counts.then(|| format!("MFA_OPTOUT_{}", name.to_uppercase()))
+        counts.then(|| format!("{VARIABLES}{}", name.to_uppercase()))
     }
 
     /// The setting with this name, where the file may have it.

@@ -1,13 +1,14 @@
 //! Which file of settings counts, and reading it: the one that was asked for, else the one in the working directory,
 //! else the one in the user's configuration folder.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::settings::file::File;
-use crate::settings::key::Key;
+use crate::settings::key::{Key, TABLE, VARIABLES};
 use crate::settings::origin::{Environment, Given, Sources};
 use crate::settings::{Settings, values};
 use crate::text::visible;
@@ -27,6 +28,8 @@ pub struct Facts {
     pub terminal: bool,
     /// The folder that relative paths are meant from; the empty path stands for it as well.
     pub working_folder: PathBuf,
+    /// The names of its environment's variables.
+    pub variables: Vec<OsString>,
 }
 
 impl Facts {
@@ -35,7 +38,11 @@ impl Facts {
     #[must_use]
     pub fn of_this_process() -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        Self { terminal, working_folder: PathBuf::new() }
+        Self {
+            terminal,
+            working_folder: PathBuf::new(),
+            variables: std::env::vars_os().map(|(name, _)| name).collect(),
+        }
     }
 }
 
@@ -49,6 +56,7 @@ pub fn load<T>(
     facts: &Facts,
     then: impl FnOnce(Sources<'_>, Vec<String>) -> Result<T>,
 ) -> Result<T> {
+    refuse_unknown(&facts.variables)?;
     let without_file = Sources { given, environment, file: None };
     let profile = without_file.get(Key::Profile, values::words)?;
     let (file, notes) = open(without_file.path(Key::Config), environment, facts)?;
@@ -70,6 +78,18 @@ impl Settings {
     pub fn load(given: &Given, environment: Environment<'_>, facts: &Facts) -> Result<Self> {
         load(given, environment, facts, Settings::resolve)
     }
+}
+
+/// A mistyped guard would be none at all.
+fn refuse_unknown(variables: &[OsString]) -> Result<()> {
+    let ours = variables.iter().map(|name| name.to_string_lossy()).filter(|name| name.starts_with(VARIABLES));
+    let known: Vec<String> = TABLE.iter().filter_map(|setting| setting.key.variable()).collect();
+    let Some(unknown) = ours.into_iter().find(|name| !known.iter().any(|known| known == name)) else { return Ok(()) };
+    let message = format!("there is no setting for the variable {}", visible(&unknown));
+    let distance = |known: &&String| strsim::damerau_levenshtein(&unknown, known);
+    let nearest = known.iter().min_by_key(distance).filter(|known| distance(known) <= 3);
+    let advice = nearest.map_or_else(|| "see `mfa-optout config`".to_owned(), |known| format!("did you mean {known}?"));
+    Err(Error::new(Kind::Usage, message).help(advice))
 }
 
 fn open(asked: Option<PathBuf>, environment: Environment<'_>, facts: &Facts) -> Result<(Option<File>, Vec<String>)> {

@@ -195,7 +195,7 @@ fn loaded(terminal: bool, asked: Option<&str>) -> Settings {
         |name: &str| ["XDG_CONFIG_HOME", "APPDATA"].contains(&name).then(|| home.clone().into_os_string());
     let mut given = Given::default();
     given.put(Key::Config, asked.map(|name| folder.path().join(name)).as_ref());
-    let facts = Facts { terminal, working_folder: folder.path().to_owned() };
+    let facts = Facts { terminal, working_folder: folder.path().to_owned(), variables: Vec::new() };
     Settings::load(&given, &environment, &facts).unwrap()
 }
 
@@ -223,7 +223,8 @@ fn a_file_that_was_asked_for_counts_everywhere() {
 fn a_profile_needs_a_file() {
     let mut given = Given::default();
     given.put(Key::Profile, Some("eu"));
-    let facts = Facts { terminal: true, working_folder: tempfile::tempdir().unwrap().path().to_owned() };
+    let facts =
+        Facts { terminal: true, working_folder: tempfile::tempdir().unwrap().path().to_owned(), variables: Vec::new() };
     let complaint = Settings::load(&given, &|_| None, &facts).unwrap_err().to_string();
     assert!(complaint.contains("no file of settings"), "{complaint}");
 }
