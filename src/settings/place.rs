@@ -87,8 +87,13 @@ fn refuse_unknown(variables: &[OsString]) -> Result<()> {
     let Some(unknown) = ours.into_iter().find(|name| !known.iter().any(|known| known == name)) else { return Ok(()) };
     let message = format!("there is no setting for the variable {}", visible(&unknown));
     let distance = |known: &&String| strsim::damerau_levenshtein(&unknown, known);
-    let nearest = known.iter().min_by_key(distance).filter(|known| distance(known) <= 3);
-    let advice = nearest.map_or_else(|| "see `mfa-optout config`".to_owned(), |known| format!("did you mean {known}?"));
+    let nearest = known.iter().min_by_key(distance).filter(|known| distance(known) <= 2);
+    let typed = TABLE.iter().find(|setting| unknown.strip_prefix(VARIABLES) == Some(&setting.name.to_uppercase()));
+    let advice = match (typed, nearest) {
+        (Some(setting), _) => format!("{} counts on the command line only", setting.key.flag()),
+        (None, Some(known)) => format!("did you mean {known}?"),
+        (None, None) => "`mfa-optout config` lists the settings".to_owned(),
+    };
     Err(Error::new(Kind::Usage, message).help(advice))
 }
 
