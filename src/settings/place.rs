@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::settings::file::File;
-use crate::settings::key::{Key, TABLE, VARIABLES};
+use crate::settings::key::{Key, Setting, TABLE, VARIABLES};
 use crate::settings::origin::{Environment, Given, Sources};
 use crate::settings::{Settings, values};
 use crate::text::visible;
@@ -56,7 +56,7 @@ pub fn load<T>(
     facts: &Facts,
     then: impl FnOnce(Sources<'_>, Vec<String>) -> Result<T>,
 ) -> Result<T> {
-    refuse_unknown(&facts.variables)?;
+    refuse_mistyped(&facts.variables)?;
     let without_file = Sources { given, environment, file: None };
     let profile = without_file.get(Key::Profile, values::words)?;
     let (file, notes) = open(without_file.path(Key::Config), environment, facts)?;
@@ -80,21 +80,30 @@ impl Settings {
     }
 }
 
-/// A mistyped guard would be none at all.
-fn refuse_unknown(variables: &[OsString]) -> Result<()> {
-    let ours = variables.iter().map(|name| name.to_string_lossy()).filter(|name| name.starts_with(VARIABLES));
-    let known: Vec<String> = TABLE.iter().filter_map(|setting| setting.key.variable()).collect();
-    let Some(unknown) = ours.into_iter().find(|name| !known.iter().any(|known| known == name)) else { return Ok(()) };
-    let message = format!("there is no setting for the variable {}", visible(&unknown));
-    let distance = |known: &&String| strsim::damerau_levenshtein(&unknown, known);
-    let nearest = known.iter().min_by_key(distance).filter(|known| distance(known) <= 2);
-    let typed = TABLE.iter().find(|setting| unknown.strip_prefix(VARIABLES) == Some(&setting.name.to_uppercase()));
-    let advice = match (typed, nearest) {
-        (Some(setting), _) => format!("{} counts on the command line only", setting.key.flag()),
-        (None, Some(known)) => format!("did you mean {known}?"),
-        (None, None) => "`mfa-optout config` lists the settings".to_owned(),
+/// A mistyped guard would be none at all. What is like no setting is somebody else's, be it the build's or a cluster's,
+/// which names its variables after its services.
+fn refuse_mistyped(variables: &[OsString]) -> Result<()> {
+    let mut suffixes = variables.iter().filter_map(|name| name.to_str()?.strip_prefix(VARIABLES));
+    let Some((name, advice)) = suffixes.find_map(|suffix| Some((suffix, mistyped(suffix)?))) else {
+        return Ok(());
     };
+    let message = format!("there is no setting for the variable {VARIABLES}{}", visible(name));
     Err(Error::new(Kind::Usage, message).help(advice))
+}
+
+/// What to do about a variable with this name behind [`VARIABLES`], if it was meant to be a setting and is none.
+fn mistyped(suffix: &str) -> Option<String> {
+    let named = |setting: &&Setting| setting.name.to_uppercase() == suffix;
+    if let Some(setting) = TABLE.iter().find(named) {
+        let typed_only = setting.key.variable().is_none();
+        return typed_only.then(|| format!("{} counts on the command line only", setting.key.flag()));
+    }
+    let known = TABLE.iter().filter_map(|setting| setting.key.variable());
+    let is_near = |known: &String| {
+        let name = &known[VARIABLES.len()..];
+        strsim::damerau_levenshtein(suffix, name) <= name.len() / 6
+    };
+    known.into_iter().find(is_near).map(|known| format!("did you mean {known}?"))
 }
 
 fn open(asked: Option<PathBuf>, environment: Environment<'_>, facts: &Facts) -> Result<(Option<File>, Vec<String>)> {
