@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{now, print};
 use crate::error::{Error, Exit};
 use crate::progress;
-use crate::screen::{ClosingView, PlanView, closing_text, ending_text, error_text, plan_text};
+use crate::screen::{ClosingView, PlanView, closing_in_brief, closing_text, ending_text, error_text, plan_text};
 use crate::settings::{self, Facts, Given, Key, LogFormat, Settings, Talk, Volume, values};
 use crate::text::visible;
 
@@ -41,10 +41,7 @@ pub(super) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit
     match format {
         _ if volume != Volume::Quiet => say(settings.talk, || closing_text(closing), || closing_json(closing, exit)),
         _ if matches!(exit, Exit::Done | Exit::RowsNeedAttention) => {}
-        LogFormat::Text => {
-            to_standard_error(&ending_text(closing.ending, closing.tally).0);
-            closing.next.iter().for_each(|next| to_standard_error(&format!("Next: {next}")));
-        }
+        LogFormat::Text => to_standard_error(closing_in_brief(closing).trim_end()),
         LogFormat::Json => json_line(closing_json(closing, exit)),
     }
 }

@@ -51,11 +51,19 @@ pub fn closing_text(view: &ClosingView<'_>) -> String {
         out.push_str(&group_text(group));
     }
     out.push('\n');
-    if let Some(next) = &view.next {
-        let _ = writeln!(out, "Next:   {}", visible(next));
-    }
-    let _ = writeln!(out, "Report: {}", visible(&view.report));
+    out.push_str(&way_on(view));
     out
+}
+
+/// What has to be known of a run that could not come to its end, where nothing else is wanted.
+#[must_use]
+pub fn closing_in_brief(view: &ClosingView<'_>) -> String {
+    format!("{}\n{}", ending_text(view.ending, view.tally).0, way_on(view))
+}
+
+fn way_on(view: &ClosingView<'_>) -> String {
+    let next = view.next.as_ref().map(|next| format!("Next:   {}\n", visible(next))).unwrap_or_default();
+    format!("{next}Report: {}\n", visible(&view.report))
 }
 
 fn counts(tally: &Tally) -> String {
