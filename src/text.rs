@@ -1,4 +1,4 @@
-//! Makes text from outside harmless: for one line of a terminal, and for a cell that a spreadsheet will open. Pure.
+//! Makes text from outside harmless: for one line of a terminal, and for a cell that a CSV reader or a spreadsheet will open. Pure.
 //! What a text means is not decided here.
 
 /// The text on one line, with nothing in it that could move a cursor, reorder or hide what is read: control characters
@@ -54,6 +54,28 @@ pub fn looks_like_formula(cell: &str) -> bool {
 #[must_use]
 pub fn without_formula(text: String) -> String {
     if looks_like_formula(&text) { format!("'{text}") } else { text }
+}
+
+/// Adds a cell as CSV writes it (RFC 4180): quoted where it must be, and where a reader could take it for something else.
+pub fn push_csv_cell(out: &mut Vec<u8>, cell: &[u8]) {
+    if !needs_quotes(cell) {
+        out.extend_from_slice(cell);
+        return;
+    }
+    out.push(b'"');
+    for byte in cell {
+        if *byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(*byte);
+    }
+    out.push(b'"');
+}
+
+/// Whether a cell, or one of several that are looked at together, has to be quoted.
+#[must_use]
+pub fn needs_quotes(cells: &[u8]) -> bool {
+    memchr::memchr3(b',', b'"', b'\n', cells).is_some() || memchr::memchr(b'\r', cells).is_some()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{Options, Selection};
 use crate::domain::{Flag, Outcome, UserId, remark};
 use crate::input::cell::{self, Wrong};
 use crate::input::{Columns, Input, Note, Row};
-use crate::text::looks_like_formula;
+use crate::text::{looks_like_formula, needs_quotes, push_csv_cell};
 
 /// What a row asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +209,7 @@ impl<'a> Reading<'a> {
     /// The cells that a report carries, as CSV. An undo's flag is rewritten to what is sent, for the report would lie.
     pub(super) fn carried_cells(&self, row: &Row, sent: Option<Flag>) -> Vec<u8> {
         let mut out = Vec::with_capacity(row.cells.as_slice().len() + 2 * self.columns.carried);
+        let plain = !needs_quotes(row.cells.as_slice());
         let rewritten = sent.filter(|_| self.options.selection == Selection::Undo);
         for column in 0..self.columns.carried {
             if column > 0 {
@@ -217,10 +218,11 @@ impl<'a> Reading<'a> {
             let cell = row.cells.get(column).unwrap_or_default();
             match rewritten {
                 Some(flag) if Some(column) == self.columns.flag => {
-                    push_cell(&mut out, flag.is_opt_out().to_string().as_bytes());
+                    push_csv_cell(&mut out, flag.is_opt_out().to_string().as_bytes());
                 }
                 Some(_) if Some(column) == self.columns.until => {}
-                _ => push_cell(&mut out, cell),
+                _ if plain => out.extend_from_slice(cell),
+                _ => push_csv_cell(&mut out, cell),
             }
         }
         out
@@ -233,21 +235,4 @@ fn is_formula(cell: &[u8]) -> bool {
         rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | '\u{a0}' | '-' | '/' | '(' | ')'))
     });
     looks_like_formula(text) && !number
-}
-
-/// A cell as CSV writes it (RFC 4180): quoted where it must be, and where a reader could take it for something else.
-fn push_cell(out: &mut Vec<u8>, cell: &[u8]) {
-    let special = |b: &u8| matches!(b, b',' | b'"' | b'\n' | b'\r');
-    if !cell.iter().any(special) {
-        out.extend_from_slice(cell);
-        return;
-    }
-    out.push(b'"');
-    for byte in cell {
-        if *byte == b'"' {
-            out.push(b'"');
-        }
-        out.push(*byte);
-    }
-    out.push(b'"');
 }

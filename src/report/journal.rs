@@ -25,6 +25,7 @@ use crate::domain::Record;
 use crate::error::{Error, Kind, Result};
 use crate::report::files::{self, Paths};
 use crate::report::line;
+use crate::report::moment::Moment;
 use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Note, Noted, Run, Start, Stop};
 
@@ -80,8 +81,10 @@ pub struct Journal<S> {
     path: PathBuf,
     /// Records that are not written yet.
     buffer: Vec<u8>,
-    /// The last record's check.
+    /// The last record's check,
     check: u32,
+    /// and its time.
+    moment: Moment,
     /// Rows in the buffer.
     gathered: u64,
     /// Rows that are written.
@@ -238,6 +241,7 @@ impl<S: Storage> Journal<S> {
             path,
             buffer: Vec::new(),
             check,
+            moment: Moment::default(),
             gathered: 0,
             recorded: 0,
             unsynced: 0,
@@ -248,7 +252,8 @@ impl<S: Storage> Journal<S> {
 
     /// Gathers a row's record. `cells` are the row's own cells as CSV without a line end, as many as the header has.
     pub fn append(&mut self, record: &Record, cells: &[u8], finished_at: Timestamp) {
-        self.check = line::write_row(&mut self.buffer, self.check, cells, record, finished_at);
+        let at = self.moment.written(finished_at);
+        self.check = line::write_row(&mut self.buffer, self.check, cells, record, at);
         self.gathered += 1;
     }
 

@@ -8,14 +8,14 @@ use std::io::{self, BufRead};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::temporal::DateTimePrinter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::remark::MAX_DETAIL;
 use crate::domain::{Outcome, Record, RowNumber};
+use crate::report::moment::Moment;
 use crate::report::run::{FORMAT, Noted, Run, Stop};
-use crate::text;
+use crate::text::{self, push_csv_cell};
 
 /// The first cell of the record that opens a run.
 pub(super) const RUN: &str = "mfa-optout run";
@@ -39,10 +39,15 @@ const CONTROL_CELLS: usize = 3;
 /// Adds a record to `out` and returns its check. `cells` are CSV without the line end.
 fn seal(out: &mut Vec<u8>, start: usize, previous: u32) -> u32 {
     let check = check_of(previous, &out[start..]);
-    out.push(b',');
-    out.extend_from_slice(check.to_be_bytes().map(hex).as_flattened());
-    out.push(b'\n');
+    out.extend_from_slice(&ending(check));
     check
+}
+
+/// How a record with this check ends.
+fn ending(check: u32) -> [u8; CHECK_LEN] {
+    let mut ending = *b",........\n";
+    ending[1..9].copy_from_slice(check.to_be_bytes().map(hex).as_flattened());
+    ending
 }
 
 /// A byte as two lower-case digits.
@@ -57,8 +62,9 @@ fn check_of(previous: u32, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Writes the record of a row: its own cells as they came (already CSV), then ours. Returns the new check.
-pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Record, at: Timestamp) -> u32 {
+/// Writes the record of a row: its own cells as they came (already CSV), then ours, `at` being a time stamp as a
+/// [`Moment`] writes it. Returns the new check.
+pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Record, at: &str) -> u32 {
     let start = out.len();
     out.extend_from_slice(cells);
     out.push(b',');
@@ -74,23 +80,16 @@ pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Re
     out.push(b',');
     push_number(out, u64::try_from(row.elapsed.as_millis()).unwrap_or(u64::MAX));
     out.push(b',');
-    push_time(out, at);
+    out.extend_from_slice(at.as_bytes());
     out.push(b',');
     if !row.detail.is_empty() {
-        push_cell(out, detail_cell(&row.detail).as_bytes());
+        push_csv_cell(out, detail_cell(&row.detail).as_bytes());
     }
     seal(out, start, previous)
 }
 
 fn push_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// A time stamp in UTC with milliseconds, as RFC 3339 has it.
-#[expect(clippy::expect_used, reason = "a vector takes everything, and every time stamp can be printed in UTC")]
-fn push_time(out: &mut Vec<u8>, at: Timestamp) {
-    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-    PRINTER.print_timestamp(&at, out).expect("every time stamp can be printed in UTC");
 }
 
 /// The server's words, harmless on a terminal and in a spreadsheet.
@@ -119,22 +118,7 @@ fn push_cells(out: &mut Vec<u8>, cells: &[&str]) {
         if index > 0 {
             out.push(b',');
         }
-        push_cell(out, cell.as_bytes());
-    }
-}
-
-fn push_cell(out: &mut Vec<u8>, cell: &[u8]) {
-    if cell.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
-        out.push(b'"');
-        for &byte in cell {
-            if byte == b'"' {
-                out.push(b'"');
-            }
-            out.push(byte);
-        }
-        out.push(b'"');
-    } else {
-        out.extend_from_slice(cell);
+        push_csv_cell(out, cell.as_bytes());
     }
 }
 
@@ -195,7 +179,8 @@ pub(super) fn body(frame: &[u8]) -> &[u8] {
 
 /// The record's check, where it is the one that has to follow `previous`.
 pub(super) fn verify(previous: u32, frame: &[u8]) -> Option<u32> {
-    written_check(frame).filter(|check| *check == check_of(previous, body(frame)))
+    let check = check_of(previous, body(frame));
+    frame.ends_with(&ending(check)).then_some(check)
 }
 
 /// What a record says.
@@ -236,6 +221,11 @@ impl<'a> Finished<'a> {
     /// Reads the cells in the order of [`COLUMNS`]; `None` if one of them is not what the tool writes.
     #[must_use]
     pub fn from_cells(cells: [&'a str; 7]) -> Option<Self> {
+        Self::at(cells, &mut Moment::default())
+    }
+
+    /// As [`from_cells`](Self::from_cells), where `moment` may know the time stamp already.
+    fn at(cells: [&'a str; 7], moment: &mut Moment) -> Option<Self> {
         let [row, outcome, status, attempts, elapsed, at, detail] = cells;
         Some(Self {
             row: row.parse().ok().filter(|row| *row > 0)?,
@@ -243,7 +233,7 @@ impl<'a> Finished<'a> {
             http_status: if status.is_empty() { None } else { Some(status.parse().ok()?) },
             attempts: attempts.parse().ok()?,
             elapsed: Duration::from_millis(elapsed.parse().ok()?),
-            finished_at: at.parse().ok()?,
+            finished_at: moment.read(at)?,
             detail,
         })
     }
@@ -254,18 +244,19 @@ pub(super) struct Parser {
     csv: csv_core::Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
+    moment: Moment,
 }
 
 impl Parser {
     pub(super) fn new() -> Self {
         let csv = csv_core::ReaderBuilder::new().terminator(csv_core::Terminator::Any(b'\n')).build();
-        Self { csv, text: Vec::new(), ends: vec![0; 64] }
+        Self { csv, text: Vec::new(), ends: vec![0; 64], moment: Moment::default() }
     }
 
     /// What a whole record says; `None` if it is none that this version of the tool writes.
     pub(super) fn parse<'a>(&'a mut self, frame: &'a [u8]) -> Option<Entry<'a>> {
         if memchr::memchr(b'"', frame).is_none() {
-            return plain_row(body(frame)).map(Entry::Row);
+            return plain_row(body(frame), &mut self.moment).map(Entry::Row);
         }
         let count = self.split(frame)?;
         if count == CONTROL_CELLS { self.control() } else { self.row(count).map(Entry::Row) }
@@ -289,17 +280,16 @@ impl Parser {
     }
 
     fn cell(&self, index: usize) -> Option<&str> {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        str::from_utf8(&self.text[start..self.ends[index]]).ok()
+        cell(&self.text, &self.ends, index)
     }
 
-    fn row(&self, count: usize) -> Option<Finished<'_>> {
+    fn row(&mut self, count: usize) -> Option<Finished<'_>> {
         let first = count.checked_sub(COLUMNS.len() + 1)?;
         let mut cells = [""; COLUMNS.len()];
-        for (offset, cell) in cells.iter_mut().enumerate() {
-            *cell = self.cell(first + offset)?;
+        for (offset, found) in cells.iter_mut().enumerate() {
+            *found = cell(&self.text, &self.ends, first + offset)?;
         }
-        Finished::from_cells(cells)
+        Finished::at(cells, &mut self.moment)
     }
 
     fn control(&self) -> Option<Entry<'_>> {
@@ -316,10 +306,15 @@ impl Parser {
     }
 }
 
+fn cell<'a>(text: &'a [u8], ends: &[usize], index: usize) -> Option<&'a str> {
+    let start = if index == 0 { 0 } else { ends[index - 1] };
+    str::from_utf8(&text[start..ends[index]]).ok()
+}
+
 /// A row without a quoted cell, as nearly all are: each comma in it ends a cell, and ours are the last.
-fn plain_row(body: &[u8]) -> Option<Finished<'_>> {
+fn plain_row<'a>(body: &'a [u8], moment: &mut Moment) -> Option<Finished<'a>> {
     let mut commas = [0; COLUMNS.len()];
-    let mut found = memchr::memrchr_iter(b',', body);
+    let mut found = (0..body.len()).rev().filter(|place| body[*place] == b',');
     for comma in commas.iter_mut().rev() {
         *comma = found.next()?;
     }
@@ -330,7 +325,7 @@ fn plain_row(body: &[u8]) -> Option<Finished<'_>> {
         *cell = &ours[comma + 1..end];
         end = comma;
     }
-    Finished::from_cells(cells)
+    Finished::at(cells, moment)
 }
 
 /// As much of a run record as every version can read.

@@ -8,6 +8,7 @@ mod html;
 mod journal;
 mod line;
 mod metrics;
+mod moment;
 mod order;
 mod reasons;
 mod recover;
