@@ -1,15 +1,17 @@
 //! Carries the policy out: asks it what to do next, does that one thing, tells it what happened, has the record written,
 //! and only then tells whoever watches. Decides nothing and formats nothing; the only room besides `commands` with a clock.
 
-use std::collections::HashMap;
-use std::pin::Pin;
+mod alarm;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use jiff::Timestamp;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+pub use self::alarm::Alarm;
 use crate::api::Org;
 use crate::domain::{Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait, remark};
 use crate::error::Result;
@@ -36,6 +38,8 @@ pub struct Run<'a, O, C, S> {
     pub journal: &'a mut Journal<S>,
     /// What an interrupted run had put on record.
     pub on_record: Tally,
+    /// Wakes it.
+    pub alarm: Alarm,
 }
 
 /// What is known when the sending is over. Everything that was recorded is on the disk.
@@ -70,13 +74,14 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
         began_at,
         next_tick: Duration::ZERO,
         turns: 0,
+        alarm: run.alarm,
         org: run.org,
         policy: run.policy,
         changes: run.changes,
         books: Books {
             journal: run.journal,
             time_of_day: began_at,
-            cells: HashMap::new(),
+            cells: BTreeMap::new(),
             untold: Vec::new(),
             condition: Condition::Normal,
             held_until: Duration::ZERO,
@@ -95,6 +100,7 @@ struct Engine<'a, O, C, S, W> {
     next_tick: Duration,
     /// What was done since the engine last looked around.
     turns: u32,
+    alarm: Alarm,
     org: &'a O,
     policy: Policy,
     changes: C,
@@ -116,7 +122,6 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let org = self.org;
         let mut in_flight = FuturesUnordered::new();
         let mut log_in = std::pin::pin!(futures::future::Fuse::terminated());
-        let mut timer = std::pin::pin!(sleep_until(self.began));
         let mut stopping = false;
         let mut now = self.began.elapsed();
         loop {
@@ -152,13 +157,17 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             };
             self.turns = 0;
             self.books.write(now)?;
-            self.arm(timer.as_mut(), now, until);
+            if now >= self.next_tick {
+                self.next_tick = now + TICK;
+                (self.books.watch)(now, None);
+            }
+            self.set_alarm(now, until);
             let arrival = tokio::select! {
                 biased;
                 Some(signal) = stop.next() => Arrival::Stop(signal),
                 Some((attempt, answer)) = in_flight.next() => Arrival::Answer(attempt, answer),
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
-                () = &mut timer => Arrival::Time,
+                () = self.alarm.ring() => Arrival::Time,
             };
             now = self.began.elapsed();
             self.heed_time_of_day();
@@ -223,17 +232,11 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         Ok(())
     }
 
-    /// Wakes for the policy, for a sync that is due, and for whoever watches.
-    fn arm(&mut self, mut timer: Pin<&mut Sleep>, now: Duration, until: Option<Duration>) {
-        if now >= self.next_tick {
-            self.next_tick = now + TICK;
-            (self.books.watch)(now, None);
-        }
+    /// Wakes for the policy, for a sync that is due, and for the next tick.
+    fn set_alarm(&mut self, now: Duration, until: Option<Duration>) {
         let wake_ups = [until, self.books.journal.sync_due()].into_iter().flatten();
-        let deadline = self.began + wake_ups.fold(self.next_tick, Duration::min);
-        if timer.deadline() != deadline || timer.is_elapsed() {
-            timer.as_mut().reset(deadline);
-        }
+        let deadline = wake_ups.fold(self.next_tick, Duration::min);
+        self.alarm.set(self.began + now, self.began + deadline);
     }
 
     fn end(mut self, ending: Ending) -> Result<Sent> {
@@ -267,7 +270,7 @@ struct Books<'a, S, W> {
     /// When it last was looked at: before each batch of answers.
     time_of_day: Timestamp,
     /// The cells of the rows that have no outcome yet, and what has to be remarked on them.
-    cells: HashMap<RowNumber, (Vec<u8>, Option<String>)>,
+    cells: BTreeMap<RowNumber, (Vec<u8>, Option<String>)>,
     /// Records that nobody may be told of before they are written.
     untold: Vec<Record>,
     condition: Condition,

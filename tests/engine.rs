@@ -15,7 +15,7 @@ use mfa_optout::api::Org;
 use mfa_optout::domain::{
     Answer, Change, Ending, Event, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal, Tally, UserId,
 };
-use mfa_optout::engine::{self, Run, Sent};
+use mfa_optout::engine::{self, Alarm, Run, Sent};
 use mfa_optout::error::{Exit, Result};
 use mfa_optout::plan::{Step, What};
 use mfa_optout::policy::{Policy, Rules};
@@ -137,6 +137,7 @@ async fn run<O: Org>(
         changes: steps(rows),
         journal: &mut journal,
         on_record: Tally::default(),
+        alarm: Alarm::coarse(),
     };
     engine::run(run, stop, |_, event| {
         if let Some(event) = event {
@@ -241,6 +242,7 @@ async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
             changes: changes.map(|row| if kind == 0 { settled(row) } else { passed_over(row) }),
             journal: &mut journal,
             on_record: Tally::default(),
+            alarm: Alarm::coarse(),
         };
         let stop = stream::iter([Signal::Terminate]).chain(stream::pending());
         let sent = engine::run(run, stop, |_, _| ()).await.unwrap();
@@ -302,6 +304,7 @@ async fn an_input_that_fails_in_mid_run_ends_it_with_what_is_done_on_disk() {
         changes: steps(5).chain(std::iter::once_with(|| Err(broken()))),
         journal: &mut journal,
         on_record: Tally::default(),
+        alarm: Alarm::coarse(),
     };
     let error = engine::run(run, never(), |_, _| ()).await.expect_err("the input failed");
     assert_eq!(error.exit(), Exit::StoppedEarly);

@@ -19,7 +19,7 @@ use super::{is_standard_input, now, say, shown, signals, start};
 use crate::api::Address;
 use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Flag, Signal};
-use crate::engine::{self, Run, Sent};
+use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{self, Input, Source};
 use crate::plan::{self, Baseline, Plan, Selection};
@@ -249,6 +249,7 @@ async fn send(
         changes: plan.changes(&on_record.rows)?,
         journal,
         on_record: on_record.tally,
+        alarm: Alarm::fine(),
     };
     let sent = engine::run(run, signals, |now, event| match event {
         Some(event) => progress.on(now, event),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::auto::Auto;
 use crate::domain::Rate;
 
-/// How late a turn may be taken without moving the schedule. Timers fire about a millisecond late; a schedule that
+/// How late a turn may be taken without moving the schedule. Timers fire late, by up to two milliseconds; a schedule that
 /// never caught up would fall short by that much at each turn, one that always did would answer a stall with a burst.
 const LATENESS: Duration = Duration::from_millis(10);
 /// The span in which requests are counted against the rate.
@@ -16,8 +16,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Requests reach the Org a little sooner or later than they are sent: the Org's own count of a second must not see
 /// more than it should for that. Never more than half the time between two turns, or the pace would fall short.
 const TRAVEL: Duration = Duration::from_millis(2);
-/// What is left for travel even where turns follow one another more quickly: it costs 0.04 % of the pace.
-const LEAST_TRAVEL: Duration = Duration::from_micros(400);
+/// What is left for travel even where turns follow one another more quickly: it costs 0.09 % of the pace, and no more may
+/// be missing than 0.1 %.
+const LEAST_TRAVEL: Duration = Duration::from_micros(900);
 /// The slowest pace that throttling leads to: one request in ten seconds.
 const FLOOR: f64 = 0.1;
 /// What a throttle without `Retry-After` leaves of the pace, at most once a second: one event, however many of the
