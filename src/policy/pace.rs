@@ -11,6 +11,9 @@ use crate::domain::Rate;
 /// How late a turn may be taken without moving the schedule. Timers fire late, by up to two milliseconds; a schedule that
 /// never caught up would fall short by that much at each turn, one that always did would answer a stall with a burst.
 const LATENESS: Duration = Duration::from_millis(10);
+/// So much of what was missed is made up for at once; the rest at twice the rate. A burst comes again a second later, when
+/// the window that it filled opens, and how close together it reaches the Org depends on the way.
+const BURST: Duration = Duration::from_millis(2);
 /// The span in which requests are counted against the rate.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Requests reach the Org a little sooner or later than they are sent: the Org's own count of a second must not see
@@ -52,6 +55,8 @@ pub(super) struct Pace {
     last_cut: Option<Duration>,
     /// The next turn of the schedule.
     next: Duration,
+    /// The next turn of a schedule at twice the rate, which may be taken [`BURST`] before its time.
+    doubled: Duration,
     /// Nothing leaves before this.
     held_until: Duration,
     /// [`WINDOW`], and what requests may gain on the way.
@@ -81,6 +86,7 @@ impl Pace {
             changed: Duration::ZERO,
             last_cut: None,
             next: Duration::ZERO,
+            doubled: Duration::ZERO,
             held_until: Duration::ZERO,
             window: WINDOW + TRAVEL.min(LEAST_TRAVEL.max(interval(full) / 2)),
             recent: VecDeque::new(),
@@ -90,7 +96,8 @@ impl Pace {
 
     /// When the next request may leave; in the past if it may leave now.
     pub(super) fn ready_at(&self) -> Duration {
-        self.next.max(self.held_until).max(self.window_opens())
+        let made_up = self.doubled.saturating_sub(BURST);
+        self.next.max(made_up).max(self.held_until).max(self.window_opens())
     }
 
     /// Until when the Org's word holds everything back, if it still does.
@@ -102,6 +109,7 @@ impl Pace {
     pub(super) fn sent(&mut self, now: Duration) {
         if self.full.is_finite() || self.rate.is_finite() {
             self.next = self.next.max(now.saturating_sub(LATENESS)) + interval(self.rate);
+            self.doubled = self.doubled.max(now) + interval(self.rate) / 2;
         }
         while self.recent.front().is_some_and(|sent| now.saturating_sub(*sent) >= self.window) {
             self.recent.pop_front();

@@ -81,10 +81,15 @@ impl Trace {
     }
 
     pub fn busiest_second(&self) -> usize {
+        self.busiest(s(1))
+    }
+
+    /// The most requests within any such span.
+    pub fn busiest(&self, span: Duration) -> usize {
         let mut first = 0;
         let mut most = 0;
         for (last, time) in self.sent.iter().enumerate() {
-            while time.saturating_sub(self.sent[first]) >= s(1) {
+            while time.saturating_sub(self.sent[first]) >= span {
                 first += 1;
             }
             most = most.max(last - first + 1);
