@@ -9,6 +9,9 @@ use futures::{StreamExt, stream};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Request, Url, redirect, retry};
 
+/// What takes the place of the table's `csv` in the name of the report.
+pub const REPORT: &str = "baseline.csv";
+
 /// Sends a PUT for each row of a table and writes ID and status, as fast as one thread can with this HTTP client:
 /// headers and address are made once, nothing is followed or repeated, an empty answer is not read.
 pub fn send(table: &Path, address: &str, concurrency: usize) {
@@ -45,7 +48,7 @@ async fn send_all(table: &Path, address: &str, concurrency: usize) {
         async move { (id, client.execute(request).await.expect("the server answers").status()) }
     });
     let mut answers = stream::iter(requests).buffer_unordered(concurrency);
-    let mut report = BufWriter::new(File::create(table.with_extension("baseline.csv")).expect("a file can be made"));
+    let mut report = BufWriter::new(File::create(table.with_extension(REPORT)).expect("a file can be made"));
     while let Some((id, status)) = answers.next().await {
         writeln!(report, "{id},{}", status.as_u16()).expect("the disk takes it");
     }

@@ -28,11 +28,12 @@ impl Bed {
         path
     }
 
-    /// The tool, with a clean environment and nothing of an earlier run in its way.
+    /// The tool, with a clean environment and nothing of an earlier run in its way: to take away a large file costs time.
     pub fn apply(&self, table: &Path, arguments: &[&str]) -> Command {
-        let mut command = self.resume(table, arguments);
-        command.arg("--overwrite");
-        command
+        for left in ["report.csv", "report.json", "report.csv.partial"] {
+            remove(&table.with_extension(left));
+        }
+        self.resume(table, arguments)
     }
 
     /// The same, to be taken up where it stopped.
@@ -52,11 +53,17 @@ impl Bed {
 
     /// This program, as one of its own baselines.
     pub fn baseline(&self, arguments: &[&str], table: &Path) -> Command {
+        remove(&table.with_extension(super::baseline::REPORT));
         let mut command = Command::new(std::env::current_exe().expect("a process knows its own file"));
         command.args(arguments).arg(table).current_dir(self.folder.path()).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) {
+    let _ = std::fs::remove_file(path);
 }
 
 fn write_table(path: &Path, rows: u64) -> std::io::Result<()> {

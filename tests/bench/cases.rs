@@ -5,7 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::bed::{Bed, FIRST_USER};
+#[cfg(unix)]
+use crate::process::measure_with;
 use crate::process::{Used, measure, median};
 use crate::server::{Server, clock};
 use crate::table::Line;
@@ -90,7 +95,11 @@ pub fn checking(bed: &Bed, rows: u64, rounds: usize) -> Vec<Line> {
 
 /// Whether the pace that was asked for is reached, and kept to.
 pub fn pace(bed: &Bed, seconds: u64) -> Vec<Line> {
-    [50, 500, 5000].map(|rate| one_pace(bed, rate, seconds)).into()
+    let rates = [50, 500, 5000];
+    let mut lines: Vec<Line> = rates.map(|rate| one_pace(bed, rate, seconds)).into();
+    #[cfg(unix)]
+    lines.extend(rates.map(|rate| stalled_pace(bed, rate, seconds)));
+    lines
 }
 
 fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
@@ -104,6 +113,24 @@ fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
         .ratio(seen.rate() / rate as f64)
         .peak(peak(&[used]))
         .target("rate >= 0.999, most <= rate + 1")
+}
+
+/// Whether the pace is kept to when the process was stopped for a while: what it missed must not come in a burst.
+#[cfg(unix)]
+fn stalled_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
+    let (mut server, table) = (Server::start(None), bed.table(rate * seconds));
+    let asked = format!("{rate}/s");
+    let arguments = ["--address", &server.address, "--rate", &asked, "--concurrency", "64"];
+    let stall = |child: &std::process::Child| {
+        let third = Duration::from_secs(seconds) / 3;
+        for signal in [Signal::STOP, Signal::CONT] {
+            std::thread::sleep(third);
+            kill_process(Pid::from_child(child), signal).expect("it runs");
+        }
+    };
+    measure_with(&mut bed.apply(&table, &arguments), 0, stall);
+    let worst = server.seen().worst_second;
+    Line::new(format!("pace of {rate}/s with a stall; most in a second: {worst}")).target("most <= rate + 1")
 }
 
 /// How long it takes to go on after all but the last row, and how long the report takes when that one is sent.

@@ -58,7 +58,7 @@ pub fn heading() -> String {
 
 impl Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ratio = |value: Option<f64>| value.map(|value| format!("{value:.3}")).unwrap_or_default();
+        let ratio = |value: Option<f64>| value.map(|value| format!("{value:.4}")).unwrap_or_default();
         let peak = self.peak.map(|mib| format!("{mib:.1}")).unwrap_or_default();
         let (ratio, cpu) = (ratio(self.ratio), ratio(self.cpu));
         f.write_str(&row([&self.name, &self.tool, &self.baseline, &ratio, &cpu, &peak, self.target]))
