@@ -17,7 +17,8 @@ const BURST: Duration = Duration::from_millis(2);
 /// The span in which requests are counted against the rate.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Requests reach the Org a little sooner or later than they are sent: the Org's own count of a second must not see
-/// more than it should for that. Never more than half the time between two turns, or the pace would fall short.
+/// more than it should for that. Never more than three quarters of the time between two turns: with all of it, a turn that
+/// was late once could not be made up for.
 const TRAVEL: Duration = Duration::from_millis(2);
 /// What is left for travel even where turns follow one another more quickly: it costs 0.09 % of the pace, and no more may
 /// be missing than 0.1 %.
@@ -88,7 +89,7 @@ impl Pace {
             next: Duration::ZERO,
             doubled: Duration::ZERO,
             held_until: Duration::ZERO,
-            window: WINDOW + TRAVEL.min(LEAST_TRAVEL.max(interval(full) / 2)),
+            window: WINDOW + TRAVEL.min(LEAST_TRAVEL.max(interval(full) * 3 / 4)),
             recent: VecDeque::new(),
             auto,
         }
