@@ -180,10 +180,6 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             while let Some(Some((attempt, answer))) = in_flight.next().now_or_never() {
                 self.arrived(now, Arrival::Answer(attempt, answer))?;
             }
-            // A request must not wait for the disk between its turn and the wire.
-            if self.books.journal.is_sync_due(now) {
-                tokio::task::yield_now().await;
-            }
             self.books.commit(now)?;
             now = self.began.elapsed();
         }

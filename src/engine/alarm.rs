@@ -1,6 +1,7 @@
 //! Wakes the engine at a time. The runtime's own timer counts whole milliseconds, within which thousands of requests a second
 //! have several turns each; where the system has a finer one (Linux), that is used. When to wake is not decided here.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -49,7 +50,7 @@ impl Alarm {
     pub(super) async fn ring(&mut self) {
         match &mut self.kind {
             Kind::Fine(timer) => {
-                if timer.expire().await.is_err() {
+                if poll_fn(|context| timer.poll_expire(context)).await.is_err() {
                     self.kind = coarse(Instant::now());
                 }
             }
@@ -67,6 +68,7 @@ fn coarse(at: Instant) -> Kind {
 mod fine {
     use std::io;
     use std::os::fd::OwnedFd;
+    use std::task::{Context, Poll, ready};
     use std::time::Duration;
 
     use rustix::time::{
@@ -99,12 +101,12 @@ mod fine {
             Ok(())
         }
 
-        pub(super) async fn expire(&self) -> io::Result<()> {
+        pub(super) fn poll_expire(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
             loop {
-                let mut ready = self.0.readable().await?;
+                let mut ready = ready!(self.0.poll_read_ready(context))?;
                 let mut expirations = [0; 8];
                 if let Ok(read) = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut expirations)?)) {
-                    return read.map(drop);
+                    return Poll::Ready(read.map(drop));
                 }
             }
         }
@@ -114,6 +116,7 @@ mod fine {
 #[cfg(not(target_os = "linux"))]
 mod fine {
     use std::io;
+    use std::task::{Context, Poll};
     use std::time::Duration;
 
     /// There is none.
@@ -129,7 +132,7 @@ mod fine {
             match *self {}
         }
 
-        pub(super) async fn expire(&self) -> io::Result<()> {
+        pub(super) fn poll_expire(&self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
             match *self {}
         }
     }

@@ -20,7 +20,7 @@ mod window;
 
 pub use files::Paths;
 pub use html::{check_page_place, write_page, write_page_so_far};
-pub use journal::{Begin, Journal, Mode, SYNC_AFTER, SYNC_RECORDS, Storage, look, open};
+pub use journal::{Begin, Journal, Mode, PendingSync, SYNC_AFTER, SYNC_RECORDS, Storage, look, open};
 pub use line::{COLUMNS, Finished, MAX_RECORD};
 pub use metrics::{Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished};
 pub use order::{finish, summarize};
