@@ -161,7 +161,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 self.next_tick = now + TICK;
                 (self.books.watch)(now, None);
             }
-            self.set_alarm(now, until);
+            self.set_alarm(until);
             let arrival = tokio::select! {
                 biased;
                 Some(signal) = stop.next() => Arrival::Stop(signal),
@@ -193,7 +193,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
 
     fn take_row(&mut self, now: Duration) -> Result<()> {
         let step = self.changes.next().transpose();
-        match step.or_else(|error| self.books.write(now).and(Err(error)))? {
+        match step.or_else(|error| self.books.close(now).and(Err(error)))? {
             None => self.policy.offer(None),
             Some(Step { cells, remark, what: What::Send(change) }) => {
                 self.books.cells.insert(change.row, (cells, remark));
@@ -229,16 +229,15 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
     }
 
     /// Wakes for the policy, for a sync that is due, and for the next tick.
-    fn set_alarm(&mut self, now: Duration, until: Option<Duration>) {
+    fn set_alarm(&mut self, until: Option<Duration>) {
         let wake_ups = [until, self.books.journal.sync_due()].into_iter().flatten();
         let deadline = wake_ups.fold(self.next_tick, Duration::min);
-        self.alarm.set(self.began + now, self.began + deadline);
+        self.alarm.set(self.began + deadline);
     }
 
     fn end(mut self, ending: Ending) -> Result<Sent> {
         let now = self.began.elapsed();
-        self.books.commit(now)?;
-        self.books.journal.sync()?;
+        self.books.close(now)?;
         self.books.tell(now, &Event::Ended(&ending));
         self.books.traffic.rate_per_second = self.policy.settled_rate();
         let Books { mut traffic, tally, held_until, .. } = self.books;
@@ -311,10 +310,16 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         if self.untold.len() >= GATHER { self.write(now) } else { Ok(()) }
     }
 
-    /// Writes and syncs what is due, and tells of it.
+    /// Writes what was recorded, tells of it, and has it synced if that is due.
     fn commit(&mut self, now: Duration) -> Result<()> {
         self.write(now)?;
         self.journal.commit(now)
+    }
+
+    /// The same, and returns when all of it is on the disk.
+    fn close(&mut self, now: Duration) -> Result<()> {
+        self.write(now)?;
+        self.journal.sync()
     }
 
     /// Writes what was recorded, and tells of it.

@@ -1,5 +1,5 @@
-//! Makes text from outside harmless: for one line of a terminal, and for a cell that a CSV reader or a spreadsheet will open. Pure.
-//! What a text means is not decided here.
+//! Makes text from outside harmless: for one line of a terminal, and for a cell that a CSV reader or a spreadsheet will
+//! open. Pure. What a text means is not decided here.
 
 /// The text on one line, with nothing in it that could move a cursor, reorder or hide what is read: control characters
 /// (C0, DEL, C1), bidirectional controls, zero-width and other invisible characters are written as `\u{..}`, line

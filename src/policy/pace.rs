@@ -8,21 +8,25 @@ use std::time::Duration;
 use super::auto::Auto;
 use crate::domain::Rate;
 
-/// How late a turn may be taken without moving the schedule. Timers fire late, by up to two milliseconds; a schedule that
+/// Whether the engine's alarm is late by hundredths of a millisecond, rather than by one or two or, on Windows, sixteen.
+const FINE_ALARM: bool = cfg!(target_os = "linux");
+/// How late a turn may be taken without moving the schedule. Timers fire late, and a disk makes wait; a schedule that
 /// never caught up would fall short by that much at each turn, one that always did would answer a stall with a burst.
 const LATENESS: Duration = Duration::from_millis(10);
 /// So much of what was missed is made up for at once; the rest at twice the rate. A burst comes again a second later, when
 /// the window that it filled opens, and how close together it reaches the Org depends on the way.
-const BURST: Duration = Duration::from_millis(2);
+const BURST: Duration = if FINE_ALARM { Duration::from_millis(2) } else { LATENESS };
 /// The span in which requests are counted against the rate.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Requests reach the Org a little sooner or later than they are sent: the Org's own count of a second must not see
-/// more than it should for that. Never more than three quarters of the time between two turns: with all of it, a turn that
-/// was late once could not be made up for.
+/// more than it should for that. Never more than a good part of the time between two turns: with all of it, a turn that was
+/// late once could not be made up for.
 const TRAVEL: Duration = Duration::from_millis(2);
-/// What is left for travel even where turns follow one another more quickly: it costs 0.09 % of the pace, and no more may
-/// be missing than 0.1 %.
-const LEAST_TRAVEL: Duration = Duration::from_micros(900);
+/// Which part that is.
+const PART: f64 = if FINE_ALARM { 0.75 } else { 0.5 };
+/// What is left for travel even where turns follow one another more quickly: with a fine alarm it costs 0.07 % of the pace,
+/// and no more may be missing than 0.1 %.
+const LEAST_TRAVEL: Duration = Duration::from_micros(if FINE_ALARM { 900 } else { 400 });
 /// The slowest pace that throttling leads to: one request in ten seconds.
 const FLOOR: f64 = 0.1;
 /// What a throttle without `Retry-After` leaves of the pace, at most once a second: one event, however many of the
@@ -89,7 +93,7 @@ impl Pace {
             next: Duration::ZERO,
             doubled: Duration::ZERO,
             held_until: Duration::ZERO,
-            window: WINDOW + TRAVEL.min(LEAST_TRAVEL.max(interval(full) * 3 / 4)),
+            window: WINDOW + TRAVEL.min(LEAST_TRAVEL.max(interval(full).mul_f64(PART))),
             recent: VecDeque::new(),
             auto,
         }

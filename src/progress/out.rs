@@ -29,7 +29,7 @@ const CLEAR: &str = "\r\u{1b}[K\u{1b}[C\u{1b}[0J\r";
 /// Where lines and the bar go.
 #[derive(Debug)]
 pub(super) enum Out {
-    /// The thread begins with the first thing to say: while there is one thread, the system's allocator takes no locks.
+    /// The thread begins with the first thing to say.
     StandardError(Option<Writer>),
     #[cfg(test)]
     Kept(Vec<String>),

@@ -5,9 +5,9 @@
 //!
 //! - Records are gathered in memory and leave in one [`write`](Journal::write); only then may they be told of. From there a kill of the process loses nothing, for the bytes are the system's.
 //! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], in a thread of its own: a disk takes a
-//!   millisecond for it, or a hundred, and nobody's turn to send may wait for that. The next one waits until it is over, so
-//!   that a power cut forgets a second's work and what came during one sync. That is sent again, harmlessly, as setting a
-//!   flag twice is setting it once. At the end, [`sync`](Journal::sync) waits for the disk.
+//!   millisecond for it, or a hundred, and nobody's turn to send may wait for that. The next one is begun when it is over.
+//!   A power cut therefore forgets a second's work and what came during two syncs, which is sent again, harmlessly, as
+//!   setting a flag twice is setting it once. At the end, [`sync`](Journal::sync) waits for the disk.
 //! - The run's own record is synced, and so is the name of a new file, before the first request.
 //! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
 //!   later success would say nothing about them.
@@ -25,13 +25,13 @@ use crate::domain::Record;
 use crate::error::{Error, Kind, Result};
 use crate::report::files::{self, Paths};
 use crate::report::line;
-use crate::report::moment::Moment;
+use crate::report::moment::Stamp;
 use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Note, Noted, Run, Start, Stop};
 
 /// A sync is due after so many records: a bound for what one sync has to write, some 8 MB of usual rows, reached only by
 /// runs of tens of thousands of rows a second. With fewer, such runs would sync many times a second and gain nothing, for a
-/// second's work is what a power cut may cost anyway: with 8192, syncs took 3 % of the time at 80,000 rows a second.
+/// second's work is what a power cut may cost anyway.
 pub const SYNC_RECORDS: u64 = 65_536;
 
 /// A sync is due when the oldest record that is not synced is this old.
@@ -97,7 +97,7 @@ pub struct Journal<S> {
     /// The last record's check,
     check: u32,
     /// and its time.
-    moment: Moment,
+    stamp: Stamp,
     /// Rows in the buffer.
     gathered: u64,
     /// Rows that are written.
@@ -256,7 +256,7 @@ impl<S: Storage> Journal<S> {
             path,
             buffer: Vec::new(),
             check,
-            moment: Moment::default(),
+            stamp: Stamp::of(Timestamp::UNIX_EPOCH),
             gathered: 0,
             recorded: 0,
             unsynced: 0,
@@ -268,8 +268,8 @@ impl<S: Storage> Journal<S> {
 
     /// Gathers a row's record. `cells` are the row's own cells as CSV without a line end, as many as the header has.
     pub fn append(&mut self, record: &Record, cells: &[u8], finished_at: Timestamp) {
-        let at = self.moment.written(finished_at);
-        self.check = line::write_row(&mut self.buffer, self.check, cells, record, at);
+        self.stamp.set(finished_at);
+        self.check = line::write_row(&mut self.buffer, self.check, cells, record, &self.stamp);
         self.gathered += 1;
     }
 
@@ -283,8 +283,12 @@ impl<S: Storage> Journal<S> {
     /// `now` counts from any fixed moment, such as the start of the run.
     ///
     /// # Errors
-    /// [`Kind::MidRun`], for good: after the first failure every later call fails too.
+    /// [`Kind::MidRun`] if that fails, or a sync that was begun before has failed; for good: after the first failure every
+    /// later call fails too.
     pub fn write(&mut self, now: Duration) -> Result<()> {
+        if self.syncing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.end_sync()?;
+        }
         self.hand_over()?;
         if self.unsynced > 0 {
             self.unsynced_since.get_or_insert(now);
@@ -292,23 +296,21 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
-    /// Writes what was gathered, and has it synced if that is due.
+    /// Writes what was gathered, and begins to sync it if that is due and no sync is under way.
     ///
     /// # Errors
-    /// As [`write`](Self::write), and where a sync has failed that was begun here before.
+    /// As [`write`](Self::write).
     pub fn commit(&mut self, now: Duration) -> Result<()> {
         self.write(now)?;
-        if self.syncing.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.end_sync()?;
-        }
         let is_due = self.unsynced >= SYNC_RECORDS || self.sync_due().is_some_and(|due| now >= due);
-        if is_due { self.begin_sync() } else { Ok(()) }
+        if is_due && self.syncing.is_none() { self.begin_sync() } else { Ok(()) }
     }
 
-    /// When a sync is due at the latest, on the clock of [`commit`](Self::commit); `None` if everything is synced.
+    /// When a sync is due at the latest, on the clock of [`commit`](Self::commit); `None` if everything is synced, or one is
+    /// under way.
     #[must_use]
     pub fn sync_due(&self) -> Option<Duration> {
-        self.unsynced_since.map(|since| since + SYNC_AFTER)
+        self.unsynced_since.filter(|_| self.syncing.is_none()).map(|since| since + SYNC_AFTER)
     }
 
     /// Writes what was gathered, and returns when all of it is on the disk.
@@ -324,7 +326,6 @@ impl<S: Storage> Journal<S> {
     }
 
     fn begin_sync(&mut self) -> Result<()> {
-        self.end_sync()?;
         let begun =
             self.storage.sync_elsewhere().and_then(|sync| Builder::new().name("sync".to_owned()).spawn(sync).ok());
         if begun.is_none() {
@@ -481,7 +482,8 @@ mod tests {
         journal.commit(Duration::from_secs(6)).unwrap();
         assert_eq!(journal.storage().calls, 4);
     }
-    /// A disk that takes its time to sync, until it is told how that ends.
+
+    /// A disk that takes its time to sync, until it is told how that ends. Only what runs in another thread asks it.
     struct Slow(Arc<Mutex<Receiver<io::Result<()>>>>);
 
     impl Write for Slow {
@@ -501,33 +503,39 @@ mod tests {
 
         fn sync_elsewhere(&self) -> Option<PendingSync> {
             let end = Arc::clone(&self.0);
-            Some(Box::new(move || end.lock().unwrap().recv().unwrap()))
+            Some(Box::new(move || end.lock().unwrap().recv_timeout(Duration::from_mins(1)).unwrap()))
         }
     }
 
     #[test]
     fn nobody_waits_for_a_sync_and_a_failed_one_is_final() {
         let (ends, end) = channel();
-        let storage = Slow(Arc::new(Mutex::new(end)));
-        let mut journal = Journal::new(storage, PathBuf::from("users.report.csv.partial"), 0);
-        for row in 1..=3_u64 {
+        let slow = Slow(Arc::new(Mutex::new(end)));
+        let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
+        let mut commit = |row: u64| {
             journal.append(&applied(row), b"x", at(0));
-            journal.commit(Duration::from_millis(600 * row)).unwrap();
-        }
-        assert_eq!(journal.recorded(), 3, "written while the sync is under way");
-        ends.send(Ok(())).unwrap();
-        journal.append(&applied(4), b"x", at(0));
-        for second in [4, 9] {
-            journal.commit(Duration::from_secs(second)).unwrap();
-        }
+            journal.commit(Duration::from_millis(600 * row)).map(|()| (journal.recorded(), journal.syncing.is_some()))
+        };
+        assert_eq!([1, 2, 3].map(|row| commit(row).unwrap()), [(1, false), (2, false), (3, true)]);
+        assert_eq!([4, 5, 6].map(|row| commit(row).unwrap()), [(4, true), (5, true), (6, true)]);
         ends.send(Err(io::Error::from(io::ErrorKind::StorageFull))).unwrap();
-        let failed = journal.sync().unwrap_err().to_string();
-        assert!(
-            failed.contains("users.report.csv.partial can't be written: ") && failed.contains("4 rows"),
-            "{failed}"
-        );
-        journal.append(&applied(5), b"x", at(0));
-        assert_eq!(journal.commit(Duration::from_secs(20)).unwrap_err().to_string(), failed);
-        assert_eq!(journal.recorded(), 4);
+        // As soon as its thread has ended it shows, although nothing else is due.
+        let failed = (7..).find_map(|row| commit(row).err()).unwrap().to_string();
+        assert!(failed.contains("users.report.csv.partial can't be written: "), "{failed}");
+        assert_eq!(commit(1).unwrap_err().to_string(), failed);
+        let recorded = journal.recorded();
+        assert!(failed.contains(&format!("{recorded} rows are on record")), "{failed}, {recorded}");
+    }
+
+    #[test]
+    fn the_end_waits_for_a_sync_that_is_under_way() {
+        let (ends, end) = channel();
+        let slow = Slow(Arc::new(Mutex::new(end)));
+        let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
+        journal.append(&applied(1), b"x", at(0));
+        journal.commit(Duration::ZERO).unwrap();
+        journal.commit(Duration::from_secs(1)).unwrap();
+        ends.send(Err(io::Error::other("the disk is gone"))).unwrap();
+        assert!(journal.sync().unwrap_err().to_string().contains("the disk is gone"));
     }
 }

