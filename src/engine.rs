@@ -310,25 +310,31 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         if self.untold.len() >= GATHER { self.write(now) } else { Ok(()) }
     }
 
-    /// Writes what was recorded, tells of it, and has it synced if that is due.
+    /// Writes what was recorded, and tells of it.
+    fn write(&mut self, now: Duration) -> Result<()> {
+        self.journal.write(now)?;
+        self.tell_of_records(now);
+        Ok(())
+    }
+
+    /// The same, and begins a sync that is due.
     fn commit(&mut self, now: Duration) -> Result<()> {
-        self.write(now)?;
-        self.journal.commit(now)
+        self.journal.commit(now)?;
+        self.tell_of_records(now);
+        Ok(())
     }
 
     /// The same, and returns when all of it is on the disk.
     fn close(&mut self, now: Duration) -> Result<()> {
-        self.write(now)?;
-        self.journal.sync()
+        self.journal.sync()?;
+        self.tell_of_records(now);
+        Ok(())
     }
 
-    /// Writes what was recorded, and tells of it.
-    fn write(&mut self, now: Duration) -> Result<()> {
-        self.journal.write(now)?;
+    fn tell_of_records(&mut self, now: Duration) {
         for record in std::mem::take(&mut self.untold) {
             self.tell(now, &Event::Recorded(&record));
         }
-        Ok(())
     }
 
     fn waiting(&mut self, now: Duration, why: Wait, until: Duration) {

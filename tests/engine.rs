@@ -56,6 +56,8 @@ impl<F: Fn(u64) -> u16> Org for Scripted<F> {
 struct Disk {
     bytes: Rc<RefCell<Vec<u8>>>,
     calls: Rc<Cell<usize>>,
+    /// How many of the bytes outlive a power cut.
+    synced: Rc<Cell<usize>>,
     fails_at: Option<usize>,
 }
 
@@ -88,7 +90,9 @@ impl Write for Disk {
 
 impl Storage for Disk {
     fn sync_data(&mut self) -> io::Result<()> {
-        self.call()
+        self.call()?;
+        self.synced.set(self.bytes.borrow().len());
+        Ok(())
     }
 }
 
@@ -309,4 +313,5 @@ async fn an_input_that_fails_in_mid_run_ends_it_with_what_is_done_on_disk() {
     let error = engine::run(run, never(), |_, _| ()).await.expect_err("the input failed");
     assert_eq!(error.exit(), Exit::StoppedEarly);
     assert!((1..=5).all(|row| disk.holds(row)), "an answered row was lost");
+    assert_eq!(disk.synced.get(), disk.bytes.borrow().len(), "and none is left to a power cut");
 }

@@ -164,7 +164,9 @@ mod tests {
         let mut alarm = Alarm::fine();
         assert!(matches!(alarm.kind, Kind::Fine(_)));
         alarm.set(Instant::now());
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        let mut later = Alarm::fine();
+        later.set(Instant::now() + Duration::from_millis(1));
+        later.ring().await;
         let at = Instant::now() + Duration::from_millis(3);
         alarm.set(at);
         alarm.ring().await;

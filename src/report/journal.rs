@@ -1,9 +1,10 @@
-//! The journal: one file to which every outcome is appended before anybody is told of it. Opening, resuming and appending
-//! live here; what a record looks like is `line`'s, reading an old journal is `recover`'s.
+//! The journal: one file to which every outcome is appended before anybody is told of it. Appending and syncing live here;
+//! what a record looks like is `line`'s, which file it is and whether an interrupted run is taken up is `open`'s.
 //!
 //! What is on disk when:
 //!
-//! - Records are gathered in memory and leave in one [`write`](Journal::write); only then may they be told of. From there a kill of the process loses nothing, for the bytes are the system's.
+//! - Records are gathered in memory and leave in one [`write`](Journal::write); only then may they be told of. From there a
+//!   kill of the process loses nothing, for the bytes are the system's.
 //! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], in a thread of its own: a disk takes a
 //!   millisecond for it, or a hundred, and nobody's turn to send may wait for that. The next one is begun when it is over.
 //!   A power cut therefore forgets a second's work and what came during two syncs, which is sent again, harmlessly, as
@@ -13,7 +14,7 @@
 //!   later success would say nothing about them.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -23,11 +24,10 @@ use serde::Serialize;
 
 use crate::domain::Record;
 use crate::error::{Error, Kind, Result};
-use crate::report::files::{self, Paths};
+use crate::report::files;
 use crate::report::line;
 use crate::report::moment::Stamp;
-use crate::report::recover::{OnRecord, Recovered, recover};
-use crate::report::run::{Note, Noted, Run, Start, Stop};
+use crate::report::run::{Note, Noted, Run, Stop};
 
 /// A sync is due after so many records: a bound for what one sync has to write, some 8 MB of usual rows, reached only by
 /// runs of tens of thousands of rows a second. With fewer, such runs would sync many times a second and gain nothing, for a
@@ -65,27 +65,6 @@ impl Storage for File {
     }
 }
 
-/// Whether an interrupted run is taken up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Begin {
-    /// If there is one.
-    #[default]
-    Resume,
-    /// Never; its journal is kept under another name (`--fresh`).
-    Fresh,
-}
-
-/// What the person allows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mode {
-    /// Whether an interrupted run is taken up.
-    pub begin: Begin,
-    /// Another API key is the same Org's new one (`--new-key`).
-    pub new_key: bool,
-    /// A finished report may be replaced (`--overwrite`).
-    pub overwrite: bool,
-}
-
 /// The sink of outcomes.
 #[derive(Debug)]
 pub struct Journal<S> {
@@ -112,127 +91,22 @@ pub struct Journal<S> {
     failure: Option<String>,
 }
 
-/// Opens the journal of a report, takes its lock, finds out what an interrupted run had done, and puts the record of this
-/// run on disk. Nothing may be sent before.
-///
-/// The journal of a different run in which no row came to an outcome, such as one with a mistyped address, is kept under
-/// another name and is not in the way.
-///
-/// `input` is the input's path, where it has one: no file of the report may be the input itself.
-///
-/// # Errors
-/// [`Kind::Busy`] if another run has the report; [`Kind::Report`] if the place can't be used, the journal is damaged, it
-/// belongs to a different run, or a finished report is in the way.
-pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
-    files::check_places(paths, input)?;
-    let name = files::name(&paths.partial);
-    let mut file = files::lock(&paths.partial)?;
-    let mut kept = None;
-    if mode.begin == Begin::Fresh && !is_empty(&file) {
-        report_is_free(paths, mode)?;
-        (file, kept) = make_room(paths)?;
-    }
-    let mut recovered = recover(BufReader::with_capacity(1 << 16, &file), &name)?;
-    if is_false_start(&recovered.on_record, start, mode) {
-        (file, kept) = make_room(paths)?;
-        recovered = Recovered::default();
-    }
-    let checked = check(paths, &recovered, start, mode).and_then(|()| cut_off_torn(&file, &recovered, &name));
-    if checked.is_err() && is_empty(&file) {
-        // Ours, locked and without content: leaving it would only puzzle.
-        drop(fs::remove_file(&paths.partial));
-    }
-    checked?;
-    files::remove_stale(paths);
-    let Recovered { mut on_record, check, .. } = recovered;
-    on_record.kept = kept;
-    let mut journal = Journal::new(file, paths.partial.clone(), check);
-    journal.recorded = on_record.rows.len();
-    journal.push_control(line::RUN, &Run::of(start, mode.new_key));
-    journal
-        .sync()
-        .and_then(|()| files::sync_folder(paths.folder()).map_err(|error| journal.fail(&error)))
-        .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
-    Ok((journal, on_record))
-}
-
-/// What [`open`] would find, without changing anything: a person who is asked has to know it before.
-///
-/// # Errors
-/// As [`open`].
-pub fn look(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<OnRecord> {
-    files::check_places(paths, input)?;
-    let nothing = || report_is_free(paths, mode).map(|()| OnRecord::default());
-    let Some(file) = files::look(&paths.partial)? else { return nothing() };
-    if mode.begin == Begin::Fresh {
-        return nothing();
-    }
-    let recovered = recover(BufReader::with_capacity(1 << 16, &file), &files::name(&paths.partial))?;
-    if is_false_start(&recovered.on_record, start, mode) {
-        return nothing();
-    }
-    check(paths, &recovered, start, mode).map(|()| recovered.on_record)
-}
-
-fn is_empty(file: &File) -> bool {
-    file.metadata().is_ok_and(|found| found.len() == 0)
-}
-
-/// Gives the journal that is there another name, and opens a new one.
-fn make_room(paths: &Paths) -> Result<(File, Option<PathBuf>)> {
-    let kept = files::set_aside(&paths.partial)?;
-    Ok((files::lock(&paths.partial)?, Some(kept)))
-}
-
-/// Whether the journal is that of a different run which got nowhere. A torn record might have been a row's.
-fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
-    before.rows.is_empty()
-        && before.torn == 0
-        && before.runs.last().is_some_and(|last| {
-            !last.differences(start, mode.new_key).is_empty() || last.baseline_difference(start).is_some()
-        })
-}
-
-/// Everything that has to be right before the first byte is written.
-fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) -> Result<()> {
-    let before = &recovered.on_record;
-    let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
-    if let Some(last) = before.runs.last() {
-        let mut differences = last.differences(start, mode.new_key);
-        differences.extend(last.baseline_difference(start).filter(|_| !only_to_finish));
-        refuse_another_run(&files::name(&paths.partial), &differences)?;
-    }
-    if only_to_finish { Ok(()) } else { report_is_free(paths, mode) }
-}
-
-fn report_is_free(paths: &Paths, mode: Mode) -> Result<()> {
-    for path in [&paths.report, &paths.json] {
-        if !mode.overwrite && files::metadata_of(path)?.is_some() {
-            return Err(Error::new(Kind::Report, format!("{} exists already", files::name(path)))
-                .help("--overwrite replaces it, --report gives the new one another name"));
-        }
-    }
-    Ok(())
-}
-
-fn cut_off_torn(file: &File, recovered: &Recovered, name: &str) -> Result<()> {
-    if recovered.on_record.torn == 0 {
-        return Ok(());
-    }
-    file.set_len(recovered.end)
-        .map_err(|error| Error::new(Kind::Report, format!("the torn end of {name} can't be cut off: {error}")))
-}
-
-fn refuse_another_run(name: &str, differences: &[String]) -> Result<()> {
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let message = format!("{name} belongs to a different run; this one differs in\n    {}", differences.join("\n    "));
-    Err(Error::new(Kind::Report, message)
-        .help("run it as it was, or start over with --fresh, which keeps the old journal under another name"))
-}
-
 impl Journal<File> {
+    /// Goes on with a file in which so many rows are on record, the last record having this check.
+    pub(super) fn taken_up(file: File, path: PathBuf, check: u32, recorded: u64) -> Self {
+        Self { recorded, ..Self::new(file, path, check) }
+    }
+
+    /// Puts the record of a run on disk, and the file's name in its `folder`.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(super) fn begin(&mut self, run: &Run, folder: &Path) -> Result<()> {
+        self.push_control(line::RUN, run);
+        self.sync()?;
+        files::sync_folder(folder).map_err(|error| self.fail(&error))
+    }
+
     /// Removes the journal of a run in which no row came to an outcome: there is nothing to go on from, and the next
     /// try may well use another address or key.
     ///
@@ -512,19 +386,23 @@ mod tests {
         let (ends, end) = channel();
         let slow = Slow(Arc::new(Mutex::new(end)));
         let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
-        let mut commit = |row: u64| {
+        let commit = |journal: &mut Journal<Slow>, row: u64| {
             journal.append(&applied(row), b"x", at(0));
             journal.commit(Duration::from_millis(600 * row)).map(|()| (journal.recorded(), journal.syncing.is_some()))
         };
-        assert_eq!([1, 2, 3].map(|row| commit(row).unwrap()), [(1, false), (2, false), (3, true)]);
-        assert_eq!([4, 5, 6].map(|row| commit(row).unwrap()), [(4, true), (5, true), (6, true)]);
+        for row in 1..=6 {
+            assert_eq!(commit(&mut journal, row).unwrap(), (row, row >= 3));
+        }
         ends.send(Err(io::Error::from(io::ErrorKind::StorageFull))).unwrap();
-        // As soon as its thread has ended it shows, although nothing else is due.
-        let failed = (7..).find_map(|row| commit(row).err()).unwrap().to_string();
+        while !journal.syncing.as_ref().unwrap().is_finished() {
+            std::thread::yield_now();
+        }
+        // Although nothing else is due.
+        let failed = commit(&mut journal, 7).unwrap_err().to_string();
         assert!(failed.contains("users.report.csv.partial can't be written: "), "{failed}");
-        assert_eq!(commit(1).unwrap_err().to_string(), failed);
-        let recorded = journal.recorded();
-        assert!(failed.contains(&format!("{recorded} rows are on record")), "{failed}, {recorded}");
+        assert!(failed.contains("6 rows are on record"), "{failed}");
+        assert_eq!(commit(&mut journal, 8).unwrap_err().to_string(), failed);
+        assert_eq!(journal.recorded(), 6);
     }
 
     #[test]

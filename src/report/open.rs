@@ -1,0 +1,151 @@
+//! Which journal a run goes on with: a new one, an interrupted run's, or none, because it is another run's, damaged or busy,
+//! or because a finished report is in the way. Ends with the record of this run on disk; what is appended after that is
+//! `journal`'s.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+use crate::report::files::{self, Paths};
+use crate::report::journal::Journal;
+use crate::report::recover::{OnRecord, Recovered, recover};
+use crate::report::run::{Run, Start};
+
+/// Whether an interrupted run is taken up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// If there is one.
+    #[default]
+    Resume,
+    /// Never; its journal is kept under another name (`--fresh`).
+    Fresh,
+}
+
+/// What the person allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Whether an interrupted run is taken up.
+    pub begin: Begin,
+    /// Another API key is the same Org's new one (`--new-key`).
+    pub new_key: bool,
+    /// A finished report may be replaced (`--overwrite`).
+    pub overwrite: bool,
+}
+
+/// Opens the journal of a report, takes its lock, finds out what an interrupted run had done, and puts the record of this
+/// run on disk. Nothing may be sent before.
+///
+/// The journal of a different run in which no row came to an outcome, such as one with a mistyped address, is kept under
+/// another name and is not in the way.
+///
+/// `input` is the input's path, where it has one: no file of the report may be the input itself.
+///
+/// # Errors
+/// [`Kind::Busy`] if another run has the report; [`Kind::Report`] if the place can't be used, the journal is damaged, it
+/// belongs to a different run, or a finished report is in the way.
+pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
+    files::check_places(paths, input)?;
+    let name = files::name(&paths.partial);
+    let mut file = files::lock(&paths.partial)?;
+    let mut kept = None;
+    if mode.begin == Begin::Fresh && !is_empty(&file) {
+        report_is_free(paths, mode)?;
+        (file, kept) = make_room(paths)?;
+    }
+    let mut recovered = recover(BufReader::with_capacity(1 << 16, &file), &name)?;
+    if is_false_start(&recovered.on_record, start, mode) {
+        (file, kept) = make_room(paths)?;
+        recovered = Recovered::default();
+    }
+    let checked = check(paths, &recovered, start, mode).and_then(|()| cut_off_torn(&file, &recovered, &name));
+    if checked.is_err() && is_empty(&file) {
+        // Ours, locked and without content: leaving it would only puzzle.
+        drop(fs::remove_file(&paths.partial));
+    }
+    checked?;
+    files::remove_stale(paths);
+    let Recovered { mut on_record, check, .. } = recovered;
+    on_record.kept = kept;
+    let mut journal = Journal::taken_up(file, paths.partial.clone(), check, on_record.rows.len());
+    journal
+        .begin(&Run::of(start, mode.new_key), paths.folder())
+        .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
+    Ok((journal, on_record))
+}
+
+/// What [`open`] would find, without changing anything: a person who is asked has to know it before.
+///
+/// # Errors
+/// As [`open`].
+pub fn look(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<OnRecord> {
+    files::check_places(paths, input)?;
+    let nothing = || report_is_free(paths, mode).map(|()| OnRecord::default());
+    let Some(file) = files::look(&paths.partial)? else { return nothing() };
+    if mode.begin == Begin::Fresh {
+        return nothing();
+    }
+    let recovered = recover(BufReader::with_capacity(1 << 16, &file), &files::name(&paths.partial))?;
+    if is_false_start(&recovered.on_record, start, mode) {
+        return nothing();
+    }
+    check(paths, &recovered, start, mode).map(|()| recovered.on_record)
+}
+
+fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.len() == 0)
+}
+
+/// Gives the journal that is there another name, and opens a new one.
+fn make_room(paths: &Paths) -> Result<(File, Option<PathBuf>)> {
+    let kept = files::set_aside(&paths.partial)?;
+    Ok((files::lock(&paths.partial)?, Some(kept)))
+}
+
+/// Whether the journal is that of a different run which got nowhere. A torn record might have been a row's.
+fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
+    before.rows.is_empty()
+        && before.torn == 0
+        && before.runs.last().is_some_and(|last| {
+            !last.differences(start, mode.new_key).is_empty() || last.baseline_difference(start).is_some()
+        })
+}
+
+/// Everything that has to be right before the first byte is written.
+fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) -> Result<()> {
+    let before = &recovered.on_record;
+    let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
+    if let Some(last) = before.runs.last() {
+        let mut differences = last.differences(start, mode.new_key);
+        differences.extend(last.baseline_difference(start).filter(|_| !only_to_finish));
+        refuse_another_run(&files::name(&paths.partial), &differences)?;
+    }
+    if only_to_finish { Ok(()) } else { report_is_free(paths, mode) }
+}
+
+fn report_is_free(paths: &Paths, mode: Mode) -> Result<()> {
+    for path in [&paths.report, &paths.json] {
+        if !mode.overwrite && files::metadata_of(path)?.is_some() {
+            return Err(Error::new(Kind::Report, format!("{} exists already", files::name(path)))
+                .help("--overwrite replaces it, --report gives the new one another name"));
+        }
+    }
+    Ok(())
+}
+
+fn cut_off_torn(file: &File, recovered: &Recovered, name: &str) -> Result<()> {
+    if recovered.on_record.torn == 0 {
+        return Ok(());
+    }
+    file.set_len(recovered.end)
+        .map_err(|error| Error::new(Kind::Report, format!("the torn end of {name} can't be cut off: {error}")))
+}
+
+fn refuse_another_run(name: &str, differences: &[String]) -> Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{name} belongs to a different run; this one differs in\n    {}", differences.join("\n    "));
+    Err(Error::new(Kind::Report, message)
+        .help("run it as it was, or start over with --fresh, which keeps the old journal under another name"))
+}
