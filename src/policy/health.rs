@@ -39,6 +39,10 @@ pub(super) struct Health {
     recent_failed: usize,
 }
 
+fn in_a_row(failed: u64) -> String {
+    if failed == 1 { "a row failed".to_owned() } else { format!("{failed} rows in a row failed") }
+}
+
 /// Finding out whether the Org is still there.
 #[derive(Clone, Copy, Debug)]
 struct Probing {
@@ -163,9 +167,7 @@ impl Health {
     #[expect(clippy::cast_precision_loss, reason = "at most a thousand rows are counted")]
     fn too_many(&self) -> Option<Stop> {
         let reached = match self.max_failures {
-            Limit::Count(most) if self.failed_in_a_row >= most.max(1) => {
-                format!("{} rows in a row failed", self.failed_in_a_row)
-            }
+            Limit::Count(most) if self.failed_in_a_row >= most.max(1) => in_a_row(self.failed_in_a_row),
             Limit::Percent(most)
                 if self.recent.len() >= RECENT_LEAST
                     && self.recent_failed as f64 * 100.0 > most * self.recent.len() as f64 =>

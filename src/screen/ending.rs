@@ -22,6 +22,7 @@ fn complete(tally: &Tally) -> String {
         (0, 0) => "Done: there was nothing to do.".to_owned(),
         (0, 1) => "Done: the row is as it should be.".to_owned(),
         (0, rows) => format!("Done: all {} rows are as they should be.", grouped(rows)),
+        (1, 1) => "Finished: the one row needs attention.".to_owned(),
         (1, rows) => format!("Finished: 1 of {} rows needs attention.", grouped(rows)),
         (some, rows) => format!("Finished: {} of {} rows need attention.", grouped(some), grouped(rows)),
     }
