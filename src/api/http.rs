@@ -15,6 +15,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Proxy, Request, Response, redi
 use secrecy::ExposeSecret;
 
 use super::environment::{proxy_for, proxy_name};
+use super::limit::{Limit, Limits};
 use super::silence::{self, Failure, Stage, Tried};
 use super::{Address, Credentials, Org, answer, session, wait};
 use crate::domain::{Answer, Flag, LoginAnswer, UserId};
@@ -61,6 +62,7 @@ pub struct HttpOrg {
     credentials: Credentials,
     /// Of every request for a membership, the proof of who asks included.
     headers: RefCell<HeaderMap>,
+    limits: Limits,
     tried: Tried,
 }
 
@@ -88,8 +90,9 @@ impl HttpOrg {
             timeout: connection.timeout,
             proxy: proxy.as_ref().map(proxy_name),
         };
+        let limits = Limits::new(connection.timeout);
         let Connection { address, credentials, .. } = connection;
-        Ok(Self { client, address, credentials, headers: RefCell::new(headers), tried })
+        Ok(Self { client, address, credentials, headers: RefCell::new(headers), limits, tried })
     }
 
     /// The proxy that requests go through, without its password.
@@ -98,16 +101,17 @@ impl HttpOrg {
         self.tried.proxy.as_deref()
     }
 
-    async fn send(&self, request: Request) -> std::result::Result<Response, Answer> {
-        self.client
-            .execute(request)
-            .await
-            .map_err(|error| Answer::Silence(silence::silence(&self.tried, failure(&error))))
+    async fn send(&self, request: Request, limit: &mut Limit) -> std::result::Result<Response, Answer> {
+        match limit.within(self.client.execute(request)).await {
+            Some(answered) => answered.map_err(|error| silence::silence(&self.tried, failure(&error))),
+            None => Err(silence::too_late(&self.tried)),
+        }
+        .map_err(Answer::Silence)
     }
 
     /// What came back. A server may repeat what it was sent; no secret goes on from here.
-    async fn reply(&self, mut response: Response) -> Answer {
-        let mut body = words(&mut response).await;
+    async fn reply(&self, mut response: Response, limit: &mut Limit) -> Answer {
+        let mut body = words(&mut response, limit).await;
         let says_something = !body.is_empty() || response.status().is_redirection();
         let secrets = if says_something { self.secrets() } else { Vec::new() };
         for secret in &secrets {
@@ -147,14 +151,17 @@ impl Org for HttpOrg {
         let mut request = Request::new(Method::PUT, url);
         *request.body_mut() = Some(body.into());
         *request.headers_mut() = self.headers.borrow().clone();
-        match self.send(request).await {
+        let mut limit = self.limits.begin();
+        let answer = match self.send(request, &mut limit).await {
             Ok(response) if is_bare_success(&response) => {
                 Answer::Reply(answer::reply(response.status(), response.headers(), &[], wall_clock))
             }
             // In a box, so that not every request takes the room that few answers need.
-            Ok(response) => Box::pin(self.reply(response)).await,
+            Ok(response) => Box::pin(self.reply(response, &mut limit)).await,
             Err(silence) => silence,
-        }
+        };
+        self.limits.end(limit);
+        answer
     }
 
     async fn log_in(&self) -> LoginAnswer {
@@ -164,13 +171,15 @@ impl Org for HttpOrg {
         let mut request = Request::new(Method::POST, self.address.call(format_args!("/user/authenticate")));
         *request.body_mut() = Some(session::log_in_body(email, password, *org).into());
         *request.headers_mut() = json_headers();
-        let mut response = match self.send(request).await {
+        let mut limit = self.limits.begin();
+        let mut response = match self.send(request, &mut limit).await {
             Ok(response) if response.status().is_success() => response,
-            Ok(response) => return LoginAnswer::Failed(self.reply(response).await),
+            Ok(response) => return LoginAnswer::Failed(self.reply(response, &mut limit).await),
             Err(silence) => return LoginAnswer::Failed(silence),
         };
         let mut body = Vec::new();
-        beginning(&mut response, &mut body).await;
+        // What has come by then is judged.
+        let _ = limit.within(beginning(&mut response, &mut body)).await;
         match session::read_token(&body, wait::server_time(response.headers(), wall_clock())) {
             Ok(issued) => {
                 let (name, token) = issued.header;
@@ -204,7 +213,6 @@ fn client(connection: &Connection, proxy: Option<&Intercept>) -> Result<Client> 
         .referer(false)
         .no_proxy()
         .https_only(connection.address.is_https())
-        .timeout(connection.timeout)
         .connect_timeout(connection.connect_timeout)
         .pool_max_idle_per_host(connection.concurrency)
         .pool_idle_timeout(IDLE_CONNECTION)
@@ -281,21 +289,21 @@ fn is_bare_success(response: &Response) -> bool {
     response.status().is_success() && response.content_length() == Some(0)
 }
 
-/// What the server has to say, as far as it is worth waiting for.
-async fn words(response: &mut Response) -> Vec<u8> {
+/// What the server has to say, as far as it is worth waiting for. Whether or not it came to its end, what has been read is
+/// used.
+async fn words(response: &mut Response, limit: &mut Limit) -> Vec<u8> {
     let is_success = response.status().is_success();
     let mut body = Vec::new();
-    let reading = beginning(response, &mut body);
+    let reading = limit.within(beginning(response, &mut body));
     if is_success {
-        // Whether or not it came to its end, what has been read is used.
         let _ = tokio::time::timeout(SUCCESS_BODY_TIME, reading).await;
     } else {
-        reading.await;
+        let _ = reading.await;
     }
     body
 }
 
-/// Reads the first [`LONGEST_BODY`] bytes of the body, or what comes of them before it breaks off or time runs out.
+/// Reads the first [`LONGEST_BODY`] bytes of the body, or what comes of them before it breaks off.
 /// Dropping the response closes a connection that has more to say.
 async fn beginning(response: &mut Response, body: &mut Vec<u8>) {
     while body.len() < LONGEST_BODY

@@ -4,6 +4,7 @@ mod address;
 mod answer;
 mod environment;
 mod http;
+mod limit;
 mod message;
 mod session;
 mod silence;

@@ -42,7 +42,7 @@ pub(super) enum Stage {
 pub(super) struct Failure<'a> {
     /// How far it had come.
     pub(super) stage: Stage,
-    /// Whether time ran out.
+    /// Whether the system, or the HTTP client while connecting, has waited in vain.
     pub(super) timed_out: bool,
     /// The error and what led to it.
     pub(super) error: &'a (dyn StdError + 'static),
@@ -62,10 +62,17 @@ pub(super) fn silence(tried: &Tried, failure: Failure<'_>) -> Silence {
     Silence { cause, sent: failure.stage == Stage::Underway, message }
 }
 
-fn underway(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
+/// Names what was given up for its time had run out, however far it had come.
+pub(super) fn too_late(tried: &Tried) -> Silence {
     let Tried { host, timeout, .. } = tried;
+    let message = format!("no complete answer from {host} within {timeout:?}");
+    Silence { cause: Cause::Timeout, sent: true, message }
+}
+
+fn underway(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
+    let Tried { host, .. } = tried;
     if failure.timed_out {
-        return (Cause::Timeout, format!("no complete answer from {host} within {timeout:?}"));
+        return (Cause::Timeout, format!("no complete answer from {host}: {}", root(failure.error)));
     }
     if find::<hyper::Error>(failure.error).is_some_and(hyper::Error::is_parse) {
         return (Cause::NotUnderstood, format!("answer not understood: {host} sent {}", not_http(failure.error)));
@@ -260,15 +267,19 @@ mod tests {
 
     #[test]
     fn timeouts_name_their_seconds() {
-        let error = Link("operation timed out", None);
-        for (stage, cause, words) in [
-            (Stage::Connecting, Cause::ConnectTimeout, "not connected within 10s"),
-            (Stage::Underway, Cause::Timeout, "no complete answer from org.example within 30s"),
-        ] {
-            let silence = silence(&tried(None), Failure { stage, timed_out: true, error: &error });
-            assert_eq!(silence.cause, cause);
-            assert!(silence.message.contains(words), "{}", silence.message);
-        }
+        let failure = Failure { stage: Stage::Connecting, timed_out: true, error: &Link("operation timed out", None) };
+        let silence = silence(&tried(None), failure);
+        assert_eq!((silence.cause, silence.sent), (Cause::ConnectTimeout, false));
+        assert!(silence.message.contains("not connected within 10s"), "{}", silence.message);
+
+        let failure = Failure { stage: Stage::Underway, timed_out: true, error: &io::Error::from(ErrorKind::TimedOut) };
+        let silence = super::silence(&tried(None), failure);
+        assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
+        assert_eq!(silence.message, "no complete answer from org.example: timed out");
+
+        let silence = too_late(&tried(None));
+        assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
+        assert_eq!(silence.message, "no complete answer from org.example within 30s");
     }
 
     #[test]
