@@ -120,10 +120,11 @@ fn survey(source: Source<'_>, paths: &Paths, rows: u64) -> Result<Survey> {
     each_entry(source, |entry, record| {
         fold.add(&entry);
         match entry {
-            Entry::Row(row) => books.enter(row.row, record),
+            Entry::Row(row) => books.enter(row.row, record)?,
             Entry::Run(run) => books.begin(&run.identity.header),
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     })?;
     let (stragglers, draft) = books.close()?;
     Ok(Survey { summary: fold.finish().ok_or_else(no_run)?, stragglers, draft })
@@ -184,8 +185,10 @@ impl Books {
         Self { rows, window, missing: RoaringTreemap::new(), stragglers: Stragglers::new(), draft: Some(draft) }
     }
 
-    fn begin(&mut self, header: &str) -> Result<()> {
-        self.draft.as_mut().map_or(Ok(()), |draft| draft.begin(header))
+    fn begin(&mut self, header: &str) {
+        if let Some(draft) = &mut self.draft {
+            draft.begin(header);
+        }
     }
 
     fn enter(&mut self, row: RowNumber, record: Found<'_>) -> Result<()> {
@@ -238,7 +241,7 @@ fn unbalanced(why: &str) -> Error {
 /// The second reading.
 fn sort(source: Source<'_>, paths: &Paths, summary: &Summary, stragglers: Stragglers) -> Result<Draft> {
     let mut draft = Draft::new(paths)?;
-    draft.begin(&summary.header)?;
+    draft.begin(&summary.header);
     let mut sorter = Sorter { draft, window: Window::new(source.limits), source, stragglers };
     sorter.read_through()?;
     Ok(sorter.draft)
