@@ -1,15 +1,12 @@
 //! The Org's address, taken apart and checked before any key could travel to it. Pure: names are not looked up here, and
 //! no message repeats a user name, password, query or fragment that was part of a refused address.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use url::{Host, Url};
 
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
-
-/// Room for the path of a call with the longest user ID.
-const USUAL_PATH: usize = "/user/users//membership".len() + 19;
 
 /// The base address of an Org: scheme, host, port and possibly a path prefix.
 ///
@@ -30,7 +27,7 @@ impl Address {
     /// [`Kind::Usage`] for anything that is not such an address, with the address that was probably meant.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
-        let url = parse_url(text)?;
+        let mut url = parse_url(text)?;
         let proposal = proposal(&url);
         check_scheme(&url)?;
         check_extras(&url, &proposal)?;
@@ -38,6 +35,7 @@ impl Address {
         if prefix == "/api" {
             return Err(refused("the address is that of the Org's Swagger page").help(proposal));
         }
+        url.set_path(&prefix);
         Ok(Self { url, prefix })
     }
 
@@ -84,17 +82,21 @@ impl Address {
         self.url.port_or_known_default().unwrap_or_default()
     }
 
-    /// The URL of a call; `path` starts with a slash.
+    /// The URL of a call: these segments below the base address.
     #[must_use]
-    pub fn call(&self, path: fmt::Arguments<'_>) -> Url {
-        let mut whole = String::with_capacity(self.prefix.len() + USUAL_PATH);
-        whole.push_str(&self.prefix);
-        // A string takes everything.
-        let _ = whole.write_fmt(path);
-        let mut url = self.url.clone();
-        url.set_path(&whole);
-        url
+    pub fn call(&self, segments: &[&str]) -> Url {
+        below(&self.url, segments)
     }
+}
+
+/// These segments below this URL. What stands in it already is not taken apart again.
+pub(super) fn below(url: &Url, segments: &[&str]) -> Url {
+    let mut url = url.clone();
+    // Only a URL without a host, such as `mailto:`, can't be added to.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.extend(segments);
+    }
+    url
 }
 
 impl fmt::Display for Address {
@@ -272,9 +274,11 @@ mod tests {
         for (base, call) in [
             ("https://h.example", "https://h.example/user/users/7/membership"),
             ("https://h.example/org/", "https://h.example/org/user/users/7/membership"),
+            ("https://h.example:8443/a%20b/7//", "https://h.example:8443/a%20b/7/user/users/7/membership"),
         ] {
             let address = Address::parse(base).unwrap();
-            assert_eq!(address.call(format_args!("/user/users/{}/membership", 7)).as_str(), call);
+            assert_eq!(address.call(&["user", "users", "7", "membership"]).as_str(), call);
+            assert_eq!(below(&address.call(&["user", "users"]), &["7", "membership"]).as_str(), call);
         }
     }
 

@@ -13,7 +13,9 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderV
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Request, Response, redirect, retry, tls};
 use secrecy::ExposeSecret;
+use url::Url;
 
+use super::address::below;
 use super::environment::{proxy_for, proxy_name};
 use super::limit::{Limit, Limits};
 use super::silence::{self, Failure, Stage, Tried};
@@ -59,6 +61,8 @@ pub struct Connection {
 pub struct HttpOrg {
     client: Client,
     address: Address,
+    /// Below this are the users.
+    users: Url,
     credentials: Credentials,
     /// Of every request for a membership, the proof of who asks included.
     headers: RefCell<HeaderMap>,
@@ -92,7 +96,8 @@ impl HttpOrg {
         };
         let limits = Limits::new(connection.timeout);
         let Connection { address, credentials, .. } = connection;
-        Ok(Self { client, address, credentials, headers: RefCell::new(headers), limits, tried })
+        let users = address.call(&["user", "users"]);
+        Ok(Self { client, address, users, credentials, headers: RefCell::new(headers), limits, tried })
     }
 
     /// The proxy that requests go through, without its password.
@@ -143,7 +148,7 @@ impl fmt::Debug for HttpOrg {
 
 impl Org for HttpOrg {
     async fn set(&self, user: UserId, flag: Flag) -> Answer {
-        let url = self.address.call(format_args!("/user/users/{user}/membership"));
+        let url = below(&self.users, &[itoa::Buffer::new().format(user.get()), "membership"]);
         let body: &'static str = match flag {
             Flag::OptOut => r#"{"mfaOptOut": true}"#,
             Flag::OptIn => r#"{"mfaOptOut": false}"#,
@@ -168,7 +173,7 @@ impl Org for HttpOrg {
         let Credentials::Session { email, password, org } = &self.credentials else {
             return LoginAnswer::Unusable("an API key needs no log-in".to_owned());
         };
-        let mut request = Request::new(Method::POST, self.address.call(format_args!("/user/authenticate")));
+        let mut request = Request::new(Method::POST, self.address.call(&["user", "authenticate"]));
         *request.body_mut() = Some(session::log_in_body(email, password, *org).into());
         *request.headers_mut() = json_headers();
         let mut limit = self.limits.begin();

@@ -312,10 +312,10 @@ fn cell<'a>(text: &'a [u8], ends: &[usize], index: usize) -> Option<&'a str> {
 
 /// A row without a quoted cell, as nearly all are: each comma in it ends a cell, and ours are the last.
 fn plain_row<'a>(body: &'a [u8], last: &mut LastRead) -> Option<Finished<'a>> {
-    let mut commas = [0; COLUMNS.len()];
-    let mut found = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b',').map(|(place, _)| place);
+    let (mut commas, mut end) = ([0; COLUMNS.len()], body.len());
     for comma in commas.iter_mut().rev() {
-        *comma = found.next()?;
+        end = memchr::memrchr(b',', &body[..end])?;
+        *comma = end;
     }
     let ours = str::from_utf8(&body[commas[0]..]).ok()?;
     let (mut cells, mut end) = ([""; COLUMNS.len()], ours.len());
