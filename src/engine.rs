@@ -169,6 +169,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
                 () = self.alarm.ring() => Arrival::Time,
             };
+            take_in().await;
             now = self.began.elapsed();
             self.heed_time_of_day();
             if let Arrival::Stop(signal) = arrival
@@ -247,10 +248,14 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
     }
 }
 
-/// Lets the runtime take in what has come from outside.
 async fn look_around(now: Duration) -> Next {
-    tokio::task::yield_now().await;
+    take_in().await;
     Next::WaitUntil(now, Wait::Pace)
+}
+
+/// Lets the runtime take in what has come from outside. Answers that came together are then written together.
+async fn take_in() {
+    tokio::task::yield_now().await;
 }
 
 async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer) {
