@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 #![allow(clippy::cast_precision_loss, reason = "counts far below 2^52 become ratios")]
 
+mod arrival;
 mod baseline;
 mod bed;
 mod cases;
@@ -74,7 +75,12 @@ enum Part {
 #[command(hide = true)]
 enum Role {
     #[command(hide = true)]
-    Serve { hold: Option<u64> },
+    Serve {
+        #[arg(long)]
+        exact: bool,
+        #[arg(long)]
+        hold: Option<u64>,
+    },
     #[command(hide = true)]
     Send { address: String, concurrency: usize, table: PathBuf },
     #[command(hide = true)]
@@ -84,7 +90,7 @@ enum Role {
 fn main() {
     let options = Options::parse().sized();
     match &options.role {
-        Some(Role::Serve { hold }) => server::serve(*hold),
+        Some(Role::Serve { exact, hold }) => server::serve(*exact, *hold),
         Some(Role::Send { address, concurrency, table }) => baseline::send(table, address, *concurrency),
         Some(Role::Check { table }) => baseline::check(table),
         None if options.bench => measure(&options),

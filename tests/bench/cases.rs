@@ -70,7 +70,7 @@ fn seconds(duration: Duration) -> String {
 
 /// How fast rows are sent when nothing but the wire limits them.
 pub fn sending(bed: &Bed, rows: u64, rounds: usize) -> Vec<Line> {
-    let (server, table) = (Server::start(None), bed.table(rows));
+    let (server, table) = (Server::start(), bed.table(rows));
     let at = |concurrency: usize| {
         let width = concurrency.to_string();
         let tool = || bed.apply(&table, &unlimited(&server, &width));
@@ -103,7 +103,7 @@ pub fn pace(bed: &Bed, seconds: u64) -> Vec<Line> {
 }
 
 fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
-    let (mut server, table) = (Server::start(None), bed.table(rate * seconds));
+    let (mut server, table) = (Server::exact(), bed.table(rate * seconds));
     let asked = format!("{rate}/s");
     let arguments = ["--address", &server.address, "--rate", &asked, "--concurrency", "64"];
     let used = measure(&mut bed.apply(&table, &arguments), 0);
@@ -118,7 +118,7 @@ fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
 /// Whether the pace is kept to when the process was stopped for a while: what it missed must not come in a burst.
 #[cfg(unix)]
 fn stalled_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
-    let (mut server, table) = (Server::start(None), bed.table(rate * seconds));
+    let (mut server, table) = (Server::exact(), bed.table(rate * seconds));
     let asked = format!("{rate}/s");
     let arguments = ["--address", &server.address, "--rate", &asked, "--concurrency", "64"];
     let stall = |child: &std::process::Child| {
@@ -136,7 +136,7 @@ fn stalled_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
 /// How long it takes to go on after all but the last row, and how long the report takes when that one is sent.
 pub fn recovery(bed: &Bed, rows: u64) -> Vec<Line> {
     let table = bed.table(rows + 1);
-    let mut server = Server::start(Some(FIRST_USER + rows + 1));
+    let mut server = Server::holding(FIRST_USER + rows + 1);
     let stopped_early = 5;
     let sent = measure(&mut bed.apply(&table, &unlimited(&server, "64")), stopped_early);
     server.seen();
@@ -155,7 +155,7 @@ pub fn recovery(bed: &Bed, rows: u64) -> Vec<Line> {
 
 /// How long a small run takes from its start to its exit.
 pub fn start(bed: &Bed, rounds: usize) -> Vec<Line> {
-    let (server, table) = (Server::start(None), bed.table(20));
+    let (server, table) = (Server::start(), bed.table(20));
     let tool = || bed.apply(&table, &unlimited(&server, "8"));
     let duel = Duel::fight(rounds, tool, || bed.baseline(&["send", &server.address, "8"], &table));
     let ms = |used: &[Used]| format!("{:.1} ms", median(used.iter().map(wall)) * 1000.0);
@@ -171,7 +171,7 @@ pub fn start(bed: &Bed, rounds: usize) -> Vec<Line> {
 
 /// How time and memory grow with the table, for checking and for a whole run. The baseline is the size before.
 pub fn growth(bed: &Bed, most: u64) -> Vec<Line> {
-    let server = Server::start(None);
+    let server = Server::start();
     let sizes: Vec<u64> = [10_000, 100_000, 1_000_000, 10_000_000].into_iter().filter(|size| *size <= most).collect();
     let check = |table: &Path| bed.dry_run(table);
     let run = |table: &Path| bed.apply(table, &unlimited(&server, "64"));

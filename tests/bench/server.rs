@@ -2,17 +2,20 @@
 //! when each request came. It is asked for what it saw over its standard input, one line for one answer.
 
 use std::convert::Infallible;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+
+use crate::arrival::Noting;
 
 /// A running server.
 pub struct Server {
@@ -44,10 +47,24 @@ impl Seen {
 }
 
 impl Server {
-    /// Starts one. It answers the first request for user `hold` with a wait that no run accepts.
-    pub fn start(hold: Option<u64>) -> Self {
+    /// Starts one as bare as can be.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one that remembers when requests came at its door, however late it reads them.
+    pub fn exact() -> Self {
+        Self::start_with(&["--exact"])
+    }
+
+    /// Starts one that answers the first request for this user with a wait that no run accepts.
+    pub fn holding(user: u64) -> Self {
+        Self::start_with(&["--hold", &user.to_string()])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("a process knows its own file"));
-        command.arg("serve").args(hold.map(|user| user.to_string())).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("serve").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the server can be started");
         let (asks, says) = (child.stdin.take().expect("it is piped"), child.stdout.take().expect("it is piped"));
         let mut server = Self { child, asks, says: BufReader::new(says), address: String::new() };
@@ -88,7 +105,7 @@ pub fn clock() -> Duration {
 }
 
 /// The server's own process.
-pub fn serve(hold: Option<u64>) {
+pub fn serve(exact: bool, hold: Option<u64>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     listener.set_nonblocking(true).expect("a socket can be asynchronous");
     println!("{}", listener.local_addr().expect("it is bound").port());
@@ -96,24 +113,40 @@ pub fn serve(hold: Option<u64>) {
     let answering = Arc::clone(&log);
     std::thread::spawn(move || answer_questions(&answering));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    runtime.block_on(accept(listener, &log, hold));
+    runtime.block_on(accept(listener, &log, exact, hold));
 }
 
-type Log = Mutex<Vec<Instant>>;
+/// When requests came, since 1970.
+type Log = Mutex<Vec<Duration>>;
 
-async fn accept(listener: TcpListener, log: &Arc<Log>, hold: Option<u64>) {
+async fn accept(listener: TcpListener, log: &Arc<Log>, exact: bool, hold: Option<u64>) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime is there");
     let first_refused = Arc::new(Mutex::new(hold.map(|user| format!("/user/users/{user}/membership"))));
     while let Ok((socket, _)) = listener.accept().await {
         let _ = socket.set_nodelay(true);
         let (log, first_refused) = (Arc::clone(log), Arc::clone(&first_refused));
-        let service = service_fn(move |request: Request<Incoming>| {
-            log.lock().expect("nobody panics").push(Instant::now());
-            std::future::ready(Ok::<_, Infallible>(reply(request.uri().path(), &first_refused)))
-        });
-        // A connection that breaks is the client's affair, which says so itself.
-        tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(socket), service).await) });
+        if exact {
+            let connection = Noting::new(socket);
+            let last = connection.last();
+            tokio::spawn(converse(connection, move || last.at(), log, first_refused));
+        } else {
+            tokio::spawn(converse(TokioIo::new(socket), clock, log, first_refused));
+        }
     }
+}
+
+async fn converse<C: Read + Write + Unpin>(
+    connection: C,
+    came: impl Fn() -> Duration,
+    log: Arc<Log>,
+    first_refused: Arc<Mutex<Option<String>>>,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        log.lock().expect("nobody panics").push(came());
+        std::future::ready(Ok::<_, Infallible>(reply(request.uri().path(), &first_refused)))
+    });
+    // A connection that breaks is the client's affair, which says so itself.
+    drop(http1::Builder::new().serve_connection(connection, service).await);
 }
 
 fn reply(path: &str, first_refused: &Mutex<Option<String>>) -> Response<String> {
@@ -126,20 +159,18 @@ fn reply(path: &str, first_refused: &Mutex<Option<String>>) -> Response<String> 
 
 fn answer_questions(log: &Log) {
     for _ in std::io::stdin().lines() {
-        let came = std::mem::take(&mut *log.lock().expect("nobody panics"));
-        let (now, here) = (Instant::now(), clock());
-        let since_1970 =
-            |at: Option<&Instant>| at.map_or(0, |at| here.saturating_sub(now.duration_since(*at)).as_micros());
-        let (first, last) = (since_1970(came.first()), since_1970(came.last()));
-        println!("{} {} {first} {last}", came.len(), worst_second(&came));
+        let mut came = std::mem::take(&mut *log.lock().expect("nobody panics"));
+        came.sort_unstable();
+        let micros = |at: Option<&Duration>| at.map_or(0, Duration::as_micros);
+        println!("{} {} {} {}", came.len(), worst_second(&came), micros(came.first()), micros(came.last()));
     }
 }
 
 /// The most in any window of a second. The window is open at its end: what comes a whole second later is in the next.
-fn worst_second(came: &[Instant]) -> usize {
+fn worst_second(came: &[Duration]) -> usize {
     let (mut worst, mut from) = (0, 0);
     for (index, at) in came.iter().enumerate() {
-        while at.duration_since(came[from]) >= Duration::from_secs(1) {
+        while at.saturating_sub(came[from]) >= Duration::from_secs(1) {
             from += 1;
         }
         worst = worst.max(index + 1 - from);
