@@ -107,12 +107,14 @@ struct Engine<'a, O, C, S, W> {
     books: Books<'a, S, W>,
 }
 
-/// Something that came in from outside.
+/// What the engine has waited for.
 enum Arrival {
     Stop(Signal),
     Answer(Attempt, Answer),
     LoginAnswer(LoginAnswer),
     Time,
+    /// Nothing has come, but what was sent is on its way.
+    Departure,
 }
 
 impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Option<&Event<'_>>)>
@@ -168,6 +170,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 Some((attempt, answer)) = in_flight.next() => Arrival::Answer(attempt, answer),
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
                 () = self.alarm.ring() => Arrival::Time,
+                () = take_in(), if self.policy.awaits_departure() => Arrival::Departure,
             };
             take_in().await;
             now = self.began.elapsed();
@@ -223,6 +226,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 self.books.logged_in(&answer);
                 self.policy.logged_in(now, answer);
             }
+            Arrival::Departure => self.policy.departed(now),
             Arrival::Time => {}
         }
         self.books.condition(now, self.policy.condition(now));
@@ -253,7 +257,8 @@ async fn look_around(now: Duration) -> Next {
     Next::WaitUntil(now, Wait::Pace)
 }
 
-/// Lets the runtime take in what has come from outside. Answers that came together are then written together.
+/// Lets the runtime take in what has come from outside, and let out what waits to go there. Answers that came together are
+/// then written together.
 async fn take_in() {
     tokio::task::yield_now().await;
 }

@@ -205,6 +205,17 @@ impl Policy {
         self.session.heed_time_of_day(passed);
     }
 
+    /// Whether it wants to be told when what it has sent is on its way.
+    #[must_use]
+    pub fn awaits_departure(&self) -> bool {
+        self.pace.awaits_departure()
+    }
+
+    /// Everything that was sent is on its way by now.
+    pub fn departed(&mut self, now: Duration) {
+        self.pace.departed(now);
+    }
+
     /// The next row of the plan, or that there are no more.
     pub fn offer(&mut self, change: Option<Change>) {
         self.no_more_rows |= change.is_none();

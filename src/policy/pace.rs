@@ -24,9 +24,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 const TRAVEL: Duration = Duration::from_millis(2);
 /// Which part that is.
 const PART: f64 = if FINE_ALARM { 0.75 } else { 0.5 };
-/// What is left for travel even where turns follow one another more quickly: with a fine alarm it costs 0.07 % of the pace,
-/// and no more may be missing than 0.1 %.
-const LEAST_TRAVEL: Duration = Duration::from_micros(if FINE_ALARM { 900 } else { 400 });
+/// What is left for travel even where turns follow one another more quickly. It costs 0.04 % of the pace, and no more than
+/// 0.1 % may be missing in all: above a thousand requests a second, what a stall has cost can't be made up for, as the seconds
+/// after it are full.
+const LEAST_TRAVEL: Duration = Duration::from_micros(600);
 /// The slowest pace that throttling leads to: one request in ten seconds.
 const FLOOR: f64 = 0.1;
 /// What a throttle without `Retry-After` leaves of the pace, at most once a second: one event, however many of the
@@ -66,8 +67,10 @@ pub(super) struct Pace {
     held_until: Duration,
     /// [`WINDOW`], and what requests may gain on the way.
     window: Duration,
-    /// When requests left within the last window.
+    /// When requests left within the last window, at the latest.
     recent: VecDeque<Duration>,
+    /// How many of them may not have left yet.
+    leaving: usize,
     auto: Option<Auto>,
 }
 
@@ -95,6 +98,7 @@ impl Pace {
             held_until: Duration::ZERO,
             window: WINDOW + TRAVEL.min(LEAST_TRAVEL.max(interval(full).mul_f64(PART))),
             recent: VecDeque::new(),
+            leaving: 0,
             auto,
         }
     }
@@ -110,7 +114,7 @@ impl Pace {
         (self.held_until > now).then_some(self.held_until)
     }
 
-    /// A request leaves.
+    /// A request leaves, at once or a little later: see [`departed`](Self::departed).
     pub(super) fn sent(&mut self, now: Duration) {
         if self.full.is_finite() || self.rate.is_finite() {
             self.next = self.next.max(now.saturating_sub(LATENESS)) + interval(self.rate);
@@ -120,6 +124,20 @@ impl Pace {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
+        self.leaving += 1;
+    }
+
+    /// Whether it matters when the requests that were sent have left.
+    pub(super) fn awaits_departure(&self) -> bool {
+        self.full.is_finite() && self.leaving > 0
+    }
+
+    /// Every request that was sent has left by now. Between its turn and the wire the machine may do something else for
+    /// some milliseconds; its second counts from the latest moment at which it can
+    /// have left.
+    pub(super) fn departed(&mut self, now: Duration) {
+        let leaving = std::mem::take(&mut self.leaving);
+        self.recent.iter_mut().rev().take(leaving).for_each(|left| *left = now);
     }
 
     /// An answer that is not a throttle came after `latency`: the rate may rise.

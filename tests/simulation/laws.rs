@@ -39,6 +39,7 @@ proptest! {
         reset in 0.0..30.0,
         latency in 0_u64..3_000,
         lateness in 0_u64..3,
+        stalls in prop::option::of(1_u32..300),
         interrupt_at in prop::option::of(0_u64..100),
         server_seed in any::<u64>(),
     ) {
@@ -46,6 +47,7 @@ proptest! {
         let mut server = Chance { random, throttled, trouble, reset, latency: ms(latency) };
         let mut simulation = Simulation::new(rules.clone(), rows, &mut server);
         simulation.lateness = ms(lateness);
+        simulation.stalls = stalls.map(|one_in| Stalls { random: fastrand::Rng::with_seed(!server_seed), one_in });
         simulation.interrupt_at = interrupt_at.map(s);
         let trace = simulation.run();
 
@@ -108,5 +110,23 @@ proptest! {
         if let Some((from, to)) = closed {
             prop_assert_eq!(trace.sent_between(from + Duration::from_nanos(1), to), 0);
         }
+    }
+}
+
+/// A request may leave milliseconds after its turn, when the machine has done something else in between.
+#[test]
+fn a_machine_that_does_something_else_between_turn_and_wire_never_exceeds_the_rate() {
+    for rate in [50, 500, 5_000] {
+        let mut server = |_: Duration, _: Change| (status(204), ms(1));
+        let mut exact = rules();
+        exact.rate = per_second(rate);
+        exact.concurrency = 64;
+        let mut simulation = Simulation::new(exact, u64::from(rate) * 20, &mut server);
+        simulation.stalls = Some(Stalls { random: fastrand::Rng::with_seed(1), one_in: 4 * rate });
+        let trace = simulation.run();
+        let lateness = |(sent, left): (&Duration, &Duration)| left.saturating_sub(*sent);
+        let most = trace.sent.iter().zip(&trace.left).map(lateness).max().expect("requests were sent");
+        assert!(most > ms(5), "{most:?} is no test");
+        assert!(trace.busiest_second() <= rate as usize + 1, "{} at {rate}/s", trace.busiest_second());
     }
 }

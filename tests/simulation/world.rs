@@ -65,8 +65,10 @@ impl<F: FnMut(Duration, Change) -> (Answer, Duration)> Server for F {
 /// What happened in a simulated run.
 pub struct Trace {
     pub records: BTreeMap<u64, Record>,
-    /// Every request, log-ins included, by the time it left.
+    /// Every request, log-ins included, by the time of its turn.
     pub sent: Vec<Duration>,
+    /// And by the time it left.
+    pub left: Vec<Duration>,
     pub rows_sent: HashMap<u64, u32>,
     pub probes: u32,
     pub log_ins: Vec<Duration>,
@@ -86,10 +88,12 @@ impl Trace {
 
     /// The most requests within any such span.
     pub fn busiest(&self, span: Duration) -> usize {
+        let mut left = self.left.clone();
+        left.sort_unstable();
         let mut first = 0;
         let mut most = 0;
-        for (last, time) in self.sent.iter().enumerate() {
-            while time.saturating_sub(self.sent[first]) >= span {
+        for (last, time) in left.iter().enumerate() {
+            while time.saturating_sub(left[first]) >= span {
                 first += 1;
             }
             most = most.max(last - first + 1);
@@ -107,6 +111,13 @@ pub enum Arrival {
     LoginAnswer(LoginAnswer),
 }
 
+/// By chance, the machine does something else between turns and wire.
+pub struct Stalls {
+    pub random: fastrand::Rng,
+    /// After how many turns, on average, it does so for some milliseconds.
+    pub one_in: u32,
+}
+
 pub struct Simulation<'a> {
     pub policy: Policy,
     pub server: &'a mut dyn Server,
@@ -117,9 +128,13 @@ pub struct Simulation<'a> {
     pub order: u64,
     /// How late the timer fires.
     pub lateness: Duration,
+    /// How long requests take from their turn to the wire.
+    pub stalls: Option<Stalls>,
     pub interrupt_at: Option<Duration>,
     pub in_outage: bool,
     pub trace: Trace,
+    /// How many of the requests may not have left yet.
+    leaving: usize,
 }
 
 pub fn simulate(rules: Rules, rows: u64, server: &mut dyn Server) -> Trace {
@@ -137,11 +152,13 @@ impl<'a> Simulation<'a> {
             arrivals: BTreeMap::new(),
             order: 0,
             lateness: Duration::ZERO,
+            stalls: None,
             interrupt_at: None,
             in_outage: false,
             trace: Trace {
                 records: BTreeMap::new(),
                 sent: Vec::new(),
+                left: Vec::new(),
                 rows_sent: HashMap::new(),
                 probes: 0,
                 log_ins: Vec::new(),
@@ -149,6 +166,7 @@ impl<'a> Simulation<'a> {
                 ending: Ending::Complete,
                 ended: Duration::ZERO,
             },
+            leaving: 0,
         }
     }
 
@@ -162,10 +180,12 @@ impl<'a> Simulation<'a> {
                 Next::Settle(record) => self.record(record),
                 Next::WaitUntil(until, _) => {
                     assert!(until > self.now, "waits for a time that has passed");
+                    self.depart();
                     self.advance(Some(until));
                 }
                 Next::AwaitAnswer => {
                     assert!(!self.arrivals.is_empty(), "waits for an answer that nobody owes");
+                    self.depart();
                     self.advance(None);
                 }
                 Next::End(ending) => {
@@ -179,7 +199,7 @@ impl<'a> Simulation<'a> {
     }
 
     pub fn send(&mut self, attempt: Attempt) {
-        self.trace.sent.push(self.now);
+        self.leave();
         match attempt.number() {
             0 => self.trace.probes += 1,
             _ => *self.trace.rows_sent.entry(attempt.change().row).or_default() += 1,
@@ -189,10 +209,33 @@ impl<'a> Simulation<'a> {
     }
 
     pub fn log_in(&mut self) {
-        self.trace.sent.push(self.now);
+        self.leave();
         self.trace.log_ins.push(self.now);
         let (answer, latency) = self.server.log_in(self.now);
         self.arrive(latency, Arrival::LoginAnswer(answer));
+    }
+
+    fn leave(&mut self) {
+        self.trace.sent.push(self.now);
+        self.trace.left.push(self.now);
+        self.leaving += 1;
+    }
+
+    /// What was sent leaves, some time between its turn and now, which may be a good deal later.
+    fn depart(&mut self) {
+        let leaving = std::mem::take(&mut self.leaving);
+        if leaving == 0 || !self.policy.awaits_departure() {
+            return;
+        }
+        if let Some(Stalls { random, one_in }) = &mut self.stalls {
+            let is_stalled = random.u32(..*one_in) == 0;
+            self.now += Duration::from_micros(random.u64(if is_stalled { 1_000..10_000 } else { 0..100 }));
+            let first = self.trace.left.len() - leaving;
+            for left in &mut self.trace.left[first..] {
+                *left += self.now.saturating_sub(*left).mul_f64(random.f64());
+            }
+        }
+        self.policy.departed(self.now);
     }
 
     pub fn arrive(&mut self, latency: Duration, arrival: Arrival) {
