@@ -113,8 +113,6 @@ enum Arrival {
     Answer(Attempt, Answer),
     LoginAnswer(LoginAnswer),
     Time,
-    /// Nothing has come, but what was sent is on its way.
-    Departure,
 }
 
 impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Option<&Event<'_>>)>
@@ -122,7 +120,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
 {
     async fn run(mut self, mut stop: impl Stream<Item = Signal> + Unpin) -> Result<Sent> {
         let org = self.org;
-        let mut in_flight = FuturesUnordered::new();
+        let (mut in_flight, mut answers) = (FuturesUnordered::new(), Vec::new());
         let mut log_in = std::pin::pin!(futures::future::Fuse::terminated());
         let mut stopping = false;
         let mut now = self.began.elapsed();
@@ -167,22 +165,28 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             let arrival = tokio::select! {
                 biased;
                 Some(signal) = stop.next() => Arrival::Stop(signal),
-                Some((attempt, answer)) = in_flight.next() => Arrival::Answer(attempt, answer),
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
+                Some((attempt, answer)) = in_flight.next() => Arrival::Answer(attempt, answer),
                 () = self.alarm.ring() => Arrival::Time,
-                () = take_in(), if self.policy.awaits_departure() => Arrival::Departure,
+                () = take_in(), if self.policy.awaits_departure() => Arrival::Time,
             };
+            // First all that was sent is handed over; then the runtime has its turn, and lets it out.
+            take(&mut in_flight, &mut answers);
             take_in().await;
+            take(&mut in_flight, &mut answers);
             now = self.began.elapsed();
+            self.policy.departed(now);
             self.heed_time_of_day();
-            if let Arrival::Stop(signal) = arrival
-                && std::mem::replace(&mut stopping, true)
-            {
-                return self.end(Ending::Interrupted(signal));
-            }
+            let given_up = match arrival {
+                Arrival::Stop(signal) if std::mem::replace(&mut stopping, true) => Some(signal),
+                _ => None,
+            };
             self.arrived(now, arrival)?;
-            while let Some(Some((attempt, answer))) = in_flight.next().now_or_never() {
+            for (attempt, answer) in answers.drain(..) {
                 self.arrived(now, Arrival::Answer(attempt, answer))?;
+            }
+            if let Some(signal) = given_up {
+                return self.end(Ending::Interrupted(signal));
             }
             self.books.commit(now)?;
             now = self.began.elapsed();
@@ -226,7 +230,6 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 self.books.logged_in(&answer);
                 self.policy.logged_in(now, answer);
             }
-            Arrival::Departure => self.policy.departed(now),
             Arrival::Time => {}
         }
         self.books.condition(now, self.policy.condition(now));
@@ -261,6 +264,13 @@ async fn look_around(now: Duration) -> Next {
 /// then written together.
 async fn take_in() {
     tokio::task::yield_now().await;
+}
+
+/// Takes what is there, and begins with what was not begun yet.
+fn take<T>(stream: &mut (impl Stream<Item = T> + Unpin), into: &mut Vec<T>) {
+    while let Some(Some(item)) = stream.next().now_or_never() {
+        into.push(item);
+    }
 }
 
 async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer) {

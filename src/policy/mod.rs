@@ -211,7 +211,7 @@ impl Policy {
         self.pace.awaits_departure()
     }
 
-    /// Everything that was sent is on its way by now.
+    /// Everything that was sent over a connection that stands is on its way by now.
     pub fn departed(&mut self, now: Duration) {
         self.pace.departed(now);
     }
@@ -309,7 +309,7 @@ impl Policy {
             // Nobody logs in for nothing.
             return (!self.no_more_rows).then_some(Next::TakeRow);
         }
-        let ready = due.max(self.pace.ready_at());
+        let ready = due.max(self.pace.ready_at(now));
         if ready > now {
             return Some(self.wait_until(ready, Wait::LogIn));
         }
@@ -332,7 +332,7 @@ impl Policy {
         if self.probe_out {
             return Some(self.await_answer());
         }
-        let ready = due.max(self.pace.ready_at());
+        let ready = due.max(self.pace.ready_at(now));
         if ready > now {
             return Some(self.wait_until(ready, Wait::Probe));
         }
@@ -349,7 +349,7 @@ impl Policy {
         if due.is_none_or(|due| due > now) && self.offered.is_none() && self.no_more_rows {
             return None;
         }
-        let ready = self.pace.ready_at();
+        let ready = self.pace.ready_at(now);
         if ready > now {
             let why = if self.pace.held(now).is_some() { Wait::Throttled } else { Wait::Pace };
             return Some(self.wait_until(ready, why));

@@ -24,10 +24,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 const TRAVEL: Duration = Duration::from_millis(2);
 /// Which part that is.
 const PART: f64 = if FINE_ALARM { 0.75 } else { 0.5 };
-/// What is left for travel even where turns follow one another more quickly. It costs 0.04 % of the pace, and no more than
-/// 0.1 % may be missing in all: above a thousand requests a second, what a stall has cost can't be made up for, as the seconds
-/// after it are full.
-const LEAST_TRAVEL: Duration = Duration::from_micros(600);
+/// What is left for travel even where turns follow one another more quickly. With a fine alarm it costs 0.04 % of the pace, and
+/// no more than 0.1 % may be missing in all: above some 1,500 requests a second, what a stall has cost can't be made up for, as
+/// the seconds after it are full.
+const LEAST_TRAVEL: Duration = Duration::from_micros(if FINE_ALARM { 600 } else { 400 });
 /// The slowest pace that throttling leads to: one request in ten seconds.
 const FLOOR: f64 = 0.1;
 /// What a throttle without `Retry-After` leaves of the pace, at most once a second: one event, however many of the
@@ -69,7 +69,7 @@ pub(super) struct Pace {
     window: Duration,
     /// When requests left within the last window, at the latest.
     recent: VecDeque<Duration>,
-    /// How many of them may not have left yet.
+    /// How many of them have not left yet, as far as is known; they have the time of their turn.
     leaving: usize,
     auto: Option<Auto>,
 }
@@ -103,10 +103,10 @@ impl Pace {
         }
     }
 
-    /// When the next request may leave; in the past if it may leave now.
-    pub(super) fn ready_at(&self) -> Duration {
+    /// When the next request may leave; not after `now` if it may leave now.
+    pub(super) fn ready_at(&self, now: Duration) -> Duration {
         let made_up = self.doubled.saturating_sub(BURST);
-        self.next.max(made_up).max(self.held_until).max(self.window_opens())
+        self.next.max(made_up).max(self.held_until).max(self.window_opens(now))
     }
 
     /// Until when the Org's word holds everything back, if it still does.
@@ -120,21 +120,21 @@ impl Pace {
             self.next = self.next.max(now.saturating_sub(LATENESS)) + interval(self.rate);
             self.doubled = self.doubled.max(now) + interval(self.rate) / 2;
         }
-        while self.recent.front().is_some_and(|sent| now.saturating_sub(*sent) >= self.window) {
+        let is_over = |left: &Duration| now.saturating_sub(*left) >= self.window;
+        while self.recent.len() > self.leaving && self.recent.front().is_some_and(is_over) {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
-        self.leaving += 1;
+        self.leaving += usize::from(self.full.is_finite());
     }
 
     /// Whether it matters when the requests that were sent have left.
     pub(super) fn awaits_departure(&self) -> bool {
-        self.full.is_finite() && self.leaving > 0
+        self.leaving > 0
     }
 
-    /// Every request that was sent has left by now. Between its turn and the wire the machine may do something else for
-    /// some milliseconds; its second counts from the latest moment at which it can
-    /// have left.
+    /// Every request that was sent has left by now, over a connection that stands. Between its turn and the wire the machine
+    /// may do something else; its second counts from the latest moment at which it can have left.
     pub(super) fn departed(&mut self, now: Duration) {
         let leaving = std::mem::take(&mut self.leaving);
         self.recent.iter_mut().rev().take(leaving).for_each(|left| *left = now);
@@ -228,12 +228,14 @@ impl Pace {
     /// The schedule alone allows a turn that was late and one on time to fall into the same second; this is what makes
     /// "never above the rate by more than one in any second" a law.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be finite and positive")]
-    fn window_opens(&self) -> Duration {
+    fn window_opens(&self, now: Duration) -> Duration {
         if !self.full.is_finite() {
             return Duration::ZERO;
         }
         let most = self.full.floor().min(1e9) as usize + 1;
         match self.recent.len().checked_sub(most) {
+            // The request that has to be a second ago has not even left.
+            Some(index) if index + self.leaving >= self.recent.len() => now + self.window,
             Some(index) => self.recent[index] + self.window,
             None => Duration::ZERO,
         }
@@ -243,4 +245,50 @@ impl Pace {
 /// The time between two turns, rounded up so that rounding never makes the pace faster.
 fn interval(rate: f64) -> Duration {
     if rate.is_finite() { Duration::from_secs_f64(1.0 / rate) + Duration::from_nanos(1) } else { Duration::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limited(requests: u32, seconds: u64) -> Pace {
+        Pace::new(Rate::Limited { requests, per: Duration::from_secs(seconds) })
+    }
+
+    #[test]
+    fn a_request_that_left_late_counts_from_then_on() {
+        let (mut pace, late) = (limited(50, 1), Duration::from_millis(1500));
+        // The machine stops between two turns that may be taken at once; both leave when it goes on.
+        pace.sent(Duration::ZERO);
+        pace.sent(late);
+        pace.departed(late);
+        let milliseconds = (0..1000).map(|millisecond| late + Duration::from_millis(millisecond));
+        let sent = milliseconds.filter(|now| {
+            let is_ready = pace.ready_at(*now) <= *now;
+            if is_ready {
+                pace.sent(*now);
+                pace.departed(*now);
+            }
+            is_ready
+        });
+        assert_eq!(2 + sent.count(), 51);
+    }
+
+    #[test]
+    fn where_one_request_fills_the_second_it_is_waited_for() {
+        let (mut pace, later) = (limited(1, 60), Duration::from_secs(90));
+        pace.sent(Duration::ZERO);
+        assert!(pace.awaits_departure());
+        assert!(pace.ready_at(later) > later, "it may leave at this moment");
+        pace.departed(later);
+        assert!(!pace.awaits_departure());
+        assert_eq!(pace.ready_at(later), later + WINDOW + TRAVEL);
+    }
+
+    #[test]
+    fn without_a_limit_nobody_waits_for_a_departure() {
+        let mut pace = Pace::new(Rate::Unlimited);
+        pace.sent(Duration::ZERO);
+        assert!(!pace.awaits_departure());
+    }
 }

@@ -42,7 +42,8 @@ impl Draft {
 
     fn within(file: NamedTempFile) -> io::Result<Self> {
         let (chunks, taken) = sync_channel(WAITING);
-        let writing = Builder::new().name("report".to_owned()).spawn(|| write(file, taken))?;
+        let writing = Builder::new().name("report".to_owned()).spawn(|| write(file, taken));
+        let writing = writing.map_err(|error| io::Error::other(format!("no thread can be started: {error}")))?;
         Ok(Self { has_header: false, chunk: Vec::new(), chunks: Some(chunks), writing: Some(writing) })
     }
 

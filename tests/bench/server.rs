@@ -99,7 +99,7 @@ impl Drop for Server {
     }
 }
 
-/// The time by which both sides go, since 1970.
+/// The time by which both sides go, since 1970. If it is set while something is measured, the figure is wrong.
 pub fn clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -111,11 +111,22 @@ pub enum Arrival {
     LoginAnswer(LoginAnswer),
 }
 
-/// By chance, the machine does something else between turns and wire.
+/// By chance, the machine does something else between turns, or between a turn and the wire.
 pub struct Stalls {
     pub random: fastrand::Rng,
-    /// After how many turns, on average, it does so for some milliseconds.
+    /// After how many turns, on average, it does so for some milliseconds, and now and then for seconds.
     pub one_in: u32,
+}
+
+impl Stalls {
+    fn next(&mut self) -> Duration {
+        let most = match self.random.u32(..self.one_in * 4) {
+            0 => 3_000_000,
+            1..=3 => 10_000,
+            _ => 100,
+        };
+        Duration::from_micros(self.random.u64(..most))
+    }
 }
 
 pub struct Simulation<'a> {
@@ -128,7 +139,7 @@ pub struct Simulation<'a> {
     pub order: u64,
     /// How late the timer fires.
     pub lateness: Duration,
-    /// How long requests take from their turn to the wire.
+    /// What comes between.
     pub stalls: Option<Stalls>,
     pub interrupt_at: Option<Duration>,
     pub in_outage: bool,
@@ -180,13 +191,15 @@ impl<'a> Simulation<'a> {
                 Next::Settle(record) => self.record(record),
                 Next::WaitUntil(until, _) => {
                     assert!(until > self.now, "waits for a time that has passed");
-                    self.depart();
-                    self.advance(Some(until));
+                    if !self.depart() {
+                        self.advance(Some(until));
+                    }
                 }
                 Next::AwaitAnswer => {
                     assert!(!self.arrivals.is_empty(), "waits for an answer that nobody owes");
-                    self.depart();
-                    self.advance(None);
+                    if !self.depart() {
+                        self.advance(None);
+                    }
                 }
                 Next::End(ending) => {
                     self.trace.ending = ending;
@@ -221,21 +234,22 @@ impl<'a> Simulation<'a> {
         self.leaving += 1;
     }
 
-    /// What was sent leaves, some time between its turn and now, which may be a good deal later.
-    fn depart(&mut self) {
+    /// What was sent leaves, some time between its turn and now, which may be a good deal later. Whether anybody waits for
+    /// that.
+    fn depart(&mut self) -> bool {
         let leaving = std::mem::take(&mut self.leaving);
-        if leaving == 0 || !self.policy.awaits_departure() {
-            return;
+        if !self.policy.awaits_departure() {
+            return false;
         }
-        if let Some(Stalls { random, one_in }) = &mut self.stalls {
-            let is_stalled = random.u32(..*one_in) == 0;
-            self.now += Duration::from_micros(random.u64(if is_stalled { 1_000..10_000 } else { 0..100 }));
+        self.stall();
+        if let Some(stalls) = &mut self.stalls {
             let first = self.trace.left.len() - leaving;
             for left in &mut self.trace.left[first..] {
-                *left += self.now.saturating_sub(*left).mul_f64(random.f64());
+                *left += self.now.saturating_sub(*left).mul_f64(stalls.random.f64());
             }
         }
         self.policy.departed(self.now);
+        true
     }
 
     pub fn arrive(&mut self, latency: Duration, arrival: Arrival) {
@@ -243,7 +257,12 @@ impl<'a> Simulation<'a> {
         self.arrivals.insert((self.now + latency, self.order), arrival);
     }
 
+    fn stall(&mut self) {
+        self.now += self.stalls.as_mut().map_or(Duration::ZERO, Stalls::next);
+    }
+
     pub fn offer(&mut self) {
+        self.stall();
         let row = self.next_row;
         self.next_row += 1;
         let user = UserId::new(row).expect("rows are counted from 1");
