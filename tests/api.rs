@@ -316,11 +316,12 @@ async fn a_log_in_that_fails_says_how() {
         3 => Reply::new(204),
         4 => Reply::raw("HTTP/1.1 200 OK\r\n\r\n").then(Then::Repeat(vec![b' '; 0x4000], Duration::ZERO)),
         5 => Reply::new(302).header("location", "https://elsewhere.example/"),
+        6 => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"token\":\"abc\"").then(Then::Close),
         _ => Reply::raw("").then(Then::Reset),
     });
     let org = session(&server.url());
     let mut answers = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..7 {
         answers.push(match org.log_in().await {
             LoginAnswer::Failed(Answer::Reply(reply)) => format!("{} {}", reply.status, reply.message),
             LoginAnswer::Failed(Answer::Silence(silence)) => format!("{:?}", silence.cause),
@@ -337,9 +338,10 @@ async fn a_log_in_that_fails_says_how() {
             "the answer to the log-in is not JSON",
             "302 ",
             "Reset",
+            "Reset",
         ]
     );
-    assert_eq!(server.requests().len(), 6);
+    assert_eq!(server.requests().len(), 7);
 }
 
 fn trusting(address: &str, ca_cert: Option<PathBuf>) -> HttpOrg {

@@ -20,7 +20,7 @@ use super::environment::{proxy_for, proxy_name};
 use super::limit::{Limit, Limits};
 use super::silence::{self, Failure, Stage, Tried};
 use super::{Address, Credentials, Org, answer, session, wait};
-use crate::domain::{Answer, Flag, LoginAnswer, UserId};
+use crate::domain::{Answer, Flag, LoginAnswer, Silence, UserId};
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
@@ -108,10 +108,14 @@ impl HttpOrg {
 
     async fn send(&self, request: Request, limit: &mut Limit) -> std::result::Result<Response, Answer> {
         match limit.within(self.client.execute(request)).await {
-            Some(answered) => answered.map_err(|error| silence::silence(&self.tried, failure(&error))),
+            Some(answered) => answered.map_err(|error| self.silence(&error)),
             None => Err(silence::too_late(&self.tried)),
         }
         .map_err(Answer::Silence)
+    }
+
+    fn silence(&self, error: &reqwest::Error) -> Silence {
+        silence::silence(&self.tried, failure(error))
     }
 
     /// What came back. A server may repeat what it was sent; no secret goes on from here.
@@ -183,15 +187,17 @@ impl Org for HttpOrg {
             Err(silence) => return LoginAnswer::Failed(silence),
         };
         let mut body = Vec::new();
-        // What has come by then is judged.
-        let _ = limit.within(beginning(&mut response, &mut body)).await;
-        match session::read_token(&body, wait::server_time(response.headers(), wall_clock())) {
-            Ok(issued) => {
+        let read = limit.within(beginning(&mut response, &mut body)).await;
+        let token = session::read_token(&body, wait::server_time(response.headers(), wall_clock()));
+        match (token, read) {
+            (Ok(issued), _) => {
                 let (name, token) = issued.header;
                 self.headers.borrow_mut().insert(name, token);
                 LoginAnswer::Token { lifetime: issued.lifetime }
             }
-            Err(odd) => LoginAnswer::Unusable(odd),
+            (Err(odd), Some(Ok(()))) => LoginAnswer::Unusable(odd),
+            (Err(_), Some(Err(error))) => LoginAnswer::Failed(Answer::Silence(self.silence(&error))),
+            (Err(_), None) => LoginAnswer::Failed(Answer::Silence(silence::too_late(&self.tried))),
         }
     }
 }
@@ -308,14 +314,15 @@ async fn words(response: &mut Response, limit: &mut Limit) -> Vec<u8> {
     body
 }
 
-/// Reads the first [`LONGEST_BODY`] bytes of the body, or what comes of them before it breaks off.
+/// Reads the first [`LONGEST_BODY`] bytes of the body, or what comes of them before it breaks off, and says if it does.
 /// Dropping the response closes a connection that has more to say.
-async fn beginning(response: &mut Response, body: &mut Vec<u8>) {
+async fn beginning(response: &mut Response, body: &mut Vec<u8>) -> reqwest::Result<()> {
     while body.len() < LONGEST_BODY
-        && let Ok(Some(chunk)) = response.chunk().await
+        && let Some(chunk) = response.chunk().await?
     {
         body.extend_from_slice(&chunk[..chunk.len().min(LONGEST_BODY - body.len())]);
     }
+    Ok(())
 }
 
 /// Only for dates in answers, where the server's own clock isn't told.
@@ -333,7 +340,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::domain::{Cause, Silence};
+    use crate::domain::Cause;
 
     const PASSWORD: &str = "hunter2";
 
