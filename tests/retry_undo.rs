@@ -128,6 +128,10 @@ fn both_show_a_plan_and_go_through_confirmation_and_guards() {
     cli.run(&["undo", "users.report.csv", "--address", &url, "-n"]).says("is not known");
     cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n");
     cli.run(&["retry", "users.csv", "--address", &url, "--yes"]).exits(2).says("is not the report of an earlier run");
+    for command in ["retry", "undo"] {
+        let half = cli.run(&[command, "users.report.csv.partial", "--address", &url, "--yes"]).exits(2);
+        half.says("a run that has not come to its end").says("run the command that began it once more");
+    }
     assert_eq!(org.requests(), 0);
     assert!(!cli.path("users.retry-1.report.csv.partial").exists());
 }

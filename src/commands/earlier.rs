@@ -37,6 +37,16 @@ pub(super) fn must_be_of(report: &Path, org: &str) -> Result<()> {
     Err(Error::new(Kind::Refused, message).help("name the Org of that report with --address, or another report"))
 }
 
+/// The record of a run that has not come to its end is no report yet.
+pub(super) fn must_be_finished(report: &Path) -> Result<()> {
+    if report.extension().is_none_or(|extension| extension != "partial") {
+        return Ok(());
+    }
+    let message = format!("{} is the record of a run that has not come to its end, and no report", shown(report));
+    Err(Error::new(Kind::Usage, message)
+        .help("run the command that began it once more, and name the report that it leaves"))
+}
+
 /// The run's JSON beside a report, if it is there.
 fn run_of(report: &Path) -> Option<serde_json::Value> {
     serde_json::from_slice(&std::fs::read(Paths::of(report.to_owned()).json).ok()?).ok()

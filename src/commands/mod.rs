@@ -52,10 +52,12 @@ fn perform(command: Command) -> Result<Exit> {
             runtime()?.block_on(Job::new("apply", apply.input, Selection::All, apply.run).run(report))
         }
         Command::Retry(retry) => {
+            earlier::must_be_finished(&retry.earlier)?;
             let report = earlier::report_after(&retry.earlier, "retry");
             runtime()?.block_on(Job::new("retry", retry.earlier, Selection::Retry(retry.only), retry.run).run(report))
         }
         Command::Undo(undo) => {
+            earlier::must_be_finished(&undo.earlier)?;
             let report = earlier::report_after(&undo.earlier, "undo");
             runtime()?.block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.run).run(report))
         }

@@ -31,10 +31,18 @@ struct Source<'a> {
     limits: Limits,
 }
 
+const INTERRUPTED: &str = "interrupted by a signal";
+
+impl Source<'_> {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
 impl Read for Source<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("interrupted by a signal"));
+        if self.is_stopped() {
+            return Err(io::Error::other(INTERRUPTED));
         }
         self.file.read(bytes)
     }
@@ -66,7 +74,8 @@ pub fn finish(
 fn merge(source: Source<'_>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
     let kept = |error: Error| {
         let partial = files::name(&paths.partial);
-        Error::new(Kind::MidRun, format!("the report could not be finished: {error}")).help(format!(
+        let why = if source.is_stopped() { INTERRUPTED.to_owned() } else { error.to_string() };
+        Error::new(Kind::MidRun, format!("the report could not be finished: {why}")).help(format!(
             "everything is on record in {partial}; the same command again sends nothing and only finishes"
         ))
     };
