@@ -53,6 +53,8 @@ pub struct Sent {
     pub tally: Tally,
     /// Whether a change may have been made that is not on record as applied.
     pub in_doubt: bool,
+    /// For how many rows without an outcome it is open whether their change was made.
+    pub open_rows: u64,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -251,7 +253,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let Books { mut traffic, tally, held_until, .. } = self.books;
         // A pause that the run did not live to see did not hold it back.
         traffic.throttled_ms = traffic.throttled_ms.saturating_sub(millis(held_until.saturating_sub(now)));
-        Ok(Sent { ending, traffic, tally, in_doubt: self.policy.leaves_doubt(), elapsed: now })
+        let (in_doubt, open_rows) = (self.policy.leaves_doubt(), self.policy.open_rows());
+        Ok(Sent { ending, traffic, tally, in_doubt, open_rows, elapsed: now })
     }
 }
 

@@ -220,13 +220,15 @@ async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
     let rate = Rate::Limited { requests: 10, per: Duration::from_secs(1) };
     let sent = run(&org, rules(rate), 1_000, &Disk::default(), (terminated(&[20]), |_: &Event<'_>| ())).await.unwrap();
     assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
-    assert_eq!(sent.tally.count(Outcome::Applied), org.requests() as u64);
+    assert_eq!((sent.tally.count(Outcome::Applied), sent.open_rows), (org.requests() as u64, 0));
 
     let org = Scripted::new(latency, |_| 204);
     let sent =
         run(&org, rules(rate), 1_000, &Disk::default(), (terminated(&[20, 1]), |_: &Event<'_>| ())).await.unwrap();
     assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
-    assert!(sent.tally.count(Outcome::Applied) < org.requests() as u64);
+    let applied = sent.tally.count(Outcome::Applied);
+    assert!(applied < org.requests() as u64);
+    assert_eq!(sent.open_rows, org.requests() as u64 - applied);
     assert_eq!(sent.elapsed, Duration::from_secs(21));
 }
 

@@ -6,8 +6,10 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 
 use futures::StreamExt;
+use futures::channel::oneshot;
 use futures::stream::BoxStream;
 
 use super::{now, say, shown};
@@ -43,12 +45,15 @@ impl Closing {
         mut signals: BoxStream<'static, Signal>,
     ) -> Result<Exit> {
         let (stop, format) = (Arc::clone(&self.stop), self.settings.talk.format);
-        let mut work = tokio::task::spawn_blocking(move || self.close(journal, sent));
+        let unfinished = self.unfinished();
+        let (done, mut work) = oneshot::channel();
+        let begun = Builder::new().name("closing".to_owned()).spawn(move || done.send(self.close(journal, sent)));
+        begun.map_err(|error| unfinished(&format!("no thread can be started: {error}")))?;
         let mut heard = None;
         let closed = loop {
             tokio::select! {
                 biased;
-                closed = &mut work => break closed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
+                closed = &mut work => break closed.unwrap_or_else(|_| Err(unfinished("it broke off"))),
                 Some(signal) = signals.next() => {
                     heard.get_or_insert(signal);
                     stop.store(true, Ordering::Relaxed);
@@ -61,6 +66,15 @@ impl Closing {
                 Ok(Exit::of_run(&Ending::Interrupted(signal), &Tally::default()))
             }
             (closed, _) => closed,
+        }
+    }
+
+    /// Says why the run could not be closed.
+    fn unfinished(&self) -> impl Fn(&str) -> Error + use<> {
+        let partial = shown(&self.paths.partial);
+        move |why| {
+            Error::new(Kind::MidRun, format!("the report could not be made: {why}"))
+                .help(format!("what was done is on record in {partial}; the same command goes on from there"))
         }
     }
 
@@ -88,6 +102,7 @@ impl Closing {
         }
         let closing = ClosingView {
             ending: &ending,
+            open_rows: sent.open_rows,
             tally: &sent.tally,
             requests: sent.traffic.requests,
             retries: sent.traffic.retries,

@@ -268,6 +268,12 @@ impl Policy {
         self.rows.left_doubt || self.in_flight > 0
     }
 
+    /// For how many rows that have no outcome it is open whether their change was made.
+    #[must_use]
+    pub fn open_rows(&self) -> u64 {
+        (self.in_flight - usize::from(self.probe_out) + self.rows.in_doubt()) as u64
+    }
+
     /// The pace that `--rate auto` has found, requests a second.
     #[must_use]
     pub fn settled_rate(&self) -> Option<f64> {

@@ -199,6 +199,12 @@ impl Rows {
         !self.doubted.is_empty()
     }
 
+    /// How many of those that wait may have been changed by an earlier request.
+    pub(super) fn in_doubt(&self) -> usize {
+        let doubted = self.doubted.iter().map(|(_, _, row)| row);
+        self.due.values().chain(&self.later).chain(doubted).filter(|row| row.in_doubt).count()
+    }
+
     pub(super) fn forbidden(&self) -> usize {
         self.doubted.iter().filter(|(_, doubt, _)| *doubt == Doubt::Forbidden).count()
     }

@@ -55,7 +55,8 @@ impl Writer {
     fn begin() -> Self {
         let (said, to_write) = mpsc::sync_channel(QUEUE);
         let (done, written) = mpsc::channel::<()>();
-        thread::spawn(move || {
+        // Where no thread can be started, nothing is shown, and the run goes on.
+        let _ = thread::Builder::new().name("progress".to_owned()).spawn(move || {
             write(&Term::buffered_stderr(), &to_write);
             drop(done);
         });

@@ -15,6 +15,8 @@ use crate::text::{one_line, visible};
 pub struct ClosingView<'a> {
     /// How the sending ended.
     pub ending: &'a Ending,
+    /// For how many rows without an outcome it is open whether their change was made.
+    pub open_rows: u64,
     /// Rows by outcome.
     pub tally: &'a Tally,
     /// Requests sent.
@@ -43,6 +45,7 @@ pub fn closing_text(view: &ClosingView<'_>) -> String {
     if let Some(help) = help {
         let _ = writeln!(out, "  help: {help}");
     }
+    out.push_str(&doubt(view));
     out.push('\n');
     out.push_str(&counts(view.tally));
     let _ = writeln!(out, "  {}", effort(view));
@@ -58,7 +61,16 @@ pub fn closing_text(view: &ClosingView<'_>) -> String {
 /// What has to be known of a run that could not come to its end, where nothing else is wanted.
 #[must_use]
 pub fn closing_in_brief(view: &ClosingView<'_>) -> String {
-    format!("{}\n{}", ending_text(view.ending, view.tally).0, way_on(view))
+    format!("{}\n{}{}", ending_text(view.ending, view.tally).0, doubt(view), way_on(view))
+}
+
+/// What is not on record, so that nobody takes it for not done.
+fn doubt(view: &ClosingView<'_>) -> String {
+    if view.open_rows == 0 {
+        return String::new();
+    }
+    let (rows, them) = (counted(view.open_rows, "row", "rows"), if view.open_rows == 1 { "it" } else { "them" });
+    format!("  note: it is open whether the change of {rows} was made; the same command sends {them} again\n")
 }
 
 fn way_on(view: &ClosingView<'_>) -> String {

@@ -74,6 +74,7 @@ fn tally(counts: &[(Outcome, u64)]) -> Tally {
 fn closing(ending: &Ending, tally: &Tally, groups: &[Group], next: Option<&str>) -> String {
     closing_text(&ClosingView {
         ending,
+        open_rows: 0,
         tally,
         requests: 1312,
         retries: 12,
