@@ -170,12 +170,12 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
                 Some((attempt, answer)) = in_flight.next() => Arrival::Answer(attempt, answer),
                 () = self.alarm.ring() => Arrival::Time,
-                () = take_in(), if self.policy.awaits_departure() => Arrival::Time,
+                () = give_way(), if self.policy.awaits_departure() => Arrival::Time,
             };
             // First all that was sent is handed over; then the runtime has its turn, and lets it out.
-            take(&mut in_flight, &mut answers);
-            take_in().await;
-            take(&mut in_flight, &mut answers);
+            collect_ready(&mut in_flight, &mut answers);
+            give_way().await;
+            collect_ready(&mut in_flight, &mut answers);
             now = self.began.elapsed();
             self.policy.departed(now);
             self.heed_time_of_day();
@@ -259,18 +259,18 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
 }
 
 async fn look_around(now: Duration) -> Next {
-    take_in().await;
+    give_way().await;
     Next::WaitUntil(now, Wait::Pace)
 }
 
 /// Lets the runtime take in what has come from outside, and let out what waits to go there. Answers that came together are
 /// then written together.
-async fn take_in() {
+async fn give_way() {
     tokio::task::yield_now().await;
 }
 
 /// Takes what is there, and begins with what was not begun yet.
-fn take<T>(stream: &mut (impl Stream<Item = T> + Unpin), into: &mut Vec<T>) {
+fn collect_ready<T>(stream: &mut (impl Stream<Item = T> + Unpin), into: &mut Vec<T>) {
     while let Some(Some(item)) = stream.next().now_or_never() {
         into.push(item);
     }

@@ -274,10 +274,10 @@ async fn a_connection_closed_between_two_requests_costs_nothing() {
     assert_eq!(users.len(), server.requests().len());
 }
 
-fn session(address: &str) -> HttpOrg {
+fn session(connection: Connection) -> HttpOrg {
     let credentials =
         Credentials::Session { email: "admin@example.org".into(), password: SecretString::from("hunter2"), org: 42 };
-    HttpOrg::new(Connection { credentials, ..connection(address) }).unwrap()
+    HttpOrg::new(Connection { credentials, ..connection }).unwrap()
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn a_log_in_gives_the_token_that_is_sent_from_then_on() {
             .body("application/json", format!(r#"{{"token": "t{}", "expiresAt": 1760000900}}"#, seen.number)),
         _ => Reply::new(204),
     });
-    let org = session(&server.url());
+    let org = session(connection(&server.url()));
     assert_eq!(reply(&org).await.status, 204);
     for _ in 0..2 {
         assert_eq!(org.log_in().await, LoginAnswer::Token { lifetime: Some(Duration::from_mins(15)) });
@@ -319,7 +319,7 @@ async fn a_log_in_that_fails_says_how() {
         6 => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"token\":\"abc\"").then(Then::Close),
         _ => Reply::raw("").then(Then::Reset),
     });
-    let org = session(&server.url());
+    let org = session(connection(&server.url()));
     let mut answers = Vec::new();
     for _ in 0..7 {
         answers.push(match org.log_in().await {
@@ -342,6 +342,15 @@ async fn a_log_in_that_fails_says_how() {
         ]
     );
     assert_eq!(server.requests().len(), 7);
+}
+
+#[tokio::test]
+async fn a_log_in_whose_answer_does_not_end_has_timed_out() {
+    let begun = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"token\":\"abc\"";
+    let server = Hostile::start(move |_| Reply::raw(begun).then(Then::Hang));
+    let org = session(Connection { timeout: Duration::from_millis(300), ..connection(&server.url()) });
+    let LoginAnswer::Failed(Answer::Silence(silence)) = org.log_in().await else { panic!("half an answer is none") };
+    assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
 }
 
 fn trusting(address: &str, ca_cert: Option<PathBuf>) -> HttpOrg {

@@ -118,9 +118,7 @@ proptest! {
 fn a_machine_that_does_something_else_between_turn_and_wire_never_exceeds_the_rate() {
     for rate in [50, 500, 5_000] {
         let mut server = |_: Duration, _: Change| (status(204), ms(1));
-        let mut exact = rules();
-        exact.rate = per_second(rate);
-        exact.concurrency = 64;
+        let exact = Rules { rate: per_second(rate), concurrency: 64, ..rules() };
         let mut simulation = Simulation::new(exact, u64::from(rate) * 20, &mut server);
         simulation.stalls = Some(Stalls { random: fastrand::Rng::with_seed(1), one_in: 4 * rate });
         let trace = simulation.run();

@@ -394,9 +394,7 @@ fn a_stall_is_not_answered_with_a_burst() {
         let latency = if now > s(5) && !std::mem::replace(&mut stalled, now > s(5)) { s(60) } else { ms(5) };
         (status(204), latency)
     };
-    let mut one_by_one = rules();
-    one_by_one.concurrency = 1;
-    one_by_one.rate = per_second(50);
+    let one_by_one = Rules { rate: per_second(50), concurrency: 1, ..rules() };
     let trace = simulate(one_by_one, 1_000, server);
     assert!(trace.busiest_second() <= 51, "{} in a second", trace.busiest_second());
 }
@@ -411,9 +409,7 @@ fn what_a_stall_has_cost_is_made_up_for_at_twice_the_rate_and_no_faster() {
         let left = u64::try_from(100_000 - into).expect("it is below 100,000");
         (status(204), if into < 80_000 { ms(1) } else { Duration::from_micros(left) })
     };
-    let mut quick = rules();
-    quick.rate = per_second(5_000);
-    quick.concurrency = 64;
+    let quick = Rules { rate: per_second(5_000), concurrency: 64, ..rules() };
     let trace = simulate(quick, 20_000, &mut server);
     // Twice the rate for a millisecond, the first one, and two milliseconds at twice the rate at once.
     assert!(trace.busiest(ms(1)) <= 10 + 20 + 1, "{} in a millisecond", trace.busiest(ms(1)));
@@ -424,9 +420,7 @@ fn what_a_stall_has_cost_is_made_up_for_at_twice_the_rate_and_no_faster() {
 fn the_pace_is_kept_although_timers_are_late() {
     for rate in [50, 500, 5_000] {
         let mut server = |_: Duration, _: Change| (status(204), ms(1));
-        let mut exact = rules();
-        exact.rate = per_second(rate);
-        exact.concurrency = 64;
+        let exact = Rules { rate: per_second(rate), concurrency: 64, ..rules() };
         let mut simulation = Simulation::new(exact, u64::from(rate) * 30, &mut server);
         simulation.lateness = Duration::from_micros(900);
         let trace = simulation.run();
@@ -470,10 +464,7 @@ fn twenty_percent_of_faults_lose_no_row_before_its_last_attempt_in_a_thousand_ru
     let all_attempts = 2 * rules().max_attempts;
     let mut out_of_luck = Vec::new();
     for seed in 0..1_000 {
-        let mut fast = rules();
-        fast.rate = per_second(1_000);
-        fast.concurrency = 64;
-        fast.seed = seed;
+        let fast = Rules { rate: per_second(1_000), concurrency: 64, seed, ..rules() };
         let random = fastrand::Rng::with_seed(seed + 1_000_000);
         let mut server = Chance { random, throttled: 2.0, trouble: 15.0, reset: 3.0, latency: ms(20) };
         let trace = simulate(fast, 10_000, &mut server);
