@@ -7,8 +7,14 @@ fn main() {
     println!("cargo::rerun-if-changed=src/build.rs");
     println!("cargo::rerun-if-env-changed=MFA_OPTOUT_COMMIT");
     let version = env!("CARGO_PKG_VERSION");
-    let commit = std::env::var("MFA_OPTOUT_COMMIT").ok().filter(|commit| !commit.is_empty()).or_else(commit);
-    let version = commit.map_or_else(|| version.to_owned(), |commit| format!("{version} ({commit})"));
+    let commit = std::env::var("MFA_OPTOUT_COMMIT")
+        .ok()
+        .filter(|commit| !commit.is_empty())
+        .or_else(commit);
+    let version = commit.map_or_else(
+        || version.to_owned(),
+        |commit| format!("{version} ({commit})"),
+    );
     println!("cargo::rustc-env=MFA_OPTOUT_VERSION={version}");
 }
 
@@ -24,7 +30,11 @@ fn commit() -> Option<String> {
 }
 
 fn git(words: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(words).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new("git")
+        .args(words)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

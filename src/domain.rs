@@ -171,8 +171,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 6] =
-        [Self::Applied, Self::Failed, Self::Unknown, Self::Invalid, Self::Duplicate, Self::Unchanged];
+    pub const ALL: [Self; 6] = [
+        Self::Applied,
+        Self::Failed,
+        Self::Unknown,
+        Self::Invalid,
+        Self::Duplicate,
+        Self::Unchanged,
+    ];
 
     /// The word in the report.
     #[must_use]
@@ -190,7 +196,9 @@ impl Outcome {
     /// The outcome that the report's word stands for.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+        Self::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
     }
 }
 
@@ -221,7 +229,14 @@ impl Record {
     /// The record of a row for which nothing is sent.
     #[must_use]
     pub fn unsent(row: RowNumber, outcome: Outcome, detail: String) -> Self {
-        Self { row, outcome, http_status: None, attempts: 0, elapsed: Duration::ZERO, detail }
+        Self {
+            row,
+            outcome,
+            http_status: None,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            detail,
+        }
     }
 }
 
@@ -250,7 +265,9 @@ impl Tally {
     /// Whether a person has to look at some rows: failed, unknown or invalid ones.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
-        [Outcome::Failed, Outcome::Unknown, Outcome::Invalid].into_iter().any(|outcome| self.count(outcome) > 0)
+        [Outcome::Failed, Outcome::Unknown, Outcome::Invalid]
+            .into_iter()
+            .any(|outcome| self.count(outcome) > 0)
     }
 }
 

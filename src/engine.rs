@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 pub use self::alarm::Alarm;
 use crate::api::Org;
-use crate::domain::{Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait, remark};
+use crate::domain::{
+    Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait, remark,
+};
 use crate::error::Result;
 use crate::plan::{Step, What};
 use crate::policy::{Attempt, Next, Policy};
@@ -128,7 +130,11 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let mut now = self.began.elapsed();
         loop {
             self.turns += 1;
-            let next = if self.turns > TURNS { look_around(now).await } else { self.policy.next(now) };
+            let next = if self.turns > TURNS {
+                look_around(now).await
+            } else {
+                self.policy.next(now)
+            };
             let until = match next {
                 Next::Send(attempt) => {
                     self.books.sent(now, &attempt);
@@ -198,22 +204,34 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
     fn heed_time_of_day(&mut self) {
         self.books.time_of_day = wall_clock();
         let passed = self.began_at.duration_until(self.books.time_of_day);
-        self.policy.heed_time_of_day(Duration::try_from(passed).unwrap_or_default());
+        self.policy
+            .heed_time_of_day(Duration::try_from(passed).unwrap_or_default());
     }
 
     fn take_row(&mut self, now: Duration) -> Result<()> {
         let step = self.changes.next().transpose();
         match step.or_else(|error| self.books.close(now).and(Err(error)))? {
             None => self.policy.offer(None),
-            Some(Step { cells, remark, what: What::Send(change) }) => {
+            Some(Step {
+                cells,
+                remark,
+                what: What::Send(change),
+            }) => {
                 self.books.cells.insert(change.row, (cells, remark));
                 self.policy.offer(Some(change));
             }
-            Some(Step { cells, remark, what: What::Settled(record) }) => {
+            Some(Step {
+                cells,
+                remark,
+                what: What::Settled(record),
+            }) => {
                 self.books.cells.insert(record.row, (cells, remark));
                 self.books.record(now, record)?;
             }
-            Some(Step { what: What::PassedOver, .. }) => self.turns = TURNS,
+            Some(Step {
+                what: What::PassedOver,
+                ..
+            }) => self.turns = TURNS,
         }
         Ok(())
     }
@@ -223,7 +241,14 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             Arrival::Stop(signal) => self.policy.interrupt(now, signal),
             Arrival::Answer(attempt, answer) => {
                 let (change, latency) = (attempt.change(), now.saturating_sub(attempt.sent_at()));
-                self.books.tell(now, &Event::Answered { change, answer: &answer, latency });
+                self.books.tell(
+                    now,
+                    &Event::Answered {
+                        change,
+                        answer: &answer,
+                        latency,
+                    },
+                );
                 if let Some(record) = self.policy.answered(now, attempt, answer) {
                     self.books.record(now, record)?;
                 }
@@ -250,11 +275,25 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         self.books.close(now)?;
         self.books.tell(now, &Event::Ended(&ending));
         self.books.traffic.rate_per_second = self.policy.settled_rate();
-        let Books { mut traffic, tally, held_until, .. } = self.books;
+        let Books {
+            mut traffic,
+            tally,
+            held_until,
+            ..
+        } = self.books;
         // A pause that the run did not live to see did not hold it back.
-        traffic.throttled_ms = traffic.throttled_ms.saturating_sub(millis(held_until.saturating_sub(now)));
+        traffic.throttled_ms = traffic
+            .throttled_ms
+            .saturating_sub(millis(held_until.saturating_sub(now)));
         let (in_doubt, open_rows) = (self.policy.leaves_doubt(), self.policy.open_rows());
-        Ok(Sent { ending, traffic, tally, in_doubt, open_rows, elapsed: now })
+        Ok(Sent {
+            ending,
+            traffic,
+            tally,
+            in_doubt,
+            open_rows,
+            elapsed: now,
+        })
     }
 }
 
@@ -308,7 +347,13 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         self.traffic.requests += 1;
         self.traffic.retries += u64::from(attempt.number() != 1);
         self.waiting = None;
-        self.tell(now, &Event::Sent { change: attempt.change(), attempt: attempt.number() });
+        self.tell(
+            now,
+            &Event::Sent {
+                change: attempt.change(),
+                attempt: attempt.number(),
+            },
+        );
     }
 
     fn logging_in(&mut self) {
@@ -330,7 +375,11 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         self.journal.append(&record, &cells, self.time_of_day);
         self.tally.add(record.outcome);
         self.untold.push(record);
-        if self.untold.len() >= GATHER { self.write(now) } else { Ok(()) }
+        if self.untold.len() >= GATHER {
+            self.write(now)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what was recorded, and tells of it.
@@ -374,17 +423,35 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         if before == condition {
             return;
         }
-        if let (Condition::Outage { since }, false) = (before, matches!(condition, Condition::Outage { .. })) {
+        if let (Condition::Outage { since }, false) =
+            (before, matches!(condition, Condition::Outage { .. }))
+        {
             let lasted = now.saturating_sub(since);
-            self.journal.note(Note::OutageOver { lasted_ms: millis(lasted) }, self.time_of_day);
+            self.journal.note(
+                Note::OutageOver {
+                    lasted_ms: millis(lasted),
+                },
+                self.time_of_day,
+            );
             self.tell(now, &Event::OutageOver { lasted });
         }
         match condition {
             Condition::Throttled { until } => {
                 self.traffic.throttled_ms += millis(until.saturating_sub(self.held_until.max(now)));
                 self.held_until = until;
-                self.journal.note(Note::Throttled { for_ms: millis(until.saturating_sub(now)) }, self.time_of_day);
-                self.tell(now, &Event::Waiting { why: Wait::Throttled, until });
+                self.journal.note(
+                    Note::Throttled {
+                        for_ms: millis(until.saturating_sub(now)),
+                    },
+                    self.time_of_day,
+                );
+                self.tell(
+                    now,
+                    &Event::Waiting {
+                        why: Wait::Throttled,
+                        until,
+                    },
+                );
             }
             Condition::Outage { .. } if !matches!(before, Condition::Outage { .. }) => {
                 self.journal.note(Note::OutageBegan, self.time_of_day);
@@ -399,7 +466,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time of day at which a record is written, for the report")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time of day at which a record is written, for the report"
+)]
 fn wall_clock() -> Timestamp {
     Timestamp::now()
 }

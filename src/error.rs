@@ -44,10 +44,16 @@ impl Exit {
     fn of_stop(stop: &Stop) -> Self {
         match stop {
             Stop::CredentialsRefused { .. } | Stop::LogInRefused { .. } => Self::CredentialsRefused,
-            Stop::Redirected { after_success: false, .. } | Stop::Unusable { .. } | Stop::Intercepted { .. } => {
-                Self::NothingChanged
+            Stop::Redirected {
+                after_success: false,
+                ..
             }
-            Stop::Redirected { after_success: true, .. }
+            | Stop::Unusable { .. }
+            | Stop::Intercepted { .. } => Self::NothingChanged,
+            Stop::Redirected {
+                after_success: true,
+                ..
+            }
             | Stop::NeverAnswered { .. }
             | Stop::AllRefused { .. }
             | Stop::TooManyFailures { .. }
@@ -101,7 +107,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error with its message: one sentence in lower case without a full stop, that names the place.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), help: None }
+        Self {
+            kind,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// Adds what the person can do about it.

@@ -40,7 +40,11 @@ pub fn one_line(text: &str, max: usize) -> String {
 pub fn shorten(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         None => text.to_owned(),
-        Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
+        Some(_) => text
+            .chars()
+            .take(max.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
     }
 }
 
@@ -53,7 +57,11 @@ pub fn looks_like_formula(cell: &str) -> bool {
 /// The text with a `'` in front where a spreadsheet would take it for a formula.
 #[must_use]
 pub fn without_formula(text: String) -> String {
-    if looks_like_formula(&text) { format!("'{text}") } else { text }
+    if looks_like_formula(&text) {
+        format!("'{text}")
+    } else {
+        text
+    }
 }
 
 /// Adds a cell as CSV writes it (RFC 4180): quoted where it must be, and where a reader could take it for something else.
@@ -84,7 +92,10 @@ mod tests {
 
     #[test]
     fn nothing_that_moves_a_cursor_is_left() {
-        assert_eq!(visible("a\x1b[2Jb\u{202e}c\u{9b}d\u{200b}"), "a\\u{1b}[2Jb\\u{202e}c\\u{9b}d\\u{200b}");
+        assert_eq!(
+            visible("a\x1b[2Jb\u{202e}c\u{9b}d\u{200b}"),
+            "a\\u{1b}[2Jb\\u{202e}c\\u{9b}d\\u{200b}"
+        );
         assert_eq!(visible("tab\there\0"), "tab\\there\\0");
         assert_eq!(visible("Zoë 日本"), "Zoë 日本");
     }
@@ -99,7 +110,10 @@ mod tests {
     #[test]
     fn formulas_are_quoted_and_words_are_not() {
         for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "＝1"] {
-            assert!(without_formula(formula.to_owned()).starts_with('\''), "{formula}");
+            assert!(
+                without_formula(formula.to_owned()).starts_with('\''),
+                "{formula}"
+            );
         }
         assert_eq!(without_formula("404 not found".to_owned()), "404 not found");
     }

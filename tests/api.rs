@@ -1,7 +1,11 @@
 //! The client's side of HTTP against servers on loopback that do what no well-behaved server does: what it sends, where
 //! to, and how it reads what comes back. What is done about an answer is not tested here.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what goes wrong in a test's helper fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what goes wrong in a test's helper fails the test"
+)]
 
 #[path = "common/hostile/mod.rs"]
 mod hostile;
@@ -36,7 +40,12 @@ fn org(address: &str) -> HttpOrg {
 /// For servers that never answer: the test takes this long.
 fn impatient(address: &str) -> HttpOrg {
     let timeout = Duration::from_millis(300);
-    HttpOrg::new(Connection { timeout, connect_timeout: timeout, ..connection(address) }).unwrap()
+    HttpOrg::new(Connection {
+        timeout,
+        connect_timeout: timeout,
+        ..connection(address)
+    })
+    .unwrap()
 }
 
 async fn opt_out(org: &HttpOrg, user: u64) -> Answer {
@@ -54,7 +63,11 @@ async fn silence(org: &HttpOrg) -> Silence {
     match opt_out(org, 7).await {
         Answer::Reply(reply) => panic!("an answer: {reply:?}"),
         Answer::Silence(silence) => {
-            assert!(!silence.message.contains(KEY) && !silence.message.contains('\n'), "{}", silence.message);
+            assert!(
+                !silence.message.contains(KEY) && !silence.message.contains('\n'),
+                "{}",
+                silence.message
+            );
             silence
         }
     }
@@ -66,29 +79,76 @@ async fn a_change_is_exactly_one_put() {
     let org = org(&format!("{}/prefix/", server.url()));
     for (user, flag) in [(1732, Flag::OptOut), (UserId::MAX, Flag::OptIn)] {
         let answer = org.set(UserId::new(user).unwrap(), flag).await;
-        assert_eq!(answer, Answer::Reply(domain::Reply { status: 204, ..domain::Reply::default() }));
+        assert_eq!(
+            answer,
+            Answer::Reply(domain::Reply {
+                status: 204,
+                ..domain::Reply::default()
+            })
+        );
     }
     let requests = server.requests();
     assert_eq!(requests.len(), 2);
     assert_eq!(server.connections(), 1);
-    assert_eq!((requests[0].method.as_str(), requests[0].path.as_str()), ("PUT", "/prefix/user/users/1732/membership"));
-    assert_eq!((requests[0].user(), requests[0].flag()), (Some(1732), Some(true)));
-    assert_eq!((requests[1].user(), requests[1].flag()), (Some(UserId::MAX), Some(false)));
-    let mut names: Vec<_> = requests[0].headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        (requests[0].method.as_str(), requests[0].path.as_str()),
+        ("PUT", "/prefix/user/users/1732/membership")
+    );
+    assert_eq!(
+        (requests[0].user(), requests[0].flag()),
+        (Some(1732), Some(true))
+    );
+    assert_eq!(
+        (requests[1].user(), requests[1].flag()),
+        (Some(UserId::MAX), Some(false))
+    );
+    let mut names: Vec<_> = requests[0]
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     names.sort_unstable();
-    assert_eq!(names, ["accept", "content-length", "content-type", "host", "user-agent", "x-api-key"]);
-    assert_eq!(requests[0].header("host"), Some(format!("127.0.0.1:{}", server.port()).as_str()));
+    assert_eq!(
+        names,
+        [
+            "accept",
+            "content-length",
+            "content-type",
+            "host",
+            "user-agent",
+            "x-api-key"
+        ]
+    );
+    assert_eq!(
+        requests[0].header("host"),
+        Some(format!("127.0.0.1:{}", server.port()).as_str())
+    );
     assert_eq!(requests[0].header("x-api-key"), Some(KEY));
     assert_eq!(requests[0].header("content-type"), Some("application/json"));
-    assert!(requests[0].header("user-agent").unwrap().starts_with("mfa-optout/"));
+    assert!(
+        requests[0]
+            .header("user-agent")
+            .unwrap()
+            .starts_with("mfa-optout/")
+    );
 }
 
 #[tokio::test]
 async fn localhost_is_this_machine() {
     let server = Hostile::start(|_| Reply::new(204));
-    assert_eq!(reply(&org(&format!("http://localhost:{}", server.port()))).await.status, 204);
+    assert_eq!(
+        reply(&org(&format!("http://localhost:{}", server.port())))
+            .await
+            .status,
+        204
+    );
     let closed = ClosedPort::new();
-    assert_eq!(silence(&org(&format!("http://localhost:{}", closed.port()))).await.cause, Cause::Refused);
+    assert_eq!(
+        silence(&org(&format!("http://localhost:{}", closed.port())))
+            .await
+            .cause,
+        Cause::Refused
+    );
 }
 
 #[tokio::test]
@@ -98,14 +158,21 @@ async fn redirects_are_told_and_not_followed() {
     let server = {
         let target = target.clone();
         Hostile::start(move |seen| match seen.user() {
-            Some(status @ 301..309) => Reply::new(u16::try_from(status).unwrap()).header("location", &target),
+            Some(status @ 301..309) => {
+                Reply::new(u16::try_from(status).unwrap()).header("location", &target)
+            }
             _ => Reply::new(302),
         })
     };
     let org = org(&server.url());
     for status in [301, 302, 303, 307, 308] {
-        let Answer::Reply(reply) = opt_out(&org, status).await else { panic!("{status}") };
-        assert_eq!((u64::from(reply.status), reply.location.as_deref()), (status, Some(target.as_str())));
+        let Answer::Reply(reply) = opt_out(&org, status).await else {
+            panic!("{status}")
+        };
+        assert_eq!(
+            (u64::from(reply.status), reply.location.as_deref()),
+            (status, Some(target.as_str()))
+        );
     }
     assert_eq!(reply(&org).await.location.as_deref(), Some(""));
     assert_eq!((server.requests().len(), elsewhere.connections()), (6, 0));
@@ -117,17 +184,28 @@ async fn a_success_is_a_success_whatever_its_body_does() {
         let open = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
         match seen.user() {
             Some(1) => Reply::raw("HTTP/1.1 200 OK\r\n\r\n").then(Then::Close),
-            Some(2) => Reply::raw(open)
-                .then(Then::Repeat([b"2000\r\n", &[b'x'; 0x2000][..], b"\r\n"].concat(), Duration::ZERO)),
-            Some(3) => Reply::raw(open).then(Then::Repeat(b"1\r\nx\r\n".to_vec(), Duration::from_millis(50))),
-            Some(4) => Reply::new(200).body("application/json", "{\"cut\": 1}").cut(80),
+            Some(2) => Reply::raw(open).then(Then::Repeat(
+                [b"2000\r\n", &[b'x'; 0x2000][..], b"\r\n"].concat(),
+                Duration::ZERO,
+            )),
+            Some(3) => Reply::raw(open).then(Then::Repeat(
+                b"1\r\nx\r\n".to_vec(),
+                Duration::from_millis(50),
+            )),
+            Some(4) => Reply::new(200)
+                .body("application/json", "{\"cut\": 1}")
+                .cut(80),
             Some(5) => Reply::raw("HTTP/1.1 204 No Content\r\n\r\nunexpected"),
-            Some(6) => {
-                Reply::raw(format!("{}HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n".repeat(200)))
-            }
-            Some(7) => Reply::raw("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"),
+            Some(6) => Reply::raw(format!(
+                "{}HTTP/1.1 204 No Content\r\n\r\n",
+                "HTTP/1.1 100 Continue\r\n\r\n".repeat(200)
+            )),
+            Some(7) => Reply::raw(
+                "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+            ),
             Some(8) => Reply::new(200).body("text/html", "<html><title>Welcome</title>"),
-            Some(9) => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n").then(Then::Reset),
+            Some(9) => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
+                .then(Then::Reset),
             Some(10) => Reply::raw("HTTP/1.0 204 No Content\r\n\r\n").then(Then::Close),
             Some(11) => Reply::raw("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"),
             _ => Reply::new(202),
@@ -135,7 +213,9 @@ async fn a_success_is_a_success_whatever_its_body_does() {
     });
     let org = org(&server.url());
     for user in 1..=12 {
-        let Answer::Reply(reply) = opt_out(&org, user).await else { panic!("{user}") };
+        let Answer::Reply(reply) = opt_out(&org, user).await else {
+            panic!("{user}")
+        };
         assert!((200..300).contains(&reply.status), "{user}: {reply:?}");
         let message = match user {
             8 => "answered with a web page: Welcome",
@@ -144,22 +224,39 @@ async fn a_success_is_a_success_whatever_its_body_does() {
         };
         assert_eq!(reply.message, message, "{user}");
     }
-    let users: Vec<_> = server.requests().iter().filter_map(hostile::Seen::user).collect();
+    let users: Vec<_> = server
+        .requests()
+        .iter()
+        .filter_map(hostile::Seen::user)
+        .collect();
     assert_eq!(users, (1..=12).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn a_refusal_keeps_its_words_however_its_body_comes() {
     let server = Hostile::start(|seen| match seen.user() {
-        Some(1) => Reply::new(404).body("application/json", r#"{"message": "No \u001b[31msuch user"}"#),
+        Some(1) => Reply::new(404).body(
+            "application/json",
+            r#"{"message": "No \u001b[31msuch user"}"#,
+        ),
         Some(2) => Reply::new(502).body("text/html", "<!doctype html><title>Bad gateway</title>"),
-        Some(3) => Reply::raw("HTTP/1.1 500 No\r\n\r\n").then(Then::Repeat(vec![b'x'; 0x4000], Duration::ZERO)),
-        Some(4) => Reply::raw("HTTP/1.1 500 No\r\n\r\n").then(Then::Repeat(b"x".to_vec(), Duration::from_millis(20))),
-        Some(5) => Reply::new(500).header("content-encoding", "gzip").body("text/plain", [0x1f, 0x8b, 8, 0]),
-        Some(6) => Reply::new(409).body("text/plain", "cut in the middle").cut(75 + 10),
+        Some(3) => Reply::raw("HTTP/1.1 500 No\r\n\r\n")
+            .then(Then::Repeat(vec![b'x'; 0x4000], Duration::ZERO)),
+        Some(4) => Reply::raw("HTTP/1.1 500 No\r\n\r\n")
+            .then(Then::Repeat(b"x".to_vec(), Duration::from_millis(20))),
+        Some(5) => Reply::new(500)
+            .header("content-encoding", "gzip")
+            .body("text/plain", [0x1f, 0x8b, 8, 0]),
+        Some(6) => Reply::new(409)
+            .body("text/plain", "cut in the middle")
+            .cut(75 + 10),
         _ => Reply::new(400),
     });
-    let org = HttpOrg::new(Connection { timeout: Duration::from_secs(1), ..connection(&server.url()) }).unwrap();
+    let org = HttpOrg::new(Connection {
+        timeout: Duration::from_secs(1),
+        ..connection(&server.url())
+    })
+    .unwrap();
     for (user, status, start) in [
         (1, 404, "No \\u{1b}[31msuch user"),
         (2, 502, "Bad gateway"),
@@ -169,9 +266,15 @@ async fn a_refusal_keeps_its_words_however_its_body_comes() {
         (6, 409, "cut in"),
         (7, 400, ""),
     ] {
-        let Answer::Reply(reply) = opt_out(&org, user).await else { panic!("{user}") };
+        let Answer::Reply(reply) = opt_out(&org, user).await else {
+            panic!("{user}")
+        };
         assert_eq!(reply.status, status);
-        assert!(reply.message.starts_with(start), "{user}: {}", reply.message);
+        assert!(
+            reply.message.starts_with(start),
+            "{user}: {}",
+            reply.message
+        );
         assert!(reply.message.chars().count() <= 500);
     }
 }
@@ -185,7 +288,10 @@ async fn waits_are_read_off_the_answer() {
             .header("ratelimit", "\"default\";r=0;t=4")
     });
     let reply = reply(&org(&server.url())).await;
-    assert_eq!((reply.retry_after, reply.quota_reset), (Some(Duration::from_secs(10)), Some(Duration::from_secs(4))));
+    assert_eq!(
+        (reply.retry_after, reply.quota_reset),
+        (Some(Duration::from_secs(10)), Some(Duration::from_secs(4)))
+    );
 }
 
 #[tokio::test]
@@ -193,7 +299,13 @@ async fn a_closed_port_refuses() {
     let closed = ClosedPort::new();
     let silence = silence(&org(&format!("http://127.0.0.1:{}", closed.port()))).await;
     assert_eq!((silence.cause, silence.sent), (Cause::Refused, false));
-    assert!(silence.message.contains(&format!("127.0.0.1:{} refused", closed.port())), "{}", silence.message);
+    assert!(
+        silence
+            .message
+            .contains(&format!("127.0.0.1:{} refused", closed.port())),
+        "{}",
+        silence.message
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -202,9 +314,23 @@ async fn a_connection_that_is_never_made_times_out_unsent() {
     let silent = hostile::SilentPort::new();
     let address = format!("http://127.0.0.1:{}", silent.port());
     let connect_timeout = Duration::from_millis(300);
-    let silence = silence(&HttpOrg::new(Connection { connect_timeout, ..connection(&address) }).unwrap()).await;
-    assert_eq!((silence.cause, silence.sent), (Cause::ConnectTimeout, false));
-    assert!(silence.message.contains("not connected within 300ms"), "{}", silence.message);
+    let silence = silence(
+        &HttpOrg::new(Connection {
+            connect_timeout,
+            ..connection(&address)
+        })
+        .unwrap(),
+    )
+    .await;
+    assert_eq!(
+        (silence.cause, silence.sent),
+        (Cause::ConnectTimeout, false)
+    );
+    assert!(
+        silence.message.contains("not connected within 300ms"),
+        "{}",
+        silence.message
+    );
 }
 
 #[tokio::test]
@@ -212,7 +338,11 @@ async fn a_server_that_hangs_times_out() {
     let server = Hostile::start(|_| Reply::raw("").then(Then::Hang));
     let silence = silence(&impatient(&server.url())).await;
     assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
-    assert!(silence.message.contains("within 300ms"), "{}", silence.message);
+    assert!(
+        silence.message.contains("within 300ms"),
+        "{}",
+        silence.message
+    );
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -227,7 +357,11 @@ async fn answers_that_break_off_are_resets() {
         let shown = format!("{reply:?}");
         let server = Hostile::start(move |_| reply.clone());
         let silence = silence(&org(&server.url())).await;
-        assert_eq!((silence.cause, silence.sent), (Cause::Reset, true), "{shown}: {silence:?}");
+        assert_eq!(
+            (silence.cause, silence.sent),
+            (Cause::Reset, true),
+            "{shown}: {silence:?}"
+        );
         assert_eq!(server.requests().len(), 1, "{shown}");
     }
 }
@@ -240,20 +374,41 @@ async fn a_reset_before_anything_was_read_is_a_reset() {
 
 #[tokio::test]
 async fn what_is_not_http_is_not_understood() {
-    let many = (0..10_000).fold(String::from("HTTP/1.1 204 No Content\r\n"), |head, n| format!("{head}x{n}: y\r\n"));
+    let many = (0..10_000).fold(String::from("HTTP/1.1 204 No Content\r\n"), |head, n| {
+        format!("{head}x{n}: y\r\n")
+    });
     for (bytes, words) in [
         ("SSH-2.0-OpenSSH_9.9\r\n".to_owned(), "not HTTP"),
         ("HTTP/1.1 2x4 No\r\n\r\n".to_owned(), "not HTTP"),
-        ("HTTP/1.1 204 No Content\r\nno colon here\r\n\r\n".to_owned(), "not HTTP"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_owned(), "not HTTP"),
+        (
+            "HTTP/1.1 204 No Content\r\nno colon here\r\n\r\n".to_owned(),
+            "not HTTP",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_owned(),
+            "not HTTP",
+        ),
         (format!("{many}\r\n"), "more headers than are accepted"),
-        (format!("HTTP/1.1 204 No Content\r\nx: {}\r\n\r\n", "y".repeat(1 << 20)), "more headers than are accepted"),
+        (
+            format!(
+                "HTTP/1.1 204 No Content\r\nx: {}\r\n\r\n",
+                "y".repeat(1 << 20)
+            ),
+            "more headers than are accepted",
+        ),
     ] {
         let shown = bytes[..40.min(bytes.len())].to_owned();
         let server = Hostile::start(move |_| Reply::raw(bytes.clone()).then(Then::Close));
         let silence = silence(&org(&server.url())).await;
-        assert_eq!((silence.cause, silence.sent), (Cause::NotUnderstood, true), "{shown}: {silence:?}");
-        assert!(silence.message.contains("answer not understood") && silence.message.contains(words), "{silence:?}");
+        assert_eq!(
+            (silence.cause, silence.sent),
+            (Cause::NotUnderstood, true),
+            "{shown}: {silence:?}"
+        );
+        assert!(
+            silence.message.contains("answer not understood") && silence.message.contains(words),
+            "{silence:?}"
+        );
         assert_eq!(server.requests().len(), 1, "{shown}");
     }
 }
@@ -269,15 +424,26 @@ async fn a_connection_closed_between_two_requests_costs_nothing() {
             Answer::Silence(silence) => assert_eq!(silence.cause, Cause::Reset),
         }
     }
-    let mut users: Vec<_> = server.requests().iter().filter_map(hostile::Seen::user).collect();
+    let mut users: Vec<_> = server
+        .requests()
+        .iter()
+        .filter_map(hostile::Seen::user)
+        .collect();
     users.dedup();
     assert_eq!(users.len(), server.requests().len());
 }
 
 fn session(connection: Connection) -> HttpOrg {
-    let credentials =
-        Credentials::Session { email: "admin@example.org".into(), password: SecretString::from("hunter2"), org: 42 };
-    HttpOrg::new(Connection { credentials, ..connection }).unwrap()
+    let credentials = Credentials::Session {
+        email: "admin@example.org".into(),
+        password: SecretString::from("hunter2"),
+        org: 42,
+    };
+    HttpOrg::new(Connection {
+        credentials,
+        ..connection
+    })
+    .unwrap()
 }
 
 #[tokio::test]
@@ -285,19 +451,42 @@ async fn a_log_in_gives_the_token_that_is_sent_from_then_on() {
     let server = Hostile::start(|seen| match seen.path.as_str() {
         "/user/authenticate" => Reply::new(200)
             .header("date", "Thu, 09 Oct 2025 08:53:20 GMT")
-            .body("application/json", format!(r#"{{"token": "t{}", "expiresAt": 1760000900}}"#, seen.number)),
+            .body(
+                "application/json",
+                format!(
+                    r#"{{"token": "t{}", "expiresAt": 1760000900}}"#,
+                    seen.number
+                ),
+            ),
         _ => Reply::new(204),
     });
     let org = session(connection(&server.url()));
     assert_eq!(reply(&org).await.status, 204);
     for _ in 0..2 {
-        assert_eq!(org.log_in().await, LoginAnswer::Token { lifetime: Some(Duration::from_mins(15)) });
+        assert_eq!(
+            org.log_in().await,
+            LoginAnswer::Token {
+                lifetime: Some(Duration::from_mins(15))
+            }
+        );
         assert_eq!(reply(&org).await.status, 204);
     }
     let requests = server.requests();
-    let proofs: Vec<_> = requests.iter().map(|seen| seen.header("authorization")).collect();
-    assert_eq!(proofs, [None, None, Some("bearer t2"), None, Some("bearer t4")]);
-    assert_eq!((requests[1].method.as_str(), requests[1].header("content-type")), ("POST", Some("application/json")));
+    let proofs: Vec<_> = requests
+        .iter()
+        .map(|seen| seen.header("authorization"))
+        .collect();
+    assert_eq!(
+        proofs,
+        [None, None, Some("bearer t2"), None, Some("bearer t4")]
+    );
+    assert_eq!(
+        (
+            requests[1].method.as_str(),
+            requests[1].header("content-type")
+        ),
+        ("POST", Some("application/json"))
+    );
     let body: serde_json::Value = serde_json::from_slice(&requests[1].body).unwrap();
     assert_eq!(
         body,
@@ -314,16 +503,20 @@ async fn a_log_in_that_fails_says_how() {
         1 => Reply::new(401).body("application/json", r#"{"message": "wrong password"}"#),
         2 => Reply::new(200).body("application/json", r#"{"token": ""}"#),
         3 => Reply::new(204),
-        4 => Reply::raw("HTTP/1.1 200 OK\r\n\r\n").then(Then::Repeat(vec![b' '; 0x4000], Duration::ZERO)),
+        4 => Reply::raw("HTTP/1.1 200 OK\r\n\r\n")
+            .then(Then::Repeat(vec![b' '; 0x4000], Duration::ZERO)),
         5 => Reply::new(302).header("location", "https://elsewhere.example/"),
-        6 => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"token\":\"abc\"").then(Then::Close),
+        6 => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"token\":\"abc\"")
+            .then(Then::Close),
         _ => Reply::raw("").then(Then::Reset),
     });
     let org = session(connection(&server.url()));
     let mut answers = Vec::new();
     for _ in 0..7 {
         answers.push(match org.log_in().await {
-            LoginAnswer::Failed(Answer::Reply(reply)) => format!("{} {}", reply.status, reply.message),
+            LoginAnswer::Failed(Answer::Reply(reply)) => {
+                format!("{} {}", reply.status, reply.message)
+            }
             LoginAnswer::Failed(Answer::Silence(silence)) => format!("{:?}", silence.cause),
             LoginAnswer::Unusable(odd) => odd,
             LoginAnswer::Token { .. } => panic!("there was no token"),
@@ -348,13 +541,22 @@ async fn a_log_in_that_fails_says_how() {
 async fn a_log_in_whose_answer_does_not_end_has_timed_out() {
     let begun = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"token\":\"abc\"";
     let server = Hostile::start(move |_| Reply::raw(begun).then(Then::Hang));
-    let org = session(Connection { timeout: Duration::from_millis(300), ..connection(&server.url()) });
-    let LoginAnswer::Failed(Answer::Silence(silence)) = org.log_in().await else { panic!("half an answer is none") };
+    let org = session(Connection {
+        timeout: Duration::from_millis(300),
+        ..connection(&server.url())
+    });
+    let LoginAnswer::Failed(Answer::Silence(silence)) = org.log_in().await else {
+        panic!("half an answer is none")
+    };
     assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
 }
 
 fn trusting(address: &str, ca_cert: Option<PathBuf>) -> HttpOrg {
-    HttpOrg::new(Connection { ca_cert, ..connection(address) }).unwrap()
+    HttpOrg::new(Connection {
+        ca_cert,
+        ..connection(address)
+    })
+    .unwrap()
 }
 
 #[tokio::test]
@@ -362,7 +564,12 @@ async fn a_certificate_of_a_given_authority_is_accepted() {
     let authority = Authority::new();
     let file = authority.file();
     let server = Hostile::start_tls(authority.server(&["127.0.0.1"]), |_| Reply::new(204));
-    assert_eq!(reply(&trusting(&server.url(), Some(file.path().into()))).await.status, 204);
+    assert_eq!(
+        reply(&trusting(&server.url(), Some(file.path().into())))
+            .await
+            .status,
+        204
+    );
     assert_eq!(server.requests()[0].header("x-api-key"), Some(KEY));
 }
 
@@ -371,15 +578,39 @@ async fn a_certificate_that_is_wrong_gets_no_request() {
     let authority = Authority::new();
     let file = authority.file();
     for (tls, ca_cert, words) in [
-        (authority.server(&["127.0.0.1"]), Some(Authority::new().file()), "does not trust"),
-        (authority.expired_server(&["127.0.0.1"]), Some(authority.file()), "has expired"),
-        (authority.server(&["other.example"]), Some(file), "is not for 127.0.0.1"),
+        (
+            authority.server(&["127.0.0.1"]),
+            Some(Authority::new().file()),
+            "does not trust",
+        ),
+        (
+            authority.expired_server(&["127.0.0.1"]),
+            Some(authority.file()),
+            "has expired",
+        ),
+        (
+            authority.server(&["other.example"]),
+            Some(file),
+            "is not for 127.0.0.1",
+        ),
     ] {
         let server = Hostile::start_tls(tls, |_| Reply::new(204));
-        let silence = silence(&trusting(&server.url(), ca_cert.as_ref().map(|file| file.path().into()))).await;
-        assert_eq!((silence.cause, silence.sent), (Cause::Tls, false), "{silence:?}");
+        let silence = silence(&trusting(
+            &server.url(),
+            ca_cert.as_ref().map(|file| file.path().into()),
+        ))
+        .await;
+        assert_eq!(
+            (silence.cause, silence.sent),
+            (Cause::Tls, false),
+            "{silence:?}"
+        );
         assert!(silence.message.contains(words), "{silence:?}");
-        assert_eq!(silence.message.contains("--ca-cert"), words == "does not trust", "{silence:?}");
+        assert_eq!(
+            silence.message.contains("--ca-cert"),
+            words == "does not trust",
+            "{silence:?}"
+        );
         assert_eq!(server.requests().len(), 0);
     }
 }
@@ -387,7 +618,13 @@ async fn a_certificate_that_is_wrong_gets_no_request() {
 /// Some machines that tests run on trust nobody, so that the authority has to be given.
 fn speaking_tls_to(server: &Hostile) -> (HttpOrg, tempfile::NamedTempFile) {
     let file = Authority::new().file();
-    (trusting(&format!("https://127.0.0.1:{}", server.port()), Some(file.path().into())), file)
+    (
+        trusting(
+            &format!("https://127.0.0.1:{}", server.port()),
+            Some(file.path().into()),
+        ),
+        file,
+    )
 }
 
 #[tokio::test]
@@ -398,8 +635,15 @@ async fn a_server_without_tls_is_told_apart() {
     });
     let (org, _file) = speaking_tls_to(&server);
     let silence = silence(&org).await;
-    assert_eq!((silence.cause, silence.sent), (Cause::NotTls, false), "{silence:?}");
-    assert!(silence.message.contains("does not speak TLS"), "{silence:?}");
+    assert_eq!(
+        (silence.cause, silence.sent),
+        (Cause::NotTls, false),
+        "{silence:?}"
+    );
+    assert!(
+        silence.message.contains("does not speak TLS"),
+        "{silence:?}"
+    );
 }
 
 #[tokio::test]
@@ -411,8 +655,15 @@ async fn a_server_with_old_tls_only_is_told_apart() {
     });
     let (org, _file) = speaking_tls_to(&server);
     let silence = silence(&org).await;
-    assert_eq!((silence.cause, silence.sent), (Cause::Tls, false), "{silence:?}");
-    assert!(silence.message.contains("TLS 1.2 is the oldest"), "{silence:?}");
+    assert_eq!(
+        (silence.cause, silence.sent),
+        (Cause::Tls, false),
+        "{silence:?}"
+    );
+    assert!(
+        silence.message.contains("TLS 1.2 is the oldest"),
+        "{silence:?}"
+    );
 }
 
 #[tokio::test]
@@ -420,16 +671,29 @@ async fn a_handshake_that_is_cut_is_a_reset() {
     let server = Hostile::raw(|_, wire| wire.reset());
     let (org, _file) = speaking_tls_to(&server);
     let silence = silence(&org).await;
-    assert_eq!((silence.cause, silence.sent), (Cause::Reset, false), "{silence:?}");
+    assert_eq!(
+        (silence.cause, silence.sent),
+        (Cause::Reset, false),
+        "{silence:?}"
+    );
 }
 
 #[test]
 fn a_ca_cert_that_is_none_is_refused() {
     let empty = tempfile::NamedTempFile::new().unwrap();
-    for (path, words) in [(empty.path().into(), "no certificate"), (PathBuf::from("/nowhere/ca.pem"), "can't be read")]
-    {
-        let error = HttpOrg::new(Connection { ca_cert: Some(path), ..connection("https://127.0.0.1") }).unwrap_err();
-        assert!(error.to_string().contains(words) && error.to_string().contains("--ca-cert"), "{error}");
+    for (path, words) in [
+        (empty.path().into(), "no certificate"),
+        (PathBuf::from("/nowhere/ca.pem"), "can't be read"),
+    ] {
+        let error = HttpOrg::new(Connection {
+            ca_cert: Some(path),
+            ..connection("https://127.0.0.1")
+        })
+        .unwrap_err();
+        assert!(
+            error.to_string().contains(words) && error.to_string().contains("--ca-cert"),
+            "{error}"
+        );
     }
 }
 
@@ -438,10 +702,15 @@ async fn http2_streams_that_are_refused_or_cut_are_resets_and_sent_once() {
     let authority = Authority::new();
     let file = authority.file();
     for frames in [Frames::Refused, Frames::Cut, Frames::GoAway] {
-        let server =
-            Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), move |_, wire| http2::serve(wire, |_| frames));
+        let server = Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), move |_, wire| {
+            http2::serve(wire, |_| frames)
+        });
         let silence = silence(&trusting(&server.url(), Some(file.path().into()))).await;
-        assert_eq!((silence.cause, silence.sent), (Cause::Reset, true), "{silence:?}");
+        assert_eq!(
+            (silence.cause, silence.sent),
+            (Cause::Reset, true),
+            "{silence:?}"
+        );
         assert_eq!(server.connections(), 1);
     }
 }
@@ -450,7 +719,13 @@ async fn http2_streams_that_are_refused_or_cut_are_resets_and_sent_once() {
 async fn http2_is_spoken_where_the_server_offers_it() {
     let authority = Authority::new();
     let file = authority.file();
-    let server =
-        Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), |_, wire| http2::serve(wire, |_| Frames::NoContent));
-    assert_eq!(reply(&trusting(&server.url(), Some(file.path().into()))).await.status, 204);
+    let server = Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), |_, wire| {
+        http2::serve(wire, |_| Frames::NoContent)
+    });
+    assert_eq!(
+        reply(&trusting(&server.url(), Some(file.path().into())))
+            .await
+            .status,
+        204
+    );
 }

@@ -33,16 +33,25 @@ struct Driver {
 impl Driver {
     /// `None` where there is none on this machine.
     fn start() -> Option<Self> {
-        let started = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn();
+        let started = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn();
         let mut process = match started {
             Ok(process) => process,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => panic!("chromedriver does not start: {error}"),
         };
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(process.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
         let port = lines.find_map(|line| port_in(&line));
-        let port = port.unwrap_or_else(|| panic!("chromedriver does not say on which port it listens"));
-        Some(Self { process, address: format!("http://127.0.0.1:{port}") })
+        let port =
+            port.unwrap_or_else(|| panic!("chromedriver does not say on which port it listens"));
+        Some(Self {
+            process,
+            address: format!("http://127.0.0.1:{port}"),
+        })
     }
 }
 
@@ -55,7 +64,11 @@ impl Drop for Driver {
 
 /// The port in `ChromeDriver was started successfully on port 12345.`
 fn port_in(line: &str) -> Option<u16> {
-    line.strip_suffix('.')?.split_once("successfully on port ")?.1.parse().ok()
+    line.strip_suffix('.')?
+        .split_once("successfully on port ")?
+        .1
+        .parse()
+        .ok()
 }
 
 /// A browser with a fresh profile, and a practice Org to look at.
@@ -71,15 +84,25 @@ impl Visit {
         let Some(driver) = Driver::start() else {
             assert!(env::var_os("CI").is_none(), "chromedriver is not installed");
             // Written past the capture of the test harness, which would keep it from everybody.
-            let note = b"LEFT OUT: chromedriver is not installed, the pages were not tried in a browser\n";
+            let note =
+                b"LEFT OUT: chromedriver is not installed, the pages were not tried in a browser\n";
             io::stderr().write_all(note).unwrap();
             return;
         };
         let profile = tempfile::tempdir().unwrap();
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        let Value::Object(capabilities) = capabilities(width, &profile) else { unreachable!() };
-        let browser = builder.capabilities(capabilities).connect(&driver.address).await.unwrap();
-        let visit = Self { browser, org: Sandbox::start(Options::default()).await.unwrap() };
+        let Value::Object(capabilities) = capabilities(width, &profile) else {
+            unreachable!()
+        };
+        let browser = builder
+            .capabilities(capabilities)
+            .connect(&driver.address)
+            .await
+            .unwrap();
+        let visit = Self {
+            browser,
+            org: Sandbox::start(Options::default()).await.unwrap(),
+        };
 
         let outcome = AssertUnwindSafe(story(&visit)).catch_unwind().await;
         visit.browser.close().await.unwrap();
@@ -89,17 +112,29 @@ impl Visit {
     }
 
     async fn open(&self, path: &str) {
-        self.browser.goto(&format!("{}{path}", self.org.address())).await.unwrap();
+        self.browser
+            .goto(&format!("{}{path}", self.org.address()))
+            .await
+            .unwrap();
     }
 
     /// Waits until there is such an element.
     async fn find(&self, css: &str) -> Element {
-        let found = self.browser.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        let found = self
+            .browser
+            .wait()
+            .at_most(PATIENCE)
+            .for_element(Locator::Css(css))
+            .await;
         found.unwrap_or_else(|error| panic!("no {css}: {error}"))
     }
 
     async fn click(&self, css: &str) {
-        self.find(css).await.click().await.unwrap_or_else(|error| panic!("cannot click {css}: {error}"));
+        self.find(css)
+            .await
+            .click()
+            .await
+            .unwrap_or_else(|error| panic!("cannot click {css}: {error}"));
     }
 
     async fn type_into(&self, css: &str, text: &str) {
@@ -112,10 +147,17 @@ impl Visit {
 
     /// Whether everything that the page has loaded came from the practice Org.
     async fn stayed_at_home(&self) {
-        let loaded = self.script("return performance.getEntriesByType('resource').map(entry => entry.name)").await;
+        let loaded = self
+            .script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+            .await;
         let loaded: Vec<String> = serde_json::from_value(loaded).unwrap();
-        let at_home = |address: &String| address.starts_with(&self.org.address()) || address.starts_with("data:");
-        assert!(!loaded.is_empty() && loaded.iter().all(at_home), "{loaded:?}");
+        let at_home = |address: &String| {
+            address.starts_with(&self.org.address()) || address.starts_with("data:")
+        };
+        assert!(
+            !loaded.is_empty() && loaded.iter().all(at_home),
+            "{loaded:?}"
+        );
     }
 }
 
@@ -145,28 +187,51 @@ async fn one_user_is_opted_out_by_hand() {
         visit.open("/api").await;
         visit.click(".auth-wrapper .authorize").await;
         visit.type_into("#api_key_value", "sandbox-key").await;
-        visit.click("form:has(#api_key_value) .modal-btn[type=submit]").await;
+        visit
+            .click("form:has(#api_key_value) .modal-btn[type=submit]")
+            .await;
         visit.click(".modal-ux .btn-done").await;
 
         visit.click("#operations-tag-user").await;
         visit.click(".opblock-put .opblock-summary-control").await;
-        let example = visit.find(".opblock-put .body-param__example").await.text().await.unwrap();
-        assert!(example.contains("firstName") && example.contains("mfaOptOut"), "{example}");
+        let example = visit
+            .find(".opblock-put .body-param__example")
+            .await
+            .text()
+            .await
+            .unwrap();
+        assert!(
+            example.contains("firstName") && example.contains("mfaOptOut"),
+            "{example}"
+        );
         visit.click(".opblock-put .try-out__btn").await;
-        visit.type_into(".opblock-put input[placeholder=id]", "1732").await;
+        visit
+            .type_into(".opblock-put input[placeholder=id]", "1732")
+            .await;
         // Selects all of the example, so that what is typed next takes its place.
         let everything = format!("{}a{}", char::from(Key::Control), char::from(Key::Null));
-        visit.type_into(".opblock-put .body-param__text", &everything).await;
-        visit.type_into(".opblock-put .body-param__text", r#"{"mfaOptOut": true}"#).await;
+        visit
+            .type_into(".opblock-put .body-param__text", &everything)
+            .await;
+        visit
+            .type_into(".opblock-put .body-param__text", r#"{"mfaOptOut": true}"#)
+            .await;
         visit.click(".opblock-put .execute").await;
-        let status = visit.find(".opblock-put .live-responses-table .response .response-col_status").await;
+        let status = visit
+            .find(".opblock-put .live-responses-table .response .response-col_status")
+            .await;
         assert!(status.text().await.unwrap().starts_with("204"));
         visit.stayed_at_home().await;
 
         visit.browser.switch_to_window(members).await.unwrap();
         let badge = visit.find("#user-1732 .out").await;
         assert_eq!(badge.text().await.unwrap(), "Opted out");
-        let changed: Vec<_> = visit.org.members().iter().map(|m| (m.id, m.mfa_opt_out, m.puts, m.changes)).collect();
+        let changed: Vec<_> = visit
+            .org
+            .members()
+            .iter()
+            .map(|m| (m.id, m.mfa_opt_out, m.puts, m.changes))
+            .collect();
         assert_eq!(changed, [(1_732, true, 1, 1)]);
     })
     .await;
@@ -178,8 +243,14 @@ async fn pages_fit_a_telephone() {
         for path in ["/", "/members", "/members?page=200", "/members?id=404"] {
             visit.open(path).await;
             visit.find("footer").await;
-            assert_eq!(visit.script("return innerWidth").await, json!(360), "{path}");
-            let width = visit.script("return document.documentElement.scrollWidth").await;
+            assert_eq!(
+                visit.script("return innerWidth").await,
+                json!(360),
+                "{path}"
+            );
+            let width = visit
+                .script("return document.documentElement.scrollWidth")
+                .await;
             assert_eq!(width, json!(360), "{path} is wider than the screen");
         }
     })
@@ -200,27 +271,58 @@ const HOSTILE: [&str; 6] = [
 /// first few, so that little is sent.
 fn report_page(cli: &Cli, comments: &[String]) -> String {
     let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(["user_id", "mfa_opt_out", HOSTILE[0]]).unwrap();
+    table
+        .write_record(["user_id", "mfa_opt_out", HOSTILE[0]])
+        .unwrap();
     for (comment, row) in comments.iter().zip(1..) {
-        let id = if row % 2 == 0 || row > 25 { comment.clone() } else { row.to_string() };
+        let id = if row % 2 == 0 || row > 25 {
+            comment.clone()
+        } else {
+            row.to_string()
+        };
         table.write_record([&id, "true", comment]).unwrap();
     }
     cli.write("users.csv", table.into_inner().unwrap());
-    let practice = ["--sandbox", "--members", "20", "--error-percent", "20", "--rate", "50/s"];
+    let practice = [
+        "--sandbox",
+        "--members",
+        "20",
+        "--error-percent",
+        "20",
+        "--rate",
+        "50/s",
+    ];
     let options = ["--skip-invalid", "--yes", "--html", "page.html"];
     let ran = cli.run(&[&["apply", "users.csv"], &practice[..], &options[..]].concat());
-    assert!(matches!(ran.code, Some(0 | 1)), "{}{}", ran.stdout, ran.stderr);
+    assert!(
+        matches!(ran.code, Some(0 | 1)),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
     format!("file://{}", cli.path("page.html").display())
 }
 
 #[tokio::test]
 async fn a_report_page_runs_nothing_loads_nothing_and_fits() {
-    let hostile = HOSTILE.map(str::to_owned).into_iter().chain(["W".repeat(3_000)]);
+    let hostile = HOSTILE
+        .map(str::to_owned)
+        .into_iter()
+        .chain(["W".repeat(3_000)]);
     let few: Vec<_> = hostile.cycle().take(25).collect();
-    let many = few.iter().cloned().chain(HOSTILE.map(str::to_owned).into_iter().cycle()).take(100_000).collect();
+    let many = few
+        .iter()
+        .cloned()
+        .chain(HOSTILE.map(str::to_owned).into_iter().cycle())
+        .take(100_000)
+        .collect();
     let tables = [Vec::new(), few, many];
     let folders = tables.each_ref().map(|_| Cli::new());
-    let pages: Vec<_> = folders.iter().zip(&tables).map(|(cli, comments)| report_page(cli, comments)).collect();
+    let pages: Vec<_> = folders
+        .iter()
+        .zip(&tables)
+        .map(|(cli, comments)| report_page(cli, comments))
+        .collect();
     for width in [360, 1_400] {
         Visit::with_width(width, async |visit| {
             for page in &pages {

@@ -1,7 +1,11 @@
 //! The engine alone: a scripted Org under a clock that the runtime moves, and a disk that fails when it is told to.
 //! What is checked is the order of things: on disk before anybody is told, and nothing sent after a failed write.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail here")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test may fail here"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -13,7 +17,8 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use mfa_optout::api::Org;
 use mfa_optout::domain::{
-    Answer, Change, Ending, Event, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal, Tally, UserId,
+    Answer, Change, Ending, Event, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal,
+    Tally, UserId,
 };
 use mfa_optout::engine::{self, Alarm, Run, Sent};
 use mfa_optout::error::{Exit, Result};
@@ -30,7 +35,11 @@ struct Scripted<F> {
 
 impl<F: Fn(u64) -> u16> Scripted<F> {
     fn new(latency: Duration, script: F) -> Self {
-        Self { script, latency, sent: RefCell::default() }
+        Self {
+            script,
+            latency,
+            sent: RefCell::default(),
+        }
     }
 
     fn requests(&self) -> usize {
@@ -42,12 +51,17 @@ impl<F: Fn(u64) -> u16> Org for Scripted<F> {
     async fn set(&self, user: UserId, _flag: Flag) -> Answer {
         self.sent.borrow_mut().push(user.get());
         tokio::time::sleep(self.latency).await;
-        Answer::Reply(Reply { status: (self.script)(user.get()), ..Reply::default() })
+        Answer::Reply(Reply {
+            status: (self.script)(user.get()),
+            ..Reply::default()
+        })
     }
 
     async fn log_in(&self) -> LoginAnswer {
         tokio::time::sleep(self.latency).await;
-        LoginAnswer::Token { lifetime: Some(Duration::from_mins(15)) }
+        LoginAnswer::Token {
+            lifetime: Some(Duration::from_mins(15)),
+        }
     }
 }
 
@@ -117,9 +131,17 @@ fn steps(rows: u64) -> impl Iterator<Item = Result<Step>> {
         let what = if row.is_multiple_of(10) {
             What::Settled(Record::unsent(row, Outcome::Duplicate, String::new()))
         } else {
-            What::Send(Change { row, user: UserId::new(row).unwrap(), flag: Flag::OptOut })
+            What::Send(Change {
+                row,
+                user: UserId::new(row).unwrap(),
+                flag: Flag::OptOut,
+            })
         };
-        Ok(Step { cells, remark: None, what })
+        Ok(Step {
+            cells,
+            remark: None,
+            what,
+        })
     })
 }
 
@@ -153,23 +175,36 @@ async fn run<O: Org>(
 
 #[tokio::test(start_paused = true)]
 async fn every_row_is_on_disk_before_anybody_is_told() {
-    let org = Scripted::new(Duration::from_millis(40), |user| if user == 7 { 404 } else { 204 });
+    let org = Scripted::new(
+        Duration::from_millis(40),
+        |user| if user == 7 { 404 } else { 204 },
+    );
     let disk = Disk::default();
     let mut told = Vec::new();
     let watch = |event: &Event<'_>| {
         if let Event::Recorded(record) = event {
-            assert!(disk.holds(record.row), "row {} was told of before it was written", record.row);
+            assert!(
+                disk.holds(record.row),
+                "row {} was told of before it was written",
+                record.row
+            );
             told.push(record.row);
         }
     };
-    let sent = run(&org, rules(Rate::Unlimited), 200, &disk, (never(), watch)).await.unwrap();
+    let sent = run(&org, rules(Rate::Unlimited), 200, &disk, (never(), watch))
+        .await
+        .unwrap();
     told.sort_unstable();
     assert_eq!(told, (1..=200).collect::<Vec<_>>());
     assert_eq!(sent.ending, Ending::Complete);
     assert_eq!(sent.traffic.requests, 180);
-    let counts = [Outcome::Applied, Outcome::Failed, Outcome::Duplicate].map(|outcome| sent.tally.count(outcome));
+    let counts = [Outcome::Applied, Outcome::Failed, Outcome::Duplicate]
+        .map(|outcome| sent.tally.count(outcome));
     assert_eq!(counts, [179, 1, 20]);
-    assert_eq!(Exit::of_run(&sent.ending, &sent.tally), Exit::RowsNeedAttention);
+    assert_eq!(
+        Exit::of_run(&sent.ending, &sent.tally),
+        Exit::RowsNeedAttention
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,16 +218,30 @@ async fn a_row_that_is_settled_is_on_disk_while_requests_are_out() {
         Event::Recorded(record) => order.borrow_mut().push(("recorded", record.row)),
         _ => {}
     };
-    let rules = Rules { concurrency: 10, ..rules(Rate::Unlimited) };
+    let rules = Rules {
+        concurrency: 10,
+        ..rules(Rate::Unlimited)
+    };
     run(&org, rules, 11, &disk, (never(), watch)).await.unwrap();
-    assert_eq!(order.borrow()[..4], [("answered", 1), ("recorded", 1), ("recorded", 10), ("answered", 2)]);
+    assert_eq!(
+        order.borrow()[..4],
+        [
+            ("answered", 1),
+            ("recorded", 1),
+            ("recorded", 10),
+            ("answered", 2)
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_write_ends_the_sending_whenever_it_comes() {
     for fails_at in 1..=60 {
         let org = Scripted::new(Duration::from_millis(40), |_| 204);
-        let disk = Disk { fails_at: Some(fails_at), ..Disk::default() };
+        let disk = Disk {
+            fails_at: Some(fails_at),
+            ..Disk::default()
+        };
         let told = Cell::new(0_usize);
         let watch = |event: &Event<'_>| {
             if let Event::Recorded(record) = event {
@@ -200,14 +249,31 @@ async fn a_failed_write_ends_the_sending_whenever_it_comes() {
                 told.set(told.get() + 1);
             }
         };
-        let rate = Rate::Limited { requests: 100, per: Duration::from_secs(1) };
+        let rate = Rate::Limited {
+            requests: 100,
+            per: Duration::from_secs(1),
+        };
         match run(&org, rules(rate), 200, &disk, (never(), watch)).await {
-            Ok(sent) => assert_eq!(sent.ending, Ending::Complete, "the disk was called {} times", disk.calls.get()),
+            Ok(sent) => assert_eq!(
+                sent.ending,
+                Ending::Complete,
+                "the disk was called {} times",
+                disk.calls.get()
+            ),
             Err(error) => {
                 assert_eq!(error.exit(), Exit::StoppedEarly, "{error}");
-                assert_eq!(disk.calls.get(), fails_at, "the disk was used again after it had failed");
+                assert_eq!(
+                    disk.calls.get(),
+                    fails_at,
+                    "the disk was used again after it had failed"
+                );
                 // Duplicates are told of without a request; at most eight requests were out and are not on record.
-                assert!(org.requests() <= told.get() + 8 + 1, "{} sent, {} told", org.requests(), told.get());
+                assert!(
+                    org.requests() <= told.get() + 8 + 1,
+                    "{} sent, {} told",
+                    org.requests(),
+                    told.get()
+                );
             }
         }
     }
@@ -217,14 +283,35 @@ async fn a_failed_write_ends_the_sending_whenever_it_comes() {
 async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
     let latency = Duration::from_secs(3);
     let org = Scripted::new(latency, |_| 204);
-    let rate = Rate::Limited { requests: 10, per: Duration::from_secs(1) };
-    let sent = run(&org, rules(rate), 1_000, &Disk::default(), (terminated(&[20]), |_: &Event<'_>| ())).await.unwrap();
+    let rate = Rate::Limited {
+        requests: 10,
+        per: Duration::from_secs(1),
+    };
+    let sent = run(
+        &org,
+        rules(rate),
+        1_000,
+        &Disk::default(),
+        (terminated(&[20]), |_: &Event<'_>| ()),
+    )
+    .await
+    .unwrap();
     assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
-    assert_eq!((sent.tally.count(Outcome::Applied), sent.open_rows), (org.requests() as u64, 0));
+    assert_eq!(
+        (sent.tally.count(Outcome::Applied), sent.open_rows),
+        (org.requests() as u64, 0)
+    );
 
     let org = Scripted::new(latency, |_| 204);
-    let sent =
-        run(&org, rules(rate), 1_000, &Disk::default(), (terminated(&[20, 1]), |_: &Event<'_>| ())).await.unwrap();
+    let sent = run(
+        &org,
+        rules(rate),
+        1_000,
+        &Disk::default(),
+        (terminated(&[20, 1]), |_: &Event<'_>| ()),
+    )
+    .await
+    .unwrap();
     assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
     let applied = sent.tally.count(Outcome::Applied);
     assert!(applied < org.requests() as u64);
@@ -234,18 +321,40 @@ async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
-    let made = |what| Ok(Step { cells: Vec::new(), remark: None, what });
-    let settled = move |row| made(What::Settled(Record::unsent(row, Outcome::Duplicate, String::new())));
+    let made = |what| {
+        Ok(Step {
+            cells: Vec::new(),
+            remark: None,
+            what,
+        })
+    };
+    let settled = move |row| {
+        made(What::Settled(Record::unsent(
+            row,
+            Outcome::Duplicate,
+            String::new(),
+        )))
+    };
     let passed_over = move |_| made(What::PassedOver);
     for (many, kind) in [(1_000_000, 0), (1_000, 1)] {
         let org = Scripted::new(Duration::ZERO, |_| 204);
         let taken = Cell::new(0);
-        let mut journal = Journal::new(Disk::default(), PathBuf::from("users.report.csv.partial"), 0);
+        let mut journal = Journal::new(
+            Disk::default(),
+            PathBuf::from("users.report.csv.partial"),
+            0,
+        );
         let changes = (1..=many).inspect(|row| taken.set(*row));
         let run = Run {
             policy: Policy::new(rules(Rate::Unlimited)),
             org: &org,
-            changes: changes.map(|row| if kind == 0 { settled(row) } else { passed_over(row) }),
+            changes: changes.map(|row| {
+                if kind == 0 {
+                    settled(row)
+                } else {
+                    passed_over(row)
+                }
+            }),
             journal: &mut journal,
             on_record: Tally::default(),
             alarm: Alarm::coarse(),
@@ -253,7 +362,11 @@ async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
         let stop = stream::iter([Signal::Terminate]).chain(stream::pending());
         let sent = engine::run(run, stop, |_, _| ()).await.unwrap();
         assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
-        assert!(taken.get() < many / 100, "{} of {many} were taken first", taken.get());
+        assert!(
+            taken.get() < many / 100,
+            "{} of {many} were taken first",
+            taken.get()
+        );
     }
 }
 
@@ -267,26 +380,55 @@ impl Asleep {
 }
 
 impl Org for Asleep {
-    #[allow(clippy::disallowed_methods, reason = "the time of day is what this is about")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the time of day is what this is about"
+    )]
     async fn set(&self, _user: UserId, _flag: Flag) -> Answer {
         let asked = std::time::SystemTime::now();
         while asked.elapsed().unwrap() < Self::LIFE {}
-        Answer::Reply(Reply { status: 204, ..Reply::default() })
+        Answer::Reply(Reply {
+            status: 204,
+            ..Reply::default()
+        })
     }
 
     async fn log_in(&self) -> LoginAnswer {
         self.log_ins.set(self.log_ins.get() + 1);
-        LoginAnswer::Token { lifetime: Some(Self::LIFE) }
+        LoginAnswer::Token {
+            lifetime: Some(Self::LIFE),
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_renewed_after_a_sleep_that_the_own_clock_has_not_seen() {
-    let org = Asleep { log_ins: Cell::new(0) };
-    let rules = Rules { session: true, concurrency: 1, ..rules(Rate::Unlimited) };
-    let sent = run(&org, rules, 3, &Disk::default(), (never(), |_: &Event<'_>| ())).await.unwrap();
-    assert_eq!((sent.ending, sent.elapsed), (Ending::Complete, Duration::ZERO));
-    assert!(org.log_ins.get() >= 3, "{} log-ins: one before each row", org.log_ins.get());
+    let org = Asleep {
+        log_ins: Cell::new(0),
+    };
+    let rules = Rules {
+        session: true,
+        concurrency: 1,
+        ..rules(Rate::Unlimited)
+    };
+    let sent = run(
+        &org,
+        rules,
+        3,
+        &Disk::default(),
+        (never(), |_: &Event<'_>| ()),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (sent.ending, sent.elapsed),
+        (Ending::Complete, Duration::ZERO)
+    );
+    assert!(
+        org.log_ins.get() >= 3,
+        "{} log-ins: one before each row",
+        org.log_ins.get()
+    );
 }
 
 /// SIGTERM after so many seconds, and again so many seconds later.
@@ -303,17 +445,30 @@ async fn an_input_that_fails_in_mid_run_ends_it_with_what_is_done_on_disk() {
     let org = Scripted::new(Duration::from_millis(10), |_| 204);
     let disk = Disk::default();
     let mut journal = Journal::new(disk.clone(), PathBuf::from("users.report.csv.partial"), 0);
-    let broken = || mfa_optout::error::Error::new(mfa_optout::error::Kind::MidRun, "the input was changed");
+    let broken =
+        || mfa_optout::error::Error::new(mfa_optout::error::Kind::MidRun, "the input was changed");
     let run = Run {
-        policy: Policy::new(rules(Rate::Limited { requests: 10, per: Duration::from_secs(1) })),
+        policy: Policy::new(rules(Rate::Limited {
+            requests: 10,
+            per: Duration::from_secs(1),
+        })),
         org: &org,
         changes: steps(5).chain(std::iter::once_with(|| Err(broken()))),
         journal: &mut journal,
         on_record: Tally::default(),
         alarm: Alarm::coarse(),
     };
-    let error = engine::run(run, never(), |_, _| ()).await.expect_err("the input failed");
+    let error = engine::run(run, never(), |_, _| ())
+        .await
+        .expect_err("the input failed");
     assert_eq!(error.exit(), Exit::StoppedEarly);
-    assert!((1..=5).all(|row| disk.holds(row)), "an answered row was lost");
-    assert_eq!(disk.synced.get(), disk.bytes.borrow().len(), "and none is left to a power cut");
+    assert!(
+        (1..=5).all(|row| disk.holds(row)),
+        "an answered row was lost"
+    );
+    assert_eq!(
+        disk.synced.get(),
+        disk.bytes.borrow().len(),
+        "and none is left to a power cut"
+    );
 }

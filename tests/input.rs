@@ -1,7 +1,10 @@
 //! The tables that administrators have, held against the plan or the messages they give. Each file of `corpus` has a
 //! snapshot; a file `NAME.options` beside one holds its options, one `key=value` a line.
 
-#![expect(clippy::unwrap_used, reason = "in a test, what can't be had is a failure")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, what can't be had is a failure"
+)]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,7 +27,16 @@ fn read_options(path: &Path) -> Options {
     for line in fs::read_to_string(beside).unwrap_or_default().lines() {
         let (key, value) = line.split_once('=').unwrap();
         let flag = || Some(Flag::from_opt_out(value == "true"));
-        let InputOptions { delimiter, encoding, sheet, id_column, flag_column, set, header, .. } = &mut options.input;
+        let InputOptions {
+            delimiter,
+            encoding,
+            sheet,
+            id_column,
+            flag_column,
+            set,
+            header,
+            ..
+        } = &mut options.input;
         match key {
             "delimiter" => *delimiter = Some(value.as_bytes()[0]),
             "encoding" => *encoding = encoding_rs::Encoding::for_label(value.as_bytes()),
@@ -35,10 +47,16 @@ fn read_options(path: &Path) -> Options {
             "header" => *header = value == "true",
             "host" => options.host = Some(value.to_owned()),
             "retry" => {
-                options.selection = Selection::Retry(value.split(' ').filter_map(Outcome::from_word).collect());
+                options.selection =
+                    Selection::Retry(value.split(' ').filter_map(Outcome::from_word).collect());
             }
             "undo" => options.selection = Selection::Undo,
-            "baseline" => options.baseline = Some(Baseline { path: Path::new(CORPUS).join(value), set: None }),
+            "baseline" => {
+                options.baseline = Some(Baseline {
+                    path: Path::new(CORPUS).join(value),
+                    set: None,
+                })
+            }
             "baseline-set" => options.baseline.as_mut().unwrap().set = flag(),
             other => panic!("{other} is no option"),
         }
@@ -47,15 +65,27 @@ fn read_options(path: &Path) -> Options {
 }
 
 fn plan(path: &Path, options: &Options) -> Result<Plan> {
-    Plan::check(Input::open(&Source::Path(path.to_owned()), &options.input)?, options.clone())
+    Plan::check(
+        Input::open(&Source::Path(path.to_owned()), &options.input)?,
+        options.clone(),
+    )
 }
 
 fn show(plan: &Plan) -> String {
     let mut text = String::new();
     let found = plan.input().found();
-    let until = found.until_column.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
+    let until = found
+        .until_column
+        .as_ref()
+        .map(|until| format!(", until {until}"))
+        .unwrap_or_default();
     let flag = found.flag_column.as_deref().unwrap_or("as set");
-    writeln!(text, "{}; user {}, flag {flag}{until}", found.form, found.id_column).unwrap();
+    writeln!(
+        text,
+        "{}; user {}, flag {flag}{until}",
+        found.form, found.id_column
+    )
+    .unwrap();
     for note in &found.notes {
         writeln!(text, "note: {note}").unwrap();
     }
@@ -67,11 +97,22 @@ fn show(plan: &Plan) -> String {
     for step in plan.changes(&RoaringTreemap::new()).unwrap().take(40) {
         let step = step.unwrap();
         let what = match step.what {
-            What::Send(change) => format!("send {:?} for {} as row {}", change.flag, change.user, change.row),
-            What::Settled(record) => format!("row {} is {}: {}", record.row, record.outcome, record.detail),
+            What::Send(change) => format!(
+                "send {:?} for {} as row {}",
+                change.flag, change.user, change.row
+            ),
+            What::Settled(record) => format!(
+                "row {} is {}: {}",
+                record.row, record.outcome, record.detail
+            ),
             What::PassedOver => continue,
         };
-        writeln!(text, "{:?} -> {what}", String::from_utf8(step.cells).unwrap()).unwrap();
+        writeln!(
+            text,
+            "{:?} -> {what}",
+            String::from_utf8(step.cells).unwrap()
+        )
+        .unwrap();
     }
     text
 }
@@ -83,8 +124,17 @@ fn outcome_of(path: &Path) -> String {
         Ok(plan) => return show(&plan),
         Err(error) => error,
     };
-    match plan(path, &Options { skip_invalid: true, ..options }) {
-        Ok(plan) => format!("error: {error}\n--- with invalid rows skipped\n{}", show(&plan)),
+    match plan(
+        path,
+        &Options {
+            skip_invalid: true,
+            ..options
+        },
+    ) {
+        Ok(plan) => format!(
+            "error: {error}\n--- with invalid rows skipped\n{}",
+            show(&plan)
+        ),
         Err(second) if second.to_string() == error.to_string() => format!("error: {error}\n"),
         Err(second) => format!("error: {error}\n--- with invalid rows skipped\nerror: {second}\n"),
     }
@@ -92,8 +142,14 @@ fn outcome_of(path: &Path) -> String {
 
 #[test]
 fn every_file_of_the_corpus_is_understood_or_refused_as_before() {
-    let mut files: Vec<PathBuf> = fs::read_dir(CORPUS).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension != "options"));
+    let mut files: Vec<PathBuf> = fs::read_dir(CORPUS)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension != "options")
+    });
     files.sort();
     assert!(files.len() >= 100, "only {} files", files.len());
     insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => "corpus/snapshots", omit_expression => true }, {
@@ -122,15 +178,22 @@ fn refusal(path: &Path) -> String {
 
 fn gzip(pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    pieces.into_iter().for_each(|piece| out.write_all(&piece).unwrap());
+    pieces
+        .into_iter()
+        .for_each(|piece| out.write_all(&piece).unwrap());
     out.finish().unwrap()
 }
 
 #[test]
 fn a_gzip_that_inflates_out_of_all_proportion_is_refused_unless_it_is_allowed() {
-    let rows = std::iter::once(b"user_id,opt_out\n5,true\n".to_vec()).chain((0..4).map(|_| b" \n".repeat(1 << 19)));
+    let rows = std::iter::once(b"user_id,opt_out\n5,true\n".to_vec())
+        .chain((0..4).map(|_| b" \n".repeat(1 << 19)));
     let (_folder, path) = file(&gzip(rows));
-    assert!(refusal(&path).contains("out of all proportion"), "{}", refusal(&path));
+    assert!(
+        refusal(&path).contains("out of all proportion"),
+        "{}",
+        refusal(&path)
+    );
     let mut options = today();
     options.input.max_input = Some(64 << 20);
     assert_eq!(plan(&path, &options).unwrap().counts().opt_out, 1);
@@ -140,21 +203,38 @@ fn a_gzip_that_inflates_out_of_all_proportion_is_refused_unless_it_is_allowed() 
 fn a_workbook_that_inflates_out_of_all_proportion_is_refused() {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for name in ["xl/workbook.xml", "xl/sharedStrings.xml"] {
-        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
         zip.write_all(&vec![b' '; 4 << 20]).unwrap();
     }
     let (_folder, path) = file(&zip.finish().unwrap().into_inner());
-    assert!(refusal(&path).contains("out of all proportion"), "{}", refusal(&path));
+    assert!(
+        refusal(&path).contains("out of all proportion"),
+        "{}",
+        refusal(&path)
+    );
 }
 
 #[test]
 fn an_endless_row_and_endless_columns_are_refused_with_the_limit() {
-    let cell = [b"user_id,opt_out\n5,true\n6,true,".as_slice(), &vec![b'x'; 9 << 20]].concat();
+    let cell = [
+        b"user_id,opt_out\n5,true\n6,true,".as_slice(),
+        &vec![b'x'; 9 << 20],
+    ]
+    .concat();
     let (_folder, path) = file(&cell);
-    assert!(refusal(&path).contains(":3: the row that begins here is longer than 8 MiB"), "{}", refusal(&path));
+    assert!(
+        refusal(&path).contains(":3: the row that begins here is longer than 8 MiB"),
+        "{}",
+        refusal(&path)
+    );
     let header = format!("user_id,opt_out{}\n", ",c".repeat(100_000));
     let (_folder, path) = file(header.as_bytes());
-    assert!(refusal(&path).contains("at most 16384 are read"), "{}", refusal(&path));
+    assert!(
+        refusal(&path).contains("at most 16384 are read"),
+        "{}",
+        refusal(&path)
+    );
 }
 
 #[test]
@@ -169,7 +249,13 @@ fn a_folder_and_a_missing_file_are_named_with_the_reason() {
 fn a_named_pipe_is_read_like_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
     let writer = std::thread::spawn({
         let path = path.clone();
         move || fs::write(path, "user_id,opt_out\n5,true\n").unwrap()
@@ -198,7 +284,10 @@ fn nothing_is_handed_out_of_a_part_that_was_changed_after_the_check() {
         };
         let error = handed.iter().find_map(|step| step.as_ref().err()).unwrap();
         assert_eq!(error.kind(), Kind::MidRun);
-        assert!(error.to_string().contains("changed while running"), "{error}");
+        assert!(
+            error.to_string().contains("changed while running"),
+            "{error}"
+        );
         assert!(handed.iter().filter(|step| step.is_ok()).count() <= allowed);
         for (id, step) in (1_000_000..).zip(handed.into_iter().flatten()) {
             assert_eq!(step.cells, format!("{id},true").into_bytes());
@@ -213,28 +302,47 @@ fn a_change_before_anything_is_sent_is_the_inputs_fault() {
     fs::write(&path, b"user_id,opt_out\n6,true\n").unwrap();
     let error = Plan::check(input, today()).err().unwrap();
     assert_eq!(error.kind(), Kind::Input);
-    assert!(error.to_string().contains("changed while running"), "{error}");
+    assert!(
+        error.to_string().contains("changed while running"),
+        "{error}"
+    );
 }
 
 #[test]
 fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
     let (_folder, path) = file(b"user_id,opt_out\n5,true\n6,true\n5,true\n7,false\n");
     let plan = plan(&path, &today()).unwrap();
-    let steps: Vec<_> = plan.changes(&RoaringTreemap::from([1, 2])).unwrap().map(|step| step.unwrap().what).collect();
-    assert!(matches!(&steps[0], What::Settled(record) if record.row == 3 && record.detail == "same as row 1"));
+    let steps: Vec<_> = plan
+        .changes(&RoaringTreemap::from([1, 2]))
+        .unwrap()
+        .map(|step| step.unwrap().what)
+        .collect();
+    assert!(
+        matches!(&steps[0], What::Settled(record) if record.row == 3 && record.detail == "same as row 1")
+    );
     assert!(matches!(&steps[1], What::Send(change) if change.row == 4 && change.user.get() == 7));
 }
 
 #[test]
 fn whoever_asks_is_not_kept_waiting_while_many_rows_are_passed_over() {
-    let table = (1..=20_000).fold("user_id,opt_out\n".to_owned(), |text, user| text + &format!("{user},true\n"));
+    let table = (1..=20_000).fold("user_id,opt_out\n".to_owned(), |text, user| {
+        text + &format!("{user},true\n")
+    });
     let (_folder, path) = file(table.as_bytes());
     let plan = plan(&path, &today()).unwrap();
     let on_record: RoaringTreemap = (1..20_000).collect();
-    let steps: Vec<_> = plan.changes(&on_record).unwrap().map(|step| step.unwrap().what).collect();
+    let steps: Vec<_> = plan
+        .changes(&on_record)
+        .unwrap()
+        .map(|step| step.unwrap().what)
+        .collect();
     let (last, before) = steps.split_last().unwrap();
     assert!(matches!(last, What::Send(change) if change.row == 20_000));
-    assert!(before.len() >= 4 && before.iter().all(|what| *what == What::PassedOver), "{} steps", steps.len());
+    assert!(
+        before.len() >= 4 && before.iter().all(|what| *what == What::PassedOver),
+        "{} steps",
+        steps.len()
+    );
 }
 
 #[test]
@@ -242,11 +350,17 @@ fn all_problems_are_written_where_that_is_wanted() {
     let path = Path::new(CORPUS).join("many_problems.csv");
     let folder = tempfile::tempdir().unwrap();
     let problems = folder.path().join("problems.csv");
-    let options = Options { problems: Some(problems.clone()), ..today() };
+    let options = Options {
+        problems: Some(problems.clone()),
+        ..today()
+    };
     assert!(plan(&path, &options).is_err());
     let written = fs::read_to_string(problems).unwrap();
     assert_eq!(written.lines().count(), 32);
-    assert!(written.starts_with("file,place,column,kind,problem,cell\n"), "{written}");
+    assert!(
+        written.starts_with("file,place,column,kind,problem,cell\n"),
+        "{written}"
+    );
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -258,11 +372,23 @@ enum Writing {
 }
 
 fn encode(text: &str, writing: Writing) -> Option<Vec<u8>> {
-    let wide = |big: bool| move |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+    let wide = |big: bool| {
+        move |unit: u16| {
+            if big {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        }
+    };
     Some(match writing {
         Writing::Utf8 => text.as_bytes().to_vec(),
         Writing::Utf8Bom => [b"\xef\xbb\xbf", text.as_bytes()].concat(),
-        Writing::Utf16(big) => "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(wide(big)).collect(),
+        Writing::Utf16(big) => "\u{feff}"
+            .encode_utf16()
+            .chain(text.encode_utf16())
+            .flat_map(wide(big))
+            .collect(),
         Writing::Windows1252 => {
             let (bytes, _, lossy) = encoding_rs::WINDOWS_1252.encode(text);
             (!lossy).then(|| bytes.into_owned())?
@@ -270,14 +396,21 @@ fn encode(text: &str, writing: Writing) -> Option<Vec<u8>> {
     })
 }
 
-fn table(rows: &[Vec<String>], delimiter: u8, terminator: csv::Terminator, style: csv::QuoteStyle) -> String {
+fn table(
+    rows: &[Vec<String>],
+    delimiter: u8,
+    terminator: csv::Terminator,
+    style: csv::QuoteStyle,
+) -> String {
     let mut out = csv::WriterBuilder::new()
         .delimiter(delimiter)
         .terminator(terminator)
         .quote_style(style)
         .from_writer(Vec::new());
     let width = rows.first().map_or(0, Vec::len);
-    let names = ["user_id".to_owned(), "opt_out".to_owned()].into_iter().chain((0..width).map(|n| format!("c{n}")));
+    let names = ["user_id".to_owned(), "opt_out".to_owned()]
+        .into_iter()
+        .chain((0..width).map(|n| format!("c{n}")));
     out.write_record(names).unwrap();
     for (number, cells) in rows.iter().enumerate() {
         let asked = [(number + 1).to_string(), "true".to_owned()];
@@ -296,8 +429,15 @@ fn any_writing() -> impl Strategy<Value = Writing> {
 }
 
 fn any_cells() -> impl Strategy<Value = Vec<Vec<String>>> {
-    let cell = prop_oneof!["[ -~]{0,8}", "[a\"\r\n,;|\t]{0,6}", "[a-zäöüß€é]{0,5}", "\\PC{0,4}"];
-    (0..4_usize).prop_flat_map(move |width| prop::collection::vec(prop::collection::vec(cell.clone(), width), 0..12))
+    let cell = prop_oneof![
+        "[ -~]{0,8}",
+        "[a\"\r\n,;|\t]{0,6}",
+        "[a-zäöüß€é]{0,5}",
+        "\\PC{0,4}"
+    ];
+    (0..4_usize).prop_flat_map(move |width| {
+        prop::collection::vec(prop::collection::vec(cell.clone(), width), 0..12)
+    })
 }
 
 /// A cell of a workbook.
@@ -310,23 +450,38 @@ enum Cell {
 /// Any text that XML may hold (XML 1.0, 2.2), and such as looks like a character that is written in other ways.
 fn any_cell() -> impl Strategy<Value = Cell> {
     let may_be_held = |c: &char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
-    let character = prop_oneof!["[ -~]", "[\t\r\n ]", "_x00[04][019AD]_", "&[a-z]{2,4};"].prop_map(String::from);
-    let other = any::<char>().prop_filter("held by no XML", may_be_held).prop_map(String::from);
-    let text = prop::collection::vec(prop_oneof![character, other], 0..6).prop_map(|pieces| pieces.concat());
-    prop_oneof![text.prop_map(Cell::Text), (1 - 10_i64.pow(15)..10_i64.pow(15)).prop_map(Cell::Number)]
+    let character = prop_oneof!["[ -~]", "[\t\r\n ]", "_x00[04][019AD]_", "&[a-z]{2,4};"]
+        .prop_map(String::from);
+    let other = any::<char>()
+        .prop_filter("held by no XML", may_be_held)
+        .prop_map(String::from);
+    let text = prop::collection::vec(prop_oneof![character, other], 0..6)
+        .prop_map(|pieces| pieces.concat());
+    prop_oneof![
+        text.prop_map(Cell::Text),
+        (1 - 10_i64.pow(15)..10_i64.pow(15)).prop_map(Cell::Number)
+    ]
 }
 
 fn any_workbook() -> impl Strategy<Value = Vec<Vec<Cell>>> {
-    (0..4_usize).prop_flat_map(|width| prop::collection::vec(prop::collection::vec(any_cell(), width), 0..12))
+    (0..4_usize).prop_flat_map(|width| {
+        prop::collection::vec(prop::collection::vec(any_cell(), width), 0..12)
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of 15 digits are kept")]
 fn workbook(rows: &[Vec<Cell>]) -> Vec<u8> {
     let mut book = rust_xlsxwriter::Workbook::new();
     let sheet = book.add_worksheet();
-    sheet.write_row(0, 0, ["user_id", "opt_out", "c0", "c1", "c2", "c3"]).unwrap();
+    sheet
+        .write_row(0, 0, ["user_id", "opt_out", "c0", "c1", "c2", "c3"])
+        .unwrap();
     for (row, cells) in (1..).zip(rows) {
-        sheet.write_number(row, 0, row).unwrap().write_boolean(row, 1, true).unwrap();
+        sheet
+            .write_number(row, 0, row)
+            .unwrap()
+            .write_boolean(row, 1, true)
+            .unwrap();
         for (column, cell) in (2..).zip(cells) {
             match cell {
                 Cell::Text(text) => sheet.write_string(row, column, text).unwrap(),

@@ -14,13 +14,20 @@ const ADDRESS: &str = "https://eu.core.resolver.com";
 
 /// The commands of the tool that a reader types, in their order.
 fn typed() -> Vec<Vec<&'static str>> {
-    let lines = README.lines().map(str::trim).filter_map(|line| line.strip_prefix("$ mfa-optout "));
-    lines.map(|line| line.split_whitespace().collect()).collect()
+    let lines = README
+        .lines()
+        .map(str::trim)
+        .filter_map(|line| line.strip_prefix("$ mfa-optout "));
+    lines
+        .map(|line| line.split_whitespace().collect())
+        .collect()
 }
 
 /// The one command that is typed with this beginning, without it.
 fn the_one(beginning: &str) -> &'static str {
-    let mut lines = README.lines().filter_map(|line| line.trim().strip_prefix("$ ")?.strip_prefix(beginning));
+    let mut lines = README
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("$ ")?.strip_prefix(beginning));
     let only = lines.next().expect("it is there");
     assert_eq!(lines.next(), None);
     only
@@ -28,9 +35,16 @@ fn the_one(beginning: &str) -> &'static str {
 
 /// The table of step 3.
 fn example_table() -> String {
-    let (_, rest) = README.split_once("```csv\n").expect("the README shows a table");
+    let (_, rest) = README
+        .split_once("```csv\n")
+        .expect("the README shows a table");
     let (table, _) = rest.split_once("```").expect("it ends");
-    table.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    table
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
@@ -38,10 +52,19 @@ fn the_first_command_runs_on_the_sample_and_ends_as_it_is_said() {
     let cli = Cli::new();
     std::fs::create_dir(cli.path("samples")).expect("the folder can be written to");
     cli.write("samples/users.csv", include_str!("../samples/users.csv"));
-    let words: Vec<&str> = the_one("cargo run --release -- ").split_whitespace().collect();
+    let words: Vec<&str> = the_one("cargo run --release -- ")
+        .split_whitespace()
+        .collect();
     cli.run(&words).exits(1);
     let rows = report(&cli.path("samples/users.report.csv"));
-    assert_eq!((rows.len(), outcomes(&rows, "applied"), outcomes(&rows, "failed")), (25, 24, 1));
+    assert_eq!(
+        (
+            rows.len(),
+            outcomes(&rows, "applied"),
+            outcomes(&rows, "failed")
+        ),
+        (25, 24, 1)
+    );
 }
 
 #[cfg(unix)]
@@ -51,13 +74,21 @@ fn the_file_for_the_key_is_for_its_owner_only() {
 
     let cli = Cli::new();
     cli.write("typed", "the key");
-    let (make, edit) = the_one("install ").split_once(" && ").expect("an editor is opened on it");
+    let (make, edit) = the_one("install ")
+        .split_once(" && ")
+        .expect("an editor is opened on it");
     let mut shell = std::process::Command::new("sh");
     // An editor that is told what to write.
-    shell.args(["-c", &format!("install {make} && {edit}")]).env("EDITOR", "cp typed").current_dir(cli.folder());
+    shell
+        .args(["-c", &format!("install {make} && {edit}")])
+        .env("EDITOR", "cp typed")
+        .current_dir(cli.folder());
     assert!(shell.status().expect("there is a shell").success());
     assert_eq!(cli.read("key.txt"), "the key");
-    let mode = std::fs::metadata(cli.path("key.txt")).expect("it is there").permissions().mode();
+    let mode = std::fs::metadata(cli.path("key.txt"))
+        .expect("it is there")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -68,7 +99,16 @@ fn the_first_real_run_works_as_it_is_written() {
     cli.write("users.csv", example_table());
     cli.write("key.txt", "sandbox-key\n");
     let run = |words: &[&str], more: &[&str]| {
-        let words: Vec<&str> = words.iter().map(|word| if *word == ADDRESS { org.address() } else { word }).collect();
+        let words: Vec<&str> = words
+            .iter()
+            .map(|word| {
+                if *word == ADDRESS {
+                    org.address()
+                } else {
+                    word
+                }
+            })
+            .collect();
         let mut command = cli.command(&words);
         command.args(more).env_remove("MFA_OPTOUT_API_KEY");
         Ran::of(command.output().expect("the binary can be started"))
@@ -81,9 +121,16 @@ fn the_first_real_run_works_as_it_is_written() {
     run(&commands[0], &[]).exits(0).says("This is a dry run");
     assert_eq!(org.counted("requests"), 0);
 
-    let for_real: Vec<&str> = commands[0].iter().copied().filter(|word| *word != "--dry-run").collect();
+    let for_real: Vec<&str> = commands[0]
+        .iter()
+        .copied()
+        .filter(|word| *word != "--dry-run")
+        .collect();
     run(&for_real, &["--yes", "--html", "report.html"]).exits(0);
-    assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 2);
+    assert_eq!(
+        outcomes(&report(&cli.path("users.report.csv")), "applied"),
+        2
+    );
     assert!(cli.read("report.html").contains("</html>"));
     assert!(org.members()[&1701]);
 
@@ -99,7 +146,10 @@ fn every_command_and_option_it_names_exists() {
     let options: BTreeSet<&str> = README
         .split('`')
         .flat_map(str::split_whitespace)
-        .filter(|word| word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase())))
+        .filter(|word| {
+            word.strip_prefix("--")
+                .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
         .filter_map(|word| word.split(|c: char| !is_option_character(c)).next())
         // Of cargo and of the benchmarks.
         .filter(|word| !["--release", "--locked", "--path", "--quick", "--only"].contains(word))
@@ -118,7 +168,11 @@ fn every_command_and_option_it_names_exists() {
 #[test]
 fn the_pictures_and_samples_it_shows_are_there() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let links = README.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+    let links = README
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(link, _)| link);
     let links: Vec<&str> = links.filter(|link| !link.starts_with("http")).collect();
     assert!(links.len() >= 5, "{links:?}");
     for link in links {

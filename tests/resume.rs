@@ -22,7 +22,17 @@ const CONCURRENCY: usize = 8;
 
 /// `apply` at full speed.
 fn apply<'a>(org: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let words = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--concurrency", "8", "--address", org];
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "8",
+        "--address",
+        org,
+    ];
     [&words[..], more].concat()
 }
 
@@ -34,10 +44,18 @@ fn partial(cli: &Cli) -> BTreeSet<u64> {
 #[track_caller]
 fn assert_true_to(cli: &Cli, org: &Ledger, rows: u64) {
     let told = report(&cli.path("users.report.csv"));
-    assert!(told.iter().map(|row| row["row"].clone()).eq((1..=rows).map(|row| row.to_string())));
+    assert!(
+        told.iter()
+            .map(|row| row["row"].clone())
+            .eq((1..=rows).map(|row| row.to_string()))
+    );
     assert_eq!(outcomes(&told, "applied") as u64, rows);
     let at_the_org: BTreeSet<_> = org.puts().iter().map(|put| (put.user, put.flag)).collect();
-    assert!(at_the_org.into_iter().eq((1..=rows).map(|user| (user, true))));
+    assert!(
+        at_the_org
+            .into_iter()
+            .eq((1..=rows).map(|user| (user, true)))
+    );
     assert!(!cli.path("users.report.csv.partial").exists());
 }
 
@@ -66,7 +84,10 @@ fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_fli
         let ended = stop(child, Signal::KILL);
         assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
         recorded.push(partial(&cli));
-        assert!(recorded[number - 1].is_subset(&recorded[number]), "what was on record stays there");
+        assert!(
+            recorded[number - 1].is_subset(&recorded[number]),
+            "what was on record stays there"
+        );
     }
     let last = Ran::of(life(recorded.len()).output().unwrap());
     last.exits(0).says("are on record and are not sent again");
@@ -74,7 +95,9 @@ fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_fli
     assert_true_to(&cli, &org, 3000);
     let puts = org.puts();
     assert!(puts.len() - 3000 <= 50 * CONCURRENCY, "{} PUTs", puts.len());
-    let again = puts.iter().find(|put| recorded[put.life - 1].contains(&put.user));
+    let again = puts
+        .iter()
+        .find(|put| recorded[put.life - 1].contains(&put.user));
     assert_eq!(again, None, "on record, and yet sent again");
 }
 
@@ -85,8 +108,14 @@ fn interrupted(signal: Signal, code: i32) {
     for place in fifty_places(2900) {
         let mut child = start(cli.command(&apply(&org.url(), &[])));
         org.must_see(place.max(org.count() + 1), &mut child);
-        Ran::of(stop(child, signal)).exits(code).says("mfa-optout apply users.csv");
-        assert_eq!(partial(&cli).len(), org.count(), "all that was sent is on record");
+        Ran::of(stop(child, signal))
+            .exits(code)
+            .says("mfa-optout apply users.csv");
+        assert_eq!(
+            partial(&cli).len(),
+            org.count(),
+            "all that was sent is on record"
+        );
     }
     cli.run(&apply(&org.url(), &[])).exits(0);
     assert_true_to(&cli, &org, 3000);
@@ -106,12 +135,18 @@ fn ctrl_c_ends_a_run_in_good_order() {
 #[test]
 fn kills_amid_recovery_and_the_last_steps_and_a_second_process_around_the_end_break_nothing() {
     let done = common::soak::soak(60, 1);
-    assert!(done.before_sending > 0 && done.after_sending > 0 && done.overlaps > 0, "{done:?}");
+    assert!(
+        done.before_sending > 0 && done.after_sending > 0 && done.overlaps > 0,
+        "{done:?}"
+    );
 }
 
 #[test]
 fn a_second_ctrl_c_leaves_at_once() {
-    let (cli, org) = (Cli::new(), Ledger::scripted(|_| Reply::raw("").then(Then::Hang)));
+    let (cli, org) = (
+        Cli::new(),
+        Ledger::scripted(|_| Reply::raw("").then(Then::Hang)),
+    );
     cli.write("users.csv", table(3));
     let mut child = start(cli.command(&apply(&org.url(), &[])));
     org.must_see(1, &mut child);
@@ -124,8 +159,13 @@ fn a_second_ctrl_c_leaves_at_once() {
         org.wait_for(2, &mut child, Duration::from_millis(100));
     }
     let note = "it is open whether the change of 1 row was made; the same command sends it again";
-    Ran::of(child.wait_with_output().unwrap()).exits(130).says(note);
-    assert!(signals > 1, "the first one lets the request in flight finish");
+    Ran::of(child.wait_with_output().unwrap())
+        .exits(130)
+        .says(note);
+    assert!(
+        signals > 1,
+        "the first one lets the request in flight finish"
+    );
     assert!(partial(&cli).is_empty());
 }
 
@@ -166,7 +206,15 @@ fn a_closed_time_window_ends_a_run_in_good_order_also_in_a_throttle_wait() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     cli.write("users.csv", table(40));
     let url = org.url();
-    let slowly = ["apply", "users.csv", "--yes", "--rate", "20/s", "--address", &url];
+    let slowly = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "20/s",
+        "--address",
+        &url,
+    ];
     let limited = [&slowly[..], &["--max-duration", "1s"]].concat();
     cli.run(&limited).exits(5).says("--max-duration");
     assert_eq!(partial(&cli).len(), org.count());
@@ -174,9 +222,14 @@ fn a_closed_time_window_ends_a_run_in_good_order_also_in_a_throttle_wait() {
     assert_true_to(&cli, &org, 40);
     assert_eq!(org.count(), 40);
 
-    let (cli, org) = (Cli::new(), Ledger::scripted(|_| Reply::new(429).header("retry-after", "120")));
+    let (cli, org) = (
+        Cli::new(),
+        Ledger::scripted(|_| Reply::new(429).header("retry-after", "120")),
+    );
     cli.write("users.csv", table(3));
-    cli.run(&apply(&org.url(), &["--max-duration", "1s"])).exits(5).says("--max-duration");
+    cli.run(&apply(&org.url(), &["--max-duration", "1s"]))
+        .exits(5)
+        .says("--max-duration");
     assert_eq!(org.count(), 1);
 }
 
@@ -191,19 +244,33 @@ fn of_twenty_processes_on_one_report_one_runs() {
         let _ = wait.lock().unwrap().recv();
         Reply::new(204)
     });
-    let mut all: Vec<Child> = (0..20).map(|_| start(cli.command(&apply(&org.url(), &[])))).collect();
+    let mut all: Vec<Child> = (0..20)
+        .map(|_| start(cli.command(&apply(&org.url(), &[]))))
+        .collect();
     let mut ended = 0;
     while ended < 19 {
-        ended = all.iter_mut().filter_map(|child| child.try_wait().unwrap()).count();
+        ended = all
+            .iter_mut()
+            .filter_map(|child| child.try_wait().unwrap())
+            .count();
         org.wait_for(usize::MAX, &mut all[0], Duration::from_millis(5));
     }
     let late = cli.run(&apply(&org.url(), &[])).exits(4);
     drop(others_over);
-    let runs: Vec<(u32, Output)> = all.into_iter().map(|child| (child.id(), end(child))).collect();
-    let (winners, losers): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, output)| output.status.success());
-    let [(winner, _)] = winners.as_slice() else { panic!("{} of them ran", winners.len()) };
+    let runs: Vec<(u32, Output)> = all
+        .into_iter()
+        .map(|child| (child.id(), end(child)))
+        .collect();
+    let (winners, losers): (Vec<_>, Vec<_>) = runs
+        .into_iter()
+        .partition(|(_, output)| output.status.success());
+    let [(winner, _)] = winners.as_slice() else {
+        panic!("{} of them ran", winners.len())
+    };
     for (_, output) in losers {
-        Ran::of(output).exits(4).says("is being written by another run");
+        Ran::of(output)
+            .exits(4)
+            .says("is being written by another run");
     }
     late.says(&format!("process {winner} "));
     assert_true_to(&cli, &org, 3);
@@ -212,7 +279,9 @@ fn of_twenty_processes_on_one_report_one_runs() {
 
 /// Whether the report is being made: it is written under a name of its own before it is put in place.
 fn is_merging(cli: &Cli) -> bool {
-    let mut names = fs::read_dir(cli.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names = fs::read_dir(cli.folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
     names.any(|name| name.to_string_lossy().starts_with(".mfa-optout-"))
 }
 
@@ -220,26 +289,39 @@ fn is_merging(cli: &Cli) -> bool {
 fn a_signal_amid_the_merge_ends_the_run_and_the_next_one_only_merges() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     let rows = 300_000;
-    cli.write("users.csv", format!("user_id,mfa_opt_out\n{}", "1,true\n".repeat(rows)));
+    cli.write(
+        "users.csv",
+        format!("user_id,mfa_opt_out\n{}", "1,true\n".repeat(rows)),
+    );
     let url = org.url();
     let child = start(cli.command(&apply(&url, &[])));
     while !is_merging(&cli) {
-        assert!(!cli.path("users.report.csv").exists(), "the report came too soon to be interrupted");
+        assert!(
+            !cli.path("users.report.csv").exists(),
+            "the report came too soon to be interrupted"
+        );
         std::thread::yield_now();
     }
     // Held still, so that the signal comes amid the merge and not behind it.
     send(&child, Signal::STOP);
     assert!(!cli.path("users.report.csv").exists());
     send(&child, Signal::TERM);
-    Ran::of(stop(child, Signal::CONT)).exits(143).says("interrupted by a signal");
-    assert!(cli.path("users.report.csv.partial").exists() && !cli.path("users.report.csv").exists());
+    Ran::of(stop(child, Signal::CONT))
+        .exits(143)
+        .says("interrupted by a signal");
+    assert!(
+        cli.path("users.report.csv.partial").exists() && !cli.path("users.report.csv").exists()
+    );
     assert!(!is_merging(&cli), "nothing is left lying about");
 
     let sent = org.puts().len();
     cli.run(&apply(&url, &[])).exits(0);
     assert_eq!((sent, org.puts().len()), (1, 1));
     let told = report(&cli.path("users.report.csv"));
-    assert_eq!((outcomes(&told, "applied"), outcomes(&told, "duplicate")), (1, rows - 1));
+    assert_eq!(
+        (outcomes(&told, "applied"), outcomes(&told, "duplicate")),
+        (1, rows - 1)
+    );
 }
 
 /// A run of 60 rows that was killed with some of them on record.
@@ -259,35 +341,69 @@ fn a_different_run_is_refused_by_what_differs() {
     let (cli, org) = killed_run();
     let (url, sent) = (org.url(), org.count());
     let elsewhere = Ledger::start(Duration::ZERO);
-    cli.run(&apply(&elsewhere.url(), &[])).exits(2).says(&url).says(&elsewhere.url()).says("--fresh");
-    cli.run(&apply(&url, &["--skip-invalid"])).exits(2).says("--skip-invalid: it was false, now it is true");
+    cli.run(&apply(&elsewhere.url(), &[]))
+        .exits(2)
+        .says(&url)
+        .says(&elsewhere.url())
+        .says("--fresh");
+    cli.run(&apply(&url, &["--skip-invalid"]))
+        .exits(2)
+        .says("--skip-invalid: it was false, now it is true");
     let other_key = |words: &[&str]| {
         let mut command = cli.command(&apply(&url, words));
-        Ran::of(command.env("MFA_OPTOUT_API_KEY", "another-key-altogether").output().unwrap())
+        Ran::of(
+            command
+                .env("MFA_OPTOUT_API_KEY", "another-key-altogether")
+                .output()
+                .unwrap(),
+        )
     };
-    other_key(&[]).exits(2).says("the API key").says("--new-key");
+    other_key(&[])
+        .exits(2)
+        .says("the API key")
+        .says("--new-key");
     cli.write("users.csv", table(60).replace("\n60,true", "\n60,false"));
-    cli.run(&apply(&url, &[])).exits(2).says("users.csv has changed since");
-    assert_eq!((elsewhere.requests(), org.count()), (0, sent), "nothing was sent for any of these");
+    cli.run(&apply(&url, &[]))
+        .exits(2)
+        .says("users.csv has changed since");
+    assert_eq!(
+        (elsewhere.requests(), org.count()),
+        (0, sent),
+        "nothing was sent for any of these"
+    );
 
     cli.write("users.csv", table(60));
     other_key(&["--new-key"]).exits(0);
     assert_true_to(&cli, &org, 60);
     let run: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
-    assert_eq!((&run["runs"][0]["new_key"], &run["runs"][1]["new_key"]), (&false.into(), &true.into()));
+    assert_eq!(
+        (&run["runs"][0]["new_key"], &run["runs"][1]["new_key"]),
+        (&false.into(), &true.into())
+    );
 }
 
 #[test]
-fn starting_over_keeps_the_old_journal_and_overwrite_keeps_the_old_report_until_the_new_one_is_there() {
+fn starting_over_keeps_the_old_journal_and_overwrite_keeps_the_old_report_until_the_new_one_is_there()
+ {
     let (cli, org) = killed_run();
-    let (old, sent) = (fs::read(cli.path("users.report.csv.partial")).unwrap(), org.count());
-    cli.run(&apply(&org.url(), &["--fresh"])).exits(0).says("users.report.csv.partial.old-1");
-    assert_eq!(fs::read(cli.path("users.report.csv.partial.old-1")).unwrap(), old);
+    let (old, sent) = (
+        fs::read(cli.path("users.report.csv.partial")).unwrap(),
+        org.count(),
+    );
+    cli.run(&apply(&org.url(), &["--fresh"]))
+        .exits(0)
+        .says("users.report.csv.partial.old-1");
+    assert_eq!(
+        fs::read(cli.path("users.report.csv.partial.old-1")).unwrap(),
+        old
+    );
     assert_eq!(org.count(), sent + 60);
     assert_true_to(&cli, &org, 60);
 
     let finished = cli.read("users.report.csv");
-    cli.run(&apply(&org.url(), &[])).exits(2).says("--overwrite");
+    cli.run(&apply(&org.url(), &[]))
+        .exits(2)
+        .says("--overwrite");
     assert_eq!(org.count(), sent + 60);
     let mut child = start(cli.command(&apply(&org.url(), &["--overwrite"])));
     org.must_see(sent + 80, &mut child);
@@ -307,12 +423,25 @@ fn a_run_that_is_taken_up_at_a_forbidden_user_asks_once_whether_the_key_still_ho
     let cli = Cli::new();
     cli.write("users.csv", table(9));
     let url = org.url();
-    let words = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--concurrency", "1", "--address", &url];
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "1",
+        "--address",
+        &url,
+    ];
     let mut child = start(cli.command(&words));
     org.must_see(5, &mut child);
     stop(child, Signal::KILL);
     cli.run(&words).exits(1);
-    assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 8);
+    assert_eq!(
+        outcomes(&report(&cli.path("users.report.csv")), "applied"),
+        8
+    );
     let sent: Vec<u64> = org.puts()[5..].iter().map(|put| put.user).collect();
     assert_eq!(sent, [5, 1, 6, 7, 8, 9]);
 }
@@ -325,7 +454,9 @@ fn a_first_try_that_got_nowhere_is_not_in_the_way() {
     let wrong = format!("http://127.0.0.1:{}", nobody.port());
     cli.run(&apply(&wrong, &["--max-attempts", "1"])).exits(5);
     let org = Ledger::start(Duration::ZERO);
-    cli.run(&apply(&org.url(), &[])).exits(0).says("users.report.csv.partial.old-1");
+    cli.run(&apply(&org.url(), &[]))
+        .exits(0)
+        .says("users.report.csv.partial.old-1");
     assert_true_to(&cli, &org, 3);
 }
 
@@ -362,9 +493,14 @@ fn a_place_that_can_not_hold_a_report_is_found_before_anything_is_sent() {
         ("open.csv", "mode 0644"),
     ];
     for (place, words) in places {
-        cli.run(&apply(&url, &["--report", place])).exits(2).says(words);
+        cli.run(&apply(&url, &["--report", place]))
+            .exits(2)
+            .says(words);
     }
-    assert_eq!((org.requests(), cli.read("target").as_str()), (0, "precious"));
+    assert_eq!(
+        (org.requests(), cli.read("target").as_str()),
+        (0, "precious")
+    );
     assert_eq!(cli.read("users.csv"), table(3));
 }
 
@@ -374,22 +510,39 @@ fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
     cli.write("users.csv", table(1000));
     let run = cli.command(&apply(&org.url(), &[]));
     // POSIX counts in blocks of 512 bytes.
-    Ran::of(through_shell("ulimit -f 40", &run).output().unwrap()).exits(5).says("can't be written").says("on record");
+    Ran::of(through_shell("ulimit -f 40", &run).output().unwrap())
+        .exits(5)
+        .says("can't be written")
+        .says("on record");
     org.must_be_left();
     let recorded = partial(&cli);
-    assert!(!recorded.is_empty() && org.count() - recorded.len() <= CONCURRENCY, "{}", org.count());
+    assert!(
+        !recorded.is_empty() && org.count() - recorded.len() <= CONCURRENCY,
+        "{}",
+        org.count()
+    );
     let sent = org.count();
     cli.run(&apply(&org.url(), &[]))
         .exits(0)
         .says("its last record was torn and was cut off; what it told of is done again");
     assert_true_to(&cli, &org, 1000);
-    assert!(org.puts()[sent..].iter().all(|put| !recorded.contains(&put.user)));
+    assert!(
+        org.puts()[sent..]
+            .iter()
+            .all(|put| !recorded.contains(&put.user))
+    );
 
     cli.write("more.csv", table(3));
     let more = cli.command(&["apply", "more.csv", "--yes", "--address", &org.url()]);
     let sent = org.count();
-    Ran::of(through_shell("ulimit -f 0", &more).output().unwrap()).exits(2).says("nothing was sent");
-    assert_eq!(org.count(), sent, "a disk that is full from the start is found before the first request");
+    Ran::of(through_shell("ulimit -f 0", &more).output().unwrap())
+        .exits(2)
+        .says("nothing was sent");
+    assert_eq!(
+        org.count(),
+        sent,
+        "a disk that is full from the start is found before the first request"
+    );
 }
 
 #[test]
@@ -403,7 +556,9 @@ fn a_report_that_can_not_be_put_in_place_costs_nothing() {
         }
         Reply::new(204)
     });
-    cli.run(&apply(&org.url(), &[])).exits(5).says("the same command again sends nothing and only finishes");
+    cli.run(&apply(&org.url(), &[]))
+        .exits(5)
+        .says("the same command again sends nothing and only finishes");
     assert_eq!(partial(&cli).len(), 20);
     fs::remove_dir(cli.path("users.report.csv")).unwrap();
     cli.run(&apply(&org.url(), &[])).exits(0);
@@ -416,7 +571,15 @@ fn files_are_the_owners_own_whatever_the_umask() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     cli.write("users.csv", table(3));
     let mode = |name: &str| fs::metadata(cli.path(name)).unwrap().permissions().mode() & 0o777;
-    let limited = cli.command(&["apply", "users.csv", "--yes", "--max-duration", "1ms", "--address", &org.url()]);
+    let limited = cli.command(&[
+        "apply",
+        "users.csv",
+        "--yes",
+        "--max-duration",
+        "1ms",
+        "--address",
+        &org.url(),
+    ]);
     Ran::of(through_shell("umask 000", &limited).output().unwrap()).exits(5);
     assert_eq!(mode("users.report.csv.partial"), 0o600);
     let extras = ["--html", "page.html", "--metrics", "run.prom"];
@@ -430,20 +593,43 @@ fn files_are_the_owners_own_whatever_the_umask() {
 #[test]
 fn nobody_has_to_be_listening() {
     for closed in ["true", "exec >&-", "exec 2>&-", "exec >&- 2>&-"] {
-        let (cli, org) =
-            (Cli::new(), Ledger::scripted(|seen| Reply::new(if seen.user() == Some(3) { 404 } else { 204 })));
+        let (cli, org) = (
+            Cli::new(),
+            Ledger::scripted(|seen| Reply::new(if seen.user() == Some(3) { 404 } else { 204 })),
+        );
         cli.write("users.csv", table(50));
-        let mut child = start(through_shell(closed, &cli.command(&apply(&org.url(), &["--verbose"]))));
+        let mut child = start(through_shell(
+            closed,
+            &cli.command(&apply(&org.url(), &["--verbose"])),
+        ));
         // Whoever read the pipes goes away.
         drop((child.stdout.take(), child.stderr.take()));
         assert_eq!(child.wait().unwrap().code(), Some(1), "{closed}");
-        assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 49);
+        assert_eq!(
+            outcomes(&report(&cli.path("users.report.csv")), "applied"),
+            49
+        );
     }
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     cli.write("users.csv", table(3));
     let mut command = cli.command(&apply(&org.url(), &[]));
-    let full = || Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
-    assert_eq!(command.stdout(full()).stderr(full()).status().unwrap().code(), Some(0));
+    let full = || {
+        Stdio::from(
+            fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        )
+    };
+    assert_eq!(
+        command
+            .stdout(full())
+            .stderr(full())
+            .status()
+            .unwrap()
+            .code(),
+        Some(0)
+    );
 }
 
 #[test]
@@ -451,7 +637,9 @@ fn a_small_memory_is_enough() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     cli.write("users.csv", table(5000));
     // Kilobytes of address space.
-    let run = through_shell("ulimit -v 131072", &cli.command(&apply(&org.url(), &[]))).output().unwrap();
+    let run = through_shell("ulimit -v 131072", &cli.command(&apply(&org.url(), &[])))
+        .output()
+        .unwrap();
     Ran::of(run).exits(0);
     assert_true_to(&cli, &org, 5000);
 }
@@ -482,36 +670,63 @@ fn troubled() -> Ledger {
 fn every_request_is_accounted_for() {
     let (cli, org) = (Cli::new(), troubled());
     cli.write("users.csv", table(300));
-    let mut command: Command = cli.command(&apply(&org.url(), &["--email", "ada@example.com", "--org", "7"]));
-    command.env_remove("MFA_OPTOUT_API_KEY").env("MFA_OPTOUT_PASSWORD", common::KEY);
+    let mut command: Command = cli.command(&apply(
+        &org.url(),
+        &["--email", "ada@example.com", "--org", "7"],
+    ));
+    command
+        .env_remove("MFA_OPTOUT_API_KEY")
+        .env("MFA_OPTOUT_PASSWORD", common::KEY);
     Ran::of(command.output().unwrap()).exits(1);
 
     let told = report(&cli.path("users.report.csv"));
-    assert_eq!((outcomes(&told, "applied"), outcomes(&told, "failed")), (280, 20));
+    assert_eq!(
+        (outcomes(&told, "applied"), outcomes(&told, "failed")),
+        (280, 20)
+    );
     let run: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
     let traffic = |name: &str| usize::try_from(run["traffic"][name].as_u64().unwrap()).unwrap();
-    let attempts: usize = told.iter().map(|row| row["attempts"].parse::<usize>().unwrap()).sum();
+    let attempts: usize = told
+        .iter()
+        .map(|row| row["attempts"].parse::<usize>().unwrap())
+        .sum();
     let log_ins = org.requests() - org.count();
     // A probe repeats a row that was applied, to see whether the credentials still hold.
     let sent_for = |user: u64| org.puts().iter().filter(|put| put.user == user).count();
     let probes: usize = told
         .iter()
-        .map(|row| sent_for(row["user_id"].parse().unwrap()) - row["attempts"].parse::<usize>().unwrap())
+        .map(|row| {
+            sent_for(row["user_id"].parse().unwrap()) - row["attempts"].parse::<usize>().unwrap()
+        })
         .sum();
     assert_eq!(traffic("requests"), org.requests());
     assert_eq!((traffic("log_ins"), log_ins), (1, 1));
     assert_eq!(org.requests(), attempts + log_ins + probes);
-    assert!(probes > 0 && attempts > 300, "{probes} probes, {attempts} attempts");
+    assert!(
+        probes > 0 && attempts > 300,
+        "{probes} probes, {attempts} attempts"
+    );
 }
 
 #[test]
 fn a_ragged_row_that_is_skipped_leaves_a_well_formed_report() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
-    cli.write("users.csv", "user_id,mfa_opt_out,note\n1,true,a\n2\n3,true,a,b,c\n\"x\ny\",true,\"a\nb\"\n5,true,e\n");
+    cli.write(
+        "users.csv",
+        "user_id,mfa_opt_out,note\n1,true,a\n2\n3,true,a,b,c\n\"x\ny\",true,\"a\nb\"\n5,true,e\n",
+    );
     cli.run(&apply(&org.url(), &["--skip-invalid"])).exits(1);
     let rows = report(&cli.path("users.report.csv"));
-    let told: Vec<_> =
-        rows.iter().map(|row| (row["row"].as_str(), row["outcome"].as_str(), row["note"].as_str())).collect();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["row"].as_str(),
+                row["outcome"].as_str(),
+                row["note"].as_str(),
+            )
+        })
+        .collect();
     let wanted = [
         ("1", "applied", "a"),
         ("2", "invalid", ""),

@@ -21,10 +21,14 @@ const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
 
 /// The report of an earlier run: (user, flag, outcome) of each row.
 fn earlier(rows: &[(u64, &str, &str)], finished_at: &str) -> String {
-    let head = "user_id,mfa_opt_out,note,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n".to_owned();
-    rows.iter().zip(1..).fold(head, |text, ((user, flag, outcome), row)| {
-        text + &format!("{user},{flag},\"note, {user}\",{row},{outcome},,1,5,{finished_at},\n")
-    })
+    let head =
+        "user_id,mfa_opt_out,note,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n"
+            .to_owned();
+    rows.iter()
+        .zip(1..)
+        .fold(head, |text, ((user, flag, outcome), row)| {
+            text + &format!("{user},{flag},\"note, {user}\",{row},{outcome},,1,5,{finished_at},\n")
+        })
 }
 
 const MIXED: [(u64, &str, &str); 8] = [
@@ -39,7 +43,11 @@ const MIXED: [(u64, &str, &str); 8] = [
 ];
 
 fn put(user: u64, flag: bool) -> Put {
-    Put { user, flag, life: 0 }
+    Put {
+        user,
+        flag,
+        life: 0,
+    }
 }
 
 /// Runs a command on the mixed report and gives what the Org saw.
@@ -48,7 +56,15 @@ fn on_mixed(words: &[&str]) -> (Cli, Vec<Put>) {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     cli.write("users.report.csv", earlier(&MIXED, LONG_AGO));
     let url = org.url();
-    let one_by_one = ["--yes", "--rate", "unlimited", "--concurrency", "1", "--address", &url];
+    let one_by_one = [
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "1",
+        "--address",
+        &url,
+    ];
     cli.run(&[words, &one_by_one].concat()).exits(0);
     (cli, org.puts())
 }
@@ -56,13 +72,27 @@ fn on_mixed(words: &[&str]) -> (Cli, Vec<Put>) {
 #[test]
 fn retry_runs_what_failed_or_is_unknown_again_into_a_report_of_its_own() {
     let (cli, puts) = on_mixed(&["retry", "users.report.csv"]);
-    assert_eq!(puts, [put(3, true), put(4, false), put(5, true), put(6, false)]);
+    assert_eq!(
+        puts,
+        [put(3, true), put(4, false), put(5, true), put(6, false)]
+    );
     assert_eq!(cli.read("users.report.csv"), earlier(&MIXED, LONG_AGO));
     let text = cli.read("users.retry-1.report.csv");
-    assert!(text.starts_with("user_id,mfa_opt_out,note,row,outcome,http_status,"), "{text}");
+    assert!(
+        text.starts_with("user_id,mfa_opt_out,note,row,outcome,http_status,"),
+        "{text}"
+    );
     let rows = report(&cli.path("users.retry-1.report.csv"));
-    let told: Vec<_> =
-        rows.iter().map(|row| (row["row"].as_str(), row["note"].as_str(), row["outcome"].as_str())).collect();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["row"].as_str(),
+                row["note"].as_str(),
+                row["outcome"].as_str(),
+            )
+        })
+        .collect();
     let wanted = [
         ("1", "note, 3", "applied"),
         ("2", "note, 4", "applied"),
@@ -74,8 +104,14 @@ fn retry_runs_what_failed_or_is_unknown_again_into_a_report_of_its_own() {
 
 #[test]
 fn retry_can_be_kept_to_one_outcome() {
-    assert_eq!(on_mixed(&["retry", "users.report.csv", "--only", "failed"]).1, [put(3, true), put(4, false)]);
-    assert_eq!(on_mixed(&["retry", "users.report.csv", "--only", "unknown"]).1, [put(5, true), put(6, false)]);
+    assert_eq!(
+        on_mixed(&["retry", "users.report.csv", "--only", "failed"]).1,
+        [put(3, true), put(4, false)]
+    );
+    assert_eq!(
+        on_mixed(&["retry", "users.report.csv", "--only", "unknown"]).1,
+        [put(5, true), put(6, false)]
+    );
 }
 
 #[test]
@@ -83,8 +119,15 @@ fn undo_sends_the_opposite_of_what_was_applied_and_takes_back_opt_outs_that_may_
     let (cli, puts) = on_mixed(&["undo", "users.report.csv"]);
     assert_eq!(puts, [put(1, false), put(2, true), put(5, false)]);
     let rows = report(&cli.path("users.undo-1.report.csv"));
-    let told: Vec<_> = rows.iter().map(|row| (row["user_id"].as_str(), row["mfa_opt_out"].as_str())).collect();
-    assert_eq!(told, [("1", "false"), ("2", "true"), ("5", "false")], "the cells say what was sent");
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row["user_id"].as_str(), row["mfa_opt_out"].as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [("1", "false"), ("2", "true"), ("5", "false")],
+        "the cells say what was sent"
+    );
 }
 
 /// An Org that does not know user 2 until it `works`.
@@ -103,14 +146,33 @@ fn an_undo_can_be_undone_and_a_retry_retried() {
     let cli = Cli::new();
     cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n2,true\n");
     let url = org.url();
-    let run = |words: &[&str]| cli.run(&[words, &["--yes", "--rate", "unlimited", "--address", &url]].concat());
-    run(&["apply", "users.csv"]).exits(1).says("mfa-optout retry users.report.csv");
-    run(&["retry", "users.report.csv"]).exits(1).says("mfa-optout retry users.retry-1.report.csv");
+    let run = |words: &[&str]| {
+        cli.run(&[words, &["--yes", "--rate", "unlimited", "--address", &url]].concat())
+    };
+    run(&["apply", "users.csv"])
+        .exits(1)
+        .says("mfa-optout retry users.report.csv");
+    run(&["retry", "users.report.csv"])
+        .exits(1)
+        .says("mfa-optout retry users.retry-1.report.csv");
     works.store(true, Ordering::SeqCst);
-    run(&["retry", "users.retry-1.report.csv"]).exits(0).says("users.retry-2.report.csv");
-    run(&["undo", "users.report.csv"]).exits(0).says("users.undo-1.report.csv");
-    run(&["undo", "users.undo-1.report.csv"]).exits(0).says("users.undo-2.report.csv");
-    let wanted = [put(1, true), put(2, true), put(2, true), put(2, true), put(1, false), put(1, true)];
+    run(&["retry", "users.retry-1.report.csv"])
+        .exits(0)
+        .says("users.retry-2.report.csv");
+    run(&["undo", "users.report.csv"])
+        .exits(0)
+        .says("users.undo-1.report.csv");
+    run(&["undo", "users.undo-1.report.csv"])
+        .exits(0)
+        .says("users.undo-2.report.csv");
+    let wanted = [
+        put(1, true),
+        put(2, true),
+        put(2, true),
+        put(2, true),
+        put(1, false),
+        put(1, true),
+    ];
     assert_eq!(org.puts(), wanted);
 }
 
@@ -121,16 +183,34 @@ fn both_show_a_plan_and_go_through_confirmation_and_guards() {
     let url = org.url();
     for command in ["retry", "undo"] {
         let words = [command, "users.report.csv", "--address", &url];
-        cli.run(&words).exits(2).says("there is no terminal to ask at");
-        cli.run(&[&words[..], &["--dry-run"]].concat()).exits(0).says(&format!("users.{command}-1.report.csv"));
-        cli.run(&[&words[..], &["--yes", "--max-opt-outs", "0"]].concat()).exits(2).says("--max-opt-outs");
+        cli.run(&words)
+            .exits(2)
+            .says("there is no terminal to ask at");
+        cli.run(&[&words[..], &["--dry-run"]].concat())
+            .exits(0)
+            .says(&format!("users.{command}-1.report.csv"));
+        cli.run(&[&words[..], &["--yes", "--max-opt-outs", "0"]].concat())
+            .exits(2)
+            .says("--max-opt-outs");
     }
-    cli.run(&["undo", "users.report.csv", "--address", &url, "-n"]).says("is not known");
+    cli.run(&["undo", "users.report.csv", "--address", &url, "-n"])
+        .says("is not known");
     cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n");
-    cli.run(&["retry", "users.csv", "--address", &url, "--yes"]).exits(2).says("is not the report of an earlier run");
+    cli.run(&["retry", "users.csv", "--address", &url, "--yes"])
+        .exits(2)
+        .says("is not the report of an earlier run");
     for command in ["retry", "undo"] {
-        let half = cli.run(&[command, "users.report.csv.partial", "--address", &url, "--yes"]).exits(2);
-        half.says("a run that has not come to its end").says("run the command that began it once more");
+        let half = cli
+            .run(&[
+                command,
+                "users.report.csv.partial",
+                "--address",
+                &url,
+                "--yes",
+            ])
+            .exits(2);
+        half.says("a run that has not come to its end")
+            .says("run the command that began it once more");
     }
     assert_eq!(org.requests(), 0);
     assert!(!cli.path("users.retry-1.report.csv.partial").exists());
@@ -138,19 +218,45 @@ fn both_show_a_plan_and_go_through_confirmation_and_guards() {
 
 #[test]
 fn a_report_made_with_one_flag_for_all_is_retried_and_undone_with_it() {
-    let (cli, org) = (Cli::new(), Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 })));
+    let (cli, org) = (
+        Cli::new(),
+        Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 })),
+    );
     cli.write("users.csv", "user_id\n1\n2\n3\n");
     let url = org.url();
     let run = |words: &[&str]| {
-        cli.run(&[words, &["--yes", "--concurrency", "1", "--rate", "unlimited", "--address", &url]].concat())
+        cli.run(
+            &[
+                words,
+                &[
+                    "--yes",
+                    "--concurrency",
+                    "1",
+                    "--rate",
+                    "unlimited",
+                    "--address",
+                    &url,
+                ],
+            ]
+            .concat(),
+        )
     };
     run(&["apply", "users.csv", "--set", "true"]).exits(1);
     run(&["retry", "users.report.csv"]).exits(0);
-    run(&["undo", "users.report.csv"]).exits(0).says("every row had set mfaOptOut to true");
+    run(&["undo", "users.report.csv"])
+        .exits(0)
+        .says("every row had set mfaOptOut to true");
     // What a retry and an undo sent is known of their reports as well, and an undo sent the opposite.
     run(&["undo", "users.retry-1.report.csv"]).exits(0);
     run(&["undo", "users.undo-1.report.csv"]).exits(0);
-    let baseline = ["apply", "users.csv", "--baseline", "users.undo-1.report.csv", "--report", "nightly.csv"];
+    let baseline = [
+        "apply",
+        "users.csv",
+        "--baseline",
+        "users.undo-1.report.csv",
+        "--report",
+        "nightly.csv",
+    ];
     run(&[&baseline[..], &["--set", "false"]].concat()).exits(0);
     let wanted = [
         &[put(1, true), put(2, true), put(3, true), put(3, true)][..],
@@ -168,16 +274,36 @@ fn an_interrupted_retry_goes_on_in_its_own_report() {
     let rows: Vec<_> = (1..=60).map(|user| (user, "yes", "failed")).collect();
     cli.write("users.report.csv", earlier(&rows, LONG_AGO));
     let url = org.url();
-    let words = ["retry", "users.report.csv", "--yes", "--rate", "unlimited", "--address", &url];
+    let words = [
+        "retry",
+        "users.report.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--address",
+        &url,
+    ];
     let mut child = start(cli.command(&words));
     org.must_see(30, &mut child);
     stop(child, Signal::KILL);
     org.must_be_left();
-    let (recorded, sent) = (on_record(&cli.path("users.retry-1.report.csv.partial"), 3), org.count());
+    let (recorded, sent) = (
+        on_record(&cli.path("users.retry-1.report.csv.partial"), 3),
+        org.count(),
+    );
     assert!(!recorded.is_empty());
-    cli.run(&words).exits(0).says("are on record and are not sent again");
-    assert_eq!(outcomes(&report(&cli.path("users.retry-1.report.csv")), "applied"), 60);
-    assert!(org.puts()[sent..].iter().all(|put| !recorded.contains(&put.user)));
+    cli.run(&words)
+        .exits(0)
+        .says("are on record and are not sent again");
+    assert_eq!(
+        outcomes(&report(&cli.path("users.retry-1.report.csv")), "applied"),
+        60
+    );
+    assert!(
+        org.puts()[sent..]
+            .iter()
+            .all(|put| !recorded.contains(&put.user))
+    );
 }
 
 #[test]
@@ -187,14 +313,26 @@ fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_i
     for (command, signal, code) in [("retry", Signal::TERM, 143), ("undo", Signal::INT, 130)] {
         let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
         cli.write("users.report.csv", earlier(&MIXED, &now));
-        let mut child = start(cli.command(&[command, "users.report.csv", "--yes", "--address", &org.url()]));
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let waits = said.find(|line| line.contains("so that no late request of the earlier run is overtaken"));
+        let mut child = start(cli.command(&[
+            command,
+            "users.report.csv",
+            "--yes",
+            "--address",
+            &org.url(),
+        ]));
+        let mut said = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        let waits = said
+            .find(|line| line.contains("so that no late request of the earlier run is overtaken"));
         assert!(waits.is_some(), "it says that it waits");
         send(&child, signal);
         assert_eq!(child.wait().unwrap().code(), Some(code));
         assert_eq!(org.requests(), 0);
-        assert!(!cli.path(&format!("users.{command}-1.report.csv.partial")).exists());
+        assert!(
+            !cli.path(&format!("users.{command}-1.report.csv.partial"))
+                .exists()
+        );
     }
 }
 
@@ -203,12 +341,21 @@ fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() 
     let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(10)));
     let rows: Vec<_> = (1..=60).map(|user| (user, "yes", "failed")).collect();
     cli.write("last.report.csv", earlier(&rows, LONG_AGO));
-    let table = (1..=60).fold("user_id,mfa_opt_out,opt_out_until\n".to_owned(), |text, user| {
-        text + &format!("{user},true,2999-12-31\n")
-    });
+    let table = (1..=60).fold(
+        "user_id,mfa_opt_out,opt_out_until\n".to_owned(),
+        |text, user| text + &format!("{user},true,2999-12-31\n"),
+    );
     cli.write("users.csv", table);
     let url = org.url();
-    let words = ["apply", "users.csv", "--yes", "--baseline", "last.report.csv", "--address", &url];
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--baseline",
+        "last.report.csv",
+        "--address",
+        &url,
+    ];
     let run = |zone: &str, more: &[&str]| {
         let mut command = cli.command(&[&words, more].concat());
         command.env("TZ", zone);
@@ -220,10 +367,27 @@ fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() 
     org.must_be_left();
     let sent = org.count();
     let refused = |zone: &str, more: &[&str], why: &str| {
-        common::Ran::of(run(zone, more).output().unwrap()).exits(2).says(why);
+        common::Ran::of(run(zone, more).output().unwrap())
+            .exits(2)
+            .says(why);
     };
-    refused("Asia/Tokyo", &[], "--timezone: it was UTC, now it is Asia/Tokyo");
-    refused("UTC", &["--no-header", "--skip-invalid", "--id-column", "1", "--flag-column", "2"], "--no-header: it was");
+    refused(
+        "Asia/Tokyo",
+        &[],
+        "--timezone: it was UTC, now it is Asia/Tokyo",
+    );
+    refused(
+        "UTC",
+        &[
+            "--no-header",
+            "--skip-invalid",
+            "--id-column",
+            "1",
+            "--flag-column",
+            "2",
+        ],
+        "--no-header: it was",
+    );
     cli.write("last.report.csv", earlier(&rows[1..], LONG_AGO));
     refused("UTC", &[], "the baseline: its content has changed since");
     assert_eq!(org.count(), sent);
@@ -234,15 +398,35 @@ fn a_report_of_another_org_is_refused() {
     let cli = Cli::new();
     cli.write("users.csv", common::table(2));
     let first = common::hostile::Hostile::start(|_| common::hostile::Reply::new(204));
-    cli.run(&["apply", "users.csv", "--yes", "--address", &first.url()]).exits(0);
+    cli.run(&["apply", "users.csv", "--yes", "--address", &first.url()])
+        .exits(0);
     let other = common::hostile::Hostile::start(|_| common::hostile::Reply::new(204));
-    let undo = ["undo", "users.report.csv", "--yes", "--address", &other.url()];
-    cli.run(&undo).exits(2).says("is the report of a run against").says(&first.url());
-    let nightly = ["apply", "users.csv", "--yes", "--report", "second.csv", "--baseline", "users.report.csv"];
+    let undo = [
+        "undo",
+        "users.report.csv",
+        "--yes",
+        "--address",
+        &other.url(),
+    ];
+    cli.run(&undo)
+        .exits(2)
+        .says("is the report of a run against")
+        .says(&first.url());
+    let nightly = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--report",
+        "second.csv",
+        "--baseline",
+        "users.report.csv",
+    ];
     let mut against_other = nightly.to_vec();
     let address = other.url();
     against_other.extend(["--address", &address]);
-    cli.run(&against_other).exits(2).says("is the report of a run against");
+    cli.run(&against_other)
+        .exits(2)
+        .says("is the report of a run against");
     assert!(other.requests().is_empty());
 }
 
@@ -250,7 +434,15 @@ fn a_report_of_another_org_is_refused() {
 fn teller<'a>(cli: &'a Cli, org: &'a Ledger) -> impl Fn(&[&str], i32) -> common::Ran + 'a {
     move |words, code| {
         let url = org.url();
-        let one_by_one = ["--yes", "--rate", "unlimited", "--concurrency", "1", "--address", &url];
+        let one_by_one = [
+            "--yes",
+            "--rate",
+            "unlimited",
+            "--concurrency",
+            "1",
+            "--address",
+            &url,
+        ];
         cli.run(&[words, &one_by_one].concat()).exits(code)
     }
 }
@@ -266,24 +458,63 @@ fn what_was_sent_for_an_opt_out_that_had_ended_is_known_whenever_and_wherever_it
          2,true,2024-02-29,2,applied,204,1,5,2024-02-28T23:59:59.000Z,[mfaOptOut false: opt-out ended 2024-02-29]\n"
     );
     cli.write("users.report.csv", report);
-    run(&["undo", "users.report.csv", "--timezone", "Pacific/Kiritimati"], 0);
+    run(
+        &[
+            "undo",
+            "users.report.csv",
+            "--timezone",
+            "Pacific/Kiritimati",
+        ],
+        0,
+    );
     assert_eq!(org.puts(), [put(1, false), put(2, true)]);
 
-    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n2,false\n3,true\n");
-    run(&["apply", "users.csv", "--baseline", "users.report.csv", "--report", "nightly.csv"], 0);
-    assert_eq!(org.puts()[2..], [put(3, true)], "a baseline is read in the same way");
+    cli.write(
+        "users.csv",
+        "user_id,mfa_opt_out\n1,true\n2,false\n3,true\n",
+    );
+    run(
+        &[
+            "apply",
+            "users.csv",
+            "--baseline",
+            "users.report.csv",
+            "--report",
+            "nightly.csv",
+        ],
+        0,
+    );
+    assert_eq!(
+        org.puts()[2..],
+        [put(3, true)],
+        "a baseline is read in the same way"
+    );
 }
 
 #[test]
 fn a_report_alone_tells_what_its_run_had_set() {
-    let (cli, org) = (Cli::new(), Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 })));
+    let (cli, org) = (
+        Cli::new(),
+        Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 })),
+    );
     let run = teller(&cli, &org);
-    cli.write("users.csv", "user_id,opt_out_until\n1,\n2,2020-02-29\n3,2020-02-29\n4,\n");
+    cli.write(
+        "users.csv",
+        "user_id,opt_out_until\n1,\n2,2020-02-29\n3,2020-02-29\n4,\n",
+    );
     run(&["apply", "users.csv", "--set", "true"], 1);
-    for json in ["users.report.json", "users.undo-1.report.json", "users.retry-1.report.json"] {
+    for json in [
+        "users.report.json",
+        "users.undo-1.report.json",
+        "users.retry-1.report.json",
+    ] {
         let report = json.replace(".json", ".csv");
         if !cli.path(&report).exists() {
-            let command = if json.contains("undo") { "undo" } else { "retry" };
+            let command = if json.contains("undo") {
+                "undo"
+            } else {
+                "retry"
+            };
             run(&[command, "users.report.csv"], 0);
         }
         std::fs::remove_file(cli.path(json)).unwrap();
@@ -298,8 +529,10 @@ fn a_report_alone_tells_what_its_run_had_set() {
         &[put(3, true)],
     ];
     assert_eq!(org.puts(), wanted.concat());
-    let details: Vec<_> =
-        report(&cli.path("users.report.csv")).into_iter().map(|mut row| row.remove("detail").unwrap()).collect();
+    let details: Vec<_> = report(&cli.path("users.report.csv"))
+        .into_iter()
+        .map(|mut row| row.remove("detail").unwrap())
+        .collect();
     assert_eq!(details[0], "[mfaOptOut true]");
     assert_eq!(details[1], "[mfaOptOut false: opt-out ended 2020-02-29]");
     assert!(
@@ -318,9 +551,15 @@ fn what_is_told_of_another_report_is_not_believed() {
     cli.write("users.csv", "user_id\n1\n2\n");
     run(&["apply", "users.csv", "--set", "true"], 0);
     let told: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
-    assert_eq!(told["report_blake3"], blake3::hash(cli.read("users.report.csv").as_bytes()).to_string());
+    assert_eq!(
+        told["report_blake3"],
+        blake3::hash(cli.read("users.report.csv").as_bytes()).to_string()
+    );
     // Another report has come into its place, one that says nothing itself of what was set.
-    cli.write("users.report.csv", cli.read("users.report.csv").replace("[mfaOptOut true]", ""));
+    cli.write(
+        "users.report.csv",
+        cli.read("users.report.csv").replace("[mfaOptOut true]", ""),
+    );
     run(&["undo", "users.report.csv"], 2).says("which flag was set");
     assert_eq!(org.count(), 2);
 }
@@ -335,19 +574,41 @@ fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it
     });
     let cli = Cli::new();
     let run = teller(&cli, &org);
-    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n3,true\n4,true\n2,true\n");
+    cli.write(
+        "users.csv",
+        "user_id,mfa_opt_out\n1,true\n3,true\n4,true\n2,true\n",
+    );
     run(&["apply", "users.csv", "--max-attempts", "1"], 1).says("may or may not have been made");
     let rows = report(&cli.path("users.report.csv"));
     let told: Vec<_> = rows
         .iter()
-        .map(|row| (row["outcome"].as_str(), row["http_status"].as_str(), row["detail"].contains("may or may not")))
+        .map(|row| {
+            (
+                row["outcome"].as_str(),
+                row["http_status"].as_str(),
+                row["detail"].contains("may or may not"),
+            )
+        })
         .collect();
     assert_eq!(
         told,
-        [("applied", "204", false), ("unknown", "404", true), ("failed", "404", false), ("failed", "500", true)]
+        [
+            ("applied", "204", false),
+            ("unknown", "404", true),
+            ("failed", "404", false),
+            ("failed", "500", true)
+        ]
     );
     let sent = org.count();
-    let plan = cli.run(&["undo", "users.report.csv", "--dry-run", "--address", &org.url()]).exits(0);
+    let plan = cli
+        .run(&[
+            "undo",
+            "users.report.csv",
+            "--dry-run",
+            "--address",
+            &org.url(),
+        ])
+        .exits(0);
     plan.says("3 to opt back in");
     assert_eq!(org.count(), sent);
 }
@@ -355,27 +616,53 @@ fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it
 /// The command that is suggested at the end.
 #[track_caller]
 fn next_command(ran: &Ran) -> &str {
-    ran.stdout.lines().find_map(|line| line.strip_prefix("Next:   ")).unwrap()
+    ran.stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("Next:   "))
+        .unwrap()
 }
 
 /// Runs a command as it would be pasted, in a shell that does not look where the tool was built.
 fn in_a_shell(cli: &Cli, command: &str) -> Ran {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{command} --yes")]).current_dir(cli.folder());
+    shell
+        .args(["-c", &format!("{command} --yes")])
+        .current_dir(cli.folder());
     Ran::of(shell.stdin(Stdio::null()).output().unwrap())
 }
 
 #[test]
 fn the_command_that_is_suggested_after_practice_goes_to_a_practice_org_that_is_like_it() {
     let cli = Cli::new();
-    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n99,true\n1000,true\n");
-    let practice = ["--sandbox", "--members", "98", "--latency", "2ms", "--rate-limit", "50/s", "--outage", "1h..2h"];
-    let ran = cli.run(&[&["apply", "users.csv", "--yes"], &practice[..]].concat()).exits(1);
+    cli.write(
+        "users.csv",
+        "user_id,mfa_opt_out\n1,true\n99,true\n1000,true\n",
+    );
+    let practice = [
+        "--sandbox",
+        "--members",
+        "98",
+        "--latency",
+        "2ms",
+        "--rate-limit",
+        "50/s",
+        "--outage",
+        "1h..2h",
+    ];
+    let ran = cli
+        .run(&[&["apply", "users.csv", "--yes"], &practice[..]].concat())
+        .exits(1);
     let next = next_command(&ran);
-    assert!(next.ends_with("--sandbox --members 98 --latency 2ms --rate-limit 50/s --outage 1h..2h"), "{next}");
+    assert!(
+        next.ends_with("--sandbox --members 98 --latency 2ms --rate-limit 50/s --outage 1h..2h"),
+        "{next}"
+    );
     in_a_shell(&cli, next).exits(1);
     let rows = report(&cli.path("users.retry-1.report.csv"));
-    let told: Vec<_> = rows.iter().map(|row| (row["user_id"].as_str(), row["http_status"].as_str())).collect();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row["user_id"].as_str(), row["http_status"].as_str()))
+        .collect();
     assert_eq!(told, [("99", "404"), ("1000", "404")]);
 }
 
@@ -386,12 +673,23 @@ fn the_command_that_is_suggested_knows_columns_with_names_of_their_own() {
     cli.write("bare.csv", "1,yes\n99,no\n");
     let sandbox = ["--sandbox", "--members", "98", "--yes"];
     for (table, columns) in [
-        ("users", &["--id-column", "Staff no", "--flag-column", "2"][..]),
-        ("bare", &["--no-header", "--id-column", "1", "--flag-column", "2"]),
+        (
+            "users",
+            &["--id-column", "Staff no", "--flag-column", "2"][..],
+        ),
+        (
+            "bare",
+            &["--no-header", "--id-column", "1", "--flag-column", "2"],
+        ),
     ] {
         let name = format!("{table}.csv");
-        let ran = cli.run(&[&["apply", &name], columns, &sandbox[..]].concat()).exits(1);
-        in_a_shell(&cli, next_command(&ran)).exits(1).says("row 1\n").says("404");
+        let ran = cli
+            .run(&[&["apply", &name], columns, &sandbox[..]].concat())
+            .exits(1);
+        in_a_shell(&cli, next_command(&ran))
+            .exits(1)
+            .says("row 1\n")
+            .says("404");
         let rows = report(&cli.path(&format!("{table}.retry-1.report.csv")));
         assert_eq!((rows.len(), outcomes(&rows, "failed")), (1, 1), "{table}");
     }
@@ -402,12 +700,28 @@ fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
     let cli = Cli::new();
     let how = "delimiter = ';'\nencoding = 'utf-16le'\nno_header = true\nid_column = 1\nflag_column = 2\n";
     cli.write("s.toml", how);
-    let table: Vec<u8> = "1;yes\n99;no\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let table: Vec<u8> = "1;yes\n99;no\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
     cli.write("users.csv", table);
-    let practice = ["--config", "s.toml", "--sandbox", "--members", "98", "--yes"];
-    let ran = cli.run(&[&["apply", "users.csv"], &practice[..]].concat()).exits(1);
-    in_a_shell(&cli, next_command(&ran)).exits(1).says("row 1\n").says("404");
-    cli.run(&[&["undo", "users.report.csv"], &practice[..]].concat()).exits(0);
+    let practice = [
+        "--config",
+        "s.toml",
+        "--sandbox",
+        "--members",
+        "98",
+        "--yes",
+    ];
+    let ran = cli
+        .run(&[&["apply", "users.csv"], &practice[..]].concat())
+        .exits(1);
+    in_a_shell(&cli, next_command(&ran))
+        .exits(1)
+        .says("row 1\n")
+        .says("404");
+    cli.run(&[&["undo", "users.report.csv"], &practice[..]].concat())
+        .exits(0);
     assert_eq!(report(&cli.path("users.undo-1.report.csv")).len(), 1);
 }
 
@@ -415,24 +729,53 @@ fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
 fn the_command_that_is_suggested_works_in_a_shell() {
     let works = Arc::new(AtomicBool::new(false));
     let org = without_user_2_until(&works);
-    let settings = format!("[profile.practice]\naddress = \"{}\"\nrate = \"unlimited\"\n", org.url());
-    for (table, reason) in [("all users.csv", "--reason=-x"), ("-users.csv", "--reason=it's $HOME")] {
+    let settings = format!(
+        "[profile.practice]\naddress = \"{}\"\nrate = \"unlimited\"\n",
+        org.url()
+    );
+    for (table, reason) in [
+        ("all users.csv", "--reason=-x"),
+        ("-users.csv", "--reason=it's $HOME"),
+    ] {
         let cli = Cli::new();
         cli.write(table, "user_id,mfa_opt_out\n1,true\n2,true\n");
         cli.write("my settings.toml", &settings);
         let key = cli.write("my key.txt", common::KEY);
         std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let settings = ["--config", "my settings.toml", "--profile", "practice", "--api-key-file", "my key.txt"];
+        let settings = [
+            "--config",
+            "my settings.toml",
+            "--profile",
+            "practice",
+            "--api-key-file",
+            "my key.txt",
+        ];
         works.store(false, Ordering::SeqCst);
         let arguments = [&["apply", reason, "--yes"], &settings[..], &["--", table]].concat();
-        let ran = Ran::of(cli.command(&arguments).env_remove("MFA_OPTOUT_API_KEY").output().unwrap()).exits(1);
+        let ran = Ran::of(
+            cli.command(&arguments)
+                .env_remove("MFA_OPTOUT_API_KEY")
+                .output()
+                .unwrap(),
+        )
+        .exits(1);
         let next = next_command(&ran);
 
         works.store(true, Ordering::SeqCst);
         in_a_shell(&cli, next).exits(0);
         let report = table.replace(".csv", ".retry-1.report");
-        assert_eq!(outcomes(&common::report(&cli.path(&format!("{report}.csv"))), "applied"), 1);
+        assert_eq!(
+            outcomes(
+                &common::report(&cli.path(&format!("{report}.csv"))),
+                "applied"
+            ),
+            1
+        );
         let typed = reason.trim_start_matches("--reason=");
-        assert!(cli.read(&format!("{report}.json")).contains(&format!("\"{typed}\"")), "the reason is repeated");
+        assert!(
+            cli.read(&format!("{report}.json"))
+                .contains(&format!("\"{typed}\"")),
+            "the reason is repeated"
+        );
     }
 }

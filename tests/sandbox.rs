@@ -10,8 +10,7 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 const OPT_OUT: &str = r#"{"mfaOptOut": true}"#;
-const LOG_IN: &str =
-    r#"{"email":"admin@example.com","password":"sandbox-password","selectedOrg":1,"client":"core-client"}"#;
+const LOG_IN: &str = r#"{"email":"admin@example.com","password":"sandbox-password","selectedOrg":1,"client":"core-client"}"#;
 
 /// A running practice Org and somebody who talks to it.
 struct Practice {
@@ -23,16 +22,28 @@ impl Practice {
     async fn start(options: Options) -> Self {
         // Fails where another test of this process was faster, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { org: Sandbox::start(options).await.unwrap(), client }
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self {
+            org: Sandbox::start(options).await.unwrap(),
+            client,
+        }
     }
 
     async fn with_faults(faults: Faults) -> Self {
-        Self::start(Options { faults, ..Options::default() }).await
+        Self::start(Options {
+            faults,
+            ..Options::default()
+        })
+        .await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.org.address()))
+        self.client
+            .request(method, format!("{}{path}", self.org.address()))
     }
 
     /// A PUT without credentials.
@@ -43,11 +54,17 @@ impl Practice {
     }
 
     async fn put(&self, id: &str, body: &str) -> Response {
-        self.bare_put(id, body).header("x-api-key", "sandbox-key").send().await.unwrap()
+        self.bare_put(id, body)
+            .header("x-api-key", "sandbox-key")
+            .send()
+            .await
+            .unwrap()
     }
 
     async fn log_in(&self, body: &str) -> Response {
-        let request = self.request(Method::POST, "/user/authenticate").header("content-type", "application/json");
+        let request = self
+            .request(Method::POST, "/user/authenticate")
+            .header("content-type", "application/json");
         request.body(body.to_owned()).send().await.unwrap()
     }
 
@@ -82,7 +99,10 @@ async fn a_put_is_answered_204_without_a_body_and_changes_the_member() {
 
     let members = practice.org.members();
     assert_eq!(members.len(), 1);
-    assert_eq!((members[0].id, members[0].mfa_opt_out, members[0].puts), (1_732, true, 1));
+    assert_eq!(
+        (members[0].id, members[0].mfa_opt_out, members[0].puts),
+        (1_732, true, 1)
+    );
     let seen = json_of(practice.get("/_sandbox/members").await).await;
     assert_eq!(seen[0]["id"], 1_732);
     assert_eq!(seen[0]["mfaOptOut"], true);
@@ -94,7 +114,9 @@ async fn a_put_is_answered_204_without_a_body_and_changes_the_member() {
 async fn fields_that_are_not_named_stay_as_they_are() {
     let practice = Practice::start(Options::default()).await;
     let before = json_of(practice.get("/_sandbox/members?id=7").await).await;
-    practice.put("7", r#"{"firstName": "Zoë", "isAdmin": true}"#).await;
+    practice
+        .put("7", r#"{"firstName": "Zoë", "isAdmin": true}"#)
+        .await;
     practice.put("7", OPT_OUT).await;
     let after = json_of(practice.get("/_sandbox/members?id=7").await).await;
     assert_eq!(after[0]["firstName"], "Zoë");
@@ -108,20 +130,39 @@ async fn fields_that_are_not_named_stay_as_they_are() {
 #[tokio::test]
 async fn a_body_that_is_not_understood_is_400_and_changes_nothing() {
     let practice = Practice::start(Options::default()).await;
-    for body in
-        ["", "{", "[]", "[true]", "true", r#"{"mfaOptOut": "true"}"#, r#"{"mfaOptOut": null}"#, r#"{"mfa": true}"#]
-    {
-        assert_eq!(problem_status(practice.put("1", body).await).await, 400, "{body}");
+    for body in [
+        "",
+        "{",
+        "[]",
+        "[true]",
+        "true",
+        r#"{"mfaOptOut": "true"}"#,
+        r#"{"mfaOptOut": null}"#,
+        r#"{"mfa": true}"#,
+    ] {
+        assert_eq!(
+            problem_status(practice.put("1", body).await).await,
+            400,
+            "{body}"
+        );
     }
     let member = &practice.org.members()[0];
-    assert_eq!((member.puts, member.changes, member.mfa_opt_out), (8, 0, false));
+    assert_eq!(
+        (member.puts, member.changes, member.mfa_opt_out),
+        (8, 0, false)
+    );
 }
 
 #[tokio::test]
 async fn a_body_of_another_kind_or_too_long_is_refused() {
     let practice = Practice::start(Options::default()).await;
-    let put = practice.request(Method::PUT, "/user/users/1/membership").header("x-api-key", "sandbox-key");
-    assert_eq!(problem_status(put.body(OPT_OUT).send().await.unwrap()).await, 415);
+    let put = practice
+        .request(Method::PUT, "/user/users/1/membership")
+        .header("x-api-key", "sandbox-key");
+    assert_eq!(
+        problem_status(put.body(OPT_OUT).send().await.unwrap()).await,
+        415
+    );
     let long = format!("{{\"firstName\": \"{}\"}}", "x".repeat(70_000));
     assert_eq!(problem_status(practice.put("1", &long).await).await, 413);
     assert_eq!(practice.org.members()[0].changes, 0);
@@ -130,11 +171,28 @@ async fn a_body_of_another_kind_or_too_long_is_refused() {
 #[tokio::test]
 async fn an_id_that_is_no_id_is_400_and_one_who_is_not_there_is_404() {
     let practice = Practice::start(Options::default()).await;
-    for id in ["ada", "0", "01", "-1", "+1", "1.0", "9223372036854775808", "%20"] {
-        assert_eq!(problem_status(practice.put(id, OPT_OUT).await).await, 400, "{id}");
+    for id in [
+        "ada",
+        "0",
+        "01",
+        "-1",
+        "+1",
+        "1.0",
+        "9223372036854775808",
+        "%20",
+    ] {
+        assert_eq!(
+            problem_status(practice.put(id, OPT_OUT).await).await,
+            400,
+            "{id}"
+        );
     }
     for id in ["404", "12404", "20001", "9223372036854775807"] {
-        assert_eq!(problem_status(practice.put(id, OPT_OUT).await).await, 404, "{id}");
+        assert_eq!(
+            problem_status(practice.put(id, OPT_OUT).await).await,
+            404,
+            "{id}"
+        );
     }
     assert!(practice.org.members().is_empty());
     assert_eq!(practice.org.stats().puts, 12);
@@ -143,9 +201,19 @@ async fn an_id_that_is_no_id_is_400_and_one_who_is_not_there_is_404() {
 #[tokio::test]
 async fn a_wrong_key_is_401_and_none_at_all_is_403() {
     let practice = Practice::start(Options::default()).await;
-    let wrong = practice.bare_put("1", OPT_OUT).header("x-api-key", "guess").send().await.unwrap();
+    let wrong = practice
+        .bare_put("1", OPT_OUT)
+        .header("x-api-key", "guess")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(problem_status(wrong).await, 401);
-    let other = practice.bare_put("1", OPT_OUT).header("authorization", "Basic eDp5").send().await.unwrap();
+    let other = practice
+        .bare_put("1", OPT_OUT)
+        .header("authorization", "Basic eDp5")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(problem_status(other).await, 401);
     let none = practice.bare_put("1", OPT_OUT).send().await.unwrap();
     assert_eq!(problem_status(none).await, 403);
@@ -154,25 +222,44 @@ async fn a_wrong_key_is_401_and_none_at_all_is_403() {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "what the server says is held against the real clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what the server says is held against the real clock"
+)]
 async fn a_session_opens_the_org_until_it_ends() {
     let practice = Practice::start(Options::default()).await;
     let session = json_of(practice.log_in(LOG_IN).await).await;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     let left = session["expiresAt"].as_u64().unwrap() - now;
     assert!((840..=900).contains(&left), "{left}");
     let bearer = format!("bearer {}", session["token"].as_str().unwrap());
-    let put = practice.bare_put("1", OPT_OUT).header("authorization", bearer).send().await.unwrap();
+    let put = practice
+        .bare_put("1", OPT_OUT)
+        .header("authorization", bearer)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(put.status(), 204);
 }
 
 #[tokio::test]
 async fn a_token_that_has_ended_is_401() {
-    let options = Options { token_life: Duration::ZERO, ..Options::default() };
+    let options = Options {
+        token_life: Duration::ZERO,
+        ..Options::default()
+    };
     let practice = Practice::start(options).await;
     let session = json_of(practice.log_in(LOG_IN).await).await;
     let bearer = format!("bearer {}", session["token"].as_str().unwrap());
-    let put = practice.bare_put("1", OPT_OUT).header("authorization", bearer).send().await.unwrap();
+    let put = practice
+        .bare_put("1", OPT_OUT)
+        .header("authorization", bearer)
+        .send()
+        .await
+        .unwrap();
     let (status, message) = problem(put).await;
     assert_eq!(status, 401);
     assert!(message.contains("expired"), "{message}");
@@ -189,14 +276,22 @@ async fn a_log_in_is_refused_for_what_is_wrong_with_it() {
         (":1,", ":\"1\",", 400),
         ("selectedOrg", "org", 400),
     ] {
-        assert_eq!(problem_status(practice.log_in(&LOG_IN.replace(from, to)).await).await, status, "{to}");
+        assert_eq!(
+            problem_status(practice.log_in(&LOG_IN.replace(from, to)).await).await,
+            status,
+            "{to}"
+        );
     }
     assert_eq!(practice.org.stats().log_ins, 6);
 }
 
 #[tokio::test]
 async fn above_the_rate_limit_it_answers_429_with_retry_after() {
-    let practice = Practice::with_faults(Faults { rate_limit: Some(0), ..Faults::default() }).await;
+    let practice = Practice::with_faults(Faults {
+        rate_limit: Some(0),
+        ..Faults::default()
+    })
+    .await;
     let answer = practice.put("1", OPT_OUT).await;
     assert_eq!(answer.headers()["retry-after"], "1");
     assert_eq!(problem_status(answer).await, 429);
@@ -206,12 +301,21 @@ async fn above_the_rate_limit_it_answers_429_with_retry_after() {
 
 #[tokio::test]
 async fn errors_come_from_the_server_and_do_nothing() {
-    let practice = Practice::with_faults(Faults { error_percent: 100.0, ..Faults::default() }).await;
+    let practice = Practice::with_faults(Faults {
+        error_percent: 100.0,
+        ..Faults::default()
+    })
+    .await;
     let mut seen = Vec::new();
     for _ in 0..40 {
         seen.push(problem_status(practice.put("1", OPT_OUT).await).await);
     }
-    assert!([500, 502, 503, 504].iter().all(|status| seen.contains(status)), "{seen:?}");
+    assert!(
+        [500, 502, 503, 504]
+            .iter()
+            .all(|status| seen.contains(status)),
+        "{seen:?}"
+    );
     assert_eq!(practice.org.stats().errors, 40);
     assert!(!practice.org.members()[0].mfa_opt_out);
 }
@@ -219,12 +323,25 @@ async fn errors_come_from_the_server_and_do_nothing() {
 #[tokio::test]
 async fn an_outage_is_503_without_retry_after_and_spares_the_pages() {
     let outage = Some(Duration::ZERO..Duration::MAX);
-    let practice = Practice::with_faults(Faults { outage, ..Faults::default() }).await;
-    for answer in [practice.put("1", OPT_OUT).await, practice.log_in(LOG_IN).await] {
+    let practice = Practice::with_faults(Faults {
+        outage,
+        ..Faults::default()
+    })
+    .await;
+    for answer in [
+        practice.put("1", OPT_OUT).await,
+        practice.log_in(LOG_IN).await,
+    ] {
         assert!(!answer.headers().contains_key("retry-after"));
         assert_eq!(problem_status(answer).await, 503);
     }
-    for path in ["/", "/members", "/api/", "/_sandbox/members", "/_sandbox/stats"] {
+    for path in [
+        "/",
+        "/members",
+        "/api/",
+        "/_sandbox/members",
+        "/_sandbox/stats",
+    ] {
         assert_eq!(practice.get(path).await.status(), 200, "{path}");
     }
 }
@@ -249,10 +366,26 @@ async fn counts_tell_what_was_asked_and_pages_do_not_count() {
 #[tokio::test]
 async fn another_host_name_is_turned_away() {
     let practice = Practice::start(Options::default()).await;
-    for host in ["example.com", "127.0.0.1.example.com", "localhost.example.com"] {
-        let put = practice.bare_put("1", OPT_OUT).header("x-api-key", "sandbox-key").header("host", host);
-        assert_eq!(problem_status(put.send().await.unwrap()).await, 421, "{host}");
-        let page = practice.request(Method::GET, "/members").header("host", host).send().await.unwrap();
+    for host in [
+        "example.com",
+        "127.0.0.1.example.com",
+        "localhost.example.com",
+    ] {
+        let put = practice
+            .bare_put("1", OPT_OUT)
+            .header("x-api-key", "sandbox-key")
+            .header("host", host);
+        assert_eq!(
+            problem_status(put.send().await.unwrap()).await,
+            421,
+            "{host}"
+        );
+        let page = practice
+            .request(Method::GET, "/members")
+            .header("host", host)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(page.status(), 421, "{host}");
     }
     assert_eq!(practice.org.stats().requests, 0);
@@ -267,14 +400,22 @@ async fn another_site_gets_no_leave_to_read_or_write() {
         .header("access-control-request-method", "PUT");
     let answer = preflight.send().await.unwrap();
     assert_eq!(answer.status(), 405);
-    assert!(answer.headers().keys().all(|name| !name.as_str().starts_with("access-control")));
+    assert!(
+        answer
+            .headers()
+            .keys()
+            .all(|name| !name.as_str().starts_with("access-control"))
+    );
 }
 
 #[tokio::test]
 async fn every_page_forbids_what_comes_from_elsewhere() {
     let practice = Practice::start(Options::default()).await;
     for path in ["/", "/members", "/api/", "/nowhere"] {
-        let policy = practice.get(path).await.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        let policy = practice.get(path).await.headers()["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .to_owned();
         assert!(policy.starts_with("default-src 'none';"), "{path}");
     }
 }
@@ -289,15 +430,27 @@ async fn the_document_of_the_api_describes_both_calls() {
     let put = &document["paths"]["/user/users/{id}/membership"]["put"];
     assert_eq!(put["tags"], json!(["user"]));
     assert!(document["paths"]["/user/authenticate"]["post"].is_object());
-    assert!(document["components"]["schemas"]["Membership"]["example"].as_object().unwrap().len() > 3);
-    assert_eq!(document["components"]["securitySchemes"]["apiKey"]["name"], "x-api-key");
+    assert!(
+        document["components"]["schemas"]["Membership"]["example"]
+            .as_object()
+            .unwrap()
+            .len()
+            > 3
+    );
+    assert_eq!(
+        document["components"]["securitySchemes"]["apiKey"]["name"],
+        "x-api-key"
+    );
 }
 
 #[tokio::test]
 async fn what_is_not_there_is_404_and_the_wrong_method_405() {
     let practice = Practice::start(Options::default()).await;
     assert_eq!(problem_status(practice.get("/user/users").await).await, 404);
-    assert_eq!(problem_status(practice.get("/user/users/1/membership").await).await, 405);
+    assert_eq!(
+        problem_status(practice.get("/user/users/1/membership").await).await,
+        405
+    );
 }
 
 #[tokio::test]
@@ -306,13 +459,35 @@ async fn after_the_stop_nobody_answers() {
     let address = practice.org.address();
     assert_eq!(practice.put("1", OPT_OUT).await.status(), 204);
     practice.org.stop().await;
-    assert!(practice.client.get(address).send().await.unwrap_err().is_connect());
+    assert!(
+        practice
+            .client
+            .get(address)
+            .send()
+            .await
+            .unwrap_err()
+            .is_connect()
+    );
 }
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_an_error() {
     let practice = Practice::start(Options::default()).await;
-    let port = practice.org.address().rsplit(':').next().unwrap().parse().unwrap();
-    let second = Sandbox::start(Options { port, ..Options::default() }).await;
-    assert_eq!(second.err().map(|error| error.kind()), Some(std::io::ErrorKind::AddrInUse));
+    let port = practice
+        .org
+        .address()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let second = Sandbox::start(Options {
+        port,
+        ..Options::default()
+    })
+    .await;
+    assert_eq!(
+        second.err().map(|error| error.kind()),
+        Some(std::io::ErrorKind::AddrInUse)
+    );
 }

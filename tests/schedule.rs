@@ -1,8 +1,16 @@
 //! Runs that nobody watches, on the built binary: only differences are sent, opt-outs end on their day, every line is
 //! JSON where that is asked for, figures are left for Prometheus, and settings come from where they should.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp, reason = "in a test a panic is the report")]
-#![allow(clippy::disallowed_methods, reason = "what is today decides what is sent")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::float_cmp,
+    reason = "in a test a panic is the report"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is today decides what is sent"
+)]
 
 mod common;
 
@@ -24,42 +32,98 @@ fn a_second_night_sends_only_what_has_changed() {
     let org = Hostile::start(|_| Reply::new(204));
     let night = |table: &str, more: &[&str]| {
         cli.write("users.csv", table);
-        let common = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--address"];
+        let common = [
+            "apply",
+            "users.csv",
+            "--yes",
+            "--rate",
+            "unlimited",
+            "--address",
+        ];
         let before = org.requests().len();
-        cli.run(&[&common, [org.url().as_str()].as_slice(), more].concat()).exits(0);
-        org.requests()[before..].iter().map(|seen| (seen.user(), seen.flag())).collect::<Vec<_>>()
+        cli.run(&[&common, [org.url().as_str()].as_slice(), more].concat())
+            .exits(0);
+        org.requests()[before..]
+            .iter()
+            .map(|seen| (seen.user(), seen.flag()))
+            .collect::<Vec<_>>()
     };
     let first = table(12_000);
     assert_eq!(night(&first, &["--report", "first.csv"]).len(), 12_000);
 
     let second = ["\n7,true\n", "\n5000,true\n", "\n12000,true\n"]
         .iter()
-        .fold(first, |table, row| table.replace(row, &row.replace("true", "false")));
-    let mut sent = night(&second, &["--report", "second.csv", "--baseline", "first.csv"]);
+        .fold(first, |table, row| {
+            table.replace(row, &row.replace("true", "false"))
+        });
+    let mut sent = night(
+        &second,
+        &["--report", "second.csv", "--baseline", "first.csv"],
+    );
     sent.sort_unstable();
-    assert_eq!(sent, [(Some(7), Some(false)), (Some(5000), Some(false)), (Some(12_000), Some(false))]);
+    assert_eq!(
+        sent,
+        [
+            (Some(7), Some(false)),
+            (Some(5000), Some(false)),
+            (Some(12_000), Some(false))
+        ]
+    );
     let rows = report(&cli.path("second.csv"));
-    assert_eq!((outcomes(&rows, "applied"), outcomes(&rows, "unchanged")), (3, 11_997));
+    assert_eq!(
+        (outcomes(&rows, "applied"), outcomes(&rows, "unchanged")),
+        (3, 11_997)
+    );
 
     // What was not sent last night is still known to be so.
-    assert_eq!(night(&second, &["--report", "third.csv", "--baseline", "second.csv"]), []);
+    assert_eq!(
+        night(
+            &second,
+            &["--report", "third.csv", "--baseline", "second.csv"]
+        ),
+        []
+    );
 }
 
 /// Applies one opt-out until each of these days in a zone, and gives what was sent for each.
 fn sent_until(days: &[Date], zone: &str) -> Vec<Option<bool>> {
     let cli = Cli::new();
     let org = Hostile::start(|_| Reply::new(204));
-    let rows: Vec<String> = days.iter().zip(1..).map(|(day, id)| format!("{id},true,{day}")).collect();
-    cli.write("users.csv", format!("user_id,mfa_opt_out,opt_out_until\n{}\n", rows.join("\n")));
-    cli.run(&["apply", "users.csv", "--yes", "--timezone", zone, "--rate", "unlimited", "--address", &org.url()])
-        .exits(0);
-    let mut sent: Vec<_> = org.requests().iter().map(|seen| (seen.user(), seen.flag())).collect();
+    let rows: Vec<String> = days
+        .iter()
+        .zip(1..)
+        .map(|(day, id)| format!("{id},true,{day}"))
+        .collect();
+    cli.write(
+        "users.csv",
+        format!("user_id,mfa_opt_out,opt_out_until\n{}\n", rows.join("\n")),
+    );
+    cli.run(&[
+        "apply",
+        "users.csv",
+        "--yes",
+        "--timezone",
+        zone,
+        "--rate",
+        "unlimited",
+        "--address",
+        &org.url(),
+    ])
+    .exits(0);
+    let mut sent: Vec<_> = org
+        .requests()
+        .iter()
+        .map(|seen| (seen.user(), seen.flag()))
+        .collect();
     sent.sort_unstable();
     sent.into_iter().map(|(_, flag)| flag).collect()
 }
 
 fn today_in(zone: &str) -> Date {
-    TimeZone::get(zone).unwrap().to_datetime(Timestamp::now()).date()
+    TimeZone::get(zone)
+        .unwrap()
+        .to_datetime(Timestamp::now())
+        .date()
 }
 
 /// Runs a story about a day until none has ended meanwhile: at most twice, however close to midnight.
@@ -76,7 +140,10 @@ fn within_one_day<T>(zones: [&str; 2], mut story: impl FnMut([Date; 2]) -> T) ->
 #[test]
 fn an_opt_out_ends_on_its_day() {
     let sent = within_one_day(["UTC", "UTC"], |[today, _]| {
-        sent_until(&[today - 1.day(), today, today + 1.day(), today + 400.days()], "UTC")
+        sent_until(
+            &[today - 1.day(), today, today + 1.day(), today + 400.days()],
+            "UTC",
+        )
     });
     assert_eq!(sent, [Some(false), Some(false), Some(true), Some(true)]);
 }
@@ -95,9 +162,16 @@ fn it_ends_earlier_where_it_is_already_tomorrow() {
 #[test]
 fn a_past_end_is_shown_in_the_plan() {
     let cli = Cli::new();
-    cli.write("users.csv", "user_id,mfa_opt_out,opt_out_until\n1,true,2020-02-29\n2,true,\n");
-    let ran = cli.run(&["apply", "users.csv", "--sandbox", "--dry-run"]).exits(0);
-    ran.says("1 to opt out of MFA").says("1 to opt back in").says("reached their end date");
+    cli.write(
+        "users.csv",
+        "user_id,mfa_opt_out,opt_out_until\n1,true,2020-02-29\n2,true,\n",
+    );
+    let ran = cli
+        .run(&["apply", "users.csv", "--sandbox", "--dry-run"])
+        .exits(0);
+    ran.says("1 to opt out of MFA")
+        .says("1 to opt back in")
+        .says("reached their end date");
 }
 
 /// Every line of standard error as an event; nothing else is said.
@@ -112,13 +186,21 @@ fn event(line: &str) -> Value {
     common::must_show_no_secret(line);
     let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     assert!(value["event"].is_string(), "{line}");
-    assert!(value["at"].as_str().is_some_and(|at| at.parse::<Timestamp>().is_ok()), "{line}");
+    assert!(
+        value["at"]
+            .as_str()
+            .is_some_and(|at| at.parse::<Timestamp>().is_ok()),
+        "{line}"
+    );
     value
 }
 
 #[track_caller]
 fn find<'a>(events: &'a [Value], name: &str) -> &'a Value {
-    events.iter().find(|event| event["event"] == name).unwrap_or_else(|| panic!("no {name} in {events:#?}"))
+    events
+        .iter()
+        .find(|event| event["event"] == name)
+        .unwrap_or_else(|| panic!("no {name} in {events:#?}"))
 }
 
 #[test]
@@ -130,18 +212,44 @@ fn a_whole_run_is_told_in_json() {
         _ => Reply::new(204),
     });
     cli.write("users.csv", table(12));
-    let options = ["--concurrency", "1", "--rate", "unlimited", "--reason", "say \"why\"", "--log-format", "json"];
-    let ran = cli.run(&[&["apply", "users.csv", "--yes", "--address", &org.url()], &options[..]].concat()).exits(1);
+    let options = [
+        "--concurrency",
+        "1",
+        "--rate",
+        "unlimited",
+        "--reason",
+        "say \"why\"",
+        "--log-format",
+        "json",
+    ];
+    let ran = cli
+        .run(
+            &[
+                &["apply", "users.csv", "--yes", "--address", &org.url()],
+                &options[..],
+            ]
+            .concat(),
+        )
+        .exits(1);
 
     let told = events(&ran);
     let plan = find(&told, "plan");
-    assert_eq!((&plan["rows"], &plan["opt_out"], &plan["reason"]), (&12.into(), &12.into(), &"say \"why\"".into()));
+    assert_eq!(
+        (&plan["rows"], &plan["opt_out"], &plan["reason"]),
+        (&12.into(), &12.into(), &"say \"why\"".into())
+    );
     assert_eq!(find(&told, "waiting")["why"], "throttled");
     assert_eq!(find(&told, "row")["row"], 2);
     let ended = find(&told, "ended");
-    assert_eq!((&ended["applied"], &ended["failed"], &ended["requests"]), (&11.into(), &1.into(), &13.into()));
+    assert_eq!(
+        (&ended["applied"], &ended["failed"], &ended["requests"]),
+        (&11.into(), &1.into(), &13.into())
+    );
     let closed = told.last().unwrap();
-    assert_eq!((&closed["event"], &closed["exit_code"]), (&"closed".into(), &1.into()));
+    assert_eq!(
+        (&closed["event"], &closed["exit_code"]),
+        (&"closed".into(), &1.into())
+    );
     assert_eq!(closed["failures"][0]["rows"], serde_json::json!([2]));
     assert_eq!(closed["report"], "users.report.csv");
 }
@@ -150,9 +258,24 @@ fn a_whole_run_is_told_in_json() {
 fn throttled_by_an_org_that_has_a_limit_it_stays_json() {
     let cli = Cli::new();
     cli.write("users.csv", table(15));
-    let practice = ["--sandbox", "--rate-limit", "5/s", "--rate", "50/s", "--log-format", "json", "--verbose"];
-    let told = events(&cli.run(&[&["apply", "users.csv", "--yes"], &practice[..]].concat()).exits(0));
-    assert_eq!(told.iter().filter(|event| event["event"] == "row").count(), 15);
+    let practice = [
+        "--sandbox",
+        "--rate-limit",
+        "5/s",
+        "--rate",
+        "50/s",
+        "--log-format",
+        "json",
+        "--verbose",
+    ];
+    let told = events(
+        &cli.run(&[&["apply", "users.csv", "--yes"], &practice[..]].concat())
+            .exits(0),
+    );
+    assert_eq!(
+        told.iter().filter(|event| event["event"] == "row").count(),
+        15
+    );
     assert_eq!(find(&told, "waiting")["why"], "throttled");
 }
 
@@ -168,11 +291,27 @@ fn interrupted_it_stays_json() {
     let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(5_000));
     let options = ["--rate", "20/s", "--verbose", "--log-format", "json"];
-    let mut command = cli.command(&[&["apply", "users.csv", "--yes", "--address", &org.url()], &options[..]].concat());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut command = cli.command(
+        &[
+            &["apply", "users.csv", "--yes", "--address", &org.url()],
+            &options[..],
+        ]
+        .concat(),
+    );
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
 
-    let before: Vec<Value> = lines.by_ref().map(|line| event(&line)).take_while(|event| event["row"] != 3).collect();
+    let before: Vec<Value> = lines
+        .by_ref()
+        .map(|line| event(&line))
+        .take_while(|event| event["row"] != 3)
+        .collect();
     assert_eq!(before[0]["event"], "plan");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let after: Vec<Value> = lines.map(|line| event(&line)).collect();
@@ -187,27 +326,61 @@ fn interrupted_it_stays_json() {
 #[test]
 fn errors_are_json_as_well() {
     let cli = Cli::new();
-    cli.write("bad.csv", "user_id,mfa_opt_out\nada@example.com,true\n2,perhaps\n");
+    cli.write(
+        "bad.csv",
+        "user_id,mfa_opt_out\nada@example.com,true\n2,perhaps\n",
+    );
     cli.write("unknown.toml", "log_format = \"json\"\nrat = \"5/s\"\n");
     cli.write("good.toml", "log_format = \"json\"\n");
     let json = ["--log-format", "json"];
-    let (no_file, bad) = (["apply", "none.csv", "--sandbox", "--yes"], ["apply", "bad.csv", "--sandbox", "--yes"]);
+    let (no_file, bad) = (
+        ["apply", "none.csv", "--sandbox", "--yes"],
+        ["apply", "bad.csv", "--sandbox", "--yes"],
+    );
     for arguments in [
         [&no_file[..], &json].concat(),
         [&bad[..], &json].concat(),
         [&bad[..], &["--config", "good.toml"]].concat(),
         [&bad[..], &["--config", "unknown.toml"], &json].concat(),
-        ["apply", "bad.csv", "--yes"].into_iter().chain(json).collect(),
+        ["apply", "bad.csv", "--yes"]
+            .into_iter()
+            .chain(json)
+            .collect(),
         ["apply", "bad.csv", "--no-such-flag", "--log-format=json"].to_vec(),
-        ["apply", "bad.csv", "--sandbox", "--yes", "--quiet", "--log-format", "json"].to_vec(),
+        [
+            "apply",
+            "bad.csv",
+            "--sandbox",
+            "--yes",
+            "--quiet",
+            "--log-format",
+            "json",
+        ]
+        .to_vec(),
     ] {
         let told = events(&cli.run(&arguments).exits(2));
         let error = told.last().unwrap();
-        assert_eq!((&error["event"], &error["exit_code"]), (&"error".into(), &2.into()), "{arguments:?}");
-        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{arguments:?}");
+        assert_eq!(
+            (&error["event"], &error["exit_code"]),
+            (&"error".into(), &2.into()),
+            "{arguments:?}"
+        );
+        assert!(
+            error["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty()),
+            "{arguments:?}"
+        );
     }
-    let by_variable = cli.command(&bad).env("MFA_OPTOUT_LOG_FORMAT", "json").output().unwrap();
-    assert_eq!(find(&events(&Ran::of(by_variable).exits(2)), "error")["exit_code"], 2);
+    let by_variable = cli
+        .command(&bad)
+        .env("MFA_OPTOUT_LOG_FORMAT", "json")
+        .output()
+        .unwrap();
+    assert_eq!(
+        find(&events(&Ran::of(by_variable).exits(2)), "error")["exit_code"],
+        2
+    );
 }
 
 #[test]
@@ -215,18 +388,55 @@ fn quiet_leaves_errors_only() {
     let cli = Cli::new();
     let org = Hostile::start(|seen| Reply::new(if seen.user() == Some(2) { 404 } else { 204 }));
     cli.write("users.csv", table(3));
-    let ran = cli.run(&["apply", "users.csv", "--yes", "--quiet", "--address", &org.url()]).exits(1);
+    let ran = cli
+        .run(&[
+            "apply",
+            "users.csv",
+            "--yes",
+            "--quiet",
+            "--address",
+            &org.url(),
+        ])
+        .exits(1);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
 
-    let again = cli.run(&["apply", "users.csv", "--yes", "--quiet", "--address", &org.url()]).exits(2);
+    let again = cli
+        .run(&[
+            "apply",
+            "users.csv",
+            "--yes",
+            "--quiet",
+            "--address",
+            &org.url(),
+        ])
+        .exits(2);
     assert_eq!(again.stdout, "");
-    assert!(again.stderr.starts_with("error: ") && again.stderr.contains("users.report.csv"), "{}", again.stderr);
+    assert!(
+        again.stderr.starts_with("error: ") && again.stderr.contains("users.report.csv"),
+        "{}",
+        again.stderr
+    );
 
-    let words =
-        ["apply", "users.csv", "--yes", "--quiet", "--report", "\u{1b}[2J.csv", "--max-failures", "1", "--address"];
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--quiet",
+        "--report",
+        "\u{1b}[2J.csv",
+        "--max-failures",
+        "1",
+        "--address",
+    ];
     let stopped = cli.run(&[&words[..], &[&org.url()]].concat()).exits(5);
     assert_eq!(stopped.stdout, "");
-    assert!(stopped.stderr.starts_with("Stopped early: a row failed.\nNext:   "), "{}", stopped.stderr);
+    assert!(
+        stopped
+            .stderr
+            .starts_with("Stopped early: a row failed.\nNext:   "),
+        "{}",
+        stopped.stderr
+    );
     assert!(!stopped.stderr.contains('\u{1b}'), "{:?}", stopped.stderr);
 }
 
@@ -235,7 +445,9 @@ fn nobody_is_asked_who_cannot_answer() {
     let cli = Cli::new();
     let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(3));
-    cli.run(&["apply", "users.csv", "--address", &org.url()]).exits(2).says("--yes");
+    cli.run(&["apply", "users.csv", "--address", &org.url()])
+        .exits(2)
+        .says("--yes");
     assert!(org.requests().is_empty() && !cli.path("users.report.csv.partial").exists());
 }
 
@@ -253,9 +465,15 @@ fn samples(path: &Path) -> Samples {
             let (name, words) = rest.split_once(' ').unwrap();
             assert!(is_name(name) && !words.is_empty(), "{line}");
             match kind {
-                "HELP" => assert!(!words.replace("\\\\", "").replace("\\n", "").contains('\\'), "{line}"),
+                "HELP" => assert!(
+                    !words.replace("\\\\", "").replace("\\n", "").contains('\\'),
+                    "{line}"
+                ),
                 "TYPE" => {
-                    assert!(["counter", "gauge"].contains(&words) && !typed.contains(&name), "{line}");
+                    assert!(
+                        ["counter", "gauge"].contains(&words) && !typed.contains(&name),
+                        "{line}"
+                    );
                     typed.push(name);
                 }
                 _ => panic!("{line}"),
@@ -264,7 +482,11 @@ fn samples(path: &Path) -> Samples {
         }
         let (series, value) = line.rsplit_once(' ').unwrap();
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        assert_eq!(typed.last(), Some(&name), "{line}: samples of a metric stand together, below its type");
+        assert_eq!(
+            typed.last(),
+            Some(&name),
+            "{line}: samples of a metric stand together, below its type"
+        );
         check_labels(labels.strip_suffix('}').unwrap());
         let before = samples.insert((name.to_owned(), labels.to_owned()), value.parse().unwrap());
         assert_eq!(before, None, "{line}: twice");
@@ -314,13 +536,40 @@ fn figures_are_left_for_prometheus() {
     });
     let name = "odd \"name\" \\n.csv";
     cli.write(name, table(6));
-    let options = ["--metrics", "run.prom", "--concurrency", "1", "--rate", "unlimited"];
-    cli.run(&[&["apply", name, "--yes", "--address", &org.url()], &options[..]].concat()).exits(1);
+    let options = [
+        "--metrics",
+        "run.prom",
+        "--concurrency",
+        "1",
+        "--rate",
+        "unlimited",
+    ];
+    cli.run(
+        &[
+            &["apply", name, "--yes", "--address", &org.url()],
+            &options[..],
+        ]
+        .concat(),
+    )
+    .exits(1);
 
     let samples = samples(&cli.path("run.prom"));
     let value = |name, label| sample(&samples, name, label);
-    assert_eq!((value("rows", "outcome=\"applied\""), value("rows", "outcome=\"failed\"")), (5.0, 1.0));
-    assert_eq!((value("requests", ""), value("retries", ""), value("exit_code", "")), (7.0, 1.0, 1.0));
+    assert_eq!(
+        (
+            value("rows", "outcome=\"applied\""),
+            value("rows", "outcome=\"failed\"")
+        ),
+        (5.0, 1.0)
+    );
+    assert_eq!(
+        (
+            value("requests", ""),
+            value("retries", ""),
+            value("exit_code", "")
+        ),
+        (7.0, 1.0, 1.0)
+    );
     assert!(value("end_time_seconds", "") >= value("start_time_seconds", ""));
     assert!(value("start_time_seconds", "") > 1.7e9);
 }
@@ -330,10 +579,34 @@ fn figures_are_left_also_when_the_run_stops_early() {
     let cli = Cli::new();
     let org = Hostile::start(|seen| Reply::new(if seen.user() < Some(3) { 204 } else { 404 }));
     cli.write("users.csv", table(50));
-    cli.write("run.prom", "# HELP mfa_optout_last_run_rows What was there before.\n");
-    let options = ["--metrics", "run.prom", "--max-failures", "4", "--concurrency", "1"];
-    cli.run(&[&["apply", "users.csv", "--yes", "--rate", "100/s", "--address", &org.url()], &options[..]].concat())
-        .exits(5);
+    cli.write(
+        "run.prom",
+        "# HELP mfa_optout_last_run_rows What was there before.\n",
+    );
+    let options = [
+        "--metrics",
+        "run.prom",
+        "--max-failures",
+        "4",
+        "--concurrency",
+        "1",
+    ];
+    cli.run(
+        &[
+            &[
+                "apply",
+                "users.csv",
+                "--yes",
+                "--rate",
+                "100/s",
+                "--address",
+                &org.url(),
+            ],
+            &options[..],
+        ]
+        .concat(),
+    )
+    .exits(5);
 
     let samples = samples(&cli.path("run.prom"));
     assert_eq!(sample(&samples, "exit_code", ""), 5.0);
@@ -346,17 +619,34 @@ fn figures_of_an_earlier_run_are_not_left_for_those_of_one_that_is_refused() {
     let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(5));
     let url = org.url();
-    let words = ["apply", "users.csv", "--yes", "--overwrite", "--metrics", "run.prom", "--address", &url];
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--overwrite",
+        "--metrics",
+        "run.prom",
+        "--address",
+        &url,
+    ];
     let code = || sample(&samples(&cli.path("run.prom")), "exit_code", "");
     cli.run(&words).exits(0);
     assert_eq!(code(), 0.0);
-    cli.run(&[&words[..], &["--max-opt-outs", "1", "--dry-run"]].concat()).exits(2);
+    cli.run(&[&words[..], &["--max-opt-outs", "1", "--dry-run"]].concat())
+        .exits(2);
     assert_eq!(code(), 0.0);
-    cli.run(&[&words[..], &["--max-opt-outs", "1"]].concat()).exits(2);
+    cli.run(&[&words[..], &["--max-opt-outs", "1"]].concat())
+        .exits(2);
     assert_eq!(code(), 2.0);
     let told = samples(&cli.path("run.prom"));
-    assert!(told.keys().all(|(name, _)| !name.ends_with("_rows")), "{told:?}");
-    assert!(told.keys().all(|(_, labels)| labels.contains(&url)), "{told:?}");
+    assert!(
+        told.keys().all(|(name, _)| !name.ends_with("_rows")),
+        "{told:?}"
+    );
+    assert!(
+        told.keys().all(|(_, labels)| labels.contains(&url)),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -367,31 +657,72 @@ fn the_command_line_counts_before_the_environment_before_the_file() {
     cli.write("users.csv", table(1));
     cli.write("s.toml", format!("address = \"{}\"\n", file.url()));
     let start = |command: &mut Command| Ran::of(command.output().unwrap()).exits(0);
-    let base = ["apply", "users.csv", "--yes", "--overwrite", "--config", "s.toml"];
+    let base = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--overwrite",
+        "--config",
+        "s.toml",
+    ];
 
     start(&mut cli.command(&base));
     assert_eq!(orgs.each_ref().map(|org| org.requests().len()), [1, 0, 0]);
-    start(cli.command(&base).env("MFA_OPTOUT_ADDRESS", environment.url()));
+    start(
+        cli.command(&base)
+            .env("MFA_OPTOUT_ADDRESS", environment.url()),
+    );
     assert_eq!(orgs.each_ref().map(|org| org.requests().len()), [1, 1, 0]);
     let at_flag = flag.url();
     let flagged = [&base[..], &["--address", &at_flag]].concat();
-    start(cli.command(&flagged).env("MFA_OPTOUT_ADDRESS", environment.url()));
+    start(
+        cli.command(&flagged)
+            .env("MFA_OPTOUT_ADDRESS", environment.url()),
+    );
     assert_eq!(orgs.each_ref().map(|org| org.requests().len()), [1, 1, 1]);
 }
 
 #[test]
 fn config_shows_what_counts_and_where_it_comes_from_but_no_secret() {
     let cli = Cli::new();
-    cli.write("s.toml", "rate = \"5/s\"\nconcurrency = 3\n\n[profile.night]\nrate = \"2/s\"\ntimeout = \"9s\"\n");
-    let arguments = ["config", "--config", "s.toml", "--profile", "night", "--max-wait", "1m"];
+    cli.write(
+        "s.toml",
+        "rate = \"5/s\"\nconcurrency = 3\n\n[profile.night]\nrate = \"2/s\"\ntimeout = \"9s\"\n",
+    );
+    let arguments = [
+        "config",
+        "--config",
+        "s.toml",
+        "--profile",
+        "night",
+        "--max-wait",
+        "1m",
+    ];
     let with_a_password = format!("https://admin:{PASSWORD}@org.example");
     let mut command = cli.command(&arguments);
-    let output = command.env("MFA_OPTOUT_TIMEOUT", "7s").env("MFA_OPTOUT_ADDRESS", with_a_password).output().unwrap();
+    let output = command
+        .env("MFA_OPTOUT_TIMEOUT", "7s")
+        .env("MFA_OPTOUT_ADDRESS", with_a_password)
+        .output()
+        .unwrap();
     let ran = Ran::of(output).exits(0);
-    let lines: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
-    let told = |name: &str| lines.iter().find(|line| line.first() == Some(&name)).unwrap()[1..].join(" ");
+    let lines: Vec<Vec<&str>> = ran
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let told = |name: &str| {
+        lines
+            .iter()
+            .find(|line| line.first() == Some(&name))
+            .unwrap()[1..]
+            .join(" ")
+    };
     assert_eq!(told("api_key"), "(hidden) MFA_OPTOUT_API_KEY");
-    assert!(told("address").starts_with("(not shown: it has a user name") && !ran.text().contains("admin"));
+    assert!(
+        told("address").starts_with("(not shown: it has a user name")
+            && !ran.text().contains("admin")
+    );
     assert_eq!(told("rate"), "2/s s.toml:5 (profile night)");
     assert_eq!(told("concurrency"), "3 s.toml:2");
     assert_eq!(told("timeout"), "7s MFA_OPTOUT_TIMEOUT");
@@ -402,9 +733,15 @@ fn config_shows_what_counts_and_where_it_comes_from_but_no_secret() {
 #[test]
 fn an_unknown_setting_is_an_error_with_the_nearest_right_one() {
     let cli = Cli::new();
-    for (line, nearest) in [("max_opt_out = 5", "max_opt_outs"), ("adress = \"https://x\"", "address")] {
+    for (line, nearest) in [
+        ("max_opt_out = 5", "max_opt_outs"),
+        ("adress = \"https://x\"", "address"),
+    ] {
         cli.write("s.toml", format!("concurrency = 3\n{line}\n"));
-        cli.run(&["config", "--config", "s.toml"]).exits(2).says("s.toml:2").says(nearest);
+        cli.run(&["config", "--config", "s.toml"])
+            .exits(2)
+            .says("s.toml:2")
+            .says(nearest);
     }
 }
 
@@ -417,10 +754,16 @@ fn a_mistyped_variable_is_an_error_with_the_right_one() {
         let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]);
         Ran::of(command.env(name, "1").output().unwrap())
     };
-    with("MFA_OPTOUT_MAX_OPT_OUT").exits(2).says("did you mean MFA_OPTOUT_MAX_OPT_OUTS?");
-    with("MFA_OPTOUT_OVERWRITE").exits(2).says("--overwrite counts on the command line only");
+    with("MFA_OPTOUT_MAX_OPT_OUT")
+        .exits(2)
+        .says("did you mean MFA_OPTOUT_MAX_OPT_OUTS?");
+    with("MFA_OPTOUT_OVERWRITE")
+        .exits(2)
+        .says("--overwrite counts on the command line only");
     assert!(org.requests().is_empty());
-    with("MFA_OPTOUT_MAX_OPT_OUTS").exits(2).says("--max-opt-outs allows 1");
+    with("MFA_OPTOUT_MAX_OPT_OUTS")
+        .exits(2)
+        .says("--max-opt-outs allows 1");
     // A cluster with a service of this name sets such variables.
     with("MFA_OPTOUT_SERVICE_PORT").exits(0);
 }
@@ -430,11 +773,19 @@ fn a_planted_file_of_settings_does_not_count_without_a_terminal() {
     let cli = Cli::new();
     let planted = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(1));
-    cli.write("mfa-optout.toml", format!("address = \"{}\"\n", planted.url()));
-    cli.run(&["apply", "users.csv", "--yes"]).exits(2).says("no address");
-    cli.run(&["config"]).exits(0).says("does not count without a terminal");
+    cli.write(
+        "mfa-optout.toml",
+        format!("address = \"{}\"\n", planted.url()),
+    );
+    cli.run(&["apply", "users.csv", "--yes"])
+        .exits(2)
+        .says("no address");
+    cli.run(&["config"])
+        .exits(0)
+        .says("does not count without a terminal");
     assert!(planted.requests().is_empty() && planted.connections() == 0);
 
-    cli.run(&["apply", "users.csv", "--yes", "--config", "mfa-optout.toml"]).exits(0);
+    cli.run(&["apply", "users.csv", "--yes", "--config", "mfa-optout.toml"])
+        .exits(0);
     assert_eq!(planted.requests().len(), 1);
 }

@@ -1,7 +1,10 @@
 //! Tables that are odd as files, on the built binary: names, pipes, folders, sizes, and bombs. Nothing is sent of what is
 //! refused, and refusing takes little memory.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "in a test, what can't be had is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test, what can't be had is a failure"
+)]
 
 mod common;
 
@@ -41,11 +44,21 @@ const REFUSAL: [u32; 2] = [180_000, 130_000];
 
 /// `apply` within that memory; with more it would not come to its words.
 fn bounded(cli: &Cli, org: &Hostile, name: &str) -> Ran {
-    let bounded = format!("ulimit -v {} && ulimit -d {} && exec \"$@\"", REFUSAL[0], REFUSAL[1]);
+    let bounded = format!(
+        "ulimit -v {} && ulimit -d {} && exec \"$@\"",
+        REFUSAL[0], REFUSAL[1]
+    );
     let direct = apply(cli, org, OsStr::new(name));
     let mut command = Command::new("sh");
-    command.args(["-c", &bounded, "sh"]).arg(direct.get_program()).args(direct.get_args());
-    command.current_dir(cli.folder()).env_clear().env("HOME", cli.folder()).env("MFA_OPTOUT_API_KEY", common::KEY);
+    command
+        .args(["-c", &bounded, "sh"])
+        .arg(direct.get_program())
+        .args(direct.get_args());
+    command
+        .current_dir(cli.folder())
+        .env_clear()
+        .env("HOME", cli.folder())
+        .env("MFA_OPTOUT_API_KEY", common::KEY);
     run(command)
 }
 
@@ -68,23 +81,49 @@ fn a_file_may_have_any_name() {
         (b"trailing.", b"trailing.report.csv"),
         (b".hidden", b".hidden.report.csv"),
         (b"deep/../up.csv", b"up.report.csv"),
-        ("\u{1b}[2J\u{202e}.csv".as_bytes(), "\u{1b}[2J\u{202e}.report.csv".as_bytes()),
+        (
+            "\u{1b}[2J\u{202e}.csv".as_bytes(),
+            "\u{1b}[2J\u{202e}.report.csv".as_bytes(),
+        ),
     ];
     let cli = Cli::new();
     fs::create_dir(cli.path("deep")).unwrap();
     for (name, report_name) in names {
         let org = org();
-        let (input, there) = (OsStr::from_bytes(name), cli.folder().join(OsStr::from_bytes(report_name)));
+        let (input, there) = (
+            OsStr::from_bytes(name),
+            cli.folder().join(OsStr::from_bytes(report_name)),
+        );
         fs::write(cli.folder().join(input), table(2)).unwrap();
         let ran = run(apply(&cli, &org, input)).exits(0);
         assert_eq!(outcomes(&report(&there), "applied"), 2, "{}", ran.text());
-        assert!(!ran.text().contains(['\u{1b}', '\u{202e}']) && !ran.text().contains("new\nline"), "{}", ran.text());
+        assert!(
+            !ran.text().contains(['\u{1b}', '\u{202e}']) && !ran.text().contains("new\nline"),
+            "{}",
+            ran.text()
+        );
 
-        fs::write(cli.folder().join(input), "user_id,mfa_opt_out\nzoe@example.org,true\n").unwrap();
-        let mut again = cli.command(&["apply", "--yes", "--overwrite", "--address", &org.url(), "--"]);
+        fs::write(
+            cli.folder().join(input),
+            "user_id,mfa_opt_out\nzoe@example.org,true\n",
+        )
+        .unwrap();
+        let mut again = cli.command(&[
+            "apply",
+            "--yes",
+            "--overwrite",
+            "--address",
+            &org.url(),
+            "--",
+        ]);
         again.arg(input);
         let ran = run(again).exits(2);
-        assert_eq!(ran.stderr.lines().count(), 3, "one problem is one line:\n{}", ran.stderr);
+        assert_eq!(
+            ran.stderr.lines().count(),
+            3,
+            "one problem is one line:\n{}",
+            ran.stderr
+        );
         assert_eq!(org.requests().len(), 2);
     }
 }
@@ -97,7 +136,14 @@ fn a_name_that_leaves_no_room_for_the_reports_is_refused_before_anything_is_sent
     run(apply(&cli, &org, OsStr::new(&name))).exits(2);
     assert!(org.requests().is_empty());
     run({
-        let mut command = cli.command(&["apply", "--yes", "--report", "short.csv", "--address", &org.url()]);
+        let mut command = cli.command(&[
+            "apply",
+            "--yes",
+            "--report",
+            "short.csv",
+            "--address",
+            &org.url(),
+        ]);
         command.arg(&name);
         command
     })
@@ -114,7 +160,10 @@ fn what_can_not_be_read_is_named_with_the_reason() {
     for missing in ["missing.csv", "file/inside.csv"] {
         let org = org();
         let said = run(apply(&cli, &org, OsStr::new(missing))).exits(2).stderr;
-        assert!(said.starts_with(&format!("error: can't read {missing}: ")), "{said}");
+        assert!(
+            said.starts_with(&format!("error: can't read {missing}: ")),
+            "{said}"
+        );
         assert!(org.requests().is_empty());
     }
 }
@@ -125,17 +174,28 @@ fn a_file_that_others_may_not_read_is_refused() {
     const NOBODY: u32 = 65_534;
     let (cli, org) = (Cli::new(), org());
     fs::set_permissions(cli.folder(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(cli.write("users.csv", table(2)), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(
+        cli.write("users.csv", table(2)),
+        fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
     // A copy in a place that everybody can get at.
     let binary = cli.path("mfa-optout");
     fs::copy(env!("CARGO_BIN_EXE_mfa-optout"), &binary).unwrap();
     let mut command = Command::new(&binary);
-    command.args(["apply", "users.csv", "--yes", "--address", &org.url()]).current_dir(cli.folder());
-    command.env_clear().env("MFA_OPTOUT_API_KEY", common::KEY).stdin(Stdio::null());
+    command
+        .args(["apply", "users.csv", "--yes", "--address", &org.url()])
+        .current_dir(cli.folder());
+    command
+        .env_clear()
+        .env("MFA_OPTOUT_API_KEY", common::KEY)
+        .stdin(Stdio::null());
     if rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
-    run(command).exits(2).says("can't read users.csv: Permission denied");
+    run(command)
+        .exits(2)
+        .says("can't read users.csv: Permission denied");
     assert!(org.requests().is_empty());
     fs::set_permissions(cli.path("users.csv"), fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -143,12 +203,28 @@ fn a_file_that_others_may_not_read_is_refused() {
 #[test]
 fn a_pipe_that_never_says_anything_can_be_left() {
     let (cli, org) = (Cli::new(), org());
-    assert!(Command::new("mkfifo").arg(cli.path("users.csv")).status().unwrap().success());
-    let child = apply(&cli, &org, OsStr::new("users.csv")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(cli.path("users.csv"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let child = apply(&cli, &org, OsStr::new("users.csv"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     // Opens when the other end does.
-    let writer = fs::File::options().write(true).open(cli.path("users.csv")).unwrap();
+    let writer = fs::File::options()
+        .write(true)
+        .open(cli.path("users.csv"))
+        .unwrap();
     let ended = stop(child, Signal::INT).status;
-    assert!(ended.signal() == Some(Signal::INT.as_raw()) || ended.code() == Some(130), "{ended}");
+    assert!(
+        ended.signal() == Some(Signal::INT.as_raw()) || ended.code() == Some(130),
+        "{ended}"
+    );
     drop(writer);
     assert!(org.requests().is_empty());
     fs::remove_file(cli.path("users.csv")).unwrap();
@@ -160,11 +236,23 @@ fn standard_input_is_read_twice_and_leaves_nothing_behind() {
     let temporary = cli.path("tmp");
     fs::create_dir(&temporary).unwrap();
     let mut command = apply(&cli, &org, OsStr::new("-"));
-    command.env("TMPDIR", &temporary).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env("TMPDIR", &temporary)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(table(3).as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(table(3).as_bytes())
+        .unwrap();
     Ran::of(child.wait_with_output().unwrap()).exits(0);
-    assert_eq!(outcomes(&report(&cli.path("stdin.report.csv")), "applied"), 3);
+    assert_eq!(
+        outcomes(&report(&cli.path("stdin.report.csv")), "applied"),
+        3
+    );
     assert_eq!(org.requests().len(), 3);
     assert_eq!(fs::read_dir(temporary).unwrap().count(), 0);
 }
@@ -173,15 +261,34 @@ fn standard_input_is_read_twice_and_leaves_nothing_behind() {
 fn what_is_too_large_is_refused_with_the_limit() {
     let cli = Cli::new();
     let cell = vec![b'x'; 64 << 20];
-    cli.write("cell.csv", [b"user_id,mfa_opt_out\n5,".as_slice(), &cell, b"\n6,true\n"].concat());
-    assert!(refused(&cli, "cell.csv").contains("cell.csv:2: the row that begins here is longer than 8 MiB"));
-    let columns = format!("user_id,mfa_opt_out{}\n5,true{}\n", ",c".repeat(100_000), ",".repeat(100_000));
+    cli.write(
+        "cell.csv",
+        [b"user_id,mfa_opt_out\n5,".as_slice(), &cell, b"\n6,true\n"].concat(),
+    );
+    assert!(
+        refused(&cli, "cell.csv")
+            .contains("cell.csv:2: the row that begins here is longer than 8 MiB")
+    );
+    let columns = format!(
+        "user_id,mfa_opt_out{}\n5,true{}\n",
+        ",c".repeat(100_000),
+        ",".repeat(100_000)
+    );
     cli.write("columns.csv", columns);
     assert!(refused(&cli, "columns.csv").contains("has 100002 columns; at most 16384 are read"));
-    for (name, row) in [("commas.csv", ""), ("first_row.csv", "user_id,mfa_opt_out\n")] {
-        cli.write(name, [row.as_bytes(), &vec![b','; 20 << 20], b"\n5,true\n"].concat());
+    for (name, row) in [
+        ("commas.csv", ""),
+        ("first_row.csv", "user_id,mfa_opt_out\n"),
+    ] {
+        cli.write(
+            name,
+            [row.as_bytes(), &vec![b','; 20 << 20], b"\n5,true\n"].concat(),
+        );
         let said = refused(&cli, name);
-        assert!(said.contains("the row that begins here has more than 1048576 delimiters"), "{said}");
+        assert!(
+            said.contains("the row that begins here has more than 1048576 delimiters"),
+            "{said}"
+        );
     }
     cli.write("many_commas.csv", ",,,,\n".repeat(4 << 20));
     assert!(refused(&cli, "many_commas.csv").contains("has no rows"));
@@ -229,7 +336,10 @@ fn a_cell_in_the_far_corner_is_a_row_like_others() {
     let cli = Cli::new();
     let corner = format!("{HEADER}<row r=\"1048576\"><c r=\"XFD1048576\"><v>1</v></c></row>");
     zip(&cli.path("corner.xlsx"), &workbook(&corner));
-    assert!(refused(&cli, "corner.xlsx").contains("corner.xlsx:A1048576: the row has more cells than the header"));
+    assert!(
+        refused(&cli, "corner.xlsx")
+            .contains("corner.xlsx:A1048576: the row has more cells than the header")
+    );
 }
 
 #[test]
@@ -248,7 +358,8 @@ fn a_workbook_that_inflates_to_gigabytes_is_refused() {
     for number in 1..60 {
         let part = from.by_name("xl/worksheets/0.xml").unwrap();
         inflated += part.size();
-        to.raw_copy_file_rename(part, format!("xl/worksheets/{number}.xml")).unwrap();
+        to.raw_copy_file_rename(part, format!("xl/worksheets/{number}.xml"))
+            .unwrap();
     }
     to.finish().unwrap();
     assert!(inflated > 2 << 30);
@@ -268,21 +379,31 @@ fn a_gzip_that_inflates_to_gigabytes_is_refused() {
 #[test]
 fn texts_of_a_workbook_that_would_fill_the_memory_are_refused() {
     let cli = Cli::new();
-    for (text, repeated) in [("<si/>", 12 << 20), ("<si><t>abcdefghijklmnopqrstuvwxyz</t></si>", 2 << 20)] {
+    for (text, repeated) in [
+        ("<si/>", 12 << 20),
+        ("<si><t>abcdefghijklmnopqrstuvwxyz</t></si>", 2 << 20),
+    ] {
         let mut parts = workbook(HEADER);
-        parts.push(("xl/sharedStrings.xml", format!("<sst>{}</sst>", text.repeat(repeated)).into_bytes()));
+        parts.push((
+            "xl/sharedStrings.xml",
+            format!("<sst>{}</sst>", text.repeat(repeated)).into_bytes(),
+        ));
         padded(&cli.path("texts.xlsx"), &parts);
         assert!(refused(&cli, "texts.xlsx").contains("more than 112 MiB of memory"));
     }
 }
 
-const TRUE_FOR_5: &str = "<row r=\"2\"><c r=\"A2\"><v>5</v></c><c r=\"B2\" t=\"b\"><v>1</v></c></row>";
+const TRUE_FOR_5: &str =
+    "<row r=\"2\"><c r=\"A2\"><v>5</v></c><c r=\"B2\" t=\"b\"><v>1</v></c></row>";
 
 #[test]
 fn as_many_texts_as_fit_into_the_memory_are_read() {
     let (cli, org) = (Cli::new(), org());
     let mut parts = workbook(&format!("{HEADER}{TRUE_FOR_5}"));
-    parts.push(("xl/sharedStrings.xml", format!("<sst>{}</sst>", "<si><t>ab</t></si>".repeat(2_000_000)).into_bytes()));
+    parts.push((
+        "xl/sharedStrings.xml",
+        format!("<sst>{}</sst>", "<si><t>ab</t></si>".repeat(2_000_000)).into_bytes(),
+    ));
     padded(&cli.path("texts.xlsx"), &parts);
     bounded(&cli, &org, "texts.xlsx").exits(0);
     assert_eq!(org.requests().len(), 1);
@@ -293,19 +414,43 @@ fn a_workbook_is_not_believed_how_many_texts_it_has() {
     let (cli, org) = (Cli::new(), org());
     for (start, read) in [
         ("<sst count=\"9999999\" uniqueCount=\"1\">".to_owned(), true),
-        ("<sst uniqueCount=\"99999999999999999999\">".to_owned(), false),
-        ("<x:sst xmlns:x=\"x\" uniqueCount = '0099999999'>".to_owned(), false),
-        ("<sst a=\"<>\" uniqueCount=\"99999999999999999\">".to_owned(), false),
-        (format!("<sst a=\">{}\" uniqueCount=\"99999999999999999\">", " ".repeat(2000)), false),
-        ("text<sst uniqueCount=\"99999999999999999\">".to_owned(), false),
+        (
+            "<sst uniqueCount=\"99999999999999999999\">".to_owned(),
+            false,
+        ),
+        (
+            "<x:sst xmlns:x=\"x\" uniqueCount = '0099999999'>".to_owned(),
+            false,
+        ),
+        (
+            "<sst a=\"<>\" uniqueCount=\"99999999999999999\">".to_owned(),
+            false,
+        ),
+        (
+            format!(
+                "<sst a=\">{}\" uniqueCount=\"99999999999999999\">",
+                " ".repeat(2000)
+            ),
+            false,
+        ),
+        (
+            "text<sst uniqueCount=\"99999999999999999\">".to_owned(),
+            false,
+        ),
     ] {
         let mut parts = workbook(&format!("{HEADER}{TRUE_FOR_5}"));
-        parts.push(("xl/sharedStrings.xml", format!("{start}<si><t>a</t></si></sst>").into_bytes()));
+        parts.push((
+            "xl/sharedStrings.xml",
+            format!("{start}<si><t>a</t></si></sst>").into_bytes(),
+        ));
         zip(&cli.path("texts.xlsx"), &parts);
         if read {
             bounded(&cli, &org, "texts.xlsx").exits(0);
         } else {
-            assert!(refused(&cli, "texts.xlsx").contains("more than 112 MiB of memory"), "{start}");
+            assert!(
+                refused(&cli, "texts.xlsx").contains("more than 112 MiB of memory"),
+                "{start}"
+            );
         }
     }
 }
@@ -313,8 +458,11 @@ fn a_workbook_is_not_believed_how_many_texts_it_has() {
 /// With a part that can't be compressed, so that the proportion is no reason to refuse it.
 fn padded(to: &Path, parts: &[(&str, Vec<u8>)]) {
     zip(to, parts);
-    let mut zip = zip::ZipWriter::new_append(fs::File::options().read(true).write(true).open(to).unwrap()).unwrap();
-    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut zip =
+        zip::ZipWriter::new_append(fs::File::options().read(true).write(true).open(to).unwrap())
+            .unwrap();
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     zip.start_file("xl/media/picture.png", stored).unwrap();
     zip.write_all(&vec![0; 2 << 20]).unwrap();
     zip.finish().unwrap().rewind().unwrap();
@@ -324,14 +472,26 @@ fn padded(to: &Path, parts: &[(&str, Vec<u8>)]) {
 fn endless_texts_and_rows_of_a_workbook_are_refused() {
     let cli = Cli::new();
     let long = "x".repeat(9 << 20);
-    let cell = |inside: &str| format!("{HEADER}<row r=\"2\"><c r=\"A2\" t=\"inlineStr\"><is>{inside}</is></c></row>");
+    let cell = |inside: &str| {
+        format!("{HEADER}<row r=\"2\"><c r=\"A2\" t=\"inlineStr\"><is>{inside}</is></c></row>")
+    };
     let pieces = format!("<r><t>{}</t></r>", "x".repeat(1 << 20)).repeat(64);
-    for sheet in [cell(&format!("<t>{long}</t>")), cell(&pieces), format!("<row a=\"{long}\"/>")] {
+    for sheet in [
+        cell(&format!("<t>{long}</t>")),
+        cell(&pieces),
+        format!("<row a=\"{long}\"/>"),
+    ] {
         padded(&cli.path("long.xlsx"), &workbook(&sheet));
         assert!(refused(&cli, "long.xlsx").contains("a cell with more than 8 MiB of text"));
     }
-    let mut parts = workbook(&format!("{HEADER}<row r=\"2\">{}</row>", "<c t=\"s\"><v>0</v></c>".repeat(64)));
-    parts.push(("xl/sharedStrings.xml", format!("<sst><si><t>{}</t></si></sst>", "x".repeat(1 << 20)).into_bytes()));
+    let mut parts = workbook(&format!(
+        "{HEADER}<row r=\"2\">{}</row>",
+        "<c t=\"s\"><v>0</v></c>".repeat(64)
+    ));
+    parts.push((
+        "xl/sharedStrings.xml",
+        format!("<sst><si><t>{}</t></si></sst>", "x".repeat(1 << 20)).into_bytes(),
+    ));
     padded(&cli.path("long.xlsx"), &parts);
     assert!(refused(&cli, "long.xlsx").contains("row 2 of the sheet is longer than 8 MiB"));
 }
@@ -349,12 +509,18 @@ fn a_spreadsheet_that_repeats_its_cells_for_ever_is_refused() {
         (4_294_967_295, 2, "out of all proportion"),
         (1, 4_294_967_295, "more than 16384 columns"),
     ] {
-        let row = format!("<table:table-row table:number-rows-repeated=\"{rows}\">{}</table:table-row>", cell(columns));
+        let row = format!(
+            "<table:table-row table:number-rows-repeated=\"{rows}\">{}</table:table-row>",
+            cell(columns)
+        );
         let content = format!(
             "<office:document-content><office:body><office:spreadsheet><table:table table:name=\"a\">{row}</table:table></office:spreadsheet></office:body></office:document-content>"
         );
         let kind = b"application/vnd.oasis.opendocument.spreadsheet".to_vec();
-        zip(&cli.path("repeats.ods"), &[("mimetype", kind), ("content.xml", content.into_bytes())]);
+        zip(
+            &cli.path("repeats.ods"),
+            &[("mimetype", kind), ("content.xml", content.into_bytes())],
+        );
         let said = refused(&cli, "repeats.ods");
         assert!(said.contains(words), "{said}");
     }
@@ -381,10 +547,19 @@ const ODD: [&str; 16] = [
 ];
 
 fn odd_table(delimiter: u8) -> String {
-    let mut out = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
-    out.write_record(["note", "user_id", "mfa_opt_out", "name"]).unwrap();
+    let mut out = csv::WriterBuilder::new()
+        .delimiter(delimiter)
+        .from_writer(Vec::new());
+    out.write_record(["note", "user_id", "mfa_opt_out", "name"])
+        .unwrap();
     for (number, cell) in ODD.iter().enumerate() {
-        out.write_record([cell, (number + 1).to_string().as_str(), "true", format!("{cell}{cell}").as_str()]).unwrap();
+        out.write_record([
+            cell,
+            (number + 1).to_string().as_str(),
+            "true",
+            format!("{cell}{cell}").as_str(),
+        ])
+        .unwrap();
     }
     String::from_utf8(out.into_inner().unwrap()).unwrap()
 }
@@ -392,16 +567,28 @@ fn odd_table(delimiter: u8) -> String {
 fn odd_workbook() -> Vec<u8> {
     let mut book = rust_xlsxwriter::Workbook::new();
     let sheet = book.add_worksheet();
-    sheet.write_row(0, 0, ["note", "user_id", "mfa_opt_out", "name"]).unwrap();
+    sheet
+        .write_row(0, 0, ["note", "user_id", "mfa_opt_out", "name"])
+        .unwrap();
     for (row, cell) in (1..).zip(ODD) {
-        sheet.write_string(row, 0, cell).unwrap().write_number(row, 1, row).unwrap();
+        sheet
+            .write_string(row, 0, cell)
+            .unwrap()
+            .write_number(row, 1, row)
+            .unwrap();
         sheet.write_boolean(row, 2, true).unwrap();
         // Its writer takes a result for a number where it can, and an empty one for 0.
         let name = format!("{cell}{cell}");
         if name.is_empty() || name.parse::<f64>().is_ok() {
             sheet.write_string(row, 3, name).unwrap();
         } else {
-            sheet.write_formula(row, 3, rust_xlsxwriter::Formula::new("A2&A2").set_result(name)).unwrap();
+            sheet
+                .write_formula(
+                    row,
+                    3,
+                    rust_xlsxwriter::Formula::new("A2&A2").set_result(name),
+                )
+                .unwrap();
         }
     }
     book.save_to_buffer().unwrap()
@@ -411,8 +598,14 @@ fn odd_workbook() -> Vec<u8> {
 fn the_report_has_every_cell_as_it_was() {
     let cli = Cli::new();
     let org = TestOrg::start(&cli, &[]);
-    let wide: Vec<u8> = format!("\u{feff}{}", odd_table(b'\t')).encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let western = encoding_rs::WINDOWS_1252.encode(&odd_table(b';')).0.into_owned();
+    let wide: Vec<u8> = format!("\u{feff}{}", odd_table(b'\t'))
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let western = encoding_rs::WINDOWS_1252
+        .encode(&odd_table(b';'))
+        .0
+        .into_owned();
     let tables: [(&str, Vec<u8>, &[&str]); 4] = [
         ("utf8.csv", odd_table(b',').into_bytes(), &[]),
         ("western.csv", western, &["--encoding", "windows-1252"]),
@@ -421,11 +614,28 @@ fn the_report_has_every_cell_as_it_was() {
     ];
     for (name, content, options) in tables {
         cli.write(name, content);
-        let arguments = ["apply", name, "--yes", "--rate", "unlimited", "--address", org.address()];
+        let arguments = [
+            "apply",
+            name,
+            "--yes",
+            "--rate",
+            "unlimited",
+            "--address",
+            org.address(),
+        ];
         let mut command = cli.command(&arguments);
-        command.args(options).env("MFA_OPTOUT_API_KEY", "sandbox-key");
+        command
+            .args(options)
+            .env("MFA_OPTOUT_API_KEY", "sandbox-key");
         run(command).exits(0);
-        let rows = report(&cli.path(Path::new(name).with_extension("report.csv").to_str().unwrap()));
+        let rows = report(
+            &cli.path(
+                Path::new(name)
+                    .with_extension("report.csv")
+                    .to_str()
+                    .unwrap(),
+            ),
+        );
         assert_eq!(outcomes(&rows, "applied"), ODD.len());
         for ((row, cell), number) in rows.iter().zip(ODD).zip(1..) {
             assert_eq!(

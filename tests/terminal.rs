@@ -1,7 +1,11 @@
 //! A person at a terminal, which is a pseudo-terminal here: what is asked, which answers count, and that nothing is
 //! sent without one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test a panic is the report"
+)]
 #![cfg(unix)]
 
 mod common;
@@ -24,11 +28,20 @@ const PATIENCE: u64 = 60_000;
 /// The binary at a terminal, asked to apply a table of so many opt-outs.
 fn apply(cli: &Cli, org: &Hostile, rows: u64) -> PtySession {
     cli.write("users.csv", table(rows));
-    start(cli.command(&["apply", "users.csv", "--rate", "unlimited", "--address", &org.url()]))
+    start(cli.command(&[
+        "apply",
+        "users.csv",
+        "--rate",
+        "unlimited",
+        "--address",
+        &org.url(),
+    ]))
 }
 
 fn start(mut command: Command) -> PtySession {
-    command.stdin(Stdio::inherit()).env("TERM", "xterm-256color");
+    command
+        .stdin(Stdio::inherit())
+        .env("TERM", "xterm-256color");
     spawn_command(command, Some(PATIENCE)).expect("the binary can be started at a terminal")
 }
 
@@ -44,32 +57,64 @@ fn end(mut session: PtySession) -> (String, i32) {
 
 fn resize(session: &PtySession, columns: u16) {
     let terminal = session.process().get_file_handle().unwrap();
-    tcsetwinsize(terminal, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    tcsetwinsize(
+        terminal,
+        Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        },
+    )
+    .unwrap();
 }
 
 #[test]
 fn a_few_people_need_a_yes() {
-    for (answer, exit, sent) in [("y", 0, 3), ("Yes", 0, 3), ("n", 2, 0), ("", 2, 0), ("3", 2, 0)] {
+    for (answer, exit, sent) in [
+        ("y", 0, 3),
+        ("Yes", 0, 3),
+        ("n", 2, 0),
+        ("", 2, 0),
+        ("3", 2, 0),
+    ] {
         let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
         let mut session = apply(&cli, &org, 3);
         must_show_no_secret(&session.exp_string("[y/N]").unwrap());
-        assert!(org.requests().is_empty(), "something was sent before the answer");
+        assert!(
+            org.requests().is_empty(),
+            "something was sent before the answer"
+        );
         session.send_line(answer).unwrap();
         let (said, code) = end(session);
-        assert_eq!((code, org.requests().len()), (exit, sent), "{answer:?}: {said}");
+        assert_eq!(
+            (code, org.requests().len()),
+            (exit, sent),
+            "{answer:?}: {said}"
+        );
         assert_eq!(cli.path("users.report.csv").exists(), sent > 0);
     }
 }
 
 #[test]
 fn many_people_need_their_number() {
-    for (answer, exit, sent) in [("51", 0, 51), ("y", 2, 0), ("yes", 2, 0), ("50", 2, 0), ("", 2, 0)] {
+    for (answer, exit, sent) in [
+        ("51", 0, 51),
+        ("y", 2, 0),
+        ("yes", 2, 0),
+        ("50", 2, 0),
+        ("", 2, 0),
+    ] {
         let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
         let mut session = apply(&cli, &org, 51);
         must_show_no_secret(&session.exp_string("Type 51").unwrap());
         session.send_line(answer).unwrap();
         let (said, code) = end(session);
-        assert_eq!((code, org.requests().len()), (exit, sent), "{answer:?}: {said}");
+        assert_eq!(
+            (code, org.requests().len()),
+            (exit, sent),
+            "{answer:?}: {said}"
+        );
     }
 }
 
@@ -92,11 +137,18 @@ fn a_file_of_settings_in_the_working_folder_is_named_in_the_plan() {
     cli.write("users.csv", table(2));
     cli.write("mfa-optout.toml", format!("address = \"{}\"\n", org.url()));
     let mut session = start(cli.command(&["apply", "users.csv"]));
-    must_show_no_secret(&session.exp_string("found in the working directory").unwrap());
+    must_show_no_secret(
+        &session
+            .exp_string("found in the working directory")
+            .unwrap(),
+    );
     must_show_no_secret(&session.exp_string("[y/N]").unwrap());
     session.send_line("y").unwrap();
     assert_eq!(end(session).1, 0);
-    assert_eq!(outcomes(&report(&cli.path("users.report.csv")), "applied"), 2);
+    assert_eq!(
+        outcomes(&report(&cli.path("users.report.csv")), "applied"),
+        2
+    );
 }
 
 #[test]
@@ -106,15 +158,27 @@ fn the_bar_is_gone_when_the_summary_comes() {
     let session = start(cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]));
     let (said, code) = end(session);
     assert_eq!(code, 0);
-    let (_, summary) = said.rsplit_once("\u{1b}[0J").expect("a bar is drawn over and taken away");
-    assert!(summary.trim_start().starts_with("Done: ") && !summary.contains('\u{1b}'), "{summary:?}");
+    let (_, summary) = said
+        .rsplit_once("\u{1b}[0J")
+        .expect("a bar is drawn over and taken away");
+    assert!(
+        summary.trim_start().starts_with("Done: ") && !summary.contains('\u{1b}'),
+        "{summary:?}"
+    );
 }
 
 #[test]
 fn without_colours_or_on_a_plain_terminal_it_stays_readable() {
     let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
     cli.write("users.csv", table(3));
-    let arguments = ["apply", "users.csv", "--yes", "--overwrite", "--address", &org.url()];
+    let arguments = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--overwrite",
+        "--address",
+        &org.url(),
+    ];
     let mut command = cli.command(&arguments);
     command.env("NO_COLOR", "1");
     let (said, _) = end(start(command));
@@ -129,34 +193,62 @@ fn without_colours_or_on_a_plain_terminal_it_stays_readable() {
 #[test]
 fn problems_stand_out_at_a_terminal_and_what_is_invisible_is_shown() {
     let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
-    cli.write("users.csv", "user_id,mfa_opt_out\n17\u{200b}32,true\n\u{1b}[31m,true\n");
+    cli.write(
+        "users.csv",
+        "user_id,mfa_opt_out\n17\u{200b}32,true\n\u{1b}[31m,true\n",
+    );
     let arguments = ["apply", "users.csv", "--yes", "--address", &org.url()];
     let (said, code) = end(start(cli.command(&arguments)));
     assert_eq!((code, org.requests().len()), (2, 0));
-    assert!(said.contains("\u{1b}[36musers.csv:2\u{1b}[0m: column user_id: "), "{said:?}");
-    assert!(said.contains("\u{1b}[33m\"17\\u{200b}32\"\u{1b}[0m"), "{said:?}");
+    assert!(
+        said.contains("\u{1b}[36musers.csv:2\u{1b}[0m: column user_id: "),
+        "{said:?}"
+    );
+    assert!(
+        said.contains("\u{1b}[33m\"17\\u{200b}32\"\u{1b}[0m"),
+        "{said:?}"
+    );
     assert!(said.contains("\"\\u{1b}[31m\""), "{said:?}");
 
     for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
         let mut command = cli.command(&arguments);
-        command.stdin(Stdio::inherit()).env("TERM", "xterm").env(variable, value);
+        command
+            .stdin(Stdio::inherit())
+            .env("TERM", "xterm")
+            .env(variable, value);
         let (said, _) = end(spawn_command(command, Some(PATIENCE)).unwrap());
-        assert!(said.contains("users.csv:2: column user_id: ") && !said.contains('\u{1b}'), "{said:?}");
+        assert!(
+            said.contains("users.csv:2: column user_id: ") && !said.contains('\u{1b}'),
+            "{said:?}"
+        );
     }
 }
 
 #[test]
 fn whoever_is_asked_sees_the_plan_whatever_is_quiet_and_wherever_standard_output_goes() {
-    for (options, to_a_file) in [(vec!["--quiet"], false), (vec!["--quiet"], true), (vec![], true)] {
+    for (options, to_a_file) in [
+        (vec!["--quiet"], false),
+        (vec!["--quiet"], true),
+        (vec![], true),
+    ] {
         let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
         cli.write("users.csv", table(3));
-        let mut command = cli.command(&[&["apply", "users.csv", "--address", &org.url()], &options[..]].concat());
+        let mut command = cli.command(
+            &[
+                &["apply", "users.csv", "--address", &org.url()],
+                &options[..],
+            ]
+            .concat(),
+        );
         if to_a_file {
             command.stdout(File::create(cli.path("said.txt")).unwrap());
         }
         let mut session = start(command);
         let plan = session.exp_string("[y/N]").unwrap();
-        assert!(plan.contains("3 to opt out of MFA") && plan.contains(&org.url()), "{options:?}: {plan}");
+        assert!(
+            plan.contains("3 to opt out of MFA") && plan.contains(&org.url()),
+            "{options:?}: {plan}"
+        );
         session.send_line("y").unwrap();
         let (said, code) = end(session);
         assert_eq!((code, org.requests().len()), (0, 3), "{options:?}: {said}");
@@ -172,9 +264,17 @@ fn a_finished_report_is_found_before_anybody_is_asked() {
     cli.write("users.csv", table(3));
     cli.apply(&org.url(), &[]).exits(0);
     let report = cli.read("users.report.csv");
-    let (said, code) = end(start(cli.command(&["apply", "users.csv", "--address", &org.url()])));
+    let (said, code) = end(start(cli.command(&[
+        "apply",
+        "users.csv",
+        "--address",
+        &org.url(),
+    ])));
     assert_eq!((code, org.requests().len()), (2, 3), "{said}");
-    assert!(said.contains("users.report.csv") && said.contains("--overwrite"), "{said}");
+    assert!(
+        said.contains("users.report.csv") && said.contains("--overwrite"),
+        "{said}"
+    );
     assert!(!said.contains("[y/N]"), "{said}");
     assert_eq!(cli.read("users.report.csv"), report);
 }
@@ -185,25 +285,44 @@ fn a_resumed_plan_asks_about_what_is_still_to_come() {
     let org = {
         let repaired = Arc::clone(&repaired);
         Hostile::start(move |seen| {
-            let known = repaired.load(Ordering::SeqCst) || seen.user().is_some_and(|user| user <= 40);
+            let known =
+                repaired.load(Ordering::SeqCst) || seen.user().is_some_and(|user| user <= 40);
             Reply::new(if known { 204 } else { 404 })
         })
     };
     let cli = Cli::new();
     cli.write("users.csv", table(100));
-    let (url, guards) = (org.url(), ["--max-failures", "5", "--rate", "unlimited", "--concurrency", "1"]);
+    let (url, guards) = (
+        org.url(),
+        [
+            "--max-failures",
+            "5",
+            "--rate",
+            "unlimited",
+            "--concurrency",
+            "1",
+        ],
+    );
     cli.apply(&url, &guards).exits(5);
     assert_eq!(org.requests().len(), 45);
 
     repaired.store(true, Ordering::SeqCst);
-    let mut session = start(cli.command(&[&["apply", "users.csv", "--address", &url], &guards[..]].concat()));
+    let mut session =
+        start(cli.command(&[&["apply", "users.csv", "--address", &url], &guards[..]].concat()));
     let plan = session.exp_string("Type 55 to go on").unwrap();
-    for words in ["100\r\n", "55 to opt out of MFA", "45 on record from the interrupted run, not sent again"] {
+    for words in [
+        "100\r\n",
+        "55 to opt out of MFA",
+        "45 on record from the interrupted run, not sent again",
+    ] {
         assert!(plan.contains(words), "no {words:?} in {plan}");
     }
     session.send_line("55").unwrap();
     let (said, code) = end(session);
-    assert!(code == 1 && said.contains("45 of 100 rows are on record"), "{code}: {said}");
+    assert!(
+        code == 1 && said.contains("45 of 100 rows are on record"),
+        "{code}: {said}"
+    );
     assert_eq!(org.requests().len(), 100);
 }
 
@@ -231,12 +350,25 @@ fn a_terminal_made_narrower_is_cleared_before_a_narrower_bar_is_drawn() {
     let (said, code) = end(session);
     assert_eq!(code, 130, "{said:?}");
     let (bars, summary) = said.rsplit_once("\u{1b}[0J").expect("a bar is taken away");
-    assert!(summary.trim_start().starts_with("Interrupted") && !summary.contains('\u{1b}'), "{summary:?}");
+    assert!(
+        summary.trim_start().starts_with("Interrupted") && !summary.contains('\u{1b}'),
+        "{summary:?}"
+    );
     // The pause of a minute was cut short.
-    let figures = summary.lines().find(|line| line.contains("requests in ")).expect("its effort is told");
-    let seconds: Vec<u64> = figures.split(' ').filter_map(|word| word.parse().ok()).skip(1).collect();
+    let figures = summary
+        .lines()
+        .find(|line| line.contains("requests in "))
+        .expect("its effort is told");
+    let seconds: Vec<u64> = figures
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .skip(1)
+        .collect();
     assert!(seconds.len() == 1 || seconds[1] <= seconds[0], "{figures}");
     for bar in bars.split("\u{1b}[0J") {
-        assert!(bar.lines().count() <= 2 && bar.lines().all(|line| measure_text_width(line) < 20), "{bar:?}");
+        assert!(
+            bar.lines().count() <= 2 && bar.lines().all(|line| measure_text_width(line) < 20),
+            "{bar:?}"
+        );
     }
 }

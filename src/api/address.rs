@@ -101,7 +101,12 @@ pub(super) fn below(url: &Url, segments: &[&str]) -> Url {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.url.origin().ascii_serialization(), self.prefix)
+        write!(
+            f,
+            "{}{}",
+            self.url.origin().ascii_serialization(),
+            self.prefix
+        )
     }
 }
 
@@ -116,20 +121,36 @@ fn parse_url(text: &str) -> Result<Url> {
         return Err(refused("the address is empty").help(EXAMPLE));
     }
     if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
-        return Err(refused("the address has white space, a control character or a backslash in it").help(EXAMPLE));
+        return Err(refused(
+            "the address has white space, a control character or a backslash in it",
+        )
+        .help(EXAMPLE));
     }
     if !text.contains("://") {
-        return Err(refused(format!("the address{} does not begin with https://", quoted(text))).help(EXAMPLE));
+        return Err(refused(format!(
+            "the address{} does not begin with https://",
+            quoted(text)
+        ))
+        .help(EXAMPLE));
     }
-    Url::parse(text)
-        .map_err(|error| refused(format!("the address{} can't be read: {error}", quoted(text))).help(EXAMPLE))
+    Url::parse(text).map_err(|error| {
+        refused(format!(
+            "the address{} can't be read: {error}",
+            quoted(text)
+        ))
+        .help(EXAMPLE)
+    })
 }
 
 const EXAMPLE: &str = "give the Org's base address, such as https://eu.core.resolver.com";
 
 /// The text for a message, or nothing where it may hold a secret.
 fn quoted(text: &str) -> String {
-    if Address::may_hold_a_secret(text) { String::new() } else { format!(" \"{}\"", visible(text)) }
+    if Address::may_hold_a_secret(text) {
+        String::new()
+    } else {
+        format!(" \"{}\"", visible(text))
+    }
 }
 
 fn check_scheme(url: &Url) -> Result<()> {
@@ -164,11 +185,17 @@ fn check_extras(url: &Url, proposal: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(refused(format!("the address has {extra} in it, which has no place there")).help(proposal))
+    Err(refused(format!(
+        "the address has {extra} in it, which has no place there"
+    ))
+    .help(proposal))
 }
 
 fn proposal(url: &Url) -> String {
-    format!("give the Org's base address alone: {}", url.origin().ascii_serialization())
+    format!(
+        "give the Org's base address alone: {}",
+        url.origin().ascii_serialization()
+    )
 }
 
 #[cfg(test)]
@@ -180,16 +207,34 @@ mod tests {
     #[test]
     fn addresses_that_are_taken() {
         for (text, shown) in [
-            ("https://eu.core.resolver.com", "https://eu.core.resolver.com"),
-            (" https://EU.core.resolver.com/ \n", "https://eu.core.resolver.com"),
-            ("https://eu.core.resolver.com:443", "https://eu.core.resolver.com"),
-            ("https://gateway.example:8443/org/7//", "https://gateway.example:8443/org/7"),
+            (
+                "https://eu.core.resolver.com",
+                "https://eu.core.resolver.com",
+            ),
+            (
+                " https://EU.core.resolver.com/ \n",
+                "https://eu.core.resolver.com",
+            ),
+            (
+                "https://eu.core.resolver.com:443",
+                "https://eu.core.resolver.com",
+            ),
+            (
+                "https://gateway.example:8443/org/7//",
+                "https://gateway.example:8443/org/7",
+            ),
             ("http://127.0.0.1:4000", "http://127.0.0.1:4000"),
             ("http://127.8.9.10", "http://127.8.9.10"),
             ("http://[::1]:4000/", "http://[::1]:4000"),
             ("http://LOCALHOST:4000", "http://localhost:4000"),
-            ("https://b\u{fc}cher.example", "https://xn--bcher-kva.example"),
-            ("https://eu.core.resolver.com/api/v2", "https://eu.core.resolver.com/api/v2"),
+            (
+                "https://b\u{fc}cher.example",
+                "https://xn--bcher-kva.example",
+            ),
+            (
+                "https://eu.core.resolver.com/api/v2",
+                "https://eu.core.resolver.com/api/v2",
+            ),
         ] {
             assert_eq!(Address::parse(text).unwrap().to_string(), shown, "{text}");
         }
@@ -207,17 +252,32 @@ mod tests {
             ("https://a b.example", "white space"),
             ("https://a.example\\@b.example", "backslash"),
             ("https://a.exam\nple", "control character"),
-            ("http://eu.core.resolver.com", "http:// is refused for eu.core.resolver.com"),
-            ("http://127.0.0.1.evil", "http:// is refused for 127.0.0.1.evil"),
-            ("http://localhost.evil", "http:// is refused for localhost.evil"),
+            (
+                "http://eu.core.resolver.com",
+                "http:// is refused for eu.core.resolver.com",
+            ),
+            (
+                "http://127.0.0.1.evil",
+                "http:// is refused for 127.0.0.1.evil",
+            ),
+            (
+                "http://localhost.evil",
+                "http:// is refused for localhost.evil",
+            ),
             ("http://localhost.", "http:// is refused for localhost."),
-            ("http://[::ffff:10.0.0.1]", "http:// is refused for [::ffff:a00:1]"),
+            (
+                "http://[::ffff:10.0.0.1]",
+                "http:// is refused for [::ffff:a00:1]",
+            ),
             ("http://[::ffff:127.0.0.1]", "http:// is refused"),
             ("http://10.0.0.1", "http:// is refused for 10.0.0.1"),
             ("http://0.0.0.0", "http:// is refused for 0.0.0.0"),
             ("https://user:hunter2@h.example", "a user name or password"),
             ("https://user@h.example", "a user name or password"),
-            ("http://127.0.0.1:80@evil.example", "http:// is refused for evil.example"),
+            (
+                "http://127.0.0.1:80@evil.example",
+                "http:// is refused for evil.example",
+            ),
             ("https://h.example/?k=hunter2", "a query"),
             ("https://h.example/?", "a query"),
             ("https://h.example/#hunter2", "a fragment"),
@@ -245,7 +305,10 @@ mod tests {
             "https://h.example/#hunter2",
         ] {
             let error = Address::parse(text).expect_err(text);
-            assert!(!format!("{error}{error:?}").contains("hunter2"), "{text}: {error}");
+            assert!(
+                !format!("{error}{error:?}").contains("hunter2"),
+                "{text}: {error}"
+            );
         }
     }
 
@@ -266,27 +329,54 @@ mod tests {
     #[test]
     fn a_refused_address_comes_with_the_right_one() {
         let error = Address::parse("https://eu.core.resolver.com/api/").expect_err("Swagger");
-        assert!(error.to_string().ends_with("alone: https://eu.core.resolver.com"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("alone: https://eu.core.resolver.com"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_call_is_below_the_prefix() {
         for (base, call) in [
-            ("https://h.example", "https://h.example/user/users/7/membership"),
-            ("https://h.example/org/", "https://h.example/org/user/users/7/membership"),
-            ("https://h.example:8443/a%20b/7//", "https://h.example:8443/a%20b/7/user/users/7/membership"),
+            (
+                "https://h.example",
+                "https://h.example/user/users/7/membership",
+            ),
+            (
+                "https://h.example/org/",
+                "https://h.example/org/user/users/7/membership",
+            ),
+            (
+                "https://h.example:8443/a%20b/7//",
+                "https://h.example:8443/a%20b/7/user/users/7/membership",
+            ),
         ] {
             let address = Address::parse(base).unwrap();
-            assert_eq!(address.call(&["user", "users", "7", "membership"]).as_str(), call);
-            assert_eq!(below(&address.call(&["user", "users"]), &["7", "membership"]).as_str(), call);
+            assert_eq!(
+                address.call(&["user", "users", "7", "membership"]).as_str(),
+                call
+            );
+            assert_eq!(
+                below(&address.call(&["user", "users"]), &["7", "membership"]).as_str(),
+                call
+            );
         }
     }
 
     #[test]
     fn loopback_is_told_from_the_rest() {
-        for (text, loopback) in [("https://127.0.0.1", true), ("https://localhost", true), ("https://h.example", false)]
-        {
-            assert_eq!(Address::parse(text).unwrap().is_loopback(), loopback, "{text}");
+        for (text, loopback) in [
+            ("https://127.0.0.1", true),
+            ("https://localhost", true),
+            ("https://h.example", false),
+        ] {
+            assert_eq!(
+                Address::parse(text).unwrap().is_loopback(),
+                loopback,
+                "{text}"
+            );
         }
     }
 }

@@ -13,7 +13,12 @@ use crate::text::one_line;
 const LONGEST_LOCATION: usize = 300;
 
 /// What came back, as far as it was read; `here` tells the time by this machine's clock.
-pub(super) fn reply(status: StatusCode, headers: &HeaderMap, body: &[u8], here: fn() -> SystemTime) -> Reply {
+pub(super) fn reply(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    here: fn() -> SystemTime,
+) -> Reply {
     let message = if status.is_success() {
         message::of_success(status.as_u16(), headers, body)
     } else {
@@ -35,14 +40,22 @@ fn waits(headers: &HeaderMap, here: fn() -> SystemTime) -> (Option<Duration>, Op
         return (None, None);
     }
     let now = wait::server_time(headers, here());
-    (wait::retry_after(headers, now), wait::quota_reset(headers, now))
+    (
+        wait::retry_after(headers, now),
+        wait::quota_reset(headers, now),
+    )
 }
 
 /// Where a redirect points, made harmless; empty where it doesn't say.
 fn location(headers: &HeaderMap) -> String {
     headers
         .get(LOCATION)
-        .map(|target| one_line(&String::from_utf8_lossy(target.as_bytes()), LONGEST_LOCATION))
+        .map(|target| {
+            one_line(
+                &String::from_utf8_lossy(target.as_bytes()),
+                LONGEST_LOCATION,
+            )
+        })
         .unwrap_or_default()
 }
 
@@ -55,21 +68,36 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, headers: &HeaderMap, body: &[u8]) -> Reply {
-        reply(StatusCode::from_u16(status).unwrap(), headers, body, || UNIX_EPOCH)
+        reply(StatusCode::from_u16(status).unwrap(), headers, body, || {
+            UNIX_EPOCH
+        })
     }
 
     #[test]
     fn only_a_redirect_has_a_location() {
         for (status, target, location) in [
-            (302, Some("https://elsewhere.example/?a=b"), Some("https://elsewhere.example/?a=b")),
+            (
+                302,
+                Some("https://elsewhere.example/?a=b"),
+                Some("https://elsewhere.example/?a=b"),
+            ),
             (308, Some("file:///etc/passwd"), Some("file:///etc/passwd")),
-            (301, Some("http://e.example/\u{202e}\u{9b}2J"), Some("http://e.example/\\u{202e}\\u{9b}2J")),
+            (
+                301,
+                Some("http://e.example/\u{202e}\u{9b}2J"),
+                Some("http://e.example/\\u{202e}\\u{9b}2J"),
+            ),
             (307, None, Some("")),
             (303, Some(""), Some("")),
             (201, Some("/user/users/7"), None),
             (404, Some("/elsewhere"), None),
         ] {
-            let value = target.map(|target| (LOCATION, HeaderValue::from_bytes(target.as_bytes()).unwrap()));
+            let value = target.map(|target| {
+                (
+                    LOCATION,
+                    HeaderValue::from_bytes(target.as_bytes()).unwrap(),
+                )
+            });
             let reply = answer(status, &HeaderMap::from_iter(value), b"");
             assert_eq!(reply.location.as_deref(), location, "{status} {target:?}");
         }
@@ -84,7 +112,16 @@ mod tests {
             retry_after: Some(Duration::from_secs(2)),
             ..Reply::default()
         };
-        assert_eq!(answer(429, &headers, b"{\"message\": \"slow down\"}"), expected);
-        assert_eq!(answer(204, &HeaderMap::new(), b""), Reply { status: 204, ..Reply::default() });
+        assert_eq!(
+            answer(429, &headers, b"{\"message\": \"slow down\"}"),
+            expected
+        );
+        assert_eq!(
+            answer(204, &HeaderMap::new(), b""),
+            Reply {
+                status: 204,
+                ..Reply::default()
+            }
+        );
     }
 }

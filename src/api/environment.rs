@@ -16,7 +16,11 @@ use crate::text::visible;
 /// not on Windows and macOS.
 #[must_use]
 pub fn trust_store_variables() -> Vec<(&'static str, String)> {
-    if cfg!(any(windows, target_vendor = "apple")) { Vec::new() } else { trust_store_among(|name| env::var_os(name)) }
+    if cfg!(any(windows, target_vendor = "apple")) {
+        Vec::new()
+    } else {
+        trust_store_among(|name| env::var_os(name))
+    }
 }
 
 fn trust_store_among(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, String)> {
@@ -32,11 +36,19 @@ pub(super) fn proxy_for(address: &Address, proxies: &Matcher) -> Result<Option<I
     if address.is_loopback() || !address.is_https() {
         return Ok(None);
     }
-    let Ok(destination) = address.to_string().parse::<Uri>() else { return Ok(None) };
+    let Ok(destination) = address.to_string().parse::<Uri>() else {
+        return Ok(None);
+    };
     match proxies.intercept(&destination) {
         Some(proxy) if !matches!(proxy.uri().scheme_str(), Some("http" | "https")) => {
-            Err(Error::new(Kind::Usage, format!("the proxy {} is of a kind that is not supported", proxy_name(&proxy)))
-                .help("set HTTPS_PROXY to an http:// proxy, or NO_PROXY to the Org's host"))
+            Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "the proxy {} is of a kind that is not supported",
+                    proxy_name(&proxy)
+                ),
+            )
+            .help("set HTTPS_PROXY to an http:// proxy, or NO_PROXY to the Org's host"))
         }
         proxy => Ok(proxy),
     }
@@ -54,18 +66,29 @@ mod tests {
     #[test]
     fn variables_that_replace_the_trust_store_are_named_and_harmless() {
         let set = |name: &str| (name == "SSL_CERT_DIR").then(|| OsString::from("/certs\x1b[2J"));
-        assert_eq!(trust_store_among(set), [("SSL_CERT_DIR", "/certs\\u{1b}[2J".to_owned())]);
+        assert_eq!(
+            trust_store_among(set),
+            [("SSL_CERT_DIR", "/certs\\u{1b}[2J".to_owned())]
+        );
         assert_eq!(trust_store_among(|_| None), []);
     }
 
     #[test]
     fn hosts_that_need_no_proxy_have_none() {
-        let proxies = Matcher::builder().all("http://proxy.example:3128").no("org.example").build();
-        for (address, proxy) in
-            [("https://org.example", None), ("https://other.example", Some("http://proxy.example:3128"))]
-        {
+        let proxies = Matcher::builder()
+            .all("http://proxy.example:3128")
+            .no("org.example")
+            .build();
+        for (address, proxy) in [
+            ("https://org.example", None),
+            ("https://other.example", Some("http://proxy.example:3128")),
+        ] {
             let found = proxy_for(&Address::parse(address).unwrap(), &proxies).unwrap();
-            assert_eq!(found.as_ref().map(proxy_name).as_deref(), proxy, "{address}");
+            assert_eq!(
+                found.as_ref().map(proxy_name).as_deref(),
+                proxy,
+                "{address}"
+            );
         }
     }
 }

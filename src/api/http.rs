@@ -95,9 +95,21 @@ impl HttpOrg {
             proxy: proxy.as_ref().map(proxy_name),
         };
         let limits = Limits::new(connection.timeout);
-        let Connection { address, credentials, .. } = connection;
+        let Connection {
+            address,
+            credentials,
+            ..
+        } = connection;
         let users = address.call(&["user", "users"]);
-        Ok(Self { client, address, users, credentials, headers: RefCell::new(headers), limits, tried })
+        Ok(Self {
+            client,
+            address,
+            users,
+            credentials,
+            headers: RefCell::new(headers),
+            limits,
+            tried,
+        })
     }
 
     /// The proxy that requests go through, without its password.
@@ -106,7 +118,11 @@ impl HttpOrg {
         self.tried.proxy.as_deref()
     }
 
-    async fn send(&self, request: Request, limit: &mut Limit) -> std::result::Result<Response, Answer> {
+    async fn send(
+        &self,
+        request: Request,
+        limit: &mut Limit,
+    ) -> std::result::Result<Response, Answer> {
         match limit.within(self.client.execute(request)).await {
             Some(answered) => answered.map_err(|error| self.silence(&error)),
             None => Err(silence::too_late(&self.tried)),
@@ -122,37 +138,56 @@ impl HttpOrg {
     async fn reply(&self, mut response: Response, limit: &mut Limit) -> Answer {
         let mut body = words(&mut response, limit).await;
         let says_something = !body.is_empty() || response.status().is_redirection();
-        let secrets = if says_something { self.secrets() } else { Vec::new() };
+        let secrets = if says_something {
+            self.secrets()
+        } else {
+            Vec::new()
+        };
         for secret in &secrets {
             body = session::hidden(&body, secret);
         }
         let mut reply = answer::reply(response.status(), response.headers(), &body, wall_clock);
         for secret in &secrets {
             reply.message = reply.message.replace(secret, session::HIDDEN);
-            reply.location = reply.location.map(|location| location.replace(secret, session::HIDDEN));
+            reply.location = reply
+                .location
+                .map(|location| location.replace(secret, session::HIDDEN));
         }
         Answer::Reply(reply)
     }
 
     /// The key, or the password and the token that is in use.
     fn secrets(&self) -> Vec<String> {
-        let (Credentials::Key(secret) | Credentials::Session { password: secret, .. }) = &self.credentials;
+        let (Credentials::Key(secret)
+        | Credentials::Session {
+            password: secret, ..
+        }) = &self.credentials;
         let headers = self.headers.borrow();
-        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok()?.split_once(' '));
         let token = token.map(|(_, token)| token.to_owned());
-        std::iter::once(secret.expose_secret().to_owned()).chain(token).filter(|secret| !secret.is_empty()).collect()
+        std::iter::once(secret.expose_secret().to_owned())
+            .chain(token)
+            .filter(|secret| !secret.is_empty())
+            .collect()
     }
 }
 
 impl fmt::Debug for HttpOrg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpOrg").field("address", &self.address.to_string()).finish_non_exhaustive()
+        f.debug_struct("HttpOrg")
+            .field("address", &self.address.to_string())
+            .finish_non_exhaustive()
     }
 }
 
 impl Org for HttpOrg {
     async fn set(&self, user: UserId, flag: Flag) -> Answer {
-        let url = below(&self.users, &[itoa::Buffer::new().format(user.get()), "membership"]);
+        let url = below(
+            &self.users,
+            &[itoa::Buffer::new().format(user.get()), "membership"],
+        );
         let body: &'static str = match flag {
             Flag::OptOut => r#"{"mfaOptOut": true}"#,
             Flag::OptIn => r#"{"mfaOptOut": false}"#,
@@ -162,9 +197,12 @@ impl Org for HttpOrg {
         *request.headers_mut() = self.headers.borrow().clone();
         let mut limit = self.limits.begin();
         let answer = match self.send(request, &mut limit).await {
-            Ok(response) if is_bare_success(&response) => {
-                Answer::Reply(answer::reply(response.status(), response.headers(), &[], wall_clock))
-            }
+            Ok(response) if is_bare_success(&response) => Answer::Reply(answer::reply(
+                response.status(),
+                response.headers(),
+                &[],
+                wall_clock,
+            )),
             // In a box, so that not every request takes the room that few answers need.
             Ok(response) => Box::pin(self.reply(response, &mut limit)).await,
             Err(silence) => silence,
@@ -174,7 +212,12 @@ impl Org for HttpOrg {
     }
 
     async fn log_in(&self) -> LoginAnswer {
-        let Credentials::Session { email, password, org } = &self.credentials else {
+        let Credentials::Session {
+            email,
+            password,
+            org,
+        } = &self.credentials
+        else {
             return LoginAnswer::Unusable("an API key needs no log-in".to_owned());
         };
         let mut request = Request::new(Method::POST, self.address.call(&["user", "authenticate"]));
@@ -193,10 +236,14 @@ impl Org for HttpOrg {
             (Ok(issued), _) => {
                 let (name, token) = issued.header;
                 self.headers.borrow_mut().insert(name, token);
-                LoginAnswer::Token { lifetime: issued.lifetime }
+                LoginAnswer::Token {
+                    lifetime: issued.lifetime,
+                }
             }
             (Err(odd), Some(Ok(()))) => LoginAnswer::Unusable(odd),
-            (Err(_), Some(Err(error))) => LoginAnswer::Failed(Answer::Silence(self.silence(&error))),
+            (Err(_), Some(Err(error))) => {
+                LoginAnswer::Failed(Answer::Silence(self.silence(&error)))
+            }
             (Err(_), None) => LoginAnswer::Failed(Answer::Silence(silence::too_late(&self.tried))),
         }
     }
@@ -207,7 +254,11 @@ impl Org for HttpOrg {
 fn membership_headers(address: &Address) -> HeaderMap {
     let mut headers = json_headers();
     headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
-    headers.extend(HeaderValue::from_str(address.authority()).ok().map(|host| (HOST, host)));
+    headers.extend(
+        HeaderValue::from_str(address.authority())
+            .ok()
+            .map(|host| (HOST, host)),
+    );
     headers
 }
 
@@ -236,14 +287,25 @@ fn client(connection: &Connection, proxy: Option<&Intercept>) -> Result<Client> 
 
 fn set_up(error: &reqwest::Error) -> Error {
     let reason = silence::root(error);
-    Error::new(Kind::Usage, format!("no secure connection can be set up: {reason}"))
-        .help("this needs the system's trusted certificates (package ca-certificates), or --ca-cert FILE")
+    Error::new(
+        Kind::Usage,
+        format!("no secure connection can be set up: {reason}"),
+    )
+    .help(
+        "this needs the system's trusted certificates (package ca-certificates), or --ca-cert FILE",
+    )
 }
 
 fn through(builder: ClientBuilder, proxy: Option<&Intercept>) -> Result<ClientBuilder> {
-    let Some(found) = proxy else { return Ok(builder) };
-    let mut proxy = Proxy::https(found.uri().to_string())
-        .map_err(|_| Error::new(Kind::Usage, format!("the proxy {} can't be used", proxy_name(found))))?;
+    let Some(found) = proxy else {
+        return Ok(builder);
+    };
+    let mut proxy = Proxy::https(found.uri().to_string()).map_err(|_| {
+        Error::new(
+            Kind::Usage,
+            format!("the proxy {} can't be used", proxy_name(found)),
+        )
+    })?;
     if let Some(password) = found.basic_auth() {
         proxy = proxy.custom_http_auth(password.clone());
     }
@@ -257,7 +319,10 @@ fn with_own_localhost(builder: ClientBuilder, address: &Address) -> ClientBuilde
         return builder;
     }
     let port = address.port();
-    let own: [SocketAddr; 2] = [(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()];
+    let own: [SocketAddr; 2] = [
+        (Ipv6Addr::LOCALHOST, port).into(),
+        (Ipv4Addr::LOCALHOST, port).into(),
+    ];
     builder.resolve_to_addrs("localhost", &own)
 }
 
@@ -267,7 +332,11 @@ fn with_trust(builder: ClientBuilder, connection: &Connection) -> Result<ClientB
     // An error means that another client was set up before, with the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = builder.tls_version_min(tls::Version::TLS_1_2);
-    let own = connection.ca_cert.as_deref().map(certificates).transpose()?;
+    let own = connection
+        .ca_cert
+        .as_deref()
+        .map(certificates)
+        .transpose()?;
     Ok(match own {
         _ if !connection.address.is_https() => builder.tls_certs_only([]),
         Some(own) => builder.tls_certs_merge(own),
@@ -278,11 +347,16 @@ fn with_trust(builder: ClientBuilder, connection: &Connection) -> Result<ClientB
 fn certificates(path: &Path) -> Result<Vec<Certificate>> {
     let shown = visible(&path.to_string_lossy());
     let help = "--ca-cert takes a file with one or more certificates in PEM form";
-    let unreadable = |error| Error::new(Kind::Usage, format!("{shown}: can't be read: {error}")).help(help);
+    let unreadable =
+        |error| Error::new(Kind::Usage, format!("{shown}: can't be read: {error}")).help(help);
     let pem = fs::read(path).map_err(unreadable)?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(Error::new(Kind::Usage, format!("{shown}: there is no certificate in it")).help(help)),
+        _ => Err(Error::new(
+            Kind::Usage,
+            format!("{shown}: there is no certificate in it"),
+        )
+        .help(help)),
     }
 }
 
@@ -292,7 +366,11 @@ fn failure(error: &reqwest::Error) -> Failure<'_> {
         _ if error.is_connect() => Stage::Connecting,
         _ => Stage::Underway,
     };
-    Failure { stage, timed_out: error.is_timeout(), error }
+    Failure {
+        stage,
+        timed_out: error.is_timeout(),
+        error,
+    }
 }
 
 /// The 204 that nearly all answers are: there is nothing to wait for.
@@ -326,7 +404,10 @@ async fn beginning(response: &mut Response, body: &mut Vec<u8>) -> reqwest::Resu
 }
 
 /// Only for dates in answers, where the server's own clock isn't told.
-#[expect(clippy::disallowed_methods, reason = "a date in an answer has to be judged against some clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a date in an answer has to be judged against some clock"
+)]
 fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
@@ -362,7 +443,8 @@ mod tests {
     /// A trusted certificate, so that the test needs none of the machine's.
     fn authority() -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let certificate = rcgen::generate_simple_self_signed(["authority.example".to_owned()]).unwrap();
+        let certificate =
+            rcgen::generate_simple_self_signed(["authority.example".to_owned()]).unwrap();
         file.write_all(certificate.cert.pem().as_bytes()).unwrap();
         file
     }
@@ -387,25 +469,48 @@ mod tests {
             String::from_utf8(request).unwrap()
         });
         let file = authority();
-        let connection = Connection { ca_cert: Some(file.path().into()), ..connection("https://org.example") };
+        let connection = Connection {
+            ca_cert: Some(file.path().into()),
+            ..connection("https://org.example")
+        };
         let org = HttpOrg::behind(connection, &proxies(&proxy)).unwrap();
-        let Answer::Silence(silence) = opt_out(&org).await else { panic!("the proxy let it through") };
+        let Answer::Silence(silence) = opt_out(&org).await else {
+            panic!("the proxy let it through")
+        };
         (silence, asked.join().unwrap())
     }
 
     #[tokio::test]
     async fn a_proxy_that_refuses_is_named_without_its_password() {
         for (answer, words) in [
-            ("HTTP/1.1 403 Forbidden\r\n\r\n", "would not connect to org.example:443"),
-            ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "asks for a user name and password"),
+            (
+                "HTTP/1.1 403 Forbidden\r\n\r\n",
+                "would not connect to org.example:443",
+            ),
+            (
+                "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+                "asks for a user name and password",
+            ),
             ("SSH-2.0-OpenSSH_9.9\r\n\r\n", "would not connect"),
             ("", "gave no usable answer"),
         ] {
             let (silence, asked) = through_proxy(answer).await;
-            assert_eq!((silence.cause, silence.sent), (Cause::Proxy, false), "{silence:?}");
-            assert!(silence.message.starts_with("the proxy http://127.0.0.1:"), "{}", silence.message);
+            assert_eq!(
+                (silence.cause, silence.sent),
+                (Cause::Proxy, false),
+                "{silence:?}"
+            );
+            assert!(
+                silence.message.starts_with("the proxy http://127.0.0.1:"),
+                "{}",
+                silence.message
+            );
             assert!(silence.message.contains(words), "{}", silence.message);
-            assert!(!silence.message.contains(PASSWORD) && !silence.message.contains("user:"), "{}", silence.message);
+            assert!(
+                !silence.message.contains(PASSWORD) && !silence.message.contains("user:"),
+                "{}",
+                silence.message
+            );
             assert!(asked.starts_with("CONNECT org.example:443 "), "{asked}");
             assert!(!asked.contains("secret-key"), "{asked}");
         }
@@ -414,11 +519,22 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_named() {
         let file = authority();
-        let connection = Connection { ca_cert: Some(file.path().into()), ..connection("https://org.invalid") };
+        let connection = Connection {
+            ca_cert: Some(file.path().into()),
+            ..connection("https://org.invalid")
+        };
         let org = HttpOrg::behind(connection, &proxies("")).unwrap();
-        let Answer::Silence(silence) = opt_out(&org).await else { panic!("there is such a host") };
+        let Answer::Silence(silence) = opt_out(&org).await else {
+            panic!("there is such a host")
+        };
         assert_eq!((silence.cause, silence.sent), (Cause::HostNotFound, false));
-        assert!(silence.message.starts_with("the host org.invalid could not be found: "), "{}", silence.message);
+        assert!(
+            silence
+                .message
+                .starts_with("the host org.invalid could not be found: "),
+            "{}",
+            silence.message
+        );
     }
 
     #[tokio::test]
@@ -428,15 +544,22 @@ mod tests {
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let _ = stream.read(&mut [0; 4096]).unwrap();
-            let body = format!(r#"{{"message":"{}secret-key is not valid"}}"#, "x".repeat(494));
-            let head = "HTTP/1.1 302 Found\r\nLocation: /login?key=secret-key\r\nConnection: close\r\n";
+            let body = format!(
+                r#"{{"message":"{}secret-key is not valid"}}"#,
+                "x".repeat(494)
+            );
+            let head =
+                "HTTP/1.1 302 Found\r\nLocation: /login?key=secret-key\r\nConnection: close\r\n";
             write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         });
         let org = HttpOrg::new(connection(&address)).unwrap();
         let answer = org.set(UserId::new(1).unwrap(), Flag::OptOut).await;
         server.join().unwrap();
         let said = format!("{answer:?}");
-        assert!(said.contains("(hidden)") && !said.contains("secret") && !said.contains("key is"), "{said}");
+        assert!(
+            said.contains("(hidden)") && !said.contains("secret") && !said.contains("key is"),
+            "{said}"
+        );
     }
 
     #[tokio::test]
@@ -449,12 +572,15 @@ mod tests {
             for _ in 0..2 {
                 let (mut socket, _) = org.accept().unwrap();
                 let _ = socket.read(&mut [0; 4096]).unwrap();
-                socket.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").unwrap();
+                socket
+                    .write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+                    .unwrap();
             }
         });
         let proxies = proxies(&format!("http://{}", proxy.local_addr().unwrap()));
         for host in ["127.0.0.1", "localhost"] {
-            let org = HttpOrg::behind(connection(&format!("http://{host}:{port}")), &proxies).unwrap();
+            let org =
+                HttpOrg::behind(connection(&format!("http://{host}:{port}")), &proxies).unwrap();
             assert_eq!(org.proxy(), None);
             assert!(matches!(opt_out(&org).await, Answer::Reply(reply) if reply.status == 204));
         }
@@ -466,7 +592,12 @@ mod tests {
     fn a_proxy_that_can_not_be_used_is_refused_without_its_password() {
         let proxies = proxies(&format!("socks5://user:{PASSWORD}@proxy.example:1080"));
         let error = HttpOrg::behind(connection("https://org.example"), &proxies).unwrap_err();
-        assert!(error.to_string().contains("the proxy socks5://proxy.example:1080 is of a kind"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("the proxy socks5://proxy.example:1080 is of a kind"),
+            "{error}"
+        );
         assert!(!error.to_string().contains(PASSWORD), "{error}");
     }
 
@@ -489,6 +620,9 @@ mod tests {
         let connection = connection("http://127.0.0.1:1");
         assert!(!format!("{connection:?}").contains("secret-key"));
         let org = HttpOrg::behind(connection, &proxies("")).unwrap();
-        assert_eq!(format!("{org:?}"), "HttpOrg { address: \"http://127.0.0.1:1\", .. }");
+        assert_eq!(
+            format!("{org:?}"),
+            "HttpOrg { address: \"http://127.0.0.1:1\", .. }"
+        );
     }
 }

@@ -21,7 +21,10 @@ pub(super) struct Limit(Pin<Box<Sleep>>);
 impl Limits {
     /// So long for each.
     pub(super) fn new(each: Duration) -> Self {
-        Self { each, spare: RefCell::default() }
+        Self {
+            each,
+            spare: RefCell::default(),
+        }
     }
 
     /// From now on.
@@ -73,7 +76,11 @@ mod tests {
 
             let (began, mut limit) = (Instant::now(), limits.begin());
             assert_eq!(limit.within(sleep(2 * second)).await, Some(()), "{idle}");
-            assert_eq!(limit.within(sleep(2 * second)).await, None, "both together had too long");
+            assert_eq!(
+                limit.within(sleep(2 * second)).await,
+                None,
+                "both together had too long"
+            );
             assert_eq!(began.elapsed(), 3 * second);
             assert_eq!(limit.within(pending::<()>()).await, None, "over is over");
             limits.end(limit);
@@ -89,7 +96,10 @@ mod tests {
         sleep(Duration::from_secs(1)).await;
         let (mut first, mut second) = (limits.begin(), limits.begin());
         let began = Instant::now();
-        tokio::join!(first.within(pending::<()>()), second.within(pending::<()>()));
+        tokio::join!(
+            first.within(pending::<()>()),
+            second.within(pending::<()>())
+        );
         assert_eq!(began.elapsed(), Duration::from_secs(3));
         assert!(limits.spare.borrow().is_empty());
     }

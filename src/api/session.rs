@@ -60,7 +60,9 @@ pub(super) fn hidden(bytes: &[u8], secret: &str) -> Vec<u8> {
 ///
 /// [`Kind::Usage`] where no key can look like this; the key itself is not in the message.
 pub(super) fn first_header(credentials: &Credentials) -> Result<Option<(HeaderName, HeaderValue)>> {
-    let Credentials::Key(key) = credentials else { return Ok(None) };
+    let Credentials::Key(key) = credentials else {
+        return Ok(None);
+    };
     match sensitive("", key.expose_secret()) {
         Ok(value) => Ok(Some((API_KEY, value))),
         Err(odd) => Err(Error::new(Kind::Usage, format!("this is not a possible API key: it {odd}"))
@@ -82,7 +84,8 @@ fn sensitive(scheme: &str, text: &str) -> std::result::Result<HeaderValue, &'sta
     if text.contains(|c: char| c.is_ascii_control() || c == ' ') {
         return Err("has a blank or a control character in it");
     }
-    let mut value = HeaderValue::from_str(&format!("{scheme}{text}")).map_err(|_| "can't be sent in a header")?;
+    let mut value = HeaderValue::from_str(&format!("{scheme}{text}"))
+        .map_err(|_| "can't be sent in a header")?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -108,15 +111,25 @@ pub(super) struct Issued {
 ///
 /// Says which field is odd, without its value.
 pub(super) fn read_token(body: &[u8], now: SystemTime) -> std::result::Result<Issued, String> {
-    let answer: Value = serde_json::from_slice(body).map_err(|_| "the answer to the log-in is not JSON".to_owned())?;
+    let answer: Value = serde_json::from_slice(body)
+        .map_err(|_| "the answer to the log-in is not JSON".to_owned())?;
     let token = match answer.get("token") {
-        None | Some(Value::Null) => return Err("the answer to the log-in has no `token`".to_owned()),
+        None | Some(Value::Null) => {
+            return Err("the answer to the log-in has no `token`".to_owned());
+        }
         Some(Value::String(token)) => token,
         Some(_) => return Err("the `token` in the answer to the log-in is not a text".to_owned()),
     };
-    let value = sensitive("bearer ", token).map_err(|odd| format!("the `token` in the answer to the log-in {odd}"))?;
-    let lifetime = answer.get("expiresAt").and_then(unix_time).and_then(|expiry| lifetime(expiry, now));
-    Ok(Issued { header: (AUTHORIZATION, value), lifetime })
+    let value = sensitive("bearer ", token)
+        .map_err(|odd| format!("the `token` in the answer to the log-in {odd}"))?;
+    let lifetime = answer
+        .get("expiresAt")
+        .and_then(unix_time)
+        .and_then(|expiry| lifetime(expiry, now));
+    Ok(Issued {
+        header: (AUTHORIZATION, value),
+        lifetime,
+    })
 }
 
 /// Above this, a number of seconds would lie beyond the year 5000: it is milliseconds.
@@ -128,18 +141,29 @@ fn unix_time(value: &Value) -> Option<f64> {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => match text.trim().parse() {
             Ok(number) => number,
-            Err(_) => text.trim().parse::<jiff::Timestamp>().ok()?.as_duration().as_secs_f64(),
+            Err(_) => text
+                .trim()
+                .parse::<jiff::Timestamp>()
+                .ok()?
+                .as_duration()
+                .as_secs_f64(),
         },
         _ => return None,
     };
-    Some(if number.abs() > LARGEST_SECONDS { number / 1000.0 } else { number })
+    Some(if number.abs() > LARGEST_SECONDS {
+        number / 1000.0
+    } else {
+        number
+    })
 }
 
 /// `None` for an expiry that has passed: a token that was issued just now and an expiry in the past means that one of
 /// the clocks is wrong, and the token may well be good.
 fn lifetime(expiry: f64, now: SystemTime) -> Option<Duration> {
     let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
-    Duration::try_from_secs_f64(expiry - now).ok().filter(|lifetime| !lifetime.is_zero())
+    Duration::try_from_secs_f64(expiry - now)
+        .ok()
+        .filter(|lifetime| !lifetime.is_zero())
 }
 
 #[cfg(test)]
@@ -159,7 +183,10 @@ mod tests {
     #[test]
     fn a_key_becomes_a_sensitive_header() {
         let (name, value) = first_header(&key("k-1.2_3~")).unwrap().unwrap();
-        assert_eq!((name.as_str(), value.as_bytes()), ("x-api-key", b"k-1.2_3~".as_slice()));
+        assert_eq!(
+            (name.as_str(), value.as_bytes()),
+            ("x-api-key", b"k-1.2_3~".as_slice())
+        );
         assert!(value.is_sensitive());
     }
 
@@ -183,9 +210,15 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let session =
-            Credentials::Session { email: "a@b.example".into(), password: SecretString::from("hunter2"), org: 7 };
-        assert_eq!(format!("{:?} {session:?}", key("hunter2")), "Key(hidden) Session(hidden)");
+        let session = Credentials::Session {
+            email: "a@b.example".into(),
+            password: SecretString::from("hunter2"),
+            org: 7,
+        };
+        assert_eq!(
+            format!("{:?} {session:?}", key("hunter2")),
+            "Key(hidden) Session(hidden)"
+        );
     }
 
     #[test]
@@ -219,12 +252,16 @@ mod tests {
         ];
         for (expiry, lifetime) in cases {
             let body = json!({"token": "t.o-k", "expiresAt": expiry}).to_string();
-            let Ok(issued) = read_token(body.as_bytes(), now()) else { panic!("{expiry}") };
+            let Ok(issued) = read_token(body.as_bytes(), now()) else {
+                panic!("{expiry}")
+            };
             assert_eq!(issued.lifetime, lifetime, "{expiry}");
             assert_eq!(issued.header.1.as_bytes(), b"bearer t.o-k");
             assert!(issued.header.1.is_sensitive());
         }
-        let Ok(issued) = read_token(br#"{"token": "t"}"#, now()) else { panic!("no expiry") };
+        let Ok(issued) = read_token(br#"{"token": "t"}"#, now()) else {
+            panic!("no expiry")
+        };
         assert_eq!(issued.lifetime, None);
     }
 
@@ -241,8 +278,13 @@ mod tests {
             (r#"{"token": "hunter2\r\n"}"#, "line break"),
             (r#"{"token": "hunter2\u00e9"}"#, "not ASCII"),
         ] {
-            let Err(odd) = read_token(body.as_bytes(), now()) else { panic!("{body}") };
-            assert!(odd.contains(why) && !odd.contains("hunter2"), "{body}: {odd}");
+            let Err(odd) = read_token(body.as_bytes(), now()) else {
+                panic!("{body}")
+            };
+            assert!(
+                odd.contains(why) && !odd.contains("hunter2"),
+                "{body}: {odd}"
+            );
         }
     }
 }

@@ -59,25 +59,48 @@ pub(super) fn silence(tried: &Tried, failure: Failure<'_>) -> Silence {
         Stage::LookUp => (Cause::HostNotFound, not_found(tried, failure.error)),
         Stage::Connecting => connecting(tried, failure),
     };
-    Silence { cause, sent: failure.stage == Stage::Underway, message }
+    Silence {
+        cause,
+        sent: failure.stage == Stage::Underway,
+        message,
+    }
 }
 
 /// Names what was given up for its time had run out, however far it had come.
 pub(super) fn too_late(tried: &Tried) -> Silence {
     let Tried { host, timeout, .. } = tried;
     let message = format!("no complete answer from {host} within {timeout:?}");
-    Silence { cause: Cause::Timeout, sent: true, message }
+    Silence {
+        cause: Cause::Timeout,
+        sent: true,
+        message,
+    }
 }
 
 fn underway(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
     let Tried { host, .. } = tried;
     if failure.timed_out {
-        return (Cause::Timeout, format!("no complete answer from {host}: {}", root(failure.error)));
+        return (
+            Cause::Timeout,
+            format!("no complete answer from {host}: {}", root(failure.error)),
+        );
     }
     if find::<hyper::Error>(failure.error).is_some_and(hyper::Error::is_parse) {
-        return (Cause::NotUnderstood, format!("answer not understood: {host} sent {}", not_http(failure.error)));
+        return (
+            Cause::NotUnderstood,
+            format!(
+                "answer not understood: {host} sent {}",
+                not_http(failure.error)
+            ),
+        );
     }
-    (Cause::Reset, format!("{host} closed the connection before its answer was complete: {}", root(failure.error)))
+    (
+        Cause::Reset,
+        format!(
+            "{host} closed the connection before its answer was complete: {}",
+            root(failure.error)
+        ),
+    )
 }
 
 fn not_http(error: &(dyn StdError + 'static)) -> String {
@@ -88,7 +111,12 @@ fn not_http(error: &(dyn StdError + 'static)) -> String {
 }
 
 fn connecting(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
-    let Tried { host, port, connect_timeout, .. } = tried;
+    let Tried {
+        host,
+        port,
+        connect_timeout,
+        ..
+    } = tried;
     if let Some(error) = find::<TlsError>(failure.error) {
         return tls(tried, error);
     }
@@ -99,18 +127,29 @@ fn connecting(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
         );
     }
     match io_kind(failure.error) {
-        Some(ErrorKind::ConnectionRefused) => {
-            (Cause::Refused, format!("{host}:{port} refused the connection: nothing listens there"))
-        }
-        Some(ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::ConnectionAborted) => {
-            (Cause::Reset, format!("{host}:{port} closed the connection while it was being made"))
-        }
-        _ => (Cause::Unreachable, format!("{host}:{port} can't be reached: {}", root(failure.error))),
+        Some(ErrorKind::ConnectionRefused) => (
+            Cause::Refused,
+            format!("{host}:{port} refused the connection: nothing listens there"),
+        ),
+        Some(
+            ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::ConnectionAborted,
+        ) => (
+            Cause::Reset,
+            format!("{host}:{port} closed the connection while it was being made"),
+        ),
+        _ => (
+            Cause::Unreachable,
+            format!("{host}:{port} can't be reached: {}", root(failure.error)),
+        ),
     }
 }
 
 fn not_found(tried: &Tried, error: &(dyn StdError + 'static)) -> String {
-    format!("the host {} could not be found: {}", tried.host, root(error))
+    format!(
+        "the host {} could not be found: {}",
+        tried.host,
+        root(error)
+    )
 }
 
 /// The proxy's own failures are told by the first words of an error that the HTTP client keeps to itself.
@@ -120,29 +159,47 @@ fn is_from_proxy(tried: &Tried, error: &(dyn StdError + 'static)) -> bool {
 
 fn by_proxy(tried: &Tried, error: &(dyn StdError + 'static)) -> String {
     let why = match root(error).strip_prefix("tunnel error: ") {
-        Some("proxy authorization required") => "asks for a user name and password, or for other ones".to_owned(),
+        Some("proxy authorization required") => {
+            "asks for a user name and password, or for other ones".to_owned()
+        }
         Some("unsuccessful") => format!("would not connect to {}:{}", tried.host, tried.port),
         Some(other) => format!("gave no usable answer: {other}"),
         None => format!("can't be used: {}", root(error)),
     };
-    format!("the proxy {} {why}", tried.proxy.as_deref().unwrap_or_default())
+    format!(
+        "the proxy {} {why}",
+        tried.proxy.as_deref().unwrap_or_default()
+    )
 }
 
 fn tls(tried: &Tried, error: &TlsError) -> (Cause, String) {
     let Tried { host, port, .. } = tried;
     let why = match error {
-        TlsError::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::MessageTooLarge) => {
-            return (Cause::NotTls, format!("{host}:{port} does not speak TLS; is it an http:// port?"));
+        TlsError::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::MessageTooLarge,
+        ) => {
+            return (
+                Cause::NotTls,
+                format!("{host}:{port} does not speak TLS; is it an http:// port?"),
+            );
         }
-        TlsError::InvalidCertificate(error) => format!("the certificate {}", certificate(host, error)),
+        TlsError::InvalidCertificate(error) => {
+            format!("the certificate {}", certificate(host, error))
+        }
         TlsError::PeerIncompatible(_)
-        | TlsError::AlertReceived(AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure)
+        | TlsError::AlertReceived(
+            AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure,
+        )
         | TlsError::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => {
-            "no common protocol version or cipher; TLS 1.2 is the oldest that is accepted".to_owned()
+            "no common protocol version or cipher; TLS 1.2 is the oldest that is accepted"
+                .to_owned()
         }
         other => detail(other),
     };
-    (Cause::Tls, format!("no secure connection to {host}:{port}: {why}"))
+    (
+        Cause::Tls,
+        format!("no secure connection to {host}:{port}: {why}"),
+    )
 }
 
 fn certificate(host: &str, error: &CertificateError) -> String {
@@ -172,7 +229,10 @@ fn detail(error: &dyn fmt::Display) -> String {
 
 /// The last link of the chain: what the operating system or the protocol said.
 pub(super) fn root(error: &(dyn StdError + 'static)) -> String {
-    chain(error).last().map(|link| detail(&link)).unwrap_or_default()
+    chain(error)
+        .last()
+        .map(|link| detail(&link))
+        .unwrap_or_default()
 }
 
 /// The first error of a type in the chain.
@@ -182,17 +242,25 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 
 /// What the operating system said: outer I/O errors merely wrap inner ones.
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
-    chain(error).filter_map(|link| link.downcast_ref()).last().map(io::Error::kind)
+    chain(error)
+        .filter_map(|link| link.downcast_ref())
+        .last()
+        .map(io::Error::kind)
 }
 
 /// The error and what led to it. An `io::Error` that wraps another error leaves that one out of its `source`, so it is
 /// put in here.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&link| cause_of(link))
 }
 
 fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
         Some(wrapped) => Some(wrapped),
         None => error.source(),
     }
@@ -230,21 +298,51 @@ mod tests {
 
     fn of(stage: Stage, error: impl StdError + 'static) -> Silence {
         let error = Link("error sending request", Some(Box::new(error)));
-        silence(&tried(None), Failure { stage, timed_out: false, error: &error })
+        silence(
+            &tried(None),
+            Failure {
+                stage,
+                timed_out: false,
+                error: &error,
+            },
+        )
     }
 
     fn of_tls(error: TlsError) -> Silence {
-        of(Stage::Connecting, io::Error::new(ErrorKind::InvalidData, error))
+        of(
+            Stage::Connecting,
+            io::Error::new(ErrorKind::InvalidData, error),
+        )
     }
 
     #[test]
     fn what_happens_while_connecting_has_sent_nothing() {
         for (kind, cause, words) in [
-            (ErrorKind::ConnectionRefused, Cause::Refused, "org.example:443 refused the connection"),
-            (ErrorKind::ConnectionReset, Cause::Reset, "closed the connection while it was being made"),
-            (ErrorKind::UnexpectedEof, Cause::Reset, "closed the connection while it was being made"),
-            (ErrorKind::NetworkUnreachable, Cause::Unreachable, "org.example:443 can't be reached: "),
-            (ErrorKind::PermissionDenied, Cause::Unreachable, "org.example:443 can't be reached: "),
+            (
+                ErrorKind::ConnectionRefused,
+                Cause::Refused,
+                "org.example:443 refused the connection",
+            ),
+            (
+                ErrorKind::ConnectionReset,
+                Cause::Reset,
+                "closed the connection while it was being made",
+            ),
+            (
+                ErrorKind::UnexpectedEof,
+                Cause::Reset,
+                "closed the connection while it was being made",
+            ),
+            (
+                ErrorKind::NetworkUnreachable,
+                Cause::Unreachable,
+                "org.example:443 can't be reached: ",
+            ),
+            (
+                ErrorKind::PermissionDenied,
+                Cause::Unreachable,
+                "org.example:443 can't be reached: ",
+            ),
         ] {
             let silence = of(Stage::Connecting, io::Error::from(kind));
             assert_eq!((silence.cause, silence.sent), (cause, false), "{kind}");
@@ -254,51 +352,123 @@ mod tests {
         assert_eq!(of(Stage::Connecting, wrapped).cause, Cause::Reset);
         let silence = of(Stage::LookUp, Link("Name or service not known", None));
         assert_eq!((silence.cause, silence.sent), (Cause::HostNotFound, false));
-        assert_eq!(silence.message, "the host org.example could not be found: Name or service not known");
+        assert_eq!(
+            silence.message,
+            "the host org.example could not be found: Name or service not known"
+        );
     }
 
     #[test]
     fn what_happens_later_may_have_sent_something() {
         let silence = of(Stage::Underway, io::Error::from(ErrorKind::ConnectionReset));
         assert_eq!((silence.cause, silence.sent), (Cause::Reset, true));
-        let stream = of(Stage::Underway, Link("stream error received: refused stream", None));
+        let stream = of(
+            Stage::Underway,
+            Link("stream error received: refused stream", None),
+        );
         assert_eq!((stream.cause, stream.sent), (Cause::Reset, true));
     }
 
     #[test]
     fn timeouts_name_their_seconds() {
-        let failure = Failure { stage: Stage::Connecting, timed_out: true, error: &Link("operation timed out", None) };
+        let failure = Failure {
+            stage: Stage::Connecting,
+            timed_out: true,
+            error: &Link("operation timed out", None),
+        };
         let silence = silence(&tried(None), failure);
-        assert_eq!((silence.cause, silence.sent), (Cause::ConnectTimeout, false));
-        assert!(silence.message.contains("not connected within 10s"), "{}", silence.message);
+        assert_eq!(
+            (silence.cause, silence.sent),
+            (Cause::ConnectTimeout, false)
+        );
+        assert!(
+            silence.message.contains("not connected within 10s"),
+            "{}",
+            silence.message
+        );
 
-        let failure = Failure { stage: Stage::Underway, timed_out: true, error: &io::Error::from(ErrorKind::TimedOut) };
+        let failure = Failure {
+            stage: Stage::Underway,
+            timed_out: true,
+            error: &io::Error::from(ErrorKind::TimedOut),
+        };
         let silence = super::silence(&tried(None), failure);
         assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
-        assert_eq!(silence.message, "no complete answer from org.example: timed out");
+        assert_eq!(
+            silence.message,
+            "no complete answer from org.example: timed out"
+        );
 
         let silence = too_late(&tried(None));
         assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
-        assert_eq!(silence.message, "no complete answer from org.example within 30s");
+        assert_eq!(
+            silence.message,
+            "no complete answer from org.example within 30s"
+        );
     }
 
     #[test]
     fn each_way_that_tls_fails_has_its_words() {
         for (error, cause, words) in [
-            (TlsError::InvalidCertificate(CertificateError::Expired), Cause::Tls, "has expired"),
-            (TlsError::InvalidCertificate(CertificateError::NotValidYet), Cause::Tls, "is not valid yet"),
-            (TlsError::InvalidCertificate(CertificateError::NotValidForName), Cause::Tls, "is not for org.example"),
-            (TlsError::InvalidCertificate(CertificateError::UnknownIssuer), Cause::Tls, "--ca-cert"),
-            (TlsError::InvalidCertificate(CertificateError::Revoked), Cause::Tls, "revoked"),
-            (TlsError::InvalidCertificate(CertificateError::BadEncoding), Cause::Tls, "is not acceptable"),
-            (TlsError::AlertReceived(AlertDescription::ProtocolVersion), Cause::Tls, "TLS 1.2 is the oldest"),
-            (TlsError::AlertReceived(AlertDescription::InternalError), Cause::Tls, "no secure connection"),
-            (TlsError::InvalidMessage(InvalidMessage::InvalidContentType), Cause::NotTls, "does not speak TLS"),
+            (
+                TlsError::InvalidCertificate(CertificateError::Expired),
+                Cause::Tls,
+                "has expired",
+            ),
+            (
+                TlsError::InvalidCertificate(CertificateError::NotValidYet),
+                Cause::Tls,
+                "is not valid yet",
+            ),
+            (
+                TlsError::InvalidCertificate(CertificateError::NotValidForName),
+                Cause::Tls,
+                "is not for org.example",
+            ),
+            (
+                TlsError::InvalidCertificate(CertificateError::UnknownIssuer),
+                Cause::Tls,
+                "--ca-cert",
+            ),
+            (
+                TlsError::InvalidCertificate(CertificateError::Revoked),
+                Cause::Tls,
+                "revoked",
+            ),
+            (
+                TlsError::InvalidCertificate(CertificateError::BadEncoding),
+                Cause::Tls,
+                "is not acceptable",
+            ),
+            (
+                TlsError::AlertReceived(AlertDescription::ProtocolVersion),
+                Cause::Tls,
+                "TLS 1.2 is the oldest",
+            ),
+            (
+                TlsError::AlertReceived(AlertDescription::InternalError),
+                Cause::Tls,
+                "no secure connection",
+            ),
+            (
+                TlsError::InvalidMessage(InvalidMessage::InvalidContentType),
+                Cause::NotTls,
+                "does not speak TLS",
+            ),
         ] {
             let silence = of_tls(error);
-            assert_eq!((silence.cause, silence.sent), (cause, false), "{}", silence.message);
+            assert_eq!(
+                (silence.cause, silence.sent),
+                (cause, false),
+                "{}",
+                silence.message
+            );
             assert!(silence.message.contains(words), "{}", silence.message);
-            assert!(words == "--ca-cert" || !silence.message.contains("--ca-cert"), "{}", silence.message);
+            assert!(
+                words == "--ca-cert" || !silence.message.contains("--ca-cert"),
+                "{}",
+                silence.message
+            );
         }
     }
 
@@ -306,15 +476,40 @@ mod tests {
     fn a_proxy_is_named_and_its_refusal_is_not_the_orgs() {
         let refused = io::Error::from(ErrorKind::ConnectionRefused);
         for (error, words) in [
-            (Link("tunnel error: proxy authorization required", None), "asks for a user name and password"),
-            (Link("tunnel error: unsuccessful", None), "would not connect to org.example:443"),
-            (Link("tunnel error: unexpected end of file", None), "gave no usable answer"),
-            (Link("tunnel error: failed to create underlying connection", Some(refused.into())), "can't be used"),
+            (
+                Link("tunnel error: proxy authorization required", None),
+                "asks for a user name and password",
+            ),
+            (
+                Link("tunnel error: unsuccessful", None),
+                "would not connect to org.example:443",
+            ),
+            (
+                Link("tunnel error: unexpected end of file", None),
+                "gave no usable answer",
+            ),
+            (
+                Link(
+                    "tunnel error: failed to create underlying connection",
+                    Some(refused.into()),
+                ),
+                "can't be used",
+            ),
         ] {
-            let failure = Failure { stage: Stage::Connecting, timed_out: false, error: &error };
+            let failure = Failure {
+                stage: Stage::Connecting,
+                timed_out: false,
+                error: &error,
+            };
             let silence = silence(&tried(Some("http://proxy.example:3128")), failure);
             assert_eq!((silence.cause, silence.sent), (Cause::Proxy, false));
-            assert!(silence.message.starts_with("the proxy http://proxy.example:3128 "), "{}", silence.message);
+            assert!(
+                silence
+                    .message
+                    .starts_with("the proxy http://proxy.example:3128 "),
+                "{}",
+                silence.message
+            );
             assert!(silence.message.contains(words), "{}", silence.message);
         }
     }

@@ -23,11 +23,23 @@ pub fn manual() -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    let commands = || program.get_subcommands().filter(|command| command.get_name() != "help");
+    let commands = || {
+        program
+            .get_subcommands()
+            .filter(|command| command.get_name() != "help")
+    };
     writeln!(page, ".SH COMMANDS")?;
     for command in commands() {
-        let about = command.get_about().map(StyledStr::to_string).unwrap_or_default();
-        writeln!(page, ".TP\n\\fB{}\\fR\n{}", escaped(command.get_name()), escaped(&about))?;
+        let about = command
+            .get_about()
+            .map(StyledStr::to_string)
+            .unwrap_or_default();
+        writeln!(
+            page,
+            ".TP\n\\fB{}\\fR\n{}",
+            escaped(command.get_name()),
+            escaped(&about)
+        )?;
     }
     as_it_stands(&mut page, &program, ".SH")?;
     for command in commands() {
@@ -44,10 +56,17 @@ fn one(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     man.render_synopsis_section(&mut sections)?;
     man.render_description_section(&mut sections)?;
     man.render_options_section(&mut sections)?;
-    writeln!(page, ".SH MFA\\-OPTOUT {}", escaped(&command.get_name().to_uppercase()))?;
+    writeln!(
+        page,
+        ".SH MFA\\-OPTOUT {}",
+        escaped(&command.get_name().to_uppercase())
+    )?;
     let sections = String::from_utf8_lossy(&sections);
     // How an apostrophe is written is defined before the first section, and again before each.
-    for line in sections.lines().filter(|line| !line.starts_with(".ie ") && !line.starts_with(".el ")) {
+    for line in sections
+        .lines()
+        .filter(|line| !line.starts_with(".ie ") && !line.starts_with(".el "))
+    {
         match line.strip_prefix(".SH ") {
             Some(heading) => writeln!(page, ".SS {heading}")?,
             None => writeln!(page, "{line}")?,
@@ -59,13 +78,17 @@ fn one(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
 /// What stands below the long help: its line breaks and columns count. Its headings are those lines that begin at the
 /// margin and are all in capitals; `heading` is how roff writes one.
 fn as_it_stands(page: &mut Vec<u8>, command: &Command, heading: &str) -> io::Result<()> {
-    let text = command.get_after_long_help().map(StyledStr::to_string).unwrap_or_default();
+    let text = command
+        .get_after_long_help()
+        .map(StyledStr::to_string)
+        .unwrap_or_default();
     if text.is_empty() {
         return Ok(());
     }
     writeln!(page, ".PP\n.nf")?;
     for line in text.lines() {
-        let is_heading = line.starts_with(|c: char| c.is_ascii_uppercase()) && line == line.to_uppercase();
+        let is_heading =
+            line.starts_with(|c: char| c.is_ascii_uppercase()) && line == line.to_uppercase();
         if is_heading {
             writeln!(page, ".fi\n{heading} {}\n.nf", escaped(line))?;
         } else {
@@ -77,9 +100,22 @@ fn as_it_stands(page: &mut Vec<u8>, command: &Command, heading: &str) -> io::Res
 
 /// A line of text as roff takes it for text: no escape, no request, and signs that stay what they are when pasted.
 fn escaped(line: &str) -> String {
-    let request = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
-    let signs = [("\\", "\\e"), ("-", "\\-"), ("'", "\\(aq"), ("`", "\\(ga"), ("\"", "\\(dq"), ("~", "\\(ti")];
-    let text = signs.iter().fold(line.to_owned(), |text, (sign, name)| text.replace(sign, name));
+    let request = if line.starts_with(['.', '\'']) {
+        "\\&"
+    } else {
+        ""
+    };
+    let signs = [
+        ("\\", "\\e"),
+        ("-", "\\-"),
+        ("'", "\\(aq"),
+        ("`", "\\(ga"),
+        ("\"", "\\(dq"),
+        ("~", "\\(ti"),
+    ];
+    let text = signs.iter().fold(line.to_owned(), |text, (sign, name)| {
+        text.replace(sign, name)
+    });
     format!("{request}{text}")
 }
 
@@ -101,8 +137,17 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let name = command.get_name();
             assert!(page.contains(&format!("\n\\fB{name}\\fR\n")), "{name}");
-            assert!(page.contains(&format!("\n.SH MFA\\-OPTOUT {}\n.SS SYNOPSIS\n", name.to_uppercase())), "{name}");
+            assert!(
+                page.contains(&format!(
+                    "\n.SH MFA\\-OPTOUT {}\n.SS SYNOPSIS\n",
+                    name.to_uppercase()
+                )),
+                "{name}"
+            );
         }
-        assert!(page.contains("\n.SS EXAMPLES\n.nf\n") && page.contains("\n.SH EXIT CODES\n.nf\n"), "{page}");
+        assert!(
+            page.contains("\n.SS EXAMPLES\n.nf\n") && page.contains("\n.SH EXIT CODES\n.nf\n"),
+            "{page}"
+        );
     }
 }

@@ -28,7 +28,11 @@ const VERSION: &str = env!("MFA_OPTOUT_VERSION");
 /// within a rate limit, tries again what is worth it, and leaves a report with one row for every row of the table.
 #[derive(Debug, Parser)]
 #[command(name = "mfa-optout", version = VERSION, after_help = texts::SEE_MORE, after_long_help = texts::EXIT_CODES)]
-#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -159,13 +163,19 @@ impl Command {
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mfa-optout", &mut script);
-    if shell == Shell::Bash { mended(&script) } else { script }
+    if shell == Shell::Bash {
+        mended(&script)
+    } else {
+        script
+    }
 }
 
 /// `clap_complete` 4.6 takes the hyphen of the name for the step to a command in one half of the script for bash and
 /// not in the other, so that none of the commands' options would be found.
 fn mended(script: &[u8]) -> Vec<u8> {
-    String::from_utf8_lossy(script).replace("mfa__subcmd__optout", "mfa__optout").into_bytes()
+    String::from_utf8_lossy(script)
+        .replace("mfa__subcmd__optout", "mfa__optout")
+        .into_bytes()
 }
 
 #[cfg(test)]

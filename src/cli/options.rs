@@ -55,7 +55,9 @@ impl RunArgs {
     pub(super) fn check(&self, command: &mut Command) -> Result<(), Error> {
         match self.practice.first_given() {
             Some(option) if !self.sandbox => {
-                let message = format!("{option} describes the practice Org; add --sandbox to run against one");
+                let message = format!(
+                    "{option} describes the practice Org; add --sandbox to run against one"
+                );
                 Err(command.error(ErrorKind::MissingRequiredArgument, message))
             }
             _ => Ok(()),
@@ -64,7 +66,9 @@ impl RunArgs {
 }
 
 /// Takes a text that `parse` understands, and keeps the text.
-fn checked<T: Send + Sync + 'static>(parse: fn(&str) -> Parsed<T>) -> impl TypedValueParser<Value = String> {
+fn checked<T: Send + Sync + 'static>(
+    parse: fn(&str) -> Parsed<T>,
+) -> impl TypedValueParser<Value = String> {
     StringValueParser::new().try_map(move |text| parse(&text).map(|_| text))
 }
 

@@ -49,26 +49,47 @@ impl PracticeArgs {
     /// The words that say the same on another command line.
     #[must_use]
     pub fn typed(&self) -> Vec<OsString> {
-        self.options().flat_map(|(option, value)| [option.into(), value.into()]).collect()
+        self.options()
+            .flat_map(|(option, value)| [option.into(), value.into()])
+            .collect()
     }
 
     fn options(&self) -> impl Iterator<Item = (&'static str, String)> {
         let options = [
             ("--members", self.members.map(|members| members.to_string())),
             ("--latency", self.latency.map(time)),
-            ("--rate-limit", self.rate_limit.map(|requests| format!("{requests}/s"))),
-            ("--error-percent", self.error_percent.map(|share| share.to_string())),
-            ("--throttle-percent", self.throttle_percent.map(|share| share.to_string())),
-            ("--outage", self.outage.clone().map(|Range { start, end }| format!("{}..{}", time(start), time(end)))),
+            (
+                "--rate-limit",
+                self.rate_limit.map(|requests| format!("{requests}/s")),
+            ),
+            (
+                "--error-percent",
+                self.error_percent.map(|share| share.to_string()),
+            ),
+            (
+                "--throttle-percent",
+                self.throttle_percent.map(|share| share.to_string()),
+            ),
+            (
+                "--outage",
+                self.outage
+                    .clone()
+                    .map(|Range { start, end }| format!("{}..{}", time(start), time(end))),
+            ),
             ("--token-life", self.token_life.map(time)),
         ];
-        options.into_iter().filter_map(|(option, value)| Some((option, value?)))
+        options
+            .into_iter()
+            .filter_map(|(option, value)| Some((option, value?)))
     }
 }
 
 /// A time as it may be typed, and to the nanosecond the same one.
 fn time(time: Duration) -> String {
-    SignedDuration::try_from(time).map_or_else(|_| format!("{}s", time.as_secs()), |time| format!("{time:#}"))
+    SignedDuration::try_from(time).map_or_else(
+        |_| format!("{}s", time.as_secs()),
+        |time| format!("{time:#}"),
+    )
 }
 
 fn per_second(text: &str) -> Result<u32, String> {
@@ -80,12 +101,18 @@ fn per_second(text: &str) -> Result<u32, String> {
 
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').trim_end().parse().ok();
-    number.filter(|share| (0.0..=100.0).contains(share)).ok_or_else(|| "write a number from 0 to 100".to_owned())
+    number
+        .filter(|share| (0.0..=100.0).contains(share))
+        .ok_or_else(|| "write a number from 0 to 100".to_owned())
 }
 
 fn window(text: &str) -> Result<Window, String> {
     const HOW: &str = "write when it begins and when it ends, such as 10s..40s";
     let (from, to) = text.split_once("..").ok_or_else(|| HOW.to_owned())?;
     let window = values::duration(from)?..values::duration(to)?;
-    if window.is_empty() { Err(format!("it must end after it begins; {HOW}")) } else { Ok(window) }
+    if window.is_empty() {
+        Err(format!("it must end after it begins; {HOW}"))
+    } else {
+        Ok(window)
+    }
 }

@@ -20,7 +20,12 @@ impl TypedValueParser for Refused {
     /// There is never a value.
     type Value = std::convert::Infallible;
 
-    fn parse_ref(&self, command: &Command, _: Option<&Arg>, _: &OsStr) -> Result<Self::Value, Error> {
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        _: &OsStr,
+    ) -> Result<Self::Value, Error> {
         let Self { what, instead } = self;
         let message = format!(
             "{what} can't be given on the command line, where others can see it\n\n  \

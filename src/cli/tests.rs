@@ -4,7 +4,11 @@ use super::*;
 use crate::settings::{Key, Sources};
 
 fn understand(line: &str) -> Result<Cli, clap::Error> {
-    Cli::understand(std::iter::once("mfa-optout").chain(line.split_whitespace()).map(OsString::from))
+    Cli::understand(
+        std::iter::once("mfa-optout")
+            .chain(line.split_whitespace())
+            .map(OsString::from),
+    )
 }
 
 fn complaint(line: &str) -> String {
@@ -18,7 +22,16 @@ fn the_shape_is_sound() {
 
 #[test]
 fn help_of_every_command() {
-    for name in ["", "apply", "retry", "undo", "sandbox", "config", "completions", "man"] {
+    for name in [
+        "",
+        "apply",
+        "retry",
+        "undo",
+        "sandbox",
+        "config",
+        "completions",
+        "man",
+    ] {
         let mut long = format!("{name} --help");
         let mut short = format!("{name} -h");
         (long, short) = (complaint(&long), complaint(&short));
@@ -33,20 +46,38 @@ fn every_setting_that_may_be_a_flag_is_one() {
     let mut command = Cli::command();
     command.build();
     let apply = command.find_subcommand("apply").unwrap();
-    let flags: Vec<_> =
-        apply.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")).collect();
+    let flags: Vec<_> = apply
+        .get_arguments()
+        .filter_map(|arg| arg.get_long())
+        .map(|long| format!("--{long}"))
+        .collect();
     let hidden_or_file_only = [Key::RequireReason];
-    for setting in crate::settings::TABLE.iter().filter(|setting| !hidden_or_file_only.contains(&setting.key)) {
+    for setting in crate::settings::TABLE
+        .iter()
+        .filter(|setting| !hidden_or_file_only.contains(&setting.key))
+    {
         assert!(flags.contains(&setting.key.flag()), "{}", setting.name);
     }
 }
 
 #[test]
 fn the_help_names_the_defaults_that_apply() {
-    let help = complaint("apply --help").split_whitespace().collect::<Vec<_>>().join(" ");
-    for setting in crate::settings::TABLE.iter().filter(|setting| setting.default != Some("false")) {
-        let Some(default) = setting.default else { continue };
-        assert!(help.contains(&format!("[default: {default}]")), "{}", setting.name);
+    let help = complaint("apply --help")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    for setting in crate::settings::TABLE
+        .iter()
+        .filter(|setting| setting.default != Some("false"))
+    {
+        let Some(default) = setting.default else {
+            continue;
+        };
+        assert!(
+            help.contains(&format!("[default: {default}]")),
+            "{}",
+            setting.name
+        );
     }
 }
 
@@ -57,12 +88,30 @@ fn every_option_arrives_among_the_settings() {
         --delimiter ; --encoding utf-8 --sheet s --max-input 1GB --timezone UTC --baseline b --rate 1/s --concurrency 2 \
         --timeout 3s --max-attempts 4 --max-wait 5s --outage-patience 6s --max-failures 7 --max-duration 8s --report r \
         --html h --metrics m --overwrite --fresh --new-key --log-format json -v";
-    let Command::Config(run) = understand(line).unwrap().command else { panic!("another command") };
+    let Command::Config(run) = understand(line).unwrap().command else {
+        panic!("another command")
+    };
     let given = run.given();
-    let sources = Sources { given: &given, environment: &|_| None, file: None };
-    let not_on_this_line = [Key::ApiKey, Key::Password, Key::RequireReason, Key::Set, Key::Sandbox, Key::Quiet];
-    for setting in crate::settings::TABLE.iter().filter(|setting| !not_on_this_line.contains(&setting.key)) {
-        let origin = sources.find(setting.key).map(|found| found.origin.to_string());
+    let sources = Sources {
+        given: &given,
+        environment: &|_| None,
+        file: None,
+    };
+    let not_on_this_line = [
+        Key::ApiKey,
+        Key::Password,
+        Key::RequireReason,
+        Key::Set,
+        Key::Sandbox,
+        Key::Quiet,
+    ];
+    for setting in crate::settings::TABLE
+        .iter()
+        .filter(|setting| !not_on_this_line.contains(&setting.key))
+    {
+        let origin = sources
+            .find(setting.key)
+            .map(|found| found.origin.to_string());
         assert_eq!(origin, Some(setting.key.flag()), "{}", setting.name);
     }
 }
@@ -80,7 +129,10 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     ] {
         let complaint = complaint(line);
         assert!(!complaint.contains("hush"), "{complaint}");
-        assert!(complaint.contains("-file PATH, or set MFA_OPTOUT_"), "{complaint}");
+        assert!(
+            complaint.contains("-file PATH, or set MFA_OPTOUT_"),
+            "{complaint}"
+        );
     }
     insta::assert_snapshot!(complaint("apply users.csv --api-key hush"));
 }
@@ -115,17 +167,29 @@ fn retry_takes_both_kinds_unless_told() {
     };
     assert_eq!(only("retry r.csv"), [Outcome::Failed, Outcome::Unknown]);
     assert_eq!(only("retry r.csv --only unknown"), [Outcome::Unknown]);
-    assert_eq!(only("retry r.csv --only failed,unknown"), [Outcome::Failed, Outcome::Unknown]);
+    assert_eq!(
+        only("retry r.csv --only failed,unknown"),
+        [Outcome::Failed, Outcome::Unknown]
+    );
 }
 
 #[test]
 fn completions_and_manual_know_the_commands() {
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell, Shell::Elvish] {
+    for shell in [
+        Shell::Bash,
+        Shell::Zsh,
+        Shell::Fish,
+        Shell::PowerShell,
+        Shell::Elvish,
+    ] {
         let script = String::from_utf8(completions(shell)).unwrap();
         assert!(script.contains("max-opt-outs"), "{shell}");
     }
     let page = String::from_utf8(manual().unwrap()).unwrap();
-    assert!(page.contains("max\\-opt\\-outs") && page.contains("EXIT CODES"), "{page}");
+    assert!(
+        page.contains("max\\-opt\\-outs") && page.contains("EXIT CODES"),
+        "{page}"
+    );
 }
 
 /// Only where there is a bash.
@@ -144,9 +208,20 @@ fn bash_completes_commands_options_and_their_values() {
         (&["help", "und"], "undo"),
     ] {
         let mut bash = std::process::Command::new("bash");
-        bash.args(["--norc", "-c", &format!("{script}\n{ask}"), "bash", "mfa-optout"]).args(typed);
+        bash.args([
+            "--norc",
+            "-c",
+            &format!("{script}\n{ask}"),
+            "bash",
+            "mfa-optout",
+        ])
+        .args(typed);
         match bash.output() {
-            Ok(output) => assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), offered, "{typed:?}"),
+            Ok(output) => assert_eq!(
+                String::from_utf8(output.stdout).unwrap().trim(),
+                offered,
+                "{typed:?}"
+            ),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
         }
     }
@@ -161,8 +236,14 @@ fn what_was_typed_about_the_practice_org_can_be_typed_again() {
         _ => panic!("another command"),
     };
     let first = practice(typed);
-    let again: Vec<OsString> = ["mfa-optout", "sandbox"].map(OsString::from).into_iter().chain(first.typed()).collect();
-    let Command::Sandbox(second) = Cli::understand(again).unwrap().command else { panic!("another command") };
+    let again: Vec<OsString> = ["mfa-optout", "sandbox"]
+        .map(OsString::from)
+        .into_iter()
+        .chain(first.typed())
+        .collect();
+    let Command::Sandbox(second) = Cli::understand(again).unwrap().command else {
+        panic!("another command")
+    };
     assert_eq!(first, second.practice);
     assert_eq!(first.typed().len(), 14);
     assert_eq!(practice("").typed(), Vec::<OsString>::new());

@@ -47,7 +47,9 @@ impl Closing {
         let (stop, format) = (Arc::clone(&self.stop), self.settings.talk.format);
         let unfinished = self.unfinished();
         let (done, mut work) = oneshot::channel();
-        let begun = Builder::new().name("closing".to_owned()).spawn(move || done.send(self.close(journal, sent)));
+        let begun = Builder::new()
+            .name("closing".to_owned())
+            .spawn(move || done.send(self.close(journal, sent)));
         begun.map_err(|error| unfinished(&format!("no thread can be started: {error}")))?;
         let mut heard = None;
         let closed = loop {
@@ -63,7 +65,10 @@ impl Closing {
         match (closed, heard) {
             (Err(error), Some(signal)) => {
                 say::error(format, &error);
-                Ok(Exit::of_run(&Ending::Interrupted(signal), &Tally::default()))
+                Ok(Exit::of_run(
+                    &Ending::Interrupted(signal),
+                    &Tally::default(),
+                ))
             }
             (closed, _) => closed,
         }
@@ -73,8 +78,9 @@ impl Closing {
     fn unfinished(&self) -> impl Fn(&str) -> Error + use<> {
         let partial = shown(&self.paths.partial);
         move |why| {
-            Error::new(Kind::MidRun, format!("the report could not be made: {why}"))
-                .help(format!("what was done is on record in {partial}; the same command goes on from there"))
+            Error::new(Kind::MidRun, format!("the report could not be made: {why}")).help(format!(
+                "what was done is on record in {partial}; the same command goes on from there"
+            ))
         }
     }
 
@@ -91,11 +97,19 @@ impl Closing {
             exit => exit,
         };
         let (words, _) = ending_text(&ending, &sent.tally);
-        journal.stop(&Stop { at: now(), traffic: sent.traffic, ending: words, exit_code: exit.code() })?;
+        journal.stop(&Stop {
+            at: now(),
+            traffic: sent.traffic,
+            ending: words,
+            exit_code: exit.code(),
+        })?;
         let (summary, place) = if whole {
             (self.finished(journal)?, &self.paths.report)
         } else {
-            (self.stopped(journal, exit, sent.in_doubt)?, &self.paths.partial)
+            (
+                self.stopped(journal, exit, sent.in_doubt)?,
+                &self.paths.partial,
+            )
         };
         if let Some(metrics) = &self.settings.outputs.metrics {
             self.besides(report::write_metrics(metrics, &summary));
@@ -111,7 +125,11 @@ impl Closing {
             settled: sent.traffic.rate_per_second,
             groups: &summary.failures,
             next: self.next_command(exit, &sent.tally),
-            report: if place.exists() { shown(place) } else { "none, for no row came to an outcome".to_owned() },
+            report: if place.exists() {
+                shown(place)
+            } else {
+                "none, for no row came to an outcome".to_owned()
+            },
         };
         say::closing(&self.settings, &closing, exit);
         Ok(exit)
@@ -119,7 +137,13 @@ impl Closing {
 
     fn finished(&self, journal: Journal<File>) -> Result<Summary> {
         let outputs = &self.settings.outputs;
-        let summary = report::finish(journal, &self.paths, self.rows, outputs.overwrite, &self.stop)?;
+        let summary = report::finish(
+            journal,
+            &self.paths,
+            self.rows,
+            outputs.overwrite,
+            &self.stop,
+        )?;
         if let Some(page) = &outputs.html {
             self.besides(report::write_page(page, &summary, &self.paths.report));
         }
@@ -151,7 +175,9 @@ impl Closing {
             Kind::MidRun,
             format!("the books do not balance: {rows} rows were planned, {recorded} are on record"),
         )
-        .help(format!("{partial} is kept as it is; please report this as a fault of mfa-optout"))
+        .help(format!(
+            "{partial} is kept as it is; please report this as a fault of mfa-optout"
+        ))
     }
 
     /// What to type next, where that is plain.
@@ -161,10 +187,22 @@ impl Closing {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
             Exit::RowsNeedAttention if to_retry == 0 => None,
             Exit::RowsNeedAttention => {
-                let words = [this_program(), "retry".into(), as_a_word(&self.paths.report)].into_iter();
-                Some(in_a_shell(words.chain(self.given.typed(&CARRIED)).chain(self.practice.typed())))
+                let words = [
+                    this_program(),
+                    "retry".into(),
+                    as_a_word(&self.paths.report),
+                ]
+                .into_iter();
+                Some(in_a_shell(
+                    words
+                        .chain(self.given.typed(&CARRIED))
+                        .chain(self.practice.typed()),
+                ))
             }
-            Exit::CredentialsRefused | Exit::StoppedEarly | Exit::Interrupted | Exit::Terminated => {
+            Exit::CredentialsRefused
+            | Exit::StoppedEarly
+            | Exit::Interrupted
+            | Exit::Terminated => {
                 // `--fresh` would start over instead of going on.
                 let words = std::env::args_os().skip(1).filter(|word| word != "--fresh");
                 Some(in_a_shell(std::iter::once(this_program()).chain(words)))
@@ -204,14 +242,20 @@ const CARRIED: [Key; 22] = [
 
 /// The program as it was called: one that was just built may be in no folder that a shell looks in.
 fn this_program() -> OsString {
-    let called = std::env::args_os().next().filter(|called| cfg!(unix) && !called.is_empty());
+    let called = std::env::args_os()
+        .next()
+        .filter(|called| cfg!(unix) && !called.is_empty());
     called.unwrap_or_else(|| "mfa-optout".into())
 }
 
 /// A path that is not taken for an option.
 fn as_a_word(path: &Path) -> OsString {
     let taken_for_an_option = path.as_os_str().as_encoded_bytes().starts_with(b"-");
-    if taken_for_an_option { Path::new(".").join(path).into() } else { path.into() }
+    if taken_for_an_option {
+        Path::new(".").join(path).into()
+    } else {
+        path.into()
+    }
 }
 
 /// Words as a shell takes them.
@@ -219,7 +263,9 @@ fn in_a_shell(words: impl Iterator<Item = OsString>) -> String {
     let quoted = words.map(|word| {
         let word = word.to_string_lossy();
         // Only what no command line can have, NUL, can't be quoted.
-        shlex::try_quote(&word).map(Cow::into_owned).unwrap_or_default()
+        shlex::try_quote(&word)
+            .map(Cow::into_owned)
+            .unwrap_or_default()
     });
     quoted.collect::<Vec<_>>().join(" ")
 }
@@ -230,7 +276,15 @@ mod tests {
 
     #[test]
     fn a_shell_takes_the_words_as_they_were() {
-        let words = ["users.csv", "all users.csv", "it's", "", "$HOME `x` !", "--rate=600/m", "a\"b\\"];
+        let words = [
+            "users.csv",
+            "all users.csv",
+            "it's",
+            "",
+            "$HOME `x` !",
+            "--rate=600/m",
+            "a\"b\\",
+        ];
         let line = in_a_shell(words.into_iter().map(OsString::from));
         assert_eq!(shlex::split(&line).unwrap(), words);
         assert!(line.starts_with("users.csv 'all users.csv' "), "{line}");

@@ -20,12 +20,21 @@ pub(super) struct Rest {
 
 impl Rest {
     pub(super) fn of(plan: &Plan, on_record: &OnRecord) -> Result<Self> {
-        let mut rest = Self { counts: *plan.counts(), on_record: on_record.rows.len() };
+        let mut rest = Self {
+            counts: *plan.counts(),
+            on_record: on_record.rows.len(),
+        };
         if rest.on_record == 0 {
             return Ok(rest);
         }
         let counts = &mut rest.counts;
-        (counts.opt_out, counts.opt_in, counts.duplicate, counts.invalid, counts.unchanged) = (0, 0, 0, 0, 0);
+        (
+            counts.opt_out,
+            counts.opt_in,
+            counts.duplicate,
+            counts.invalid,
+            counts.unchanged,
+        ) = (0, 0, 0, 0, 0);
         for step in plan.changes(&on_record.rows)? {
             let kind = match step?.what {
                 What::Send(change) if change.flag == Flag::OptOut => &mut counts.opt_out,
@@ -81,19 +90,27 @@ impl Confirming {
             Self::Given => Ok("--yes".to_owned()),
             Self::NotNeeded => Ok("nothing to send".to_owned()),
             Self::Asking(question) => ask(question),
-            Self::Impossible => Err(Error::new(Kind::Refused, "nothing was sent: there is no terminal to ask at")
-                .help("look at the plan with --dry-run, then add --yes")),
+            Self::Impossible => Err(Error::new(
+                Kind::Refused,
+                "nothing was sent: there is no terminal to ask at",
+            )
+            .help("look at the plan with --dry-run, then add --yes")),
         }
     }
 }
 
 fn ask(question: Question) -> Result<String> {
     let mut out = std::io::stderr().lock();
-    let _ = out.write_all(question.text().as_bytes()).and_then(|()| out.flush());
+    let _ = out
+        .write_all(question.text().as_bytes())
+        .and_then(|()| out.flush());
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
     if !question.agrees((read > 0).then_some(answer.as_str())) {
-        return Err(Error::new(Kind::Refused, "nothing was sent: the plan was not confirmed"));
+        return Err(Error::new(
+            Kind::Refused,
+            "nothing was sent: the plan was not confirmed",
+        ));
     }
     Ok(match question {
         Question::YesOrNo => "answered yes".to_owned(),

@@ -17,7 +17,11 @@ pub(super) fn set_by(report: &Path) -> Option<Flag> {
     if run["report_blake3"].as_str()? != fingerprint(report)? {
         return None;
     }
-    Some(if run["command"] == "undo" { told.opposite() } else { told })
+    Some(if run["command"] == "undo" {
+        told.opposite()
+    } else {
+        told
+    })
 }
 
 fn fingerprint(report: &Path) -> Option<String> {
@@ -30,19 +34,34 @@ fn fingerprint(report: &Path) -> Option<String> {
 /// at its word even beside another report, for a refusal does no harm.
 pub(super) fn must_be_of(report: &Path, org: &str) -> Result<()> {
     let run = run_of(report);
-    let earlier = run.as_ref().and_then(|run| run["address"].as_str()).filter(|earlier| *earlier != org);
-    let Some(earlier) = earlier else { return Ok(()) };
-    let message =
-        format!("{} is the report of a run against {}, and this one is against {org}", shown(report), visible(earlier));
-    Err(Error::new(Kind::Refused, message).help("name the Org of that report with --address, or another report"))
+    let earlier = run
+        .as_ref()
+        .and_then(|run| run["address"].as_str())
+        .filter(|earlier| *earlier != org);
+    let Some(earlier) = earlier else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} is the report of a run against {}, and this one is against {org}",
+        shown(report),
+        visible(earlier)
+    );
+    Err(Error::new(Kind::Refused, message)
+        .help("name the Org of that report with --address, or another report"))
 }
 
 /// The record of a run that has not come to its end is no report yet.
 pub(super) fn must_be_finished(report: &Path) -> Result<()> {
-    if report.extension().is_none_or(|extension| extension != "partial") {
+    if report
+        .extension()
+        .is_none_or(|extension| extension != "partial")
+    {
         return Ok(());
     }
-    let message = format!("{} is the record of a run that has not come to its end, and no report", shown(report));
+    let message = format!(
+        "{} is the record of a run that has not come to its end, and no report",
+        shown(report)
+    );
     Err(Error::new(Kind::Usage, message)
         .help("run the command that began it once more, and name the report that it leaves"))
 }
@@ -56,11 +75,18 @@ fn run_of(report: &Path) -> Option<serde_json::Value> {
 /// interrupted one is taken up again.
 pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
     let name = earlier.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.strip_suffix(".report.csv").or_else(|| name.strip_suffix(".csv")).unwrap_or(&name);
-    let stem = stem.rsplit_once('.').filter(|(_, tail)| is_follow_up(tail)).map_or(stem, |(stem, _)| stem);
+    let stem = name
+        .strip_suffix(".report.csv")
+        .or_else(|| name.strip_suffix(".csv"))
+        .unwrap_or(&name);
+    let stem = stem
+        .rsplit_once('.')
+        .filter(|(_, tail)| is_follow_up(tail))
+        .map_or(stem, |(stem, _)| stem);
     let mut number = 1_u32;
     loop {
-        let paths = Paths::of(earlier.with_file_name(format!("{stem}.{command}-{number}.report.csv")));
+        let paths =
+            Paths::of(earlier.with_file_name(format!("{stem}.{command}-{number}.report.csv")));
         if paths.partial.exists() || !paths.report.exists() || number == u32::MAX {
             return paths;
         }
@@ -69,7 +95,10 @@ pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
 }
 
 fn is_follow_up(tail: &str) -> bool {
-    ["retry-", "undo-"].iter().any(|word| tail.strip_prefix(word).is_some_and(|number| number.parse::<u32>().is_ok()))
+    ["retry-", "undo-"].iter().any(|word| {
+        tail.strip_prefix(word)
+            .is_some_and(|number| number.parse::<u32>().is_ok())
+    })
 }
 
 #[cfg(test)]
@@ -82,14 +111,35 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let next = |earlier: &str, command| {
             let report = report_after(&at(earlier), command).report;
-            report.file_name().expect("a report has a name").to_string_lossy().into_owned()
+            report
+                .file_name()
+                .expect("a report has a name")
+                .to_string_lossy()
+                .into_owned()
         };
-        assert_eq!(next("users.report.csv", "retry"), "users.retry-1.report.csv");
+        assert_eq!(
+            next("users.report.csv", "retry"),
+            "users.retry-1.report.csv"
+        );
         std::fs::write(at("users.retry-1.report.csv"), "").expect("the folder can be written to");
-        assert_eq!(next("users.report.csv", "retry"), "users.retry-2.report.csv");
-        assert_eq!(next("users.retry-1.report.csv", "retry"), "users.retry-2.report.csv");
-        assert_eq!(next("users.retry-1.report.csv", "undo"), "users.undo-1.report.csv");
-        std::fs::write(at("users.retry-1.report.csv.partial"), "").expect("the folder can be written to");
-        assert_eq!(next("users.report.csv", "retry"), "users.retry-1.report.csv", "an interrupted one goes on");
+        assert_eq!(
+            next("users.report.csv", "retry"),
+            "users.retry-2.report.csv"
+        );
+        assert_eq!(
+            next("users.retry-1.report.csv", "retry"),
+            "users.retry-2.report.csv"
+        );
+        assert_eq!(
+            next("users.retry-1.report.csv", "undo"),
+            "users.undo-1.report.csv"
+        );
+        std::fs::write(at("users.retry-1.report.csv.partial"), "")
+            .expect("the folder can be written to");
+        assert_eq!(
+            next("users.report.csv", "retry"),
+            "users.retry-1.report.csv",
+            "an interrupted one goes on"
+        );
     }
 }

@@ -27,7 +27,9 @@ use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Unfinished};
 use crate::screen::PlanView;
-use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Outputs, Settings, SignIn, may_hold_settings};
+use crate::settings::{
+    BadRows, Consent, EarlierRun, Facts, Key, Outputs, Settings, SignIn, may_hold_settings,
+};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -43,8 +45,19 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(command: &'static str, input: PathBuf, selection: Selection, args: RunArgs) -> Self {
-        Self { command, input, selection, args, earlier_set: OnceCell::new() }
+    pub(super) fn new(
+        command: &'static str,
+        input: PathBuf,
+        selection: Selection,
+        args: RunArgs,
+    ) -> Self {
+        Self {
+            command,
+            input,
+            selection,
+            args,
+            earlier_set: OnceCell::new(),
+        }
     }
 
     pub(super) async fn run(self, default: Paths) -> Result<Exit> {
@@ -64,14 +77,34 @@ impl Job {
 
     /// What writes to the metrics, where they are wanted, that the run ended before it had figures of its own.
     fn for_the_metrics(&self, settings: &Settings) -> Option<impl FnOnce(Exit) + use<>> {
-        let place = settings.outputs.metrics.clone().filter(|_| settings.guards.consent != Consent::DryRun)?;
+        let place = settings
+            .outputs
+            .metrics
+            .clone()
+            .filter(|_| settings.guards.consent != Consent::DryRun)?;
         // An address that can't be used may have a secret in it.
-        let address = settings.connection.address.as_deref().and_then(|text| Address::parse(text).ok());
-        let (address, input) = (address.map(|address| address.to_string()).unwrap_or_default(), shown(&self.input));
+        let address = settings
+            .connection
+            .address
+            .as_deref()
+            .and_then(|text| Address::parse(text).ok());
+        let (address, input) = (
+            address
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
+            shown(&self.input),
+        );
         let (command, format, started) = (self.command, settings.talk.format, now());
         Some(move |exit: Exit| {
             let (address, input, exit_code) = (&address, &input, exit.code());
-            let run = Unfinished { address, input, command, started, ended: now(), exit_code };
+            let run = Unfinished {
+                address,
+                input,
+                command,
+                started,
+                ended: now(),
+                exit_code,
+            };
             if let Err(error) = report::write_metrics_of_unfinished(&place, &run) {
                 say::error(format, &error);
             }
@@ -81,13 +114,23 @@ impl Job {
     async fn go(self, settings: Settings, paths: Paths, facts: &Facts) -> Result<Exit> {
         let target = Target::of(&settings, &self.args.practice, &self.input).await?;
         let plan = self.plan(&settings, &target)?;
-        let asked = Asked { command: self.command, selection: &self.selection, set: self.set(&settings) };
+        let asked = Asked {
+            command: self.command,
+            selection: &self.selection,
+            set: self.set(&settings),
+        };
         let mut start = start::of(&asked, &settings, &target, &plan);
         let found = report::look(&paths, self.input_path(), &start, mode(&settings));
         let rest = Rest::of(&plan, found.as_ref().unwrap_or(&OnRecord::default()))?;
         let confirming = Confirming::of(&settings, facts, &rest);
         let mut view = self.view(&settings, &target, (&plan, &rest), &paths);
-        view.warnings.extend(found.as_ref().err().filter(|_| view.dry_run).map(|error| error.message().to_owned()));
+        view.warnings.extend(
+            found
+                .as_ref()
+                .err()
+                .filter(|_| view.dry_run)
+                .map(|error| error.message().to_owned()),
+        );
         say::plan(&settings, &view, confirming.asks());
         if let Some(limit) = settings.guards.max_opt_outs {
             plan.opt_out_guard(limit)?;
@@ -99,15 +142,33 @@ impl Job {
         start.who.confirmation = confirming.confirm()?;
         let mut signals = signals::listen()?;
         if let Some(signal) = let_it_settle(&settings, &plan, &mut signals).await {
-            return Ok(Exit::of_run(&Ending::Interrupted(signal), &crate::domain::Tally::default()));
+            return Ok(Exit::of_run(
+                &Ending::Interrupted(signal),
+                &crate::domain::Tally::default(),
+            ));
         }
 
         start.at = now();
-        let (mut journal, on_record) = report::open(&paths, self.input_path(), &start, mode(&settings))?;
+        let (mut journal, on_record) =
+            report::open(&paths, self.input_path(), &start, mode(&settings))?;
         say_what_was_found(&settings, &on_record, plan.counts().rows);
-        let sent = send(&settings, &target, &plan, (&mut journal, &on_record), &mut signals).await?;
+        let sent = send(
+            &settings,
+            &target,
+            &plan,
+            (&mut journal, &on_record),
+            &mut signals,
+        )
+        .await?;
         let (rows, given, practice) = (plan.counts().rows, self.args.given(), self.args.practice);
-        let closing = Closing { settings, paths, rows, given, practice, stop: Arc::default() };
+        let closing = Closing {
+            settings,
+            paths,
+            rows,
+            given,
+            practice,
+            stop: Arc::default(),
+        };
         closing.close_listening(journal, sent, signals).await
     }
 
@@ -115,20 +176,36 @@ impl Job {
     fn keep_apart(&self, settings: &Settings, paths: &Paths) -> Result<()> {
         let connection = &settings.connection;
         let credentials = connection.sign_in.as_ref().and_then(SignIn::file);
-        let read = [credentials, connection.ca_cert.as_deref(), settings.file.as_deref()];
+        let read = [
+            credentials,
+            connection.ca_cert.as_deref(),
+            settings.file.as_deref(),
+        ];
         let mut taken: Vec<PathBuf> = read.into_iter().flatten().map(place).collect();
-        let is_taken = |taken: &[PathBuf], path: &Path| taken.contains(&place(path)) || may_hold_settings(path);
+        let is_taken = |taken: &[PathBuf], path: &Path| {
+            taken.contains(&place(path)) || may_hold_settings(path)
+        };
         let report = [&paths.report, &paths.partial, &paths.json];
         if let Some(path) = report.into_iter().find(|path| is_taken(&taken, path)) {
-            let message = format!("the report can't be {}: it is a key, a certificate or settings", shown(path));
+            let message = format!(
+                "the report can't be {}: it is a key, a certificate or settings",
+                shown(path)
+            );
             return Err(Error::new(Kind::Usage, message).help("see --report"));
         }
         taken.push(place(&self.input));
         taken.extend(report.map(|path| place(path)));
         taken.extend(settings.reading.baseline.as_deref().map(place));
         let Outputs { html, metrics, .. } = &settings.outputs;
-        let written = [("--html", html), ("--metrics", metrics), ("--problems", &settings.reading.problems)];
-        for (option, path) in written.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?))) {
+        let written = [
+            ("--html", html),
+            ("--metrics", metrics),
+            ("--problems", &settings.reading.problems),
+        ];
+        for (option, path) in written
+            .into_iter()
+            .filter_map(|(option, path)| Some((option, path.as_deref()?)))
+        {
             if is_taken(&taken, path) {
                 let message = format!(
                     "{option} {} is the input, the report, another output, a key, a certificate or settings",
@@ -139,11 +216,17 @@ impl Job {
             taken.push(place(path));
         }
         html.as_deref().map_or(Ok(()), report::check_page_place)?;
-        metrics.as_deref().map_or(Ok(()), report::check_metrics_place)
+        metrics
+            .as_deref()
+            .map_or(Ok(()), report::check_metrics_place)
     }
 
     fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
-        let source = if is_standard_input(&self.input) { Source::Stdin } else { Source::Path(self.input.clone()) };
+        let source = if is_standard_input(&self.input) {
+            Source::Stdin
+        } else {
+            Source::Path(self.input.clone())
+        };
         let reading = &settings.reading;
         // The settings say how tables are written. A report is written by this tool: for it only what was typed counts.
         let typed = self.args.given();
@@ -152,8 +235,14 @@ impl Job {
             delimiter: reading.delimiter.filter(|_| holds(Key::Delimiter)),
             encoding: reading.encoding.filter(|_| holds(Key::Encoding)),
             sheet: reading.sheet.clone(),
-            id_column: reading.id_column.as_deref().and_then(|text| text.parse().ok()),
-            flag_column: reading.flag_column.as_deref().and_then(|text| text.parse().ok()),
+            id_column: reading
+                .id_column
+                .as_deref()
+                .and_then(|text| text.parse().ok()),
+            flag_column: reading
+                .flag_column
+                .as_deref()
+                .and_then(|text| text.parse().ok()),
             set: self.set(settings),
             header: reading.header || !holds(Key::NoHeader),
             max_input: reading.max_input,
@@ -170,7 +259,10 @@ impl Job {
                 host: target.host(),
                 skip_invalid: reading.bad_rows == BadRows::Skip,
                 selection: self.selection.clone(),
-                baseline: reading.baseline.clone().map(|path| Baseline { set: set_by(&path), path }),
+                baseline: reading.baseline.clone().map(|path| Baseline {
+                    set: set_by(&path),
+                    path,
+                }),
                 today: start::zone(settings).to_datetime(now()).date(),
                 problems: reading.problems.clone(),
             },
@@ -179,8 +271,15 @@ impl Job {
 
     /// The one flag for all rows: as given, or as the earlier run had it.
     fn set(&self, settings: &Settings) -> Option<Flag> {
-        let look_up = || (self.selection != Selection::All).then(|| set_by(&self.input)).flatten();
-        settings.reading.set.or_else(|| *self.earlier_set.get_or_init(look_up))
+        let look_up = || {
+            (self.selection != Selection::All)
+                .then(|| set_by(&self.input))
+                .flatten()
+        };
+        settings
+            .reading
+            .set
+            .or_else(|| *self.earlier_set.get_or_init(look_up))
     }
 
     /// The input's path, where it has one.
@@ -188,21 +287,47 @@ impl Job {
         (!is_standard_input(&self.input)).then_some(self.input.as_path())
     }
 
-    fn view(&self, settings: &Settings, target: &Target, (plan, rest): (&Plan, &Rest), paths: &Paths) -> PlanView {
+    fn view(
+        &self,
+        settings: &Settings,
+        target: &Target,
+        (plan, rest): (&Plan, &Rest),
+        paths: &Paths,
+    ) -> PlanView {
         let (counts, found) = (&rest.counts, plan.input().found());
-        let columns = [Some(&found.id_column), found.flag_column.as_ref(), found.until_column.as_ref()];
+        let columns = [
+            Some(&found.id_column),
+            found.flag_column.as_ref(),
+            found.until_column.as_ref(),
+        ];
         let labels = ["IDs in ", "flags in ", "end dates in "];
-        let columns = labels.iter().zip(columns).filter_map(|(label, column)| Some(format!("{label}{}", column?)));
-        let verb = if self.selection == Selection::Undo { "had set" } else { "sets" };
-        let set = self.set(settings).map(|flag| format!("every row {verb} mfaOptOut to {}", flag.is_opt_out()));
+        let columns = labels
+            .iter()
+            .zip(columns)
+            .filter_map(|(label, column)| Some(format!("{label}{}", column?)));
+        let verb = if self.selection == Selection::Undo {
+            "had set"
+        } else {
+            "sets"
+        };
+        let set = self
+            .set(settings)
+            .map(|flag| format!("every row {verb} mfaOptOut to {}", flag.is_opt_out()));
         let per_second = settings.sending.rate.per_second();
-        #[expect(clippy::cast_precision_loss, reason = "an estimate, and no table has 2^52 rows")]
-        let expected = per_second.map(|rate| Duration::from_secs_f64(counts.to_send() as f64 / rate));
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "an estimate, and no table has 2^52 rows"
+        )]
+        let expected =
+            per_second.map(|rate| Duration::from_secs_f64(counts.to_send() as f64 / rate));
         PlanView {
             address: target.address.to_string(),
             sign_in: target.sign_in.clone(),
             input: found.name.clone(),
-            found_out: std::iter::once(found.form.clone()).chain(columns).chain(set).collect(),
+            found_out: std::iter::once(found.form.clone())
+                .chain(columns)
+                .chain(set)
+                .collect(),
             rows: counts.rows,
             opt_out: counts.opt_out,
             opt_in: counts.opt_in,
@@ -214,8 +339,19 @@ impl Job {
             expected,
             reason: settings.guards.reason.clone(),
             report: shown(&paths.report),
-            notes: settings.notes.iter().chain(&found.notes).cloned().chain(self.what_undo_means()).collect(),
-            warnings: target.warnings.iter().cloned().chain(warnings(plan)).collect(),
+            notes: settings
+                .notes
+                .iter()
+                .chain(&found.notes)
+                .cloned()
+                .chain(self.what_undo_means())
+                .collect(),
+            warnings: target
+                .warnings
+                .iter()
+                .cloned()
+                .chain(warnings(plan))
+                .collect(),
             dry_run: settings.guards.consent == Consent::DryRun,
         }
     }
@@ -238,7 +374,13 @@ async fn send(
 ) -> Result<Sent> {
     let style = say::with_screen(|screen| Style::choose(settings.talk, screen));
     let mut progress = Progress::new(style, settings.talk.volume, plan.counts().rows, now());
-    progress.on(Duration::ZERO, &Event::Planned { rows: plan.counts().rows, on_record: &on_record.tally });
+    progress.on(
+        Duration::ZERO,
+        &Event::Planned {
+            rows: plan.counts().rows,
+            on_record: &on_record.tally,
+        },
+    );
     let run = Run {
         // The one seed that nobody chose: runs on two machines must not wait in step.
         policy: Policy::new(Rules {
@@ -266,26 +408,48 @@ fn mode(settings: &Settings) -> Mode {
         EarlierRun::Resume => Begin::Resume,
         EarlierRun::StartOver => Begin::Fresh,
     };
-    Mode { begin, new_key: outputs.new_key, overwrite: outputs.overwrite }
+    Mode {
+        begin,
+        new_key: outputs.new_key,
+        overwrite: outputs.overwrite,
+    }
 }
 
 fn warnings(plan: &Plan) -> impl Iterator<Item = String> {
     let counts = plan.counts();
-    let empty = (counts.rows == 0).then(|| "the table has no rows: there is nothing to do".to_owned());
+    let empty =
+        (counts.rows == 0).then(|| "the table has no rows: there is nothing to do".to_owned());
     let formulas = (counts.formula_cells > 0).then(|| {
-        format!("{} cells look like formulas to a spreadsheet; they are carried unchanged", counts.formula_cells)
+        format!(
+            "{} cells look like formulas to a spreadsheet; they are carried unchanged",
+            counts.formula_cells
+        )
     });
-    let lapsed = (counts.lapsed > 0)
-        .then(|| format!("{} opt-outs have reached their end date and are opted back in", counts.lapsed));
+    let lapsed = (counts.lapsed > 0).then(|| {
+        format!(
+            "{} opt-outs have reached their end date and are opted back in",
+            counts.lapsed
+        )
+    });
     [empty, formulas, lapsed].into_iter().flatten()
 }
 
 /// Waits until no request of the earlier run can arrive any more. Gives the signal that ended the wait, if one did.
-async fn let_it_settle(settings: &Settings, plan: &Plan, signals: &mut BoxStream<'static, Signal>) -> Option<Signal> {
+async fn let_it_settle(
+    settings: &Settings,
+    plan: &Plan,
+    signals: &mut BoxStream<'static, Signal>,
+) -> Option<Signal> {
     let settled = plan.latest_unknown_at()?.checked_add(SETTLE).ok()?;
-    let left = Duration::try_from(settled.duration_since(now())).ok().filter(|left| !left.is_zero())?.min(SETTLE);
+    let left = Duration::try_from(settled.duration_since(now()))
+        .ok()
+        .filter(|left| !left.is_zero())?
+        .min(SETTLE);
     let seconds = left.as_secs() + 1;
-    say::note(settings, &format!("waiting {seconds} s, so that no late request of the earlier run is overtaken"));
+    say::note(
+        settings,
+        &format!("waiting {seconds} s, so that no late request of the earlier run is overtaken"),
+    );
     tokio::select! {
         () = tokio::time::sleep(left) => None,
         signal = signals.next() => signal,
@@ -294,26 +458,40 @@ async fn let_it_settle(settings: &Settings, plan: &Plan, signals: &mut BoxStream
 
 fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
     if let Some(kept) = &on_record.kept {
-        say::note(settings, &format!("the journal of an earlier run is kept as {}", shown(kept)));
+        say::note(
+            settings,
+            &format!("the journal of an earlier run is kept as {}", shown(kept)),
+        );
     }
     if on_record.runs.is_empty() {
         return;
     }
     let began = on_record.runs.last().map(|run| run.at);
-    let began = began.and_then(|at| at.round(Unit::Second).ok()).map(|at| at.to_string()).unwrap_or_default();
+    let began = began
+        .and_then(|at| at.round(Unit::Second).ok())
+        .map(|at| at.to_string())
+        .unwrap_or_default();
     let done = on_record.rows.len();
     say::note(
         settings,
-        &format!("going on with the run of {began}: {done} of {rows} rows are on record and are not sent again"),
+        &format!(
+            "going on with the run of {began}: {done} of {rows} rows are on record and are not sent again"
+        ),
     );
     if on_record.torn > 0 {
-        say::note(settings, "its last record was torn and was cut off; what it told of is done again");
+        say::note(
+            settings,
+            "its last record was torn and was cut off; what it told of is done again",
+        );
     }
 }
 
 /// Where a path leads, whether or not there is a file yet.
 fn place(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let there = path.canonicalize().ok();
     let to_come = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
     there.or_else(to_come).unwrap_or_else(|| path.to_owned())

@@ -28,7 +28,10 @@ use self::job::Job;
 pub fn run(command: Command) -> Exit {
     let given = command.run().map(RunArgs::given);
     perform(command).unwrap_or_else(|error| {
-        say::error(given.as_ref().map_or(LogFormat::Text, say::format_of), &error);
+        say::error(
+            given.as_ref().map_or(LogFormat::Text, say::format_of),
+            &error,
+        );
         error.exit()
     })
 }
@@ -49,35 +52,55 @@ fn perform(command: Command) -> Result<Exit> {
     match command {
         Command::Apply(apply) => {
             let report = Paths::beside(&apply.input);
-            runtime()?.block_on(Job::new("apply", apply.input, Selection::All, apply.run).run(report))
+            runtime()?
+                .block_on(Job::new("apply", apply.input, Selection::All, apply.run).run(report))
         }
         Command::Retry(retry) => {
             earlier::must_be_finished(&retry.earlier)?;
             let report = earlier::report_after(&retry.earlier, "retry");
-            runtime()?.block_on(Job::new("retry", retry.earlier, Selection::Retry(retry.only), retry.run).run(report))
+            runtime()?.block_on(
+                Job::new(
+                    "retry",
+                    retry.earlier,
+                    Selection::Retry(retry.only),
+                    retry.run,
+                )
+                .run(report),
+            )
         }
         Command::Undo(undo) => {
             earlier::must_be_finished(&undo.earlier)?;
             let report = earlier::report_after(&undo.earlier, "undo");
-            runtime()?.block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.run).run(report))
+            runtime()?
+                .block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.run).run(report))
         }
         Command::Sandbox(sandbox) => runtime()?.block_on(practice::serve(&sandbox)),
         Command::Config(run) => config(&run),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),
-        Command::Man => Ok(print(&cli::manual().map_err(|error| broken("write the manual page", &error))?)),
+        Command::Man => {
+            Ok(print(&cli::manual().map_err(|error| {
+                broken("write the manual page", &error)
+            })?))
+        }
     }
 }
 
 fn config(run: &RunArgs) -> Result<Exit> {
     let facts = Facts::of_this_process();
-    settings::load(&run.given(), &|name| std::env::var_os(name), &facts, |sources, notes| {
-        settings::config_text(sources, &notes).map(|text| print(text.as_bytes()))
-    })
+    settings::load(
+        &run.given(),
+        &|name| std::env::var_os(name),
+        &facts,
+        |sources, notes| settings::config_text(sources, &notes).map(|text| print(text.as_bytes())),
+    )
 }
 
 /// One thread is enough for the network, and two cost more than they bring.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken("start", &error))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| broken("start", &error))
 }
 
 fn broken(what: &str, error: &std::io::Error) -> Error {
@@ -101,7 +124,10 @@ fn is_standard_input(path: &std::path::Path) -> bool {
     path == "-"
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time of day of a run's beginning and end")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time of day of a run's beginning and end"
+)]
 fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -9,8 +9,14 @@ use crate::sandbox::{Faults, Options, Sandbox};
 
 /// Serves a practice Org until Ctrl-C.
 pub(super) async fn serve(arguments: &Arguments) -> Result<Exit> {
-    let options = Options { port: arguments.port, ..options(&arguments.practice) };
-    let signed_in = format!("{} / {}, Org {}", options.email, options.password, options.org);
+    let options = Options {
+        port: arguments.port,
+        ..options(&arguments.practice)
+    };
+    let signed_in = format!(
+        "{} / {}, Org {}",
+        options.email, options.password, options.org
+    );
     let key = options.api_key.clone();
     let sandbox = start(options).await?;
     let address = sandbox.address();
@@ -38,8 +44,11 @@ pub(super) async fn start_for_a_run(practice: &PracticeArgs) -> Result<Sandbox> 
 async fn start(options: Options) -> Result<Sandbox> {
     let port = options.port;
     Sandbox::start(options).await.map_err(|error| {
-        Error::new(Kind::Usage, format!("the practice Org could not listen on 127.0.0.1:{port}: {error}"))
-            .help("--port 0 takes any free port")
+        Error::new(
+            Kind::Usage,
+            format!("the practice Org could not listen on 127.0.0.1:{port}: {error}"),
+        )
+        .help("--port 0 takes any free port")
     })
 }
 
@@ -47,7 +56,9 @@ fn options(practice: &PracticeArgs) -> Options {
     let default = Options::default();
     Options {
         port: 0,
-        members: practice.members.map_or_else(|| default.members.clone(), |members| 1..=members.max(1)),
+        members: practice
+            .members
+            .map_or_else(|| default.members.clone(), |members| 1..=members.max(1)),
         token_life: practice.token_life.unwrap_or(default.token_life),
         faults: Faults {
             latency: practice.latency.unwrap_or_default(),

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::{now, print};
 use crate::error::{Error, Exit};
 use crate::progress;
-use crate::screen::{ClosingView, PlanView, closing_in_brief, closing_text, ending_text, error_text, plan_text};
+use crate::screen::{
+    ClosingView, PlanView, closing_in_brief, closing_text, ending_text, error_text, plan_text,
+};
 use crate::settings::{self, Facts, Given, Key, LogFormat, Settings, Talk, Volume, values};
 use crate::text::visible;
 
@@ -17,9 +19,18 @@ use crate::text::visible;
 pub(super) fn plan(settings: &Settings, plan: &PlanView, asked: bool) {
     say(settings.talk, || plan_text(plan), || plan_json(plan));
     let seen = match settings.talk {
-        Talk { volume: Volume::Quiet, .. } => false,
-        Talk { format: LogFormat::Json, .. } => true,
-        Talk { format: LogFormat::Text, .. } => std::io::stdout().is_terminal(),
+        Talk {
+            volume: Volume::Quiet,
+            ..
+        } => false,
+        Talk {
+            format: LogFormat::Json,
+            ..
+        } => true,
+        Talk {
+            format: LogFormat::Text,
+            ..
+        } => std::io::stdout().is_terminal(),
     };
     if asked && !seen {
         to_standard_error(&plan_text(plan));
@@ -29,9 +40,18 @@ pub(super) fn plan(settings: &Settings, plan: &PlanView, asked: bool) {
 /// One line that is worth knowing.
 pub(super) fn note(settings: &Settings, line: &str) {
     match settings.talk {
-        Talk { volume: Volume::Quiet, .. } => {}
-        Talk { format: LogFormat::Text, .. } => to_standard_error(line),
-        Talk { format: LogFormat::Json, .. } => json_line(json!({"event": "note", "message": line})),
+        Talk {
+            volume: Volume::Quiet,
+            ..
+        } => {}
+        Talk {
+            format: LogFormat::Text,
+            ..
+        } => to_standard_error(line),
+        Talk {
+            format: LogFormat::Json,
+            ..
+        } => json_line(json!({"event": "note", "message": line})),
     }
 }
 
@@ -39,7 +59,11 @@ pub(super) fn note(settings: &Settings, line: &str) {
 pub(super) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit) {
     let Talk { volume, format } = settings.talk;
     match format {
-        _ if volume != Volume::Quiet => say(settings.talk, || closing_text(closing), || closing_json(closing, exit)),
+        _ if volume != Volume::Quiet => say(
+            settings.talk,
+            || closing_text(closing),
+            || closing_json(closing, exit),
+        ),
         _ if matches!(exit, Exit::Done | Exit::RowsNeedAttention) => {}
         LogFormat::Text => to_standard_error(closing_in_brief(closing).trim_end()),
         LogFormat::Json => json_line(closing_json(closing, exit)),
@@ -49,10 +73,14 @@ pub(super) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit
 /// Why it could not go on; said whatever the volume.
 pub(super) fn error(format: LogFormat, error: &Error) {
     match format {
-        LogFormat::Text => to_standard_error(&error_text(error.message(), error.advice(), has_colour())),
+        LogFormat::Text => {
+            to_standard_error(&error_text(error.message(), error.advice(), has_colour()));
+        }
         LogFormat::Json => {
             let (message, help) = (error.message(), error.advice());
-            json_line(json!({"event": "error", "message": message, "help": help, "exit_code": error.exit().code()}));
+            json_line(
+                json!({"event": "error", "message": message, "help": help, "exit_code": error.exit().code()}),
+            );
         }
     }
 }
@@ -65,7 +93,11 @@ fn has_colour() -> bool {
 pub(super) fn with_screen<T>(ask: impl FnOnce(progress::Screen<'_>) -> T) -> T {
     let (term, no_color) = (std::env::var("TERM").ok(), std::env::var("NO_COLOR").ok());
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    ask(progress::Screen { terminal, term: term.as_deref(), no_color: no_color.as_deref() })
+    ask(progress::Screen {
+        terminal,
+        term: term.as_deref(),
+        no_color: no_color.as_deref(),
+    })
 }
 
 /// A command line that is not understood, for a machine; its words are clap's.
@@ -77,9 +109,12 @@ pub(super) fn misunderstood(words: &str, exit_code: i32) {
 /// The form in which a command speaks. Where its settings can't be read, what was typed and the environment decide.
 pub(super) fn format_of(given: &Given) -> LogFormat {
     let environment = |name: &str| std::env::var_os(name);
-    let found = settings::load(given, &environment, &Facts::of_this_process(), |sources, _| {
-        sources.need(Key::LogFormat, values::log_format)
-    });
+    let found = settings::load(
+        given,
+        &environment,
+        &Facts::of_this_process(),
+        |sources, _| sources.need(Key::LogFormat, values::log_format),
+    );
     found.unwrap_or_else(|_| asked_for(std::env::args_os()))
 }
 
@@ -88,7 +123,11 @@ pub(super) fn asked_for(words: impl IntoIterator<Item = OsString>) -> LogFormat 
     let mut words = words.into_iter();
     let (flag, flag_with_value) = (Key::LogFormat.flag(), format!("{}=", Key::LogFormat.flag()));
     let value_of = |word: OsString, words: &mut dyn Iterator<Item = OsString>| {
-        if word == *flag { words.next() } else { Some(word.to_str()?.strip_prefix(&flag_with_value)?.into()) }
+        if word == *flag {
+            words.next()
+        } else {
+            Some(word.to_str()?.strip_prefix(&flag_with_value)?.into())
+        }
     };
     let mut typed = None;
     while let (None, Some(word)) = (&typed, words.next()) {
@@ -96,7 +135,11 @@ pub(super) fn asked_for(words: impl IntoIterator<Item = OsString>) -> LogFormat 
     }
     let variable = || Key::LogFormat.variable().and_then(std::env::var_os);
     let json = typed.or_else(variable).is_some_and(|value| value == "json");
-    if json { LogFormat::Json } else { LogFormat::Text }
+    if json {
+        LogFormat::Json
+    } else {
+        LogFormat::Text
+    }
 }
 
 fn say(talk: Talk, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {

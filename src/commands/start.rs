@@ -21,7 +21,12 @@ pub(super) struct Asked<'a> {
 }
 
 /// Everything that is known before a run starts. How it is confirmed is not known yet.
-pub(super) fn of<'a>(asked: &Asked<'_>, settings: &Settings, target: &'a Target, plan: &Plan) -> Start<'a> {
+pub(super) fn of<'a>(
+    asked: &Asked<'_>,
+    settings: &Settings,
+    target: &'a Target,
+    plan: &Plan,
+) -> Start<'a> {
     Start {
         identity: Identity {
             command: asked.command.to_owned(),
@@ -50,7 +55,9 @@ pub(super) fn of<'a>(asked: &Asked<'_>, settings: &Settings, target: &'a Target,
 
 /// The header's cells as CSV, without a line end.
 fn header(plan: &Plan) -> Vec<u8> {
-    let mut line = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Necessary).from_writer(Vec::new());
+    let mut line = csv::WriterBuilder::new()
+        .quote_style(csv::QuoteStyle::Necessary)
+        .from_writer(Vec::new());
     // Writing to memory does not fail, and an empty header can't be: there is a column of IDs.
     let _ = line.write_record(plan.header());
     let mut line = line.into_inner().unwrap_or_default();
@@ -67,28 +74,50 @@ fn meaning(asked: &Asked<'_>, settings: &Settings, plan: &Plan) -> BTreeMap<Stri
         ("form".to_owned(), found.form.clone()),
         ("ID column".to_owned(), found.id_column.clone()),
         ("--no-header".to_owned(), (!reading.header).to_string()),
-        ("--skip-invalid".to_owned(), (reading.bad_rows == BadRows::Skip).to_string()),
+        (
+            "--skip-invalid".to_owned(),
+            (reading.bad_rows == BadRows::Skip).to_string(),
+        ),
     ]);
     let optional = [
         ("flag column", found.flag_column.clone()),
         ("end date column", found.until_column.clone()),
         ("--set", asked.set.map(|flag| flag.is_opt_out().to_string())),
-        ("--baseline", reading.baseline.as_ref().map(|path| super::shown(path))),
-        ("--timezone", found.until_column.as_ref().map(|_| zone_in_words(&zone(settings)))),
+        (
+            "--baseline",
+            reading.baseline.as_ref().map(|path| super::shown(path)),
+        ),
+        (
+            "--timezone",
+            found
+                .until_column
+                .as_ref()
+                .map(|_| zone_in_words(&zone(settings))),
+        ),
         ("rows", rows_in_words(asked.selection)),
     ];
-    meaning.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    meaning.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+    );
     meaning
 }
 
 /// The zone in which end dates are meant.
 pub(super) fn zone(settings: &Settings) -> TimeZone {
-    settings.reading.timezone.clone().unwrap_or_else(TimeZone::system)
+    settings
+        .reading
+        .timezone
+        .clone()
+        .unwrap_or_else(TimeZone::system)
 }
 
 /// The zone's name, or its offset or rule; only a zone that the system keeps without a name has none of them.
 fn zone_in_words(zone: &TimeZone) -> String {
-    DateTimePrinter::new().time_zone_to_string(zone).unwrap_or_else(|_| "the system's".to_owned())
+    DateTimePrinter::new()
+        .time_zone_to_string(zone)
+        .unwrap_or_else(|_| "the system's".to_owned())
 }
 
 fn rows_in_words(selection: &Selection) -> Option<String> {
@@ -104,7 +133,10 @@ fn rows_in_words(selection: &Selection) -> Option<String> {
 
 fn guards(settings: &Settings) -> BTreeMap<String, String> {
     let limit = settings.guards.max_opt_outs.map(limit_in_words);
-    limit.map(|limit| ("--max-opt-outs".to_owned(), limit)).into_iter().collect()
+    limit
+        .map(|limit| ("--max-opt-outs".to_owned(), limit))
+        .into_iter()
+        .collect()
 }
 
 /// Every other option, so that an auditor sees how the run was made.
@@ -120,8 +152,15 @@ fn options(settings: &Settings) -> BTreeMap<String, String> {
         ("--outage-patience", duration(sending.outage_patience)),
         ("--max-failures", limit_in_words(sending.max_failures)),
     ]);
-    options.extend(sending.max_duration.map(|most| ("--max-duration", duration(most))));
-    options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    options.extend(
+        sending
+            .max_duration
+            .map(|most| ("--max-duration", duration(most))),
+    );
+    options
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn limit_in_words(limit: Limit) -> String {

@@ -34,15 +34,26 @@ pub(super) struct Target {
 
 impl Target {
     /// Checks the address and reads the secret, or starts a practice Org.
-    pub(super) async fn of(settings: &Settings, practice: &PracticeArgs, input: &std::path::Path) -> Result<Self> {
+    pub(super) async fn of(
+        settings: &Settings,
+        practice: &PracticeArgs,
+        input: &std::path::Path,
+    ) -> Result<Self> {
         if settings.connection.sandbox {
             return Self::practice(settings, practice).await;
         }
         let address = address(settings)?;
-        let sign_in = settings.connection.sign_in.clone().ok_or_else(no_credentials)?;
+        let sign_in = settings
+            .connection
+            .sign_in
+            .clone()
+            .ok_or_else(no_credentials)?;
         if sign_in.reads_standard_input() && is_standard_input(input) {
-            return Err(Error::new(Kind::Usage, "the secret and the table can't both come from standard input")
-                .help("put one of them into a file"));
+            return Err(Error::new(
+                Kind::Usage,
+                "the secret and the table can't both come from standard input",
+            )
+            .help("put one of them into a file"));
         }
         let words = sign_in.in_words();
         let (credentials, warning) = sign_in.read(std::io::stdin())?;
@@ -67,27 +78,46 @@ impl Target {
             address: address.clone(),
             credentials: credentials.clone(),
             timeout: settings.connection.timeout,
-            connect_timeout: CONNECT_TIMEOUT.min(settings.connection.timeout.mul_f64(CONNECT_SHARE)),
+            connect_timeout: CONNECT_TIMEOUT
+                .min(settings.connection.timeout.mul_f64(CONNECT_SHARE)),
             ca_cert: settings.connection.ca_cert.clone(),
             concurrency: settings.sending.concurrency,
         })?;
         let mut warnings = Vec::new();
-        warnings.extend(org.proxy().map(|proxy| format!("requests go through the proxy {proxy}")));
+        warnings.extend(
+            org.proxy()
+                .map(|proxy| format!("requests go through the proxy {proxy}")),
+        );
         if address.is_https() {
             let stores = trust_store_variables().into_iter();
-            warnings.extend(stores.map(|(name, value)| format!("{name} replaces the system's certificates: {value}")));
+            warnings.extend(stores.map(|(name, value)| {
+                format!("{name} replaces the system's certificates: {value}")
+            }));
         }
-        Ok(Self { org, address, sign_in: String::new(), warnings, credentials, sandbox: None })
+        Ok(Self {
+            org,
+            address,
+            sign_in: String::new(),
+            warnings,
+            credentials,
+            sandbox: None,
+        })
     }
 
     /// What the report remembers the Org by. A practice Org listens on another port each time and is the same Org.
     pub(super) fn name(&self) -> String {
-        if self.sandbox.is_some() { "practice Org".to_owned() } else { self.address.to_string() }
+        if self.sandbox.is_some() {
+            "practice Org".to_owned()
+        } else {
+            self.address.to_string()
+        }
     }
 
     /// The host that a pasted user's address has to be on; a practice Org has none.
     pub(super) fn host(&self) -> Option<String> {
-        self.sandbox.is_none().then(|| self.address.authority().to_owned())
+        self.sandbox
+            .is_none()
+            .then(|| self.address.authority().to_owned())
     }
 
     pub(super) fn credential(&self) -> Credential<'_> {
@@ -107,6 +137,7 @@ fn address(settings: &Settings) -> Result<Address> {
 }
 
 fn no_credentials() -> Error {
-    Error::new(Kind::Usage, "no credentials: who asks?")
-        .help("put the API key into a file and name it with --api-key-file, or set MFA_OPTOUT_API_KEY")
+    Error::new(Kind::Usage, "no credentials: who asks?").help(
+        "put the API key into a file and name it with --api-key-file, or set MFA_OPTOUT_API_KEY",
+    )
 }

@@ -37,7 +37,9 @@ pub fn lapsed(day: impl Display) -> String {
 pub fn flag_of(detail: &str) -> Option<Flag> {
     let (_, remark) = detail.rsplit_once(ABOUT)?;
     let word = remark.strip_suffix(']')?.split(':').next()?;
-    [Flag::OptOut, Flag::OptIn].into_iter().find(|flag| word == flag.is_opt_out().to_string())
+    [Flag::OptOut, Flag::OptIn]
+        .into_iter()
+        .find(|flag| word == flag.is_opt_out().to_string())
 }
 
 /// Whether a detail says that the change may have been made.
@@ -49,7 +51,9 @@ pub fn is_in_doubt(detail: &str) -> bool {
 /// A detail without the remark about its flag.
 #[must_use]
 pub fn without(detail: &str) -> &str {
-    flag_of(detail).and_then(|_| detail.rsplit_once(ABOUT)).map_or(detail, |(words, _)| words.trim_end())
+    flag_of(detail)
+        .and_then(|_| detail.rsplit_once(ABOUT))
+        .map_or(detail, |(words, _)| words.trim_end())
 }
 
 /// A detail with a remark about the flag behind it.
@@ -72,8 +76,15 @@ fn add(detail: &str, separator: &str, words: &str, max: usize) -> String {
     }
     let room = max.saturating_sub(separator.chars().count() + words.chars().count());
     let fits = detail.chars().nth(room).is_none();
-    let kept =
-        if fits { detail.to_owned() } else { detail.chars().take(room.saturating_sub(1)).chain(['…']).collect() };
+    let kept = if fits {
+        detail.to_owned()
+    } else {
+        detail
+            .chars()
+            .take(room.saturating_sub(1))
+            .chain(['…'])
+            .collect()
+    };
     kept + separator + words
 }
 
@@ -83,21 +94,39 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again_behind_words_of_any_length() {
-        for said in ["", "=gone", "[mfaOptOut false]", &"long ".repeat(100), &"日".repeat(500)] {
+        for said in [
+            "",
+            "=gone",
+            "[mfaOptOut false]",
+            &"long ".repeat(100),
+            &"日".repeat(500),
+        ] {
             for flag in [Flag::OptOut, Flag::OptIn] {
                 let detail = with(said, &about(flag));
                 assert_eq!(flag_of(&detail), Some(flag), "{detail}");
             }
             let detail = with(&with_doubt(said, "; "), &lapsed("2026-11-01"));
-            assert_eq!((flag_of(&detail), is_in_doubt(&detail)), (Some(Flag::OptIn), true), "{detail}");
+            assert_eq!(
+                (flag_of(&detail), is_in_doubt(&detail)),
+                (Some(Flag::OptIn), true),
+                "{detail}"
+            );
             assert!(detail.chars().count() < MAX_DETAIL && detail.ends_with(&lapsed("2026-11-01")));
         }
-        assert_eq!(without("user 7 not found [mfaOptOut true]"), "user 7 not found");
+        assert_eq!(
+            without("user 7 not found [mfaOptOut true]"),
+            "user 7 not found"
+        );
     }
 
     #[test]
     fn other_words_are_no_remark() {
-        for detail in ["", "not found", "[mfaOptOut maybe]", "[mfaOptOut true] and more"] {
+        for detail in [
+            "",
+            "not found",
+            "[mfaOptOut maybe]",
+            "[mfaOptOut true] and more",
+        ] {
             assert_eq!((flag_of(detail), without(detail)), (None, detail));
         }
     }

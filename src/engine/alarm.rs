@@ -27,13 +27,22 @@ impl Alarm {
     /// Outside of a runtime.
     #[must_use]
     pub fn fine() -> Self {
-        fine::Timer::new().map_or_else(|_| Self::coarse(), |timer| Self { kind: Kind::Fine(timer), set_for: None })
+        fine::Timer::new().map_or_else(
+            |_| Self::coarse(),
+            |timer| Self {
+                kind: Kind::Fine(timer),
+                set_for: None,
+            },
+        )
     }
 
     /// By the runtime's own clock, which a test can move.
     #[must_use]
     pub fn coarse() -> Self {
-        Self { kind: coarse(Instant::now()), set_for: None }
+        Self {
+            kind: coarse(Instant::now()),
+            set_for: None,
+        }
     }
 
     /// The one time at which it is to ring.
@@ -43,7 +52,10 @@ impl Alarm {
         }
         self.set_for = Some(at);
         match &mut self.kind {
-            Kind::Fine(timer) if timer.set(at.saturating_duration_since(Instant::now())).is_ok() => {}
+            Kind::Fine(timer)
+                if timer
+                    .set(at.saturating_duration_since(Instant::now()))
+                    .is_ok() => {}
             Kind::Fine(_) => self.kind = coarse(at),
             Kind::Coarse(sleep) => sleep.as_mut().reset(at),
         }
@@ -75,7 +87,8 @@ mod fine {
     use std::time::Duration;
 
     use rustix::time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
     };
     use tokio::io::unix::AsyncFd;
 
@@ -97,7 +110,10 @@ mod fine {
             // A timer that is set to zero is off.
             let after = after.max(Duration::from_nanos(1));
             let value = Itimerspec {
-                it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+                it_interval: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                },
                 it_value: Timespec::try_from(after).map_err(io::Error::other)?,
             };
             timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &value)?;
@@ -108,7 +124,9 @@ mod fine {
             loop {
                 let mut ready = ready!(self.0.poll_read_ready(context))?;
                 let mut expirations = [0; 8];
-                if let Ok(read) = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut expirations)?)) {
+                if let Ok(read) =
+                    ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut expirations)?))
+                {
                     return Poll::Ready(read.map(drop));
                 }
             }
@@ -150,7 +168,12 @@ mod tests {
     #[tokio::test]
     async fn it_rings_at_once_later_and_again() {
         let mut alarm = Alarm::fine();
-        for after in [Duration::ZERO, Duration::from_micros(300), Duration::from_millis(3), Duration::ZERO] {
+        for after in [
+            Duration::ZERO,
+            Duration::from_micros(300),
+            Duration::from_millis(3),
+            Duration::ZERO,
+        ] {
             let now = Instant::now();
             alarm.set(now + after);
             alarm.ring().await;

@@ -54,44 +54,77 @@ impl Bytes {
     }
 
     pub(super) fn of_file(mut file: File, name: String) -> Result<Self> {
-        let size = file.seek(SeekFrom::End(0)).map_err(|error| unreadable(&name, &error))?;
-        Ok(Self { name, size, file: Arc::new(file) })
+        let size = file
+            .seek(SeekFrom::End(0))
+            .map_err(|error| unreadable(&name, &error))?;
+        Ok(Self {
+            name,
+            size,
+            file: Arc::new(file),
+        })
     }
 
     /// The same bytes in a file of our own, which nobody can change.
     pub(super) fn private_copy(&self) -> Result<File> {
         let mut file: &File = &self.file;
-        file.rewind().map_err(|error| unreadable(&self.name, &error))?;
+        file.rewind()
+            .map_err(|error| unreadable(&self.name, &error))?;
         spool(file, &self.name)
     }
 
     /// A pass that takes the fingerprint.
     pub(super) fn take_seal(&self) -> Blocks {
-        self.blocks(Duty::Taking { whole: Box::new(blake3::Hasher::new()), digests: Vec::new() })
+        self.blocks(Duty::Taking {
+            whole: Box::new(blake3::Hasher::new()),
+            digests: Vec::new(),
+        })
     }
 
     /// A pass that refuses to hand out anything that differs from what was sealed.
     pub(super) fn sealed(&self, seal: &Seal) -> Blocks {
-        self.blocks(Duty::Checking { digests: Arc::clone(&seal.digests), next: 0 })
+        self.blocks(Duty::Checking {
+            digests: Arc::clone(&seal.digests),
+            next: 0,
+        })
     }
 
     fn blocks(&self, duty: Duty) -> Blocks {
-        Blocks { file: Arc::clone(&self.file), offset: 0, block: Vec::new(), used: 0, duty }
+        Blocks {
+            file: Arc::clone(&self.file),
+            offset: 0,
+            block: Vec::new(),
+            used: 0,
+            duty,
+        }
     }
 }
 
 fn open_file(path: &Path, name: &str) -> Result<File> {
     let file = File::open(path).map_err(|error| unreadable(name, &error))?;
-    let kind = file.metadata().map_err(|error| unreadable(name, &error))?.file_type();
+    let kind = file
+        .metadata()
+        .map_err(|error| unreadable(name, &error))?
+        .file_type();
     if kind.is_dir() {
-        return Err(Error::new(Kind::Input, format!("{name} is a folder, not a file"))
-            .help("give the table itself, such as users.csv"));
+        return Err(
+            Error::new(Kind::Input, format!("{name} is a folder, not a file"))
+                .help("give the table itself, such as users.csv"),
+        );
     }
-    if kind.is_file() { Ok(file) } else { spool(file, name) }
+    if kind.is_file() {
+        Ok(file)
+    } else {
+        spool(file, name)
+    }
 }
 
 fn spool(mut from: impl Read, name: &str) -> Result<File> {
-    let keep = |error| Error::new(Kind::Input, format!("can't keep a copy of {name} in the temporary folder: {error}"));
+    let keep = |error| {
+        Error::new(
+            Kind::Input,
+            format!("can't keep a copy of {name} in the temporary folder: {error}"),
+        )
+    };
     let mut file = tempfile::tempfile().map_err(keep)?;
     let mut buffer = vec![0; BLOCK];
     loop {
@@ -124,8 +157,14 @@ pub(super) struct Changed;
 
 #[derive(Debug)]
 enum Duty {
-    Taking { whole: Box<blake3::Hasher>, digests: Vec<Digest> },
-    Checking { digests: Arc<[Digest]>, next: usize },
+    Taking {
+        whole: Box<blake3::Hasher>,
+        digests: Vec<Digest>,
+    },
+    Checking {
+        digests: Arc<[Digest]>,
+        next: usize,
+    },
 }
 
 /// One pass over the raw bytes, in blocks.
@@ -145,7 +184,10 @@ impl Blocks {
             self.used = self.block.len();
         }
         match self.duty {
-            Duty::Taking { whole, digests } => Ok(Seal { fingerprint: whole.finalize(), digests: digests.into() }),
+            Duty::Taking { whole, digests } => Ok(Seal {
+                fingerprint: whole.finalize(),
+                digests: digests.into(),
+            }),
             Duty::Checking { .. } => Err(io::Error::other("the seal was taken before")),
         }
     }
@@ -216,7 +258,10 @@ mod tests {
     fn bytes(content: &[u8]) -> (Bytes, File) {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        (Bytes::of_file(file.try_clone().unwrap(), "t".to_owned()).unwrap(), file)
+        (
+            Bytes::of_file(file.try_clone().unwrap(), "t".to_owned()).unwrap(),
+            file,
+        )
     }
 
     #[test]
@@ -225,7 +270,10 @@ mod tests {
         let (bytes, _file) = bytes(&content);
         let mut blocks = bytes.take_seal();
         blocks.read_exact(&mut [0; 10]).unwrap();
-        assert_eq!(blocks.into_seal().unwrap().fingerprint, blake3::hash(&content));
+        assert_eq!(
+            blocks.into_seal().unwrap().fingerprint,
+            blake3::hash(&content)
+        );
     }
 
     #[test]
@@ -246,7 +294,10 @@ mod tests {
             let (bytes, file) = bytes(&vec![0; before]);
             let seal = bytes.take_seal().into_seal().unwrap();
             file.set_len(after as u64).unwrap();
-            assert!(bytes.sealed(&seal).read_to_end(&mut Vec::new()).is_err(), "{before} to {after}");
+            assert!(
+                bytes.sealed(&seal).read_to_end(&mut Vec::new()).is_err(),
+                "{before} to {after}"
+            );
         }
     }
 }

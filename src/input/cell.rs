@@ -27,7 +27,9 @@ fn plain_number(cell: &[u8]) -> Option<UserId> {
         return None;
     }
     let start = u64::from(first - b'0');
-    let number = rest.iter().try_fold(start, |sum, b| b.is_ascii_digit().then(|| sum * 10 + u64::from(b - b'0')))?;
+    let number = rest.iter().try_fold(start, |sum, b| {
+        b.is_ascii_digit().then(|| sum * 10 + u64::from(b - b'0'))
+    })?;
     UserId::new(number)
 }
 
@@ -49,14 +51,24 @@ fn whole_number(digits: &str) -> Result<UserId, Wrong> {
     if digits.starts_with('0') {
         return Err(Wrong::LeadingZeros);
     }
-    digits.parse().ok().and_then(UserId::new).ok_or(Wrong::TooLarge)
+    digits
+        .parse()
+        .ok()
+        .and_then(UserId::new)
+        .ok_or(Wrong::TooLarge)
 }
 
 fn address(text: &str, host: Option<&str>) -> Result<UserId, Wrong> {
-    let plain =
-        ["https://", "http://"].into_iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or(Wrong::Address)?;
+    let plain = ["https://", "http://"]
+        .into_iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .ok_or(Wrong::Address)?;
     let strange = |c: char| c.is_whitespace() || c.is_control() || "?#%@\\;\"'<>".contains(c);
-    if plain.contains(strange) || plain.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if plain.contains(strange)
+        || plain
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+    {
         return Err(Wrong::Address);
     }
     let (authority, path) = plain.split_once('/').ok_or(Wrong::Address)?;
@@ -86,40 +98,54 @@ fn looks_like(text: &str) -> Wrong {
         (has_thousands, Wrong::Thousands),
         (is_decimal, Wrong::Decimal),
         (is_several, Wrong::Several),
-        (|t| t.starts_with("javascript:") || t.starts_with("www."), Wrong::Address),
+        (
+            |t| t.starts_with("javascript:") || t.starts_with("www."),
+            Wrong::Address,
+        ),
         (is_path, Wrong::Path),
         (|_| true, Wrong::Words),
     ];
-    LIKENESSES.into_iter().find_map(|(fits, wrong)| fits(text).then_some(wrong)).unwrap_or(Wrong::Words)
+    LIKENESSES
+        .into_iter()
+        .find_map(|(fits, wrong)| fits(text).then_some(wrong))
+        .unwrap_or(Wrong::Words)
 }
 
 fn is_formula_error(text: &str) -> bool {
-    text.len() > 2 && text.starts_with('#') && (text.ends_with(['!', '?']) || text.eq_ignore_ascii_case("#n/a"))
+    text.len() > 2
+        && text.starts_with('#')
+        && (text.ends_with(['!', '?']) || text.eq_ignore_ascii_case("#n/a"))
         || text.eq_ignore_ascii_case("#nv")
 }
 
 fn has_invisible(text: &str) -> bool {
-    text.chars().any(|c| visible(c.encode_utf8(&mut [0; 4])).starts_with("\\u"))
+    text.chars()
+        .any(|c| visible(c.encode_utf8(&mut [0; 4])).starts_with("\\u"))
 }
 
 fn is_uuid(text: &str) -> bool {
     let bare = text.trim_matches(['{', '}']);
     bare.len() == 36
-        && bare.bytes().enumerate().all(
-            |(i, b)| {
-                if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
-            },
-        )
+        && bare.bytes().enumerate().all(|(i, b)| {
+            if matches!(i, 8 | 13 | 18 | 23) {
+                b == b'-'
+            } else {
+                b.is_ascii_hexdigit()
+            }
+        })
 }
 
 /// Numbers of other scripts, in superscript or in circles: numeric, but not ASCII.
 fn has_foreign_digits(text: &str) -> bool {
     text.chars().any(|c| !c.is_ascii() && c.is_numeric())
-        && text.chars().all(|c| c.is_numeric() || c.is_whitespace() || matches!(c, '.' | ',' | '+' | '-'))
+        && text
+            .chars()
+            .all(|c| c.is_numeric() || c.is_whitespace() || matches!(c, '.' | ',' | '+' | '-'))
 }
 
 fn is_signed(text: &str) -> bool {
-    text.strip_prefix(['+', '-', '−', '＋', '－']).is_some_and(|rest| rest.trim_start().starts_with(ascii_digit))
+    text.strip_prefix(['+', '-', '−', '＋', '－'])
+        .is_some_and(|rest| rest.trim_start().starts_with(ascii_digit))
 }
 
 fn ascii_digit(c: char) -> bool {
@@ -127,21 +153,33 @@ fn ascii_digit(c: char) -> bool {
 }
 
 fn is_scientific(text: &str) -> bool {
-    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return false };
-    let digits =
-        |t: &str, others: &str| t.contains(ascii_digit) && t.chars().all(|c| ascii_digit(c) || others.contains(c));
+    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
+        return false;
+    };
+    let digits = |t: &str, others: &str| {
+        t.contains(ascii_digit) && t.chars().all(|c| ascii_digit(c) || others.contains(c))
+    };
     digits(mantissa, ".,") && digits(exponent, "+-")
 }
 
 fn is_programming(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     ["0x", "0b", "0o"].iter().any(|prefix| {
-        lower.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_hexdigit()))
-    }) || (text.contains('_') && text.starts_with(ascii_digit) && text.chars().all(|c| ascii_digit(c) || c == '_'))
+        lower
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+    }) || (text.contains('_')
+        && text.starts_with(ascii_digit)
+        && text.chars().all(|c| ascii_digit(c) || c == '_'))
 }
 
 fn is_date(text: &str) -> bool {
-    let parts: Vec<&str> = text.split(['T', ' ']).next().unwrap_or_default().split(['-', '/', '.']).collect();
+    let parts: Vec<&str> = text
+        .split(['T', ' '])
+        .next()
+        .unwrap_or_default()
+        .split(['-', '/', '.'])
+        .collect();
     let digits = |part: &&str| (1..=4).contains(&part.len()) && part.chars().all(ascii_digit);
     let ends = [parts.first(), parts.last()];
     let short = parts.iter().filter(|part| part.len() <= 2).count() >= 2;
@@ -153,7 +191,8 @@ fn is_date(text: &str) -> bool {
 
 /// Groups of three digits behind the first, with one of the separators that are in use.
 fn has_thousands(text: &str) -> bool {
-    let separator = |c: char| matches!(c, ',' | '.' | '\'' | '’' | '`' | '´' | '·' | '٬') || c.is_whitespace();
+    let separator =
+        |c: char| matches!(c, ',' | '.' | '\'' | '’' | '`' | '´' | '·' | '٬') || c.is_whitespace();
     let mut groups = text.split(separator);
     let first = groups.next().unwrap_or_default();
     let mut rest = groups.peekable();
@@ -164,17 +203,22 @@ fn has_thousands(text: &str) -> bool {
 }
 
 fn is_decimal(text: &str) -> bool {
-    text.contains(ascii_digit) && text.chars().all(|c| ascii_digit(c) || matches!(c, '.' | ','))
+    text.contains(ascii_digit)
+        && text
+            .chars()
+            .all(|c| ascii_digit(c) || matches!(c, '.' | ','))
 }
 
 fn is_several(text: &str) -> bool {
-    let mut numbers =
-        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|' | '/')).filter(|t| !t.is_empty());
+    let mut numbers = text
+        .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|' | '/'))
+        .filter(|t| !t.is_empty());
     numbers.clone().count() > 1 && numbers.all(|t| t.chars().all(ascii_digit))
 }
 
 fn is_path(text: &str) -> bool {
-    text.contains(ascii_digit) && text.contains(['/', '\\', '?', '#', '%', '&']) || text.contains("../")
+    text.contains(ascii_digit) && text.contains(['/', '\\', '?', '#', '%', '&'])
+        || text.contains("../")
 }
 
 /// The flag in a cell, in one of the words that people and spreadsheets use.
@@ -209,8 +253,10 @@ const OPT_OUT: [&str; 16] = [
     "waar",
     "verdadeiro",
 ];
-const OPT_IN: [&str; 14] =
-    ["false", "no", "n", "f", "0", "off", "opt-in", "opt_in", "opt in", "optin", "falsch", "faux", "falso", "onwaar"];
+const OPT_IN: [&str; 14] = [
+    "false", "no", "n", "f", "0", "off", "opt-in", "opt_in", "opt in", "optin", "falsch", "faux",
+    "falso", "onwaar",
+];
 
 fn read_flag(cell: &[u8]) -> Result<Flag, Wrong> {
     let text = std::str::from_utf8(cell).map_err(|_| Wrong::Flag)?.trim();
@@ -236,7 +282,9 @@ fn read_flag(cell: &[u8]) -> Result<Flag, Wrong> {
 ///
 /// A day that does not exist, and every other way of writing one: `03/04/2026` is two different days.
 pub fn until(cell: &[u8]) -> Result<Option<Date>, Wrong> {
-    let text = std::str::from_utf8(cell).map_err(|_| Wrong::DateFormat)?.trim();
+    let text = std::str::from_utf8(cell)
+        .map_err(|_| Wrong::DateFormat)?
+        .trim();
     if text.is_empty() {
         return Ok(None);
     }
@@ -250,7 +298,13 @@ pub fn until(cell: &[u8]) -> Result<Option<Date>, Wrong> {
 }
 
 fn iso_date(text: &str) -> Result<Date, Wrong> {
-    let form = |(i, b): (usize, u8)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() };
+    let form = |(i, b): (usize, u8)| {
+        if matches!(i, 4 | 7) {
+            b == b'-'
+        } else {
+            b.is_ascii_digit()
+        }
+    };
     if text.len() != 10 || !text.bytes().enumerate().all(form) {
         return Err(Wrong::DateFormat);
     }
@@ -281,7 +335,11 @@ mod tests {
             (" http://localhost:8080/users/1732 ", 1732),
         ];
         for (case, number) in good {
-            assert_eq!(user_id(case.as_bytes(), None).map(UserId::get), Ok(number), "{case:?}");
+            assert_eq!(
+                user_id(case.as_bytes(), None).map(UserId::get),
+                Ok(number),
+                "{case:?}"
+            );
         }
     }
 
@@ -289,31 +347,88 @@ mod tests {
     fn each_way_of_being_no_id_has_its_own_name() {
         ids(&["", "  ", "\u{a0}"], Wrong::EmptyId);
         ids(
-            &["1,732", "1.732", "1 732", "1’732", "1'732", "1\u{202f}732", "1\u{a0}732", "12,345,678"],
+            &[
+                "1,732",
+                "1.732",
+                "1 732",
+                "1’732",
+                "1'732",
+                "1\u{202f}732",
+                "1\u{a0}732",
+                "12,345,678",
+            ],
             Wrong::Thousands,
         );
-        ids(&["1.73E+03", "1E3", "1e3", "1,73E+15", "9.22337E+18"], Wrong::Scientific);
+        ids(
+            &["1.73E+03", "1E3", "1e3", "1,73E+15", "9.22337E+18"],
+            Wrong::Scientific,
+        );
         ids(&["1732.0", "1732,0", "17.5", "1732.", ".5"], Wrong::Decimal);
         ids(&["-5", "+5", "−5", "+ 5"], Wrong::Sign);
         ids(&["0", "00", "000000"], Wrong::Zero);
         ids(&["0001732", "01"], Wrong::LeadingZeros);
         ids(&["0x10", "1_000", "0b11", "0o17"], Wrong::Programming);
-        ids(&["9223372036854775808", "18446744073709551616", "12345678901234567890", &"9".repeat(40)], Wrong::TooLarge);
-        ids(&["١٧٣٢", "१७३२", "１７３２", "¹²", "17³", "②"], Wrong::ForeignDigits);
-        ids(&["17\u{200b}32", "\u{feff}1732", "17\u{ad}32", "1732\u{200e}"], Wrong::Invisible);
+        ids(
+            &[
+                "9223372036854775808",
+                "18446744073709551616",
+                "12345678901234567890",
+                &"9".repeat(40),
+            ],
+            Wrong::TooLarge,
+        );
+        ids(
+            &["١٧٣٢", "१७३२", "１７３２", "¹²", "17³", "②"],
+            Wrong::ForeignDigits,
+        );
+        ids(
+            &["17\u{200b}32", "\u{feff}1732", "17\u{ad}32", "1732\u{200e}"],
+            Wrong::Invisible,
+        );
         ids(&["17\x0032", "\x001732"], Wrong::Nul);
         ids(&["zoe@example.com", "Zoe <zoe@example.com>"], Wrong::Email);
-        ids(&["6f9619ff-8b86-d011-b42d-00cf4fc964ff", "{6F9619FF-8B86-D011-B42D-00CF4FC964FF}"], Wrong::Uuid);
-        ids(&["#N/A", "#REF!", "#NAME?", "#DIV/0!", "#NV", "#VALUE!", "#WERT!"], Wrong::FormulaError);
-        ids(&["2026-11-24", "24.11.2026", "03/04/2026", "2026-11-24T10:00:00"], Wrong::Date);
+        ids(
+            &[
+                "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
+                "{6F9619FF-8B86-D011-B42D-00CF4FC964FF}",
+            ],
+            Wrong::Uuid,
+        );
+        ids(
+            &[
+                "#N/A", "#REF!", "#NAME?", "#DIV/0!", "#NV", "#VALUE!", "#WERT!",
+            ],
+            Wrong::FormulaError,
+        );
+        ids(
+            &[
+                "2026-11-24",
+                "24.11.2026",
+                "03/04/2026",
+                "2026-11-24T10:00:00",
+            ],
+            Wrong::Date,
+        );
         ids(&["1732 1733", "1732, 1733", "1732;1733"], Wrong::Several);
-        ids(&["Zoë Müller", "null", "N/A", "TRUE", "user 1732", "O'Brien"], Wrong::Words);
+        ids(
+            &["Zoë Müller", "null", "N/A", "TRUE", "user 1732", "O'Brien"],
+            Wrong::Words,
+        );
     }
 
     #[test]
     fn pieces_of_addresses_never_become_an_id() {
         ids(
-            &["1732/../1733", "1732?x=1", "1732#", "%31", "1732/membership", "../org/mfa", "1732/", "1732\\..\\1"],
+            &[
+                "1732/../1733",
+                "1732?x=1",
+                "1732#",
+                "%31",
+                "1732/membership",
+                "../org/mfa",
+                "1732/",
+                "1732\\..\\1",
+            ],
             Wrong::Path,
         );
         ids(
@@ -338,28 +453,52 @@ mod tests {
     #[test]
     fn an_address_must_be_on_the_given_host() {
         let address = |host: &str| format!("https://{host}/users/5");
-        let read = |host: &str| user_id(address(host).as_bytes(), Some("eu.core.resolver.com")).map(UserId::get);
+        let read = |host: &str| {
+            user_id(address(host).as_bytes(), Some("eu.core.resolver.com")).map(UserId::get)
+        };
         assert_eq!(read("eu.core.resolver.com"), Ok(5));
         assert_eq!(read("EU.core.resolver.com"), Ok(5));
         assert_eq!(read("us.core.resolver.com"), Err(Wrong::OtherHost));
-        assert_eq!(read("eu.core.resolver.com@evil.example"), Err(Wrong::Address));
+        assert_eq!(
+            read("eu.core.resolver.com@evil.example"),
+            Err(Wrong::Address)
+        );
     }
 
     #[test]
     fn flags_are_read_in_every_language_of_excel() {
         for word in OPT_OUT {
             assert_eq!(flag(word.as_bytes()), Ok(Flag::OptOut), "{word}");
-            assert_eq!(flag(format!(" {}\u{a0}", word.to_uppercase()).as_bytes()), Ok(Flag::OptOut), "{word}");
+            assert_eq!(
+                flag(format!(" {}\u{a0}", word.to_uppercase()).as_bytes()),
+                Ok(Flag::OptOut),
+                "{word}"
+            );
         }
         for word in OPT_IN {
             assert_eq!(flag(word.as_bytes()), Ok(Flag::OptIn), "{word}");
-            assert_eq!(flag(format!("\t{} ", word.to_uppercase()).as_bytes()), Ok(Flag::OptIn), "{word}");
+            assert_eq!(
+                flag(format!("\t{} ", word.to_uppercase()).as_bytes()),
+                Ok(Flag::OptIn),
+                "{word}"
+            );
         }
     }
 
     #[test]
     fn anything_else_is_no_flag() {
-        for case in ["-1", "2", "null", "N/A", "maybe", "✓", "true false", "1.0", "ｔｒｕｅ", "truе"] {
+        for case in [
+            "-1",
+            "2",
+            "null",
+            "N/A",
+            "maybe",
+            "✓",
+            "true false",
+            "1.0",
+            "ｔｒｕｅ",
+            "truе",
+        ] {
             assert_eq!(flag(case.as_bytes()), Err(Wrong::Flag), "{case}");
         }
         assert_eq!(flag(b""), Err(Wrong::EmptyFlag));
@@ -371,8 +510,14 @@ mod tests {
     #[test]
     fn only_one_way_of_writing_a_day_is_read() {
         assert_eq!(until(b""), Ok(None));
-        assert_eq!(until(b" 2026-11-24 "), Ok(Some(jiff::civil::date(2026, 11, 24))));
-        assert_eq!(until(b"2028-02-29"), Ok(Some(jiff::civil::date(2028, 2, 29))));
+        assert_eq!(
+            until(b" 2026-11-24 "),
+            Ok(Some(jiff::civil::date(2026, 11, 24)))
+        );
+        assert_eq!(
+            until(b"2028-02-29"),
+            Ok(Some(jiff::civil::date(2028, 2, 29)))
+        );
         for case in ["2026-02-31", "2026-13-01", "2026-00-10", "2027-02-29"] {
             assert_eq!(until(case.as_bytes()), Err(Wrong::NoSuchDate), "{case}");
         }

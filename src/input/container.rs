@@ -42,14 +42,18 @@ pub(super) enum Book {
 /// The container, `None` for a text.
 pub(super) fn container(bytes: &Bytes) -> Result<Option<Container>> {
     let mut blocks = bytes.take_seal();
-    let head = blocks.fill_buf().map_err(|error| unreadable(&bytes.name, &error))?;
-    Ok(if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-        Some(Container::Zip)
-    } else if head.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
-        Some(Container::Compound)
-    } else {
-        None
-    })
+    let head = blocks
+        .fill_buf()
+        .map_err(|error| unreadable(&bytes.name, &error))?;
+    Ok(
+        if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+            Some(Container::Zip)
+        } else if head.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
+            Some(Container::Compound)
+        } else {
+            None
+        },
+    )
 }
 
 /// What a text is that has no table in it, told by how it begins.
@@ -75,27 +79,50 @@ pub(super) struct Measured {
 }
 
 /// Unpacks every entry into nothing, counting. `max_input` takes the place of all limits.
-pub(super) fn measure(file: &mut File, name: &str, limit: u64, max_input: Option<u64>) -> Result<Measured> {
+pub(super) fn measure(
+    file: &mut File,
+    name: &str,
+    limit: u64,
+    max_input: Option<u64>,
+) -> Result<Measured> {
     let damaged = |error: String| {
-        Error::new(Kind::Input, format!("{name} is a damaged workbook: {}", visible(&error))).help("save it again")
+        Error::new(
+            Kind::Input,
+            format!("{name} is a damaged workbook: {}", visible(&error)),
+        )
+        .help("save it again")
     };
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| damaged(error.to_string()))?;
+    let mut archive =
+        ZipArchive::new(BufReader::new(file)).map_err(|error| damaged(error.to_string()))?;
     let book = kind_of(&mut archive).map_err(|kind| {
-        let help = if kind == PROTECTED { "open it, remove the password and save it again" } else { SAVE_AS };
+        let help = if kind == PROTECTED {
+            "open it, remove the password and save it again"
+        } else {
+            SAVE_AS
+        };
         Error::new(Kind::Input, format!("{name} is {kind}")).help(help)
     })?;
     let mut left = limit;
-    let mut measured = Measured { book, hidden_rows: false, no_results: false };
+    let mut measured = Measured {
+        book,
+        hidden_rows: false,
+        no_results: false,
+    };
     for entry in 0..archive.len() {
-        let mut entry = archive.by_index(entry).map_err(|error| damaged(error.to_string()))?;
+        let mut entry = archive
+            .by_index(entry)
+            .map_err(|error| damaged(error.to_string()))?;
         if entry.size() > left {
             return Err(bomb(name, limit));
         }
         let path = entry.name().unwrap_or_default().to_ascii_lowercase();
         let is_texts = path.ends_with("sharedstrings.xml");
-        let mut look = Look { said: is_texts.then_some(0), ..Look::default() };
-        let taken =
-            io::copy(&mut (&mut entry).take(left + 1), &mut look).map_err(|error| damaged(error.to_string()))?;
+        let mut look = Look {
+            said: is_texts.then_some(0),
+            ..Look::default()
+        };
+        let taken = io::copy(&mut (&mut entry).take(left + 1), &mut look)
+            .map_err(|error| damaged(error.to_string()))?;
         left = left.checked_sub(taken).ok_or_else(|| bomb(name, limit))?;
         if look.longest > MAX_ROW {
             return Err(too_long(name));
@@ -103,7 +130,11 @@ pub(super) fn measure(file: &mut File, name: &str, limit: u64, max_input: Option
         if is_texts && look.held() > max_input.unwrap_or(HELD) {
             return Err(too_many_texts(name));
         }
-        if ["workbook.xml", "styles.xml", ".rels"].iter().any(|end| path.ends_with(end)) && taken > PART {
+        if ["workbook.xml", "styles.xml", ".rels"]
+            .iter()
+            .any(|end| path.ends_with(end))
+            && taken > PART
+        {
             return Err(bomb(name, PART));
         }
         if path.contains("worksheets/") || path == "content.xml" {
@@ -115,14 +146,23 @@ pub(super) fn measure(file: &mut File, name: &str, limit: u64, max_input: Option
 }
 
 fn too_long(name: &str) -> Error {
-    Error::new(Kind::Input, format!("{name} has a cell with more than {} MiB of text", MAX_ROW >> 20))
-        .help("no table of users has such cells: is it the right file?")
+    Error::new(
+        Kind::Input,
+        format!(
+            "{name} has a cell with more than {} MiB of text",
+            MAX_ROW >> 20
+        ),
+    )
+    .help("no table of users has such cells: is it the right file?")
 }
 
 fn too_many_texts(name: &str) -> Error {
     Error::new(
         Kind::Input,
-        format!("{name} has so many different texts that they take more than {} MiB of memory", HELD >> 20),
+        format!(
+            "{name} has so many different texts that they take more than {} MiB of memory",
+            HELD >> 20
+        ),
     )
     .help("save it as CSV (UTF-8) and use that, or raise the limit with --max-input")
 }
@@ -130,7 +170,9 @@ fn too_many_texts(name: &str) -> Error {
 const PROTECTED: &str = "protected by a password";
 
 /// The kind of workbook, or else what it is instead, in words.
-fn kind_of(archive: &mut ZipArchive<BufReader<&mut File>>) -> std::result::Result<Book, &'static str> {
+fn kind_of(
+    archive: &mut ZipArchive<BufReader<&mut File>>,
+) -> std::result::Result<Book, &'static str> {
     let has = |name: &str| archive.file_names().flatten().any(|entry| entry == name);
     if has("xl/workbook.xml") {
         return Ok(Book::Excel);
@@ -142,11 +184,19 @@ fn kind_of(archive: &mut ZipArchive<BufReader<&mut File>>) -> std::result::Resul
         return Err("a Word document, not a table");
     }
     match start_of(archive, "mimetype").trim() {
-        "application/vnd.oasis.opendocument.spreadsheet" if start_of(archive, MANIFEST).contains("encryption-data") => {
+        "application/vnd.oasis.opendocument.spreadsheet"
+            if start_of(archive, MANIFEST).contains("encryption-data") =>
+        {
             Err(PROTECTED)
         }
         "application/vnd.oasis.opendocument.spreadsheet" => Ok(Book::OpenDocument),
-        _ if archive.file_names().flatten().any(|entry| entry.starts_with("xl/")) => Ok(Book::Excel),
+        _ if archive
+            .file_names()
+            .flatten()
+            .any(|entry| entry.starts_with("xl/")) =>
+        {
+            Ok(Book::Excel)
+        }
         _ => Err("a zip archive, not a table"),
     }
 }
@@ -191,14 +241,19 @@ struct Look {
 
 impl Look {
     fn take(&mut self, part: &[u8]) {
-        let (part, ends) = part.strip_suffix(b"<").map_or((part, false), |part| (part, true));
+        let (part, ends) = part
+            .strip_suffix(b"<")
+            .map_or((part, false), |part| (part, true));
         let room = LONGEST_TAG.saturating_sub(self.tag.len());
         self.tag.extend_from_slice(&part[..part.len().min(room)]);
         self.run += part.len() as u64;
         if begins_cell(&self.tag) {
             self.text = 0;
         }
-        self.longest = self.longest.max(self.run).max(self.text + text_in(&self.tag, self.run));
+        self.longest = self
+            .longest
+            .max(self.run)
+            .max(self.text + text_in(&self.tag, self.run));
         if ends {
             self.hidden |= is_hidden_row(&self.tag);
             self.look_for_results();
@@ -214,7 +269,9 @@ impl Look {
     /// How much memory a table of texts takes.
     fn held(&self) -> u64 {
         let places = self.texts.max(self.said.unwrap_or(0)).saturating_mul(PLACE);
-        places.saturating_add(self.texts * EACH).saturating_add(self.all_text)
+        places
+            .saturating_add(self.texts * EACH)
+            .saturating_add(self.all_text)
     }
 
     /// What stands before the first text says how many there are. It is looked for in whatever stands there, as who reads
@@ -244,7 +301,9 @@ impl Look {
 
 impl Write for Look {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        piece.split_inclusive(|b| *b == b'<').for_each(|part| self.take(part));
+        piece
+            .split_inclusive(|b| *b == b'<')
+            .for_each(|part| self.take(part));
         Ok(piece.len())
     }
 
@@ -262,22 +321,32 @@ fn text_in(tag: &[u8], run: u64) -> u64 {
 fn count_in(tag: &[u8]) -> u64 {
     const NAME: &[u8] = b"uniqueCount";
     let counts = memchr::memmem::find_iter(tag, NAME).map(|at| {
-        let value = tag[at + NAME.len()..].iter().skip_while(|b| b.is_ascii_whitespace() || b"=\"'".contains(b));
+        let value = tag[at + NAME.len()..]
+            .iter()
+            .skip_while(|b| b.is_ascii_whitespace() || b"=\"'".contains(b));
         let digits = value.take_while(|b| b.is_ascii_digit());
-        digits.fold(0_u64, |count, digit| count.saturating_mul(10).saturating_add((digit - b'0').into()))
+        digits.fold(0_u64, |count, digit| {
+            count
+                .saturating_mul(10)
+                .saturating_add((digit - b'0').into())
+        })
     });
     counts.max().unwrap_or(0)
 }
 
 /// The name of a tag without its namespace.
 fn local_name(tag: &[u8]) -> &[u8] {
-    let end = tag.iter().position(|b| b.is_ascii_whitespace() || matches!(b, b'>' | b'/')).unwrap_or(tag.len());
+    let end = tag
+        .iter()
+        .position(|b| b.is_ascii_whitespace() || matches!(b, b'>' | b'/'))
+        .unwrap_or(tag.len());
     let name = &tag[..end];
     &name[memchr::memchr(b':', name).map_or(0, |colon| colon + 1)..]
 }
 
 fn is_end_of(tag: &[u8], name: &[u8]) -> bool {
-    tag.strip_prefix(b"/").is_some_and(|tag| local_name(tag) == name)
+    tag.strip_prefix(b"/")
+        .is_some_and(|tag| local_name(tag) == name)
 }
 
 /// Whether a tag is its own end, such as `<v />`.
@@ -286,12 +355,19 @@ fn is_empty(tag: &[u8]) -> bool {
 }
 
 fn begins_cell(tag: &[u8]) -> bool {
-    matches!(local_name(tag), b"c" | b"row" | b"si" | b"table-cell" | b"covered-table-cell" | b"table-row")
+    matches!(
+        local_name(tag),
+        b"c" | b"row" | b"si" | b"table-cell" | b"covered-table-cell" | b"table-row"
+    )
 }
 
 fn is_hidden_row(tag: &[u8]) -> bool {
     let tag = &tag[..memchr::memchr(b'>', tag).unwrap_or(tag.len())];
-    let says = |texts: &[&[u8]]| texts.iter().any(|text| memchr::memmem::find(tag, text).is_some());
+    let says = |texts: &[&[u8]]| {
+        texts
+            .iter()
+            .any(|text| memchr::memmem::find(tag, text).is_some())
+    };
     match local_name(tag) {
         b"row" => says(&[b" hidden=\"1\"", b" hidden=\"true\""]),
         b"table-row" => says(&[b":visibility=\"collapse\"", b":visibility=\"filter\""]),

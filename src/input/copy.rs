@@ -32,22 +32,44 @@ pub(super) struct Copier<'a> {
 impl<'a> Copier<'a> {
     pub(super) fn new(name: &'a str, limit: u64) -> Result<Self> {
         let file = tempfile::tempfile().map_err(|error| cant_unpack(name, &error))?;
-        let out = csv::WriterBuilder::new().flexible(true).from_writer(BufWriter::new(file));
+        let out = csv::WriterBuilder::new()
+            .flexible(true)
+            .from_writer(BufWriter::new(file));
         let limit = limit.max(1 << 20);
-        Ok(Self { name, limit, written: 0, out, row: 0, cells: BTreeMap::new(), bytes: 0, window: None })
+        Ok(Self {
+            name,
+            limit,
+            written: 0,
+            out,
+            row: 0,
+            cells: BTreeMap::new(),
+            bytes: 0,
+            window: None,
+        })
     }
 
     /// Takes a cell of the row that is being taken in.
     pub(super) fn cell(&mut self, column: u64, value: Value) -> Result<()> {
-        let Some(column) = u32::try_from(column).ok().filter(|column| (*column as usize) < MAX_COLUMNS) else {
-            return Err(Error::new(Kind::Input, format!("{} has more than {MAX_COLUMNS} columns", self.name))
-                .help("no table of users has so many: is it the right sheet?"));
+        let Some(column) = u32::try_from(column)
+            .ok()
+            .filter(|column| (*column as usize) < MAX_COLUMNS)
+        else {
+            return Err(Error::new(
+                Kind::Input,
+                format!("{} has more than {MAX_COLUMNS} columns", self.name),
+            )
+            .help("no table of users has so many: is it the right sheet?"));
         };
         self.bytes += value.0.len() as u64 + 1;
         if self.bytes > MAX_ROW {
             return Err(Error::new(
                 Kind::Input,
-                format!("{}: row {} of the sheet is longer than {} MiB", self.name, self.number(), MAX_ROW >> 20),
+                format!(
+                    "{}: row {} of the sheet is longer than {} MiB",
+                    self.name,
+                    self.number(),
+                    MAX_ROW >> 20
+                ),
             )
             .help("no table of users has such rows: is it the right sheet?"));
         }
@@ -91,21 +113,38 @@ impl<'a> Copier<'a> {
     /// The file, and the first column of the table.
     pub(super) fn finish(mut self) -> Result<(File, u32)> {
         self.put()?;
-        let file = self.out.into_inner().map_err(csv::IntoInnerError::into_error).and_then(|out| Ok(out.into_inner()?));
+        let file = self
+            .out
+            .into_inner()
+            .map_err(csv::IntoInnerError::into_error)
+            .and_then(|out| Ok(out.into_inner()?));
         let file = file.map_err(|error| unreadable(self.name, &error))?;
         Ok((file, self.window.map_or(0, |(first, _)| first)))
     }
 
     fn disorder(&self, column: u32) -> Error {
         let cell = format!("{}{}", column_letters(column as usize), self.number());
-        Error::new(Kind::Input, format!("{}:{cell}: the cells of the workbook are not in order", self.name))
-            .help("open it in a spreadsheet program and save it again")
+        Error::new(
+            Kind::Input,
+            format!(
+                "{}:{cell}: the cells of the workbook are not in order",
+                self.name
+            ),
+        )
+        .help("open it in a spreadsheet program and save it again")
     }
 
     fn put(&mut self) -> Result<()> {
         let cells = &self.cells;
-        let filled = || cells.iter().filter(|(_, (text, _))| !text.trim().is_empty()).map(|(column, _)| *column);
-        let (Some(first), Some(last)) = (filled().next(), filled().next_back()) else { return Ok(()) };
+        let filled = || {
+            cells
+                .iter()
+                .filter(|(_, (text, _))| !text.trim().is_empty())
+                .map(|(column, _)| *column)
+        };
+        let (Some(first), Some(last)) = (filled().next(), filled().next_back()) else {
+            return Ok(());
+        };
         let (first, width) = *self.window.get_or_insert((first, last - first + 1));
         let inside = first..first + width;
         let mut record = ByteRecord::new();
@@ -122,12 +161,17 @@ impl<'a> Copier<'a> {
         if self.written > self.limit {
             return Err(bomb(self.name, self.limit));
         }
-        self.out.write_byte_record(&record).map_err(|error| cant_unpack(self.name, &error.into()))
+        self.out
+            .write_byte_record(&record)
+            .map_err(|error| cant_unpack(self.name, &error.into()))
     }
 }
 
 fn cant_unpack(name: &str, error: &std::io::Error) -> Error {
-    Error::new(Kind::Input, format!("can't unpack {name} into the temporary folder: {error}"))
+    Error::new(
+        Kind::Input,
+        format!("can't unpack {name} into the temporary folder: {error}"),
+    )
 }
 
 /// `2d` for a date in the third cell, `0n` for a long number in the first.
@@ -145,6 +189,10 @@ fn notes(cells: &BTreeMap<u32, Value>, first: u32) -> String {
 /// A mark of [`notes`].
 pub(super) fn read_note(mark: &str) -> Option<(usize, Note)> {
     let (column, letter) = mark.split_at_checked(mark.len().checked_sub(1)?)?;
-    let note = if letter == "d" { Note::Date } else { Note::LongNumber };
+    let note = if letter == "d" {
+        Note::Date
+    } else {
+        Note::LongNumber
+    };
     Some((column.parse().ok()?, note))
 }

@@ -75,12 +75,17 @@ impl Sight {
     fn take(&mut self, piece: &[u8]) {
         const HEAD: usize = 4096;
         if self.head.len() < HEAD {
-            self.head.extend_from_slice(&piece[..piece.len().min(HEAD - self.head.len())]);
+            self.head
+                .extend_from_slice(&piece[..piece.len().min(HEAD - self.head.len())]);
         }
         self.length += piece.len() as u64;
         self.nul = self.nul || memchr::memchr(0, piece).is_some();
         let trailing = piece.iter().rev().take_while(|b| **b == 0x1a).count() as u64;
-        self.ctrl_z = if trailing == piece.len() as u64 { self.ctrl_z + trailing } else { trailing };
+        self.ctrl_z = if trailing == piece.len() as u64 {
+            self.ctrl_z + trailing
+        } else {
+            trailing
+        };
         if self.broken_line.is_none() {
             self.check_utf8(piece);
         }
@@ -90,7 +95,9 @@ impl Sight {
     }
 
     fn show(&mut self, piece: &[u8]) {
-        let detector = self.detector.get_or_insert_with(|| EncodingDetector::new(Iso2022JpDetection::Deny));
+        let detector = self
+            .detector
+            .get_or_insert_with(|| EncodingDetector::new(Iso2022JpDetection::Deny));
         detector.feed(piece, false);
         self.shown += piece.len();
     }
@@ -116,11 +123,20 @@ impl Sight {
     }
 
     pub(super) fn judge(self, name: &str, wanted: Option<&'static Encoding>) -> Result<Seen> {
-        let marked = if self.head.starts_with(&[0xff, 0xfe, 0, 0]) { None } else { Encoding::for_bom(&self.head) };
+        let marked = if self.head.starts_with(&[0xff, 0xfe, 0, 0]) {
+            None
+        } else {
+            Encoding::for_bom(&self.head)
+        };
         let (encoding, guessed) = match (marked, wanted) {
             (Some((encoding, _)), _) | (None, Some(encoding)) => (encoding, false),
-            (None, None) if self.nul && looks_like_utf16(&self.head) => return Err(unmarked_utf16(name)),
-            (None, None) => self.detector.as_ref().map_or((UTF_8, false), |detector| (guess(detector), true)),
+            (None, None) if self.nul && looks_like_utf16(&self.head) => {
+                return Err(unmarked_utf16(name));
+            }
+            (None, None) => self
+                .detector
+                .as_ref()
+                .map_or((UTF_8, false), |detector| (guess(detector), true)),
         };
         if let Some(line) = self.broken_line.filter(|_| encoding == UTF_8) {
             return Err(Error::new(Kind::Input, format!("{name}:{line}: is not valid UTF-8"))
@@ -128,7 +144,13 @@ impl Sight {
         }
         let wide = encoding == UTF_16LE || encoding == UTF_16BE;
         let cut = (!wide && self.ctrl_z > 0).then(|| self.length - self.ctrl_z);
-        Ok(Seen { encoding, bom: marked.is_some(), guessed, nul: self.nul && !wide, cut })
+        Ok(Seen {
+            encoding,
+            bom: marked.is_some(),
+            guessed,
+            nul: self.nul && !wide,
+            cut,
+        })
     }
 }
 
@@ -139,12 +161,21 @@ fn guess(detector: &EncodingDetector) -> &'static Encoding {
 
 /// Latin text in UTF-16 has a zero in every second byte.
 fn looks_like_utf16(head: &[u8]) -> bool {
-    let zeros = |from: usize| head.iter().skip(from).step_by(2).filter(|b| **b == 0).count();
+    let zeros = |from: usize| {
+        head.iter()
+            .skip(from)
+            .step_by(2)
+            .filter(|b| **b == 0)
+            .count()
+    };
     let (even, odd) = (zeros(0), zeros(1));
     head.len() >= 4 && even.abs_diff(odd) * 2 > head.len() / 2
 }
 
 fn unmarked_utf16(name: &str) -> Error {
-    Error::new(Kind::Input, format!("{name} looks like UTF-16 without a byte order mark"))
-        .help("save it as UTF-8, or give --encoding utf-16le or --encoding utf-16be")
+    Error::new(
+        Kind::Input,
+        format!("{name} looks like UTF-16 without a byte order mark"),
+    )
+    .help("save it as UTF-8, or give --encoding utf-16le or --encoding utf-16be")
 }

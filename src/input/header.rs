@@ -6,8 +6,15 @@ use std::str::FromStr;
 use crate::text::{shorten, visible};
 
 /// The columns that a report adds behind those of its input, in their order.
-pub const RESULT_COLUMNS: [&str; 7] =
-    ["row", "outcome", "http_status", "attempts", "elapsed_ms", "finished_at", "detail"];
+pub const RESULT_COLUMNS: [&str; 7] = [
+    "row",
+    "outcome",
+    "http_status",
+    "attempts",
+    "elapsed_ms",
+    "finished_at",
+    "detail",
+];
 
 const ID_NAMES: [&str; 3] = ["userid", "id", "coreuserid"];
 const FLAG_NAMES: [&str; 2] = ["mfaoptout", "optout"];
@@ -81,18 +88,30 @@ impl Columns {
 pub(super) fn find(header: &[String], wanted: &Wanted) -> Result<Columns, Problem> {
     let carried = carried(header);
     let names = &header[..carried];
-    let id = choose(names, wanted.id.as_ref(), &ID_NAMES, "user ID")?.ok_or_else(|| missing(names, "user ID"))?;
+    let id = choose(names, wanted.id.as_ref(), &ID_NAMES, "user ID")?
+        .ok_or_else(|| missing(names, "user ID"))?;
     let flag = match choose(names, wanted.flag.as_ref(), &FLAG_NAMES, "flag")? {
         Some(column) if wanted.flag_is_set => return Err(set_twice(column, &names[column])),
         // The rows of a report tell their flags themselves.
-        None if !wanted.flag_is_set && carried == header.len() => return Err(missing(names, "flag")),
+        None if !wanted.flag_is_set && carried == header.len() => {
+            return Err(missing(names, "flag"));
+        }
         flag => flag,
     };
     if flag == Some(id) {
-        return Err(Problem::new("the user ID and the flag can't both be in the same column", "check the two options"));
+        return Err(Problem::new(
+            "the user ID and the flag can't both be in the same column",
+            "check the two options",
+        ));
     }
     let until = choose(names, None, &UNTIL_NAMES, "end date")?;
-    Ok(Columns { id, flag, until, width: header.len(), carried })
+    Ok(Columns {
+        id,
+        flag,
+        until,
+        width: header.len(),
+        carried,
+    })
 }
 
 /// The columns of a table without a header: they need numbers.
@@ -107,15 +126,27 @@ pub(super) fn by_number(width: usize, wanted: &Wanted) -> Result<Columns, Proble
     let id = place(&wanted.id, "user ID", "--id-column")?;
     let flag = match (wanted.flag_is_set, &wanted.flag) {
         (true, Some(_)) => {
-            return Err(Problem::new("--set and --flag-column exclude each other", "leave one of them out"));
+            return Err(Problem::new(
+                "--set and --flag-column exclude each other",
+                "leave one of them out",
+            ));
         }
         (true, None) => None,
         (false, _) => Some(place(&wanted.flag, "flag", "--flag-column")?),
     };
     if flag == Some(id) {
-        return Err(Problem::new("the user ID and the flag can't both be in the same column", "check the two numbers"));
+        return Err(Problem::new(
+            "the user ID and the flag can't both be in the same column",
+            "check the two numbers",
+        ));
     }
-    Ok(Columns { id, flag, until: None, width, carried: width })
+    Ok(Columns {
+        id,
+        flag,
+        until: None,
+        width,
+        carried: width,
+    })
 }
 
 /// What is wrong with a header, and what to do.
@@ -127,14 +158,21 @@ pub(super) struct Problem {
 
 impl Problem {
     fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { message: message.into(), help: help.into() }
+        Self {
+            message: message.into(),
+            help: help.into(),
+        }
     }
 }
 
 /// A flag set for all rows beside a column of flags: one of the two would be passed over in silence.
 fn set_twice(column: usize, name: &str) -> Problem {
     Problem::new(
-        format!("--set gives one flag for all rows, and column {} \"{}\" gives each its own", column + 1, shown(name)),
+        format!(
+            "--set gives one flag for all rows, and column {} \"{}\" gives each its own",
+            column + 1,
+            shown(name)
+        ),
         "leave out --set, or take the column out of the table",
     )
 }
@@ -148,7 +186,10 @@ fn carried(header: &[String]) -> usize {
 
 /// A header as it is compared.
 pub(super) fn plain(name: &str) -> String {
-    name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-'))
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 fn choose(
@@ -158,7 +199,9 @@ fn choose(
     what: &str,
 ) -> Result<Option<usize>, Problem> {
     let wanted = match choice {
-        Some(ColumnChoice::Number(number)) => return numbered(*number, header.len(), what).map(Some),
+        Some(ColumnChoice::Number(number)) => {
+            return numbered(*number, header.len(), what).map(Some);
+        }
         Some(ColumnChoice::Name(name)) => Some(plain(name)),
         None => None,
     };
@@ -166,7 +209,9 @@ fn choose(
         Some(wanted) => plain(name) == *wanted,
         None => known.contains(&plain(name).as_str()),
     };
-    let found: Vec<usize> = (0..header.len()).filter(|place| fits(&header[*place])).collect();
+    let found: Vec<usize> = (0..header.len())
+        .filter(|place| fits(&header[*place]))
+        .collect();
     match (found.as_slice(), choice) {
         ([], Some(ColumnChoice::Name(name))) => Err(not_there(header, name, what)),
         ([], _) => Ok(None),
@@ -176,16 +221,20 @@ fn choose(
 }
 
 fn numbered(number: usize, width: usize, what: &str) -> Result<usize, Problem> {
-    number.checked_sub(1).filter(|place| *place < width).ok_or_else(|| {
-        Problem::new(
-            format!("there is no column {number} for the {what}: the table has {width}"),
-            "columns are counted from 1",
-        )
-    })
+    number
+        .checked_sub(1)
+        .filter(|place| *place < width)
+        .ok_or_else(|| {
+            Problem::new(
+                format!("there is no column {number} for the {what}: the table has {width}"),
+                "columns are counted from 1",
+            )
+        })
 }
 
 fn ambiguous(header: &[String], places: [usize; 2], what: &str) -> Problem {
-    let [first, second] = places.map(|place| format!("column {} \"{}\"", place + 1, shown(&header[place])));
+    let [first, second] =
+        places.map(|place| format!("column {} \"{}\"", place + 1, shown(&header[place])));
     let option = option(what);
     Problem::new(
         format!("two columns could be the {what}: {first} and {second}"),
@@ -195,16 +244,28 @@ fn ambiguous(header: &[String], places: [usize; 2], what: &str) -> Problem {
 
 fn not_there(header: &[String], name: &str, what: &str) -> Problem {
     Problem::new(
-        format!("there is no column \"{}\" for the {what}; the header is {}", shown(name), list(header)),
+        format!(
+            "there is no column \"{}\" for the {what}; the header is {}",
+            shown(name),
+            list(header)
+        ),
         nearest(header, &[&plain(name)])
             .unwrap_or_else(|| "give a name of the header, or the column's number".to_owned()),
     )
 }
 
 fn missing(header: &[String], what: &str) -> Problem {
-    let (known, example) = if what == "flag" { (&FLAG_NAMES[..], "mfa_opt_out") } else { (&ID_NAMES[..], "user_id") };
+    let (known, example) = if what == "flag" {
+        (&FLAG_NAMES[..], "mfa_opt_out")
+    } else {
+        (&ID_NAMES[..], "user_id")
+    };
     let option = option(what);
-    let set = if what == "flag" { ", or set one flag for all rows with --set true or --set false" } else { "" };
+    let set = if what == "flag" {
+        ", or set one flag for all rows with --set true or --set false"
+    } else {
+        ""
+    };
     let message = format!("no column for the {what}; the header is {}", list(header));
     if is_data(header) {
         return Problem::new(
@@ -212,8 +273,13 @@ fn missing(header: &[String], what: &str) -> Problem {
             "the first row looks like data: for a table without a header give --no-header, --id-column NUMBER and --flag-column NUMBER",
         );
     }
-    let hint = nearest(header, known).map(|hint| format!("{hint}; ")).unwrap_or_default();
-    Problem::new(message, format!("{hint}name the column {example}, or say which one it is with {option}{set}"))
+    let hint = nearest(header, known)
+        .map(|hint| format!("{hint}; "))
+        .unwrap_or_default();
+    Problem::new(
+        message,
+        format!("{hint}name the column {example}, or say which one it is with {option}{set}"),
+    )
 }
 
 fn option(what: &str) -> &'static str {
@@ -226,23 +292,40 @@ fn option(what: &str) -> &'static str {
 
 /// A header cell that is a plain number, or says yes or no, is nobody's column name.
 fn is_data(header: &[String]) -> bool {
-    header.iter().any(|name| super::cell::user_id(name.as_bytes(), None).is_ok() || name.contains('@'))
+    header
+        .iter()
+        .any(|name| super::cell::user_id(name.as_bytes(), None).is_ok() || name.contains('@'))
 }
 
 fn nearest(header: &[String], known: &[&str]) -> Option<String> {
-    let score = |name: &String| known.iter().map(|known| strsim::jaro_winkler(&bare(name), known)).fold(0.0, f64::max);
-    let best = header.iter().map(|name| (score(name), name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let score = |name: &String| {
+        known
+            .iter()
+            .map(|known| strsim::jaro_winkler(&bare(name), known))
+            .fold(0.0, f64::max)
+    };
+    let best = header
+        .iter()
+        .map(|name| (score(name), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.8).then(|| format!("\"{}\" comes nearest", shown(best.1)))
 }
 
 /// Without what nobody sees, so that the hint finds the name behind it.
 fn bare(name: &str) -> String {
-    plain(name).chars().filter(char::is_ascii_alphanumeric).collect()
+    plain(name)
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect()
 }
 
 fn list(header: &[String]) -> String {
     const MOST: usize = 20;
-    let mut names: Vec<String> = header.iter().take(MOST).map(|name| format!("\"{}\"", shown(name))).collect();
+    let mut names: Vec<String> = header
+        .iter()
+        .take(MOST)
+        .map(|name| format!("\"{}\"", shown(name)))
+        .collect();
     if header.len() > MOST {
         names.push(format!("and {} more", header.len() - MOST));
     }
@@ -271,10 +354,27 @@ mod tests {
 
     #[test]
     fn names_are_matched_without_case_spaces_and_dashes() {
-        for id in ["user_id", "userid", "ID", "Core User ID", "User\u{a0}Id", " user-id "] {
-            for flag in ["mfa_opt_out", "mfaOptOut", "opt_out", "MFA Opt-Out", "OPTOUT"] {
+        for id in [
+            "user_id",
+            "userid",
+            "ID",
+            "Core User ID",
+            "User\u{a0}Id",
+            " user-id ",
+        ] {
+            for flag in [
+                "mfa_opt_out",
+                "mfaOptOut",
+                "opt_out",
+                "MFA Opt-Out",
+                "OPTOUT",
+            ] {
                 let columns = found(&["name", flag, id]);
-                assert_eq!((columns.id, columns.flag, columns.until), (2, Some(1), None), "{id} {flag}");
+                assert_eq!(
+                    (columns.id, columns.flag, columns.until),
+                    (2, Some(1), None),
+                    "{id} {flag}"
+                );
             }
         }
         assert_eq!(found(&["id", "opt_out", "Opt Out Until"]).until, Some(2));
@@ -284,15 +384,26 @@ mod tests {
     fn two_that_fit_are_named_both() {
         for names in [["id", "id", "opt_out"], ["id", "user_id", "opt_out"]] {
             let message = problem(&names).message;
-            assert!(message.contains("column 1 \"id\" and column 2"), "{message}");
+            assert!(
+                message.contains("column 1 \"id\" and column 2"),
+                "{message}"
+            );
         }
-        assert!(problem(&["id", "opt_out", "mfaOptOut"]).message.contains("two columns could be the flag"));
+        assert!(
+            problem(&["id", "opt_out", "mfaOptOut"])
+                .message
+                .contains("two columns could be the flag")
+        );
     }
 
     #[test]
     fn what_nobody_sees_is_shown() {
         let problem = problem(&["user\u{200b}_id", "opt_out"]);
-        assert!(problem.message.contains("\"user\\u{200b}_id\""), "{}", problem.message);
+        assert!(
+            problem.message.contains("\"user\\u{200b}_id\""),
+            "{}",
+            problem.message
+        );
         assert!(problem.help.contains("comes nearest"), "{}", problem.help);
     }
 
@@ -303,19 +414,43 @@ mod tests {
 
     #[test]
     fn a_choice_wins_over_the_known_names() {
-        let wanted =
-            Wanted { id: Some("Member".parse().unwrap()), flag: Some("3".parse().unwrap()), flag_is_set: false };
+        let wanted = Wanted {
+            id: Some("Member".parse().unwrap()),
+            flag: Some("3".parse().unwrap()),
+            flag_is_set: false,
+        };
         let columns = find(&header(&["id", "member", "x"]), &wanted).unwrap();
         assert_eq!((columns.id, columns.flag), (1, Some(2)));
-        let wanted = Wanted { id: Some(ColumnChoice::Number(4)), ..Wanted::default() };
-        assert!(find(&header(&["id", "opt_out"]), &wanted).unwrap_err().message.contains("no column 4"));
-        assert!(by_number(2, &wanted).unwrap_err().message.contains("the table has 2"));
+        let wanted = Wanted {
+            id: Some(ColumnChoice::Number(4)),
+            ..Wanted::default()
+        };
+        assert!(
+            find(&header(&["id", "opt_out"]), &wanted)
+                .unwrap_err()
+                .message
+                .contains("no column 4")
+        );
+        assert!(
+            by_number(2, &wanted)
+                .unwrap_err()
+                .message
+                .contains("the table has 2")
+        );
     }
 
     #[test]
     fn a_set_flag_needs_no_column() {
-        let wanted = Wanted { flag_is_set: true, ..Wanted::default() };
-        assert!(find(&header(&["id", "opt_out"]), &wanted).unwrap_err().message.contains("gives each its own"));
+        let wanted = Wanted {
+            flag_is_set: true,
+            ..Wanted::default()
+        };
+        assert!(
+            find(&header(&["id", "opt_out"]), &wanted)
+                .unwrap_err()
+                .message
+                .contains("gives each its own")
+        );
         assert_eq!(find(&header(&["id"]), &wanted).unwrap().flag, None);
     }
 
@@ -326,6 +461,9 @@ mod tests {
         let columns = found(&names);
         assert!(columns.is_report());
         assert_eq!((columns.carried, columns.result("outcome")), (2, Some(3)));
-        assert_eq!(found(&["id", "opt_out", "row", "outcome"]).result("outcome"), None);
+        assert_eq!(
+            found(&["id", "opt_out", "row", "outcome"]).result("outcome"),
+            None
+        );
     }
 }

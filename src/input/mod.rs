@@ -69,7 +69,11 @@ impl Default for Options {
 
 impl Options {
     fn wanted(&self) -> Wanted {
-        Wanted { id: self.id_column.clone(), flag: self.flag_column.clone(), flag_is_set: self.set.is_some() }
+        Wanted {
+            id: self.id_column.clone(),
+            flag: self.flag_column.clone(),
+            flag_is_set: self.set.is_some(),
+        }
     }
 }
 
@@ -112,7 +116,9 @@ impl Place {
     pub fn of_cell(self, cell: usize) -> String {
         match self {
             Self::Line(line) => line.to_string(),
-            Self::Sheet { row, first_column } => format!("{}{row}", column_letters(first_column as usize + cell)),
+            Self::Sheet { row, first_column } => {
+                format!("{}{row}", column_letters(first_column as usize + cell))
+            }
         }
     }
 }
@@ -162,7 +168,11 @@ pub struct Input {
 }
 
 enum Form {
-    Text { bytes: Bytes, nature: Nature, layout: Layout },
+    Text {
+        bytes: Bytes,
+        nature: Nature,
+        layout: Layout,
+    },
     Workbook(Workbook),
 }
 
@@ -185,7 +195,10 @@ impl Input {
         let name = source.name();
         let header = first_row(&form, &name)?;
         if header.len() > MAX_COLUMNS {
-            let message = format!("{name} has {} columns; at most {MAX_COLUMNS} are read", header.len());
+            let message = format!(
+                "{name} has {} columns; at most {MAX_COLUMNS} are read",
+                header.len()
+            );
             return Err(Error::new(Kind::Input, message).help("is it the right --delimiter?"));
         }
         Self::new(form, &name, header, options)
@@ -199,9 +212,20 @@ impl Input {
         };
         let columns = match found {
             Ok(columns) => columns,
-            Err(problem) => return Err(refuse(name, &first, &form, &with_header_below(problem, &form, options))),
+            Err(problem) => {
+                return Err(refuse(
+                    name,
+                    &first,
+                    &form,
+                    &with_header_below(problem, &form, options),
+                ));
+            }
         };
-        let header = if options.header { first } else { made_up(&columns) };
+        let header = if options.header {
+            first
+        } else {
+            made_up(&columns)
+        };
         let fingerprint = match &form {
             Form::Text { nature, .. } => nature.seal.fingerprint,
             Form::Workbook(workbook) => workbook.fingerprint(),
@@ -215,7 +239,13 @@ impl Input {
             until_column: columns.until.map(|column| in_words(&header, column)),
             notes: form.notes(),
         };
-        Ok(Self { form, found, columns, header, has_header: options.header })
+        Ok(Self {
+            form,
+            found,
+            columns,
+            header,
+            has_header: options.header,
+        })
     }
 
     /// What was found out.
@@ -262,42 +292,71 @@ fn open_text(bytes: Bytes, options: &Options) -> Result<Form> {
     let wanted = options.wanted();
     let fits = |names: &[String]| options.header && header::find(names, &wanted).is_ok();
     let layout = text::sniff(&head, options.delimiter, fits);
-    Ok(Form::Text { bytes, nature, layout })
+    Ok(Form::Text {
+        bytes,
+        nature,
+        layout,
+    })
 }
 
 fn first_row(form: &Form, name: &str) -> Result<Vec<String>> {
     let mut row = Row::default();
     if !form.rows()?.read(&mut row)? {
-        return Err(Error::new(Kind::Input, format!("{name} has no rows, not even a header"))
-            .help("the first row names the columns, such as: user_id,mfa_opt_out"));
+        return Err(Error::new(
+            Kind::Input,
+            format!("{name} has no rows, not even a header"),
+        )
+        .help("the first row names the columns, such as: user_id,mfa_opt_out"));
     }
     if row.cells.as_slice().contains(&0) {
-        return Err(Error::new(Kind::Input, format!("{name} is a binary file: its first row has a NUL byte"))
-            .help("save it as CSV (UTF-8) or .xlsx"));
+        return Err(Error::new(
+            Kind::Input,
+            format!("{name} is a binary file: its first row has a NUL byte"),
+        )
+        .help("save it as CSV (UTF-8) or .xlsx"));
     }
-    Ok(row.cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect())
+    Ok(row
+        .cells
+        .iter()
+        .map(|cell| String::from_utf8_lossy(cell).into_owned())
+        .collect())
 }
 
 fn refuse(name: &str, first: &[String], form: &Form, problem: &header::Problem) -> Error {
     match container::foreign(first).or(form.has_nul().then_some("a binary file")) {
-        Some(kind) => Error::new(Kind::Input, format!("{name} is {kind}, not a table")).help(container::SAVE_AS),
-        None => Error::new(Kind::Input, format!("{name}: {}", problem.message)).help(problem.help.clone()),
+        Some(kind) => Error::new(Kind::Input, format!("{name} is {kind}, not a table"))
+            .help(container::SAVE_AS),
+        None => Error::new(Kind::Input, format!("{name}: {}", problem.message))
+            .help(problem.help.clone()),
     }
 }
 
 /// A title above the table is common: where one of the next rows would do as a header, that is said.
-fn with_header_below(mut problem: header::Problem, form: &Form, options: &Options) -> header::Problem {
+fn with_header_below(
+    mut problem: header::Problem,
+    form: &Form,
+    options: &Options,
+) -> header::Problem {
     const NEXT: usize = 20;
     let wanted = options.wanted();
     let mut row = Row::default();
-    let Ok(mut rows) = form.rows() else { return problem };
+    let Ok(mut rows) = form.rows() else {
+        return problem;
+    };
     for _ in 0..NEXT {
         if !options.header || !rows.read(&mut row).unwrap_or(false) {
             break;
         }
-        let names: Vec<String> = row.cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
+        let names: Vec<String> = row
+            .cells
+            .iter()
+            .map(|cell| String::from_utf8_lossy(cell).into_owned())
+            .collect();
         if header::find(&names, &wanted).is_ok() {
-            problem.help = format!("the header seems to be in {}: delete what stands above it", rows.place(&row));
+            problem.help = format!(
+                "the header seems to be in {}: delete what stands above it",
+                rows.place(&row)
+            );
             break;
         }
     }
@@ -321,13 +380,26 @@ fn in_words(header: &[String], column: usize) -> String {
 impl Form {
     fn rows(&self) -> Result<Rows> {
         Ok(Rows(match self {
-            Self::Text { bytes, nature, layout } => Which::Text(nature.rows(bytes, *layout)?),
+            Self::Text {
+                bytes,
+                nature,
+                layout,
+            } => Which::Text(nature.rows(bytes, *layout)?),
             Self::Workbook(workbook) => Which::Sheet(workbook.rows()),
         }))
     }
 
     fn has_nul(&self) -> bool {
-        matches!(self, Self::Text { nature: Nature { seen: Seen { nul: true, .. }, .. }, .. })
+        matches!(
+            self,
+            Self::Text {
+                nature: Nature {
+                    seen: Seen { nul: true, .. },
+                    ..
+                },
+                ..
+            }
+        )
     }
 
     fn describe(&self) -> String {
@@ -337,20 +409,42 @@ impl Form {
         };
         let gzip = if nature.gzip { "gzip, " } else { "" };
         let bom = if nature.seen.bom { " with BOM" } else { "" };
-        let sep = if layout.skipped > 0 { ", after a sep= line" } else { "" };
+        let sep = if layout.skipped > 0 {
+            ", after a sep= line"
+        } else {
+            ""
+        };
         let delimiter = match layout.delimiter {
             b',' => "commas".to_owned(),
             b';' => "semicolons".to_owned(),
             b'\t' => "tabs".to_owned(),
             b'|' => "pipes".to_owned(),
-            other => format!("separated by \"{}\"", visible(&char::from(other).to_string())),
+            other => format!(
+                "separated by \"{}\"",
+                visible(&char::from(other).to_string())
+            ),
         };
-        format!("{gzip}{}{bom}, {delimiter}{sep}", nature.seen.encoding.name())
+        format!(
+            "{gzip}{}{bom}, {delimiter}{sep}",
+            nature.seen.encoding.name()
+        )
     }
 
     fn notes(&self) -> Vec<String> {
         match self {
-            Self::Text { nature: Nature { seen: Seen { guessed: true, encoding, .. }, .. }, .. } => vec![format!(
+            Self::Text {
+                nature:
+                    Nature {
+                        seen:
+                            Seen {
+                                guessed: true,
+                                encoding,
+                                ..
+                            },
+                        ..
+                    },
+                ..
+            } => vec![format!(
                 "the text is not Unicode and does not say what it is: {} is a guess; where names look wrong, give --encoding",
                 encoding.name()
             )],

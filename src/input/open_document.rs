@@ -59,9 +59,14 @@ const SHEET: usize = 3;
 
 impl<'a> Content<'a> {
     pub(super) fn open(archive: &'a mut ZipArchive<BufReader<File>>) -> Result<Self, Broken> {
-        let mut xml = quick_xml::Reader::from_reader(BufReader::new(archive.by_name("content.xml")?));
+        let mut xml =
+            quick_xml::Reader::from_reader(BufReader::new(archive.by_name("content.xml")?));
         xml.config_mut().expand_empty_elements = true;
-        Ok(Self { xml, buffer: Vec::new(), depth: 0 })
+        Ok(Self {
+            xml,
+            buffer: Vec::new(),
+            depth: 0,
+        })
     }
 
     fn next(&mut self) -> Result<Event<'static>, Broken> {
@@ -81,7 +86,9 @@ impl<'a> Content<'a> {
         let (mut sheets, mut hidden, mut style) = (Vec::new(), HashSet::new(), None);
         loop {
             match self.next()? {
-                Event::Start(tag) if tag.name().as_ref() == "style:style" => style = attribute(&tag, "style:name")?,
+                Event::Start(tag) if tag.name().as_ref() == "style:style" => {
+                    style = attribute(&tag, "style:name")?;
+                }
                 Event::Start(tag)
                     if tag.name().as_ref() == "style:table-properties"
                         && attribute(&tag, "table:display")?.as_deref() == Some("false") =>
@@ -110,7 +117,10 @@ impl<'a> Content<'a> {
     pub(super) fn find(&mut self, name: &str) -> Result<(), Broken> {
         loop {
             match self.next()? {
-                Event::Start(tag) if self.is_sheet(&tag) && attribute(&tag, "table:name")?.as_deref() == Some(name) => {
+                Event::Start(tag)
+                    if self.is_sheet(&tag)
+                        && attribute(&tag, "table:name")?.as_deref() == Some(name) =>
+                {
                     return Ok(());
                 }
                 _ => {}
@@ -123,13 +133,20 @@ impl<'a> Content<'a> {
         loop {
             match self.next()? {
                 Event::Start(tag) => match tag.name().as_ref() {
-                    "table:table-row" => return Ok(Some(Piece::Row(repeated(&tag, "table:number-rows-repeated")?))),
+                    "table:table-row" => {
+                        return Ok(Some(Piece::Row(repeated(
+                            &tag,
+                            "table:number-rows-repeated",
+                        )?)));
+                    }
                     "table:table-cell" | "table:covered-table-cell" => {
                         return self.cell(&tag).map(Some);
                     }
                     _ => {}
                 },
-                Event::End(tag) if tag.name().as_ref() == "table:table-row" => return Ok(Some(Piece::RowEnds)),
+                Event::End(tag) if tag.name().as_ref() == "table:table-row" => {
+                    return Ok(Some(Piece::RowEnds));
+                }
                 Event::End(_) if self.depth == SHEET => return Ok(None),
                 _ => {}
             }
@@ -140,7 +157,10 @@ impl<'a> Content<'a> {
         let said = Said::of(tag)?;
         let times = repeated(tag, "table:number-columns-repeated")?;
         let text = self.text()?;
-        Ok(Piece::Cell { times, value: said.value(text)? })
+        Ok(Piece::Cell {
+            times,
+            value: said.value(text)?,
+        })
     }
 
     /// The text of the cell that has just begun: its own paragraphs, without those of notes and drawings in it.
@@ -183,8 +203,14 @@ fn space(tag: &BytesStart<'_>) -> Result<String, Broken> {
 }
 
 fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Broken> {
-    let Some(attribute) = tag.try_get_attribute(name)? else { return Ok(None) };
-    Ok(Some(attribute.normalized_value(XmlVersion::Implicit1_0)?.into_owned()))
+    let Some(attribute) = tag.try_get_attribute(name)? else {
+        return Ok(None);
+    };
+    Ok(Some(
+        attribute
+            .normalized_value(XmlVersion::Implicit1_0)?
+            .into_owned(),
+    ))
 }
 
 fn repeated(tag: &BytesStart<'_>, name: &str) -> Result<u32, Broken> {
@@ -211,8 +237,12 @@ impl Said {
             return Ok(Self::Text(None));
         }
         Ok(match value("office:value-type")?.as_deref() {
-            Some("float" | "percentage" | "currency") => Self::Number(value("office:value")?.unwrap_or_default()),
-            Some("boolean") => Self::Bool(value("office:boolean-value")?.as_deref() == Some("true")),
+            Some("float" | "percentage" | "currency") => {
+                Self::Number(value("office:value")?.unwrap_or_default())
+            }
+            Some("boolean") => {
+                Self::Bool(value("office:boolean-value")?.as_deref() == Some("true"))
+            }
             Some("date") => Self::Date(value("office:date-value")?.unwrap_or_default()),
             Some("time") => Self::Date(value("office:time-value")?.unwrap_or_default()),
             Some(_) => Self::Text(value("office:string-value")?),
@@ -223,7 +253,9 @@ impl Said {
     fn value(self, text: String) -> Result<Option<Value>, Broken> {
         Ok(Some(match self {
             Self::Empty => return Ok(None),
-            Self::Number(digits) => number_text(digits.trim().parse().map_err(|_| Broken::Number(digits))?),
+            Self::Number(digits) => {
+                number_text(digits.trim().parse().map_err(|_| Broken::Number(digits))?)
+            }
             Self::Bool(yes) => (if yes { "TRUE" } else { "FALSE" }.to_owned(), None),
             Self::Date(date) => iso_text(&date),
             Self::Text(value) => (value.unwrap_or(text), None),

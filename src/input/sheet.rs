@@ -33,22 +33,39 @@ pub(super) struct Workbook {
 
 impl Workbook {
     pub(super) fn open(bytes: &Bytes, container: Container, options: &Options) -> Result<Self> {
-        let fingerprint = bytes.take_seal().into_seal().map_err(|error| unreadable(&bytes.name, &error))?.fingerprint;
+        let fingerprint = bytes
+            .take_seal()
+            .into_seal()
+            .map_err(|error| unreadable(&bytes.name, &error))?
+            .fingerprint;
         let limit = inflated_limit(bytes.size, options.max_input);
         let mut file = bytes.private_copy()?;
         if container == Container::Compound {
             return Err(compound(file, &bytes.name));
         }
         let measured = measure(&mut file, &bytes.name, limit, options.max_input)?;
-        file.rewind().map_err(|error| unreadable(&bytes.name, &error))?;
+        file.rewind()
+            .map_err(|error| unreadable(&bytes.name, &error))?;
         let copier = Copier::new(&bytes.name, limit)?;
         let (chosen, (copy, first_column)) = match measured.book {
             Book::Excel => copy_excel(file, options.sheet.as_deref(), copier, &bytes.name)?,
-            Book::OpenDocument => copy_open_document(file, options.sheet.as_deref(), copier, &bytes.name)?,
+            Book::OpenDocument => {
+                copy_open_document(file, options.sheet.as_deref(), copier, &bytes.name)?
+            }
         };
         let rows = Bytes::of_file(copy, bytes.name.clone())?;
-        let rows_seal = rows.take_seal().into_seal().map_err(|error| unreadable(&bytes.name, &error))?;
-        Ok(Self { rows, rows_seal, fingerprint, chosen, first_column, measured })
+        let rows_seal = rows
+            .take_seal()
+            .into_seal()
+            .map_err(|error| unreadable(&bytes.name, &error))?;
+        Ok(Self {
+            rows,
+            rows_seal,
+            fingerprint,
+            chosen,
+            first_column,
+            measured,
+        })
     }
 
     pub(super) fn fingerprint(&self) -> blake3::Hash {
@@ -56,7 +73,11 @@ impl Workbook {
     }
 
     pub(super) fn describe(&self) -> String {
-        let others = if self.chosen.of > 1 { format!(" (one of {})", self.chosen.of) } else { String::new() };
+        let others = if self.chosen.of > 1 {
+            format!(" (one of {})", self.chosen.of)
+        } else {
+            String::new()
+        };
         let kind = match self.measured.book {
             Book::Excel => "Excel workbook",
             Book::OpenDocument => "OpenDocument spreadsheet",
@@ -65,12 +86,21 @@ impl Workbook {
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
-        let Measured { hidden_rows, no_results, .. } = self.measured;
-        let hidden = hidden_rows.then_some("the workbook has hidden rows, and they are read like all others");
+        let Measured {
+            hidden_rows,
+            no_results,
+            ..
+        } = self.measured;
+        let hidden = hidden_rows
+            .then_some("the workbook has hidden rows, and they are read like all others");
         let results = no_results.then_some(
             "the workbook has formulas without their results, which are read as empty; open it in a spreadsheet program and save it",
         );
-        hidden.into_iter().chain(results).map(ToOwned::to_owned).collect()
+        hidden
+            .into_iter()
+            .chain(results)
+            .map(ToOwned::to_owned)
+            .collect()
     }
 
     pub(super) fn rows(&self) -> SheetRows {
@@ -83,7 +113,10 @@ impl Workbook {
             reader,
             name: self.rows.name.clone(),
             kept: ByteRecord::new(),
-            place: Place::Sheet { row: 1, first_column: self.first_column },
+            place: Place::Sheet {
+                row: 1,
+                first_column: self.first_column,
+            },
         }
     }
 }
@@ -95,12 +128,19 @@ fn compound(file: File, name: &str) -> Error {
         return Error::new(Kind::Input, format!("{name} is protected by a password"))
             .help("open it, remove the password (File, Info, Protect Workbook) and save it again");
     }
-    Error::new(Kind::Input, format!("{name} is in the old Excel format (.xls), which is not read")).help(SAVE_AS)
+    Error::new(
+        Kind::Input,
+        format!("{name} is in the old Excel format (.xls), which is not read"),
+    )
+    .help(SAVE_AS)
 }
 
 /// Whether the directory of a compound file, wherever it stands, names the encrypted workbook.
 fn is_encrypted(mut file: File) -> bool {
-    let name: Vec<u8> = "EncryptedPackage".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let name: Vec<u8> = "EncryptedPackage"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
     let (mut seen, mut piece) = (Vec::new(), [0; 1 << 14]);
     if file.rewind().is_err() {
         return false;
@@ -116,8 +156,14 @@ fn is_encrypted(mut file: File) -> bool {
 }
 
 fn damaged(name: &str, error: &impl fmt::Display) -> Error {
-    Error::new(Kind::Input, format!("{name} is a damaged workbook: {}", visible(&error.to_string())))
-        .help("open it in a spreadsheet program and save it again")
+    Error::new(
+        Kind::Input,
+        format!(
+            "{name} is a damaged workbook: {}",
+            visible(&error.to_string())
+        ),
+    )
+    .help("open it in a spreadsheet program and save it again")
 }
 
 /// A sheet of cells in a workbook.
@@ -139,25 +185,46 @@ fn choose_sheet(sheets: &[Sheet], wanted: Option<&str>, book: &str) -> Result<Ch
         None => sheets.iter().find(|sheet| sheet.shown).or(sheets.first()),
     };
     match (found, wanted) {
-        (Some(sheet), _) => Ok(Chosen { name: sheet.name.clone(), of: sheets.len() }),
+        (Some(sheet), _) => Ok(Chosen {
+            name: sheet.name.clone(),
+            of: sheets.len(),
+        }),
         (None, Some(wanted)) => {
-            let names: Vec<String> = sheets.iter().map(|sheet| format!("\"{}\"", visible(&sheet.name))).collect();
-            Err(Error::new(Kind::Input, format!("{book} has no sheet \"{}\"", visible(wanted)))
-                .help(format!("its sheets are {}", names.join(", "))))
+            let names: Vec<String> = sheets
+                .iter()
+                .map(|sheet| format!("\"{}\"", visible(&sheet.name)))
+                .collect();
+            Err(Error::new(
+                Kind::Input,
+                format!("{book} has no sheet \"{}\"", visible(wanted)),
+            )
+            .help(format!("its sheets are {}", names.join(", "))))
         }
-        (None, None) => Err(Error::new(Kind::Input, format!("{book} has no worksheet")).help(SAVE_AS)),
+        (None, None) => {
+            Err(Error::new(Kind::Input, format!("{book} has no worksheet")).help(SAVE_AS))
+        }
     }
 }
 
 /// The sheet, and the rows of it with the first column of the table.
 type Copied = (Chosen, (File, u32));
 
-fn copy_excel(file: File, wanted: Option<&str>, mut copier: Copier<'_>, name: &str) -> Result<Copied> {
+fn copy_excel(
+    file: File,
+    wanted: Option<&str>,
+    mut copier: Copier<'_>,
+    name: &str,
+) -> Result<Copied> {
     let failed = |error: XlsxError| damaged(name, &error);
     let mut book = Xlsx::new(BufReader::new(file)).map_err(failed)?;
-    let sheets = book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet);
-    let sheet =
-        |sheet: &calamine::Sheet| Sheet { name: sheet.name.clone(), shown: sheet.visible == SheetVisible::Visible };
+    let sheets = book
+        .sheets_metadata()
+        .iter()
+        .filter(|sheet| sheet.typ == SheetType::WorkSheet);
+    let sheet = |sheet: &calamine::Sheet| Sheet {
+        name: sheet.name.clone(),
+        shown: sheet.visible == SheetVisible::Visible,
+    };
     let chosen = choose_sheet(&sheets.map(sheet).collect::<Vec<_>>(), wanted, name)?;
     let mut reader = book.worksheet_cells_reader(&chosen.name).map_err(failed)?;
     while let Some(cell) = reader.next_cell().map_err(failed)? {
@@ -170,10 +237,18 @@ fn copy_excel(file: File, wanted: Option<&str>, mut copier: Copier<'_>, name: &s
     Ok((chosen, copier.finish()?))
 }
 
-fn copy_open_document(file: File, wanted: Option<&str>, mut copier: Copier<'_>, name: &str) -> Result<Copied> {
+fn copy_open_document(
+    file: File,
+    wanted: Option<&str>,
+    mut copier: Copier<'_>,
+    name: &str,
+) -> Result<Copied> {
     let failed = |error: Broken| damaged(name, &error);
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| failed(error.into()))?;
-    let sheets = Content::open(&mut archive).and_then(Content::sheets).map_err(failed)?;
+    let mut archive =
+        ZipArchive::new(BufReader::new(file)).map_err(|error| failed(error.into()))?;
+    let sheets = Content::open(&mut archive)
+        .and_then(Content::sheets)
+        .map_err(failed)?;
     let chosen = choose_sheet(&sheets, wanted, name)?;
     let mut content = Content::open(&mut archive).map_err(failed)?;
     content.find(&chosen.name).map_err(failed)?;
@@ -199,9 +274,10 @@ fn as_text(value: &DataRef<'_>) -> Option<Value> {
     let plain = |text: &str| (text.to_owned(), None);
     Some(match value {
         DataRef::Empty => return None,
-        DataRef::Int(number) => {
-            (number.to_string(), (number.unsigned_abs() >= 10_u64.pow(15)).then_some(Note::LongNumber))
-        }
+        DataRef::Int(number) => (
+            number.to_string(),
+            (number.unsigned_abs() >= 10_u64.pow(15)).then_some(Note::LongNumber),
+        ),
         DataRef::Float(number) => number_text(*number),
         DataRef::String(text) => plain(text),
         DataRef::SharedString(text) => plain(text),
@@ -214,14 +290,20 @@ fn as_text(value: &DataRef<'_>) -> Option<Value> {
 
 /// A number cell, marked where its last digits are not those that were typed.
 pub(super) fn number_text(number: f64) -> Value {
-    (number.to_string(), (number.abs() >= EXACT).then_some(Note::LongNumber))
+    (
+        number.to_string(),
+        (number.abs() >= EXACT).then_some(Note::LongNumber),
+    )
 }
 
 /// A date in ISO 8601, without its time of day where that is midnight.
 pub(super) fn iso_text(date: &str) -> Value {
     let (day, time) = date.split_at_checked(10).unwrap_or((date, ""));
     let midnight = matches!(time.trim_end_matches('Z'), "T00:00:00" | "T00:00:00.000");
-    (if midnight { day } else { date }.to_owned(), Some(Note::Date))
+    (
+        if midnight { day } else { date }.to_owned(),
+        Some(Note::Date),
+    )
 }
 
 /// ISO 8601, without a time of day where there is none.
@@ -248,11 +330,21 @@ pub(super) struct SheetRows {
 impl SheetRows {
     pub(super) fn read(&mut self, row: &mut Row) -> Result<bool> {
         let more = self.reader.read_byte_record(&mut self.kept);
-        if !more.map_err(|error| Error::new(Kind::MidRun, format!("can't read {} again: {error}", self.name)))? {
+        if !more.map_err(|error| {
+            Error::new(
+                Kind::MidRun,
+                format!("can't read {} again: {error}", self.name),
+            )
+        })? {
             return Ok(false);
         }
         let mut cells = self.kept.iter();
-        let mut text = || cells.next().and_then(|cell| std::str::from_utf8(cell).ok()).unwrap_or_default();
+        let mut text = || {
+            cells
+                .next()
+                .and_then(|cell| std::str::from_utf8(cell).ok())
+                .unwrap_or_default()
+        };
         if let Place::Sheet { row, .. } = &mut self.place {
             *row = text().parse().unwrap_or(*row);
         }

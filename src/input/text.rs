@@ -33,7 +33,9 @@ pub(super) fn inflated_limit(size: u64, max_input: Option<u64>) -> u64 {
 pub(super) fn bomb(name: &str, limit: u64) -> Error {
     Error::new(
         Kind::Input,
-        format!("{name} inflates to more than {limit} bytes, which is out of all proportion to its size"),
+        format!(
+            "{name} inflates to more than {limit} bytes, which is out of all proportion to its size"
+        ),
     )
     .help("if that is what it should hold, raise the limit with --max-input")
 }
@@ -47,9 +49,16 @@ pub(super) struct Nature {
 }
 
 /// Reads everything once: takes the fingerprint, inflates within bounds, and finds the encoding.
-pub(super) fn survey(bytes: &Bytes, wanted: Option<&'static Encoding>, max_input: Option<u64>) -> Result<Nature> {
+pub(super) fn survey(
+    bytes: &Bytes,
+    wanted: Option<&'static Encoding>,
+    max_input: Option<u64>,
+) -> Result<Nature> {
     let mut blocks = bytes.take_seal();
-    let gzip = blocks.fill_buf().map_err(|error| unreadable(&bytes.name, &error))?.starts_with(&[0x1f, 0x8b]);
+    let gzip = blocks
+        .fill_buf()
+        .map_err(|error| unreadable(&bytes.name, &error))?
+        .starts_with(&[0x1f, 0x8b]);
     let mut sight = Sight::default();
     let outcome = if gzip {
         let limit = inflated_limit(bytes.size, max_input);
@@ -63,14 +72,24 @@ pub(super) fn survey(bytes: &Bytes, wanted: Option<&'static Encoding>, max_input
         Ok(false) => return Err(bomb(&bytes.name, inflated_limit(bytes.size, max_input))),
         Err(error) => return Err(broken(&bytes.name, &error)),
     }
-    let seal = blocks.into_seal().map_err(|error| unreadable(&bytes.name, &error))?;
-    Ok(Nature { seal, gzip, seen: sight.judge(&bytes.name, wanted)? })
+    let seal = blocks
+        .into_seal()
+        .map_err(|error| unreadable(&bytes.name, &error))?;
+    Ok(Nature {
+        seal,
+        gzip,
+        seen: sight.judge(&bytes.name, wanted)?,
+    })
 }
 
 fn broken(name: &str, error: &io::Error) -> Error {
     let message = match error.kind() {
-        io::ErrorKind::UnexpectedEof => format!("{name} is cut off: the compressed data ends in the middle"),
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => format!("{name} is damaged: {error}"),
+        io::ErrorKind::UnexpectedEof => {
+            format!("{name} is cut off: the compressed data ends in the middle")
+        }
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            format!("{name} is damaged: {error}")
+        }
         _ => return unreadable(name, error),
     };
     Error::new(Kind::Input, message).help("fetch or export the file again")
@@ -80,14 +99,22 @@ impl Nature {
     /// A pass over the text as UTF-8, verified against the seal.
     fn decoded(&self, bytes: &Bytes) -> io::Result<Box<dyn Read>> {
         let blocks = bytes.sealed(&self.seal);
-        let mut text: Box<dyn Read> = if self.gzip { Box::new(MultiGzDecoder::new(blocks)) } else { Box::new(blocks) };
+        let mut text: Box<dyn Read> = if self.gzip {
+            Box::new(MultiGzDecoder::new(blocks))
+        } else {
+            Box::new(blocks)
+        };
         if let Some(length) = self.seen.cut {
             text = Box::new(text.take(length));
         }
         if self.seen.encoding != UTF_8 {
             let mut decoder = DecodeReaderBytesBuilder::new();
             return Ok(Box::new(
-                decoder.encoding(Some(self.seen.encoding)).bom_override(true).strip_bom(true).build(text),
+                decoder
+                    .encoding(Some(self.seen.encoding))
+                    .bom_override(true)
+                    .strip_bom(true)
+                    .build(text),
             ));
         }
         if self.seen.bom {
@@ -99,14 +126,18 @@ impl Nature {
     /// The beginning of the text, for a look at it.
     pub(super) fn head(&self, bytes: &Bytes) -> Result<Vec<u8>> {
         let mut head = Vec::new();
-        let read = self.decoded(bytes).and_then(|text| text.take(1 << 16).read_to_end(&mut head));
+        let read = self
+            .decoded(bytes)
+            .and_then(|text| text.take(1 << 16).read_to_end(&mut head));
         read.map_err(|error| io_trouble(&bytes.name, 1, &error))?;
         Ok(head)
     }
 
     /// The rows from the start.
     pub(super) fn rows(&self, bytes: &Bytes, layout: Layout) -> Result<TextRows> {
-        let text = self.decoded(bytes).and_then(|inner| Text::new(inner, layout));
+        let text = self
+            .decoded(bytes)
+            .and_then(|inner| Text::new(inner, layout));
         let text = text.map_err(|error| io_trouble(&bytes.name, 1, &error))?;
         let reader = csv::ReaderBuilder::new()
             .delimiter(layout.delimiter)
@@ -114,7 +145,12 @@ impl Nature {
             .flexible(true)
             .buffer_capacity(1 << 16)
             .from_reader(text);
-        Ok(TextRows { reader, name: bytes.name.clone(), delimiter: layout.delimiter, skipped: layout.skipped as u64 })
+        Ok(TextRows {
+            reader,
+            name: bytes.name.clone(),
+            delimiter: layout.delimiter,
+            skipped: layout.skipped as u64,
+        })
     }
 }
 
@@ -133,21 +169,36 @@ const DELIMITERS: [u8; 4] = *b",;\t|";
 pub(super) fn sniff(head: &[u8], wanted: Option<u8>, fits: impl Fn(&[String]) -> bool) -> Layout {
     let named = sep_line(head);
     let skipped = named.map_or(0, |(_, length)| length);
-    let delimiter = wanted.or(named.map(|(delimiter, _)| delimiter)).unwrap_or_else(|| {
-        let score = |delimiter: &u8| score(&head[skipped..], *delimiter, &fits);
-        // The last of equals wins, and without any delimiter in sight a table has one column: commas.
-        DELIMITERS.into_iter().rev().max_by_key(score).unwrap_or(b',')
-    });
+    let delimiter = wanted
+        .or(named.map(|(delimiter, _)| delimiter))
+        .unwrap_or_else(|| {
+            let score = |delimiter: &u8| score(&head[skipped..], *delimiter, &fits);
+            // The last of equals wins, and without any delimiter in sight a table has one column: commas.
+            DELIMITERS
+                .into_iter()
+                .rev()
+                .max_by_key(score)
+                .unwrap_or(b',')
+        });
     Layout { delimiter, skipped }
 }
 
 fn sep_line(head: &[u8]) -> Option<(u8, usize)> {
     let length = memchr::memchr2(b'\n', b'\r', head).unwrap_or(head.len());
-    let line = head[..length].strip_prefix(b"\"").unwrap_or(&head[..length]);
-    let [name @ .., b'=', delimiter] = line.get(..5)? else { return None };
+    let line = head[..length]
+        .strip_prefix(b"\"")
+        .unwrap_or(&head[..length]);
+    let [name @ .., b'=', delimiter] = line.get(..5)? else {
+        return None;
+    };
     let padding = line[5..].iter().all(|b| b"\" ,;\t|".contains(b));
-    let end = if head[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < head.len()) };
-    (name.eq_ignore_ascii_case(b"sep") && padding && separates(*delimiter)).then_some((*delimiter, length + end))
+    let end = if head[length..].starts_with(b"\r\n") {
+        2
+    } else {
+        usize::from(length < head.len())
+    };
+    (name.eq_ignore_ascii_case(b"sep") && padding && separates(*delimiter))
+        .then_some((*delimiter, length + end))
 }
 
 /// Whether a byte may stand between cells: no letter, digit or quotation mark, of which the cells themselves are made.
@@ -157,21 +208,34 @@ fn separates(byte: u8) -> bool {
 
 /// How well a delimiter explains the beginning: the header fits, the rows are as wide as the header, the width.
 fn score(head: &[u8], delimiter: u8, fits: &impl Fn(&[String]) -> bool) -> (bool, usize, usize) {
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(head);
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(head);
     let mut rows = reader.byte_records().filter_map(std::result::Result::ok);
     let Some(first) = rows.find(|row| !is_blank(row)) else {
         return (false, usize::MAX, 0);
     };
-    let header: Vec<String> = first.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
+    let header: Vec<String> = first
+        .iter()
+        .map(|cell| String::from_utf8_lossy(cell).into_owned())
+        .collect();
     let alike = rows.take(20).filter(|row| row.len() == first.len()).count();
     let several = first.len() > 1;
-    (fits(&header), if several { alike + 1 } else { 0 }, first.len())
+    (
+        fits(&header),
+        if several { alike + 1 } else { 0 },
+        first.len(),
+    )
 }
 
 /// Whether nothing but white space is in a row.
 pub(super) fn is_blank(row: &ByteRecord) -> bool {
     let text = row.as_slice().trim_ascii();
-    text.is_empty() || (!text[0].is_ascii() && std::str::from_utf8(text).is_ok_and(|text| text.trim().is_empty()))
+    text.is_empty()
+        || (!text[0].is_ascii()
+            && std::str::from_utf8(text).is_ok_and(|text| text.trim().is_empty()))
 }
 
 /// Rows of a text table.
@@ -194,7 +258,11 @@ impl TextRows {
                 Err(error) => return Err(self.failed(error)),
             }
             if row.as_slice().ends_with(END_CELL) && self.is_past_the_end() {
-                return if row.len() == 1 && row.as_slice() == END_CELL { Ok(false) } else { Err(self.unclosed(row)) };
+                return if row.len() == 1 && row.as_slice() == END_CELL {
+                    Ok(false)
+                } else {
+                    Err(self.unclosed(row))
+                };
             }
             if !is_blank(row) {
                 return self.check_quotes(row).map(|()| true);
@@ -208,13 +276,20 @@ impl TextRows {
     }
 
     fn is_past_the_end(&self) -> bool {
-        self.reader.get_ref().ended.is_some_and(|end| self.offset() > end + 1)
+        self.reader
+            .get_ref()
+            .ended
+            .is_some_and(|end| self.offset() > end + 1)
     }
 
     /// The physical line, from 1, on which the row that was read last begins.
     pub(super) fn line(&self, row: &ByteRecord) -> u64 {
         let terminator = self.offset().saturating_sub(1);
-        self.reader.get_ref().line_at(terminator).saturating_sub(line_ends(row.as_slice(), None)).max(1)
+        self.reader
+            .get_ref()
+            .line_at(terminator)
+            .saturating_sub(line_ends(row.as_slice(), None))
+            .max(1)
     }
 
     /// Where a cell goes over several lines, its quotation marks are looked at closely: one that was left open would
@@ -225,27 +300,46 @@ impl TextRows {
         }
         let text = self.reader.get_ref();
         let raw = text.row_so_far(self.offset());
-        let Some(at) = stray_quote(&raw, self.delimiter) else { return Ok(()) };
+        let Some(at) = stray_quote(&raw, self.delimiter) else {
+            return Ok(());
+        };
         let line = text.row_line() + line_ends(&raw[..at], None);
         Err(Error::new(
             Kind::Input,
-            format!("{}:{line}: a quotation mark is opened here, and text follows where it is closed", self.name),
+            format!(
+                "{}:{line}: a quotation mark is opened here, and text follows where it is closed",
+                self.name
+            ),
         )
         .help("close it in its own row, or write it twice (\"\") where it belongs to the text"))
     }
 
     fn unclosed(&self, row: &ByteRecord) -> Error {
         let open = row.get(row.len().saturating_sub(1)).unwrap_or_default();
-        let line = self.reader.get_ref().line_at(self.offset()).saturating_sub(line_ends(open, None)).max(1);
-        Error::new(Kind::Input, format!("{}:{line}: a quotation mark is opened here and never closed", self.name))
-            .help("close it, or write it twice (\"\") where it belongs to the text")
+        let line = self
+            .reader
+            .get_ref()
+            .line_at(self.offset())
+            .saturating_sub(line_ends(open, None))
+            .max(1);
+        Error::new(
+            Kind::Input,
+            format!(
+                "{}:{line}: a quotation mark is opened here and never closed",
+                self.name
+            ),
+        )
+        .help("close it, or write it twice (\"\") where it belongs to the text")
     }
 
     fn failed(&self, error: csv::Error) -> Error {
         let line = self.reader.get_ref().row_line();
         match error.into_kind() {
             csv::ErrorKind::Io(error) => io_trouble(&self.name, line, &error),
-            other => Error::new(Kind::Input, format!("{}:{line}: can't be read: {other:?}", self.name)),
+            other => Error::new(
+                Kind::Input,
+                format!("{}:{line}: can't be read: {other:?}", self.name),
+            ),
         }
     }
 }
@@ -268,8 +362,11 @@ fn io_trouble(name: &str, line: u64, error: &io::Error) -> Error {
 }
 
 pub(super) fn changed(name: &str) -> Error {
-    Error::new(Kind::MidRun, format!("{name} was changed while running; nothing of the changed part was used"))
-        .help("start over with the file as it should be")
+    Error::new(
+        Kind::MidRun,
+        format!("{name} was changed while running; nothing of the changed part was used"),
+    )
+    .help("start over with the file as it should be")
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -325,17 +422,31 @@ impl Text {
     }
 
     fn within(&self, offset: u64) -> usize {
-        usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX).min(self.last.len())
+        usize::try_from(offset.saturating_sub(self.start))
+            .unwrap_or(usize::MAX)
+            .min(self.last.len())
     }
 
     /// The raw bytes of the row up to `end`.
     fn row_so_far(&self, end: u64) -> Vec<u8> {
-        let head = if self.row_start < self.start { self.row_head.as_slice() } else { &[] };
-        [head, &self.last[self.within(self.row_start)..self.within(end)]].concat()
+        let head = if self.row_start < self.start {
+            self.row_head.as_slice()
+        } else {
+            &[]
+        };
+        [
+            head,
+            &self.last[self.within(self.row_start)..self.within(end)],
+        ]
+        .concat()
     }
 
     fn row_line(&self) -> u64 {
-        if self.row_start >= self.start { self.line_at(self.row_start) } else { self.row_line }
+        if self.row_start >= self.start {
+            self.line_at(self.row_start)
+        } else {
+            self.row_line
+        }
     }
 
     /// Lets the last piece go.
@@ -370,7 +481,9 @@ impl Read for Text {
         }
         if read == 0 {
             let end = *self.ended.get_or_insert(self.start);
-            let given = usize::try_from(self.start - end).unwrap_or(usize::MAX).min(END.len());
+            let given = usize::try_from(self.start - end)
+                .unwrap_or(usize::MAX)
+                .min(END.len());
             read = (&END[given..]).read(buffer)?;
         }
         self.last.extend_from_slice(&buffer[..read]);
@@ -393,7 +506,9 @@ fn stray_quote(raw: &[u8], delimiter: u8) -> Option<usize> {
             at += memchr::memchr(b'"', &raw[at..])? + 1;
             match raw.get(at) {
                 Some(b'"') => at += 1,
-                Some(after) if *after != delimiter && !matches!(after, b'\n' | b'\r') => return Some(opened),
+                Some(after) if *after != delimiter && !matches!(after, b'\n' | b'\r') => {
+                    return Some(opened);
+                }
                 _ => break,
             }
         }
@@ -406,6 +521,8 @@ fn stray_quote(raw: &[u8], delimiter: u8) -> Option<usize> {
 fn line_ends(text: &[u8], before: Option<u8>) -> u64 {
     let split = before == Some(b'\r') && text.first() == Some(&b'\n');
     let feeds = memchr::memchr_iter(b'\n', text).count() - usize::from(split);
-    let returns = memchr::memchr_iter(b'\r', text).filter(|at| text.get(at + 1) != Some(&b'\n')).count();
+    let returns = memchr::memchr_iter(b'\r', text)
+        .filter(|at| text.get(at + 1) != Some(&b'\n'))
+        .count();
     (feeds + returns) as u64
 }

@@ -83,25 +83,39 @@ impl Wrong {
             Self::Decimal => "is a decimal number; an ID is a whole number in plain digits",
             Self::Sign => "has a sign; an ID is a positive whole number in plain digits",
             Self::Zero => "is zero; IDs begin at 1",
-            Self::LeadingZeros => "has leading zeros: it is probably another kind of number than a user ID",
-            Self::Programming => "is written as a program would; write the ID in plain decimal digits",
+            Self::LeadingZeros => {
+                "has leading zeros: it is probably another kind of number than a user ID"
+            }
+            Self::Programming => {
+                "is written as a program would; write the ID in plain decimal digits"
+            }
             Self::TooLarge => "is larger than an ID can be (9223372036854775807)",
             Self::ForeignDigits => "has non-ASCII digits; write the ID with 0 to 9",
-            Self::Invisible => "has an invisible character in it; delete the cell and type the ID again",
+            Self::Invisible => {
+                "has an invisible character in it; delete the cell and type the ID again"
+            }
             Self::Nul => "has a NUL byte in it; this may be a binary file",
             Self::Email => {
                 "is an email address; the numeric user ID is needed, as in the address of the Edit User page"
             }
-            Self::Uuid => "is a UUID; the numeric user ID is needed, as in the address of the Edit User page",
+            Self::Uuid => {
+                "is a UUID; the numeric user ID is needed, as in the address of the Edit User page"
+            }
             Self::Address => {
                 "is an address that does not plainly end in a user ID; give the number alone, without `?`, `#` or a slash at the end"
             }
-            Self::OtherHost => "is an address of another host than the Org's; give the ID of a user of this Org",
+            Self::OtherHost => {
+                "is an address of another host than the Org's; give the ID of a user of this Org"
+            }
             Self::Path => "is a piece of an address; give the number alone",
-            Self::FormulaError => "is a spreadsheet formula's error; mend the formula or enter the value",
+            Self::FormulaError => {
+                "is a spreadsheet formula's error; mend the formula or enter the value"
+            }
             Self::Date => "is a date or a time; format the column as text and enter the ID again",
             Self::Several => "has several numbers in one cell; give each user a row",
-            Self::Words => "is not a number; the numeric user ID is needed, as in the address of the Edit User page",
+            Self::Words => {
+                "is not a number; the numeric user ID is needed, as in the address of the Edit User page"
+            }
             Self::LongNumber => {
                 "is a number cell with more than 15 digits, and a spreadsheet keeps only 15: it may be another user's; format the column as text and enter the ID again"
             }

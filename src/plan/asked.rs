@@ -43,7 +43,10 @@ impl Asked {
     pub(super) fn note(&mut self, user: UserId, flag: Flag) -> Meeting {
         let key = user.get() << 1 | u64::from(flag.is_opt_out());
         let place = self.place(key >> 16);
-        #[expect(clippy::cast_possible_truncation, reason = "the page is named by the other bits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the page is named by the other bits"
+        )]
         self.pages[place].note(key as u16)
     }
 
@@ -91,7 +94,11 @@ fn note_few(keys: &mut Vec<u16>, key: u16) -> Meeting {
             Meeting::First
         }
     };
-    if opposite { Meeting::Contradiction } else { meeting }
+    if opposite {
+        Meeting::Contradiction
+    } else {
+        meeting
+    }
 }
 
 fn note_many(word: &mut u64, key: u16) -> Meeting {
@@ -142,7 +149,11 @@ mod tests {
             for user in (1..5000).rev() {
                 let opt_out = round == 2 || user % 2 == 0;
                 let got = asked.note(UserId::new(user).unwrap(), Flag::from_opt_out(opt_out));
-                assert_eq!(got, expected(&mut seen, user, opt_out), "user {user} in round {round}");
+                assert_eq!(
+                    got,
+                    expected(&mut seen, user, opt_out),
+                    "user {user} in round {round}"
+                );
             }
         }
     }

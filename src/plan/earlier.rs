@@ -31,13 +31,26 @@ impl Earlier {
         }
         let input = Input::open(&source, &input_options)?;
         if !input.columns().is_report() {
-            let message = format!("the baseline {} is not the report of an earlier run", source.name());
-            return Err(Error::new(Kind::Input, message).help("give the .report.csv of the last run"));
+            let message = format!(
+                "the baseline {} is not the report of an earlier run",
+                source.name()
+            );
+            return Err(
+                Error::new(Kind::Input, message).help("give the .report.csv of the last run")
+            );
         }
-        let options =
-            Options { input: input_options, baseline: None, selection: super::Selection::All, ..options.clone() };
+        let options = Options {
+            input: input_options,
+            baseline: None,
+            selection: super::Selection::All,
+            ..options.clone()
+        };
         let fingerprint = Some(input.found().fingerprint);
-        Self { fingerprint, ..Self::default() }.fill(&input, &options)
+        Self {
+            fingerprint,
+            ..Self::default()
+        }
+        .fill(&input, &options)
     }
 
     /// BLAKE3 of the raw bytes of the report; `None` where there is none.
@@ -59,8 +72,11 @@ impl Earlier {
                 Ok(None) => {}
                 Err(fault) => {
                     let words = problems::describe(input, rows.place(&row), &row, fault);
-                    return Err(Error::new(Kind::Input, format!("the baseline can't be understood: {words}"))
-                        .help("give the .report.csv of the last run as it was written"));
+                    return Err(Error::new(
+                        Kind::Input,
+                        format!("the baseline can't be understood: {words}"),
+                    )
+                    .help("give the .report.csv of the last run as it was written"));
                 }
             }
         }
@@ -77,7 +93,11 @@ impl Earlier {
 
     /// Whether it is so already.
     pub(super) fn says(&self, ask: &Ask) -> bool {
-        let known = if ask.flag.is_opt_out() { &self.opted_out } else { &self.opted_in };
+        let known = if ask.flag.is_opt_out() {
+            &self.opted_out
+        } else {
+            &self.opted_in
+        };
         !known.is_empty() && known.contains(ask.user.get())
     }
 }

@@ -11,7 +11,11 @@ pub fn opt_out_allowance(limit: Limit, rows: u64) -> u64 {
         Limit::Count(count) => count,
         Limit::Percent(percent) => {
             // Whole millionths of a percent: 0.29 % of 10,000 rows are 29, whatever binary fractions make of it.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=10^8 before")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "clamped to 0..=10^8 before"
+            )]
             let millionths = (percent.clamp(0.0, 100.0) * 1e6).round() as u128;
             u64::try_from(u128::from(rows) * millionths / 100_000_000).unwrap_or(rows)
         }
@@ -64,7 +68,11 @@ mod tests {
             (f64::NAN, 5, 0),
         ];
         for (percent, rows, allowed) in cases {
-            assert_eq!(opt_out_allowance(Limit::Percent(percent), rows), allowed, "{percent} % of {rows}");
+            assert_eq!(
+                opt_out_allowance(Limit::Percent(percent), rows),
+                allowed,
+                "{percent} % of {rows}"
+            );
         }
     }
 
@@ -80,10 +88,16 @@ mod tests {
                 Limit::Percent(0.0),
             ] {
                 let allowed = opt_out_allowance(limit, rows);
-                assert!(within_allowance(allowed, rows, limit).is_ok(), "{limit:?} of {rows}");
+                assert!(
+                    within_allowance(allowed, rows, limit).is_ok(),
+                    "{limit:?} of {rows}"
+                );
                 let error = within_allowance(allowed + 1, rows, limit).unwrap_err();
                 assert_eq!(error.kind(), Kind::Refused);
-                assert!(error.to_string().contains(&format!("allows {allowed}")), "{error}");
+                assert!(
+                    error.to_string().contains(&format!("allows {allowed}")),
+                    "{error}"
+                );
             }
         }
     }

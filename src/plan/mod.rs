@@ -147,9 +147,17 @@ impl Plan {
             );
             return Err(Error::new(Kind::Input, message).help("for a table of users use apply"));
         }
-        if options.selection == Selection::All && input.columns().flag.is_none() && options.input.set.is_none() {
-            let message = format!("{} is a report without a column of flags", input.found().name);
-            return Err(Error::new(Kind::Input, message).help("give one flag for all rows with --set"));
+        if options.selection == Selection::All
+            && input.columns().flag.is_none()
+            && options.input.set.is_none()
+        {
+            let message = format!(
+                "{} is a report without a column of flags",
+                input.found().name
+            );
+            return Err(
+                Error::new(Kind::Input, message).help("give one flag for all rows with --set")
+            );
         }
         let earlier = match &options.baseline {
             Some(baseline) => Earlier::read(baseline, &options)?,
@@ -252,10 +260,18 @@ impl Plan {
         while rows.read(&mut row)? {
             let understood = reading.understand(&row);
             number += u64::from(!matches!(understood, Understood::NotSelected));
-            if let Understood::Ask(Ask { user, flag, lapsed: None }) = understood
+            if let Understood::Ask(Ask {
+                user,
+                flag,
+                lapsed: None,
+            }) = understood
                 && applied.contains(number)
             {
-                return Ok(Some(Change { row: number, user, flag }));
+                return Ok(Some(Change {
+                    row: number,
+                    user,
+                    flag,
+                }));
             }
         }
         Ok(None)
@@ -295,10 +311,12 @@ impl Plan {
         let mut rows = self.input.rows()?;
         let mut row = Row::default();
         while rows.read(&mut row)? {
-            let Understood::Ask(ask) = reading.understand(&row) else { continue };
+            let Understood::Ask(ask) = reading.understand(&row) else {
+                continue;
+            };
             if self.ids.contradicted.contains(ask.user.get()) {
-                let first =
-                    &mut self.conflicts.entry(ask.user.get()).or_default()[usize::from(ask.flag == Flag::OptIn)];
+                let first = &mut self.conflicts.entry(ask.user.get()).or_default()
+                    [usize::from(ask.flag == Flag::OptIn)];
                 first.get_or_insert_with(|| rows.place(&row));
             }
         }
@@ -307,8 +325,13 @@ impl Plan {
 
     /// How the other rows of the same user contradict this one, in words that name both places.
     fn contradiction(&self, ask: &Ask) -> Option<String> {
-        let [Some(opt_out), Some(opt_in)] = self.conflicts.get(&ask.user.get())? else { return None };
-        Some(format!("contradiction: {opt_out} opts user {} out, {opt_in} opts the same user back in", ask.user))
+        let [Some(opt_out), Some(opt_in)] = self.conflicts.get(&ask.user.get())? else {
+            return None;
+        };
+        Some(format!(
+            "contradiction: {opt_out} opts user {} out, {opt_in} opts the same user back in",
+            ask.user
+        ))
     }
 }
 
@@ -397,7 +420,11 @@ impl Iterator for Changes<'_> {
                 return Some(Ok(step));
             }
         }
-        Some(Ok(Step { cells: Vec::new(), remark: None, what: What::PassedOver }))
+        Some(Ok(Step {
+            cells: Vec::new(),
+            remark: None,
+            what: What::PassedOver,
+        }))
     }
 }
 
@@ -410,13 +437,21 @@ impl Changes<'_> {
         self.number += 1;
         let what = match &understood {
             Understood::NotSelected => return None,
-            Understood::Wrong(fault) => What::Settled(self.settled(Outcome::Invalid, self.describe(*fault))),
+            Understood::Wrong(fault) => {
+                What::Settled(self.settled(Outcome::Invalid, self.describe(*fault)))
+            }
             Understood::Ask(ask) => self.decide(ask),
         };
-        let ask = if let Understood::Ask(ask) = &understood { Some(ask) } else { None };
+        let ask = if let Understood::Ask(ask) = &understood {
+            Some(ask)
+        } else {
+            None
+        };
         let new = !self.on_record.contains(self.number);
         new.then(|| Step {
-            cells: self.reading.carried_cells(&self.row, ask.map(|ask| ask.flag)),
+            cells: self
+                .reading
+                .carried_cells(&self.row, ask.map(|ask| ask.flag)),
             remark: ask.and_then(|ask| self.reading.remark(ask)),
             what,
         })
@@ -430,13 +465,22 @@ impl Changes<'_> {
         if self.plan.ids.repeated.contains(user) {
             let first = *self.first.entry(user).or_insert(self.number);
             if first != self.number {
-                return What::Settled(self.settled(Outcome::Duplicate, format!("same as row {first}")));
+                return What::Settled(
+                    self.settled(Outcome::Duplicate, format!("same as row {first}")),
+                );
             }
         }
         if self.plan.earlier.says(ask) {
-            return What::Settled(self.settled(Outcome::Unchanged, "so already, says the baseline".to_owned()));
+            return What::Settled(self.settled(
+                Outcome::Unchanged,
+                "so already, says the baseline".to_owned(),
+            ));
         }
-        What::Send(Change { row: self.number, user: ask.user, flag: ask.flag })
+        What::Send(Change {
+            row: self.number,
+            user: ask.user,
+            flag: ask.flag,
+        })
     }
 
     fn settled(&self, outcome: Outcome, detail: String) -> Record {

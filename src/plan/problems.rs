@@ -36,12 +36,22 @@ pub struct Problem {
 impl Problem {
     fn new(input: &Input, place: Place, row: &Row, fault: Fault) -> Self {
         let column = fault.column.unwrap_or(0);
-        let cell = fault.column.and_then(|column| row.cells.get(column)).unwrap_or_default();
-        let name = fault.column.and_then(|column| input.header().get(column)).map_or("", |name| name);
+        let cell = fault
+            .column
+            .and_then(|column| row.cells.get(column))
+            .unwrap_or_default();
+        let name = fault
+            .column
+            .and_then(|column| input.header().get(column))
+            .map_or("", |name| name);
         let width = input.columns().width;
         let message = match fault.wrong {
             Wrong::TooFewCells | Wrong::TooManyCells => {
-                format!("{}: {} instead of {width}", fault.wrong.message(), row.cells.len())
+                format!(
+                    "{}: {} instead of {width}",
+                    fault.wrong.message(),
+                    row.cells.len()
+                )
             }
             wrong => wrong.message().to_owned(),
         };
@@ -56,8 +66,16 @@ impl Problem {
 
     /// `LINE: column NAME: what is wrong: "the cell"`.
     fn words(&self) -> String {
-        let column = if self.column.is_empty() { String::new() } else { format!("column {}: ", self.column) };
-        let cell = if self.column.is_empty() { String::new() } else { format!(": \"{}\"", self.cell) };
+        let column = if self.column.is_empty() {
+            String::new()
+        } else {
+            format!("column {}: ", self.column)
+        };
+        let cell = if self.column.is_empty() {
+            String::new()
+        } else {
+            format!(": \"{}\"", self.cell)
+        };
         format!("{}: {column}{}{cell}", self.place, self.message)
     }
 }
@@ -65,7 +83,11 @@ impl Problem {
 /// A problem in one line, with its place in the file but without the file's name.
 pub(super) fn describe(input: &Input, place: Place, row: &Row, fault: Fault) -> String {
     let problem = Problem::new(input, place, row, fault);
-    let unit = if matches!(place, Place::Line(_)) { "line " } else { "cell " };
+    let unit = if matches!(place, Place::Line(_)) {
+        "line "
+    } else {
+        "cell "
+    };
     format!("{unit}{}", problem.words())
 }
 
@@ -84,8 +106,17 @@ impl Listing {
         }
         *self.kinds.entry(problem.kind).or_default() += 1;
         self.total += 1;
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let cells = [name, &problem.place, &problem.column, problem.kind, &problem.message, &problem.cell];
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let cells = [
+            name,
+            &problem.place,
+            &problem.column,
+            problem.kind,
+            &problem.message,
+            &problem.cell,
+        ];
         file.write_record(cells.map(|cell| without_formula(cell.to_owned())))
     }
 
@@ -96,7 +127,11 @@ impl Listing {
             lines.push(format!("and {more} more"));
         }
         if self.total > 1 {
-            let kinds: Vec<String> = self.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let kinds: Vec<String> = self
+                .kinds
+                .iter()
+                .map(|(kind, count)| format!("{count} {kind}"))
+                .collect();
             lines.push(format!("in all {}: {}", self.total, kinds.join(", ")));
         }
         lines.extend(notes.iter().map(|note| format!("note: {note}")));
@@ -111,32 +146,49 @@ impl Plan {
         if file.is_none() && self.options.skip_invalid {
             return Ok(());
         }
-        let mut listing = Listing { shown: Vec::new(), kinds: BTreeMap::new(), total: 0, file };
+        let mut listing = Listing {
+            shown: Vec::new(),
+            kinds: BTreeMap::new(),
+            total: 0,
+            file,
+        };
         self.list_problems(&mut listing)?;
         if let Some(file) = &mut listing.file {
-            file.flush().map_err(|error| cant_write(&csv::Error::from(error)))?;
+            file.flush()
+                .map_err(|error| cant_write(&csv::Error::from(error)))?;
         }
         if self.options.skip_invalid {
             return Ok(());
         }
-        let rows = if listing.total == 1 { "1 row is" } else { &format!("{} rows are", listing.total) };
+        let rows = if listing.total == 1 {
+            "1 row is"
+        } else {
+            &format!("{} rows are", listing.total)
+        };
         let text = listing.into_text(&self.input.found().notes);
         let message = format!("nothing was sent, for {rows} not understood:\n{text}");
-        Err(Error::new(Kind::Input, message).help("correct the input, or leave these rows out with --skip-invalid"))
+        Err(Error::new(Kind::Input, message)
+            .help("correct the input, or leave these rows out with --skip-invalid"))
     }
 
     fn problems_file(&self) -> Result<Option<csv::Writer<BufWriter<File>>>> {
-        let Some(path) = &self.options.problems else { return Ok(None) };
+        let Some(path) = &self.options.problems else {
+            return Ok(None);
+        };
         if path.is_symlink() {
-            let message =
-                format!("{} is a symbolic link, so no list is written there", visible(&path.to_string_lossy()));
+            let message = format!(
+                "{} is a symbolic link, so no list is written there",
+                visible(&path.to_string_lossy())
+            );
             return Err(Error::new(Kind::Usage, message).help("give another file to --problems"));
         }
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         owners_own(&mut options);
-        let file = options.open(path).map_err(|error| cant_write(&csv::Error::from(error)))?;
+        let file = options
+            .open(path)
+            .map_err(|error| cant_write(&csv::Error::from(error)))?;
         let mut writer = csv::Writer::from_writer(BufWriter::new(file));
         writer
             .write_record(["file", "place", "column", "kind", "problem", "cell"])
@@ -151,17 +203,27 @@ impl Plan {
         let mut row = Row::default();
         while rows.read(&mut row)? {
             let problem = match reading.understand(&row) {
-                Understood::Wrong(fault) => Problem::new(&self.input, rows.place(&row), &row, fault),
+                Understood::Wrong(fault) => {
+                    Problem::new(&self.input, rows.place(&row), &row, fault)
+                }
                 Understood::Ask(ask) => match self.contradiction(&ask) {
                     Some(words) => {
-                        let fault = Fault { column: Some(self.input.columns().id), wrong: Wrong::Contradiction };
-                        Problem { message: words, ..Problem::new(&self.input, rows.place(&row), &row, fault) }
+                        let fault = Fault {
+                            column: Some(self.input.columns().id),
+                            wrong: Wrong::Contradiction,
+                        };
+                        Problem {
+                            message: words,
+                            ..Problem::new(&self.input, rows.place(&row), &row, fault)
+                        }
                     }
                     None => continue,
                 },
                 Understood::NotSelected => continue,
             };
-            listing.take(name, &problem).map_err(|error| cant_write(&error))?;
+            listing
+                .take(name, &problem)
+                .map_err(|error| cant_write(&error))?;
         }
         Ok(())
     }
@@ -172,10 +234,15 @@ impl Plan {
 fn owners_own(options: &mut std::fs::OpenOptions) {
     use std::os::unix::fs::OpenOptionsExt;
 
-    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
 }
 
 fn cant_write(error: &csv::Error) -> Error {
-    Error::new(Kind::Usage, format!("can't write the list of problems: {error}"))
-        .help("give another file to --problems")
+    Error::new(
+        Kind::Usage,
+        format!("can't write the list of problems: {error}"),
+    )
+    .help("give another file to --problems")
 }

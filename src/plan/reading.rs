@@ -28,7 +28,10 @@ pub(super) struct Fault {
 
 impl Fault {
     fn of(column: usize) -> impl Fn(Wrong) -> Self {
-        move |wrong| Self { column: Some(column), wrong }
+        move |wrong| Self {
+            column: Some(column),
+            wrong,
+        }
     }
 }
 
@@ -57,7 +60,9 @@ impl<'a> Reading<'a> {
             columns,
             options,
             host: options.host.as_deref(),
-            outcome: columns.result("outcome").filter(|_| options.selection != Selection::All),
+            outcome: columns
+                .result("outcome")
+                .filter(|_| options.selection != Selection::All),
             nul: input.has_nul(),
         }
     }
@@ -75,11 +80,21 @@ impl<'a> Reading<'a> {
 
     /// Whether the selection wants the row; the flag decides over a row of an undo whose change is in doubt.
     fn selected(&self, row: &Row) -> Result<bool, Fault> {
-        let Some(column) = self.outcome else { return Ok(true) };
-        let outcome = self.outcome_of(row).ok_or_else(|| match row.cells.get(column) {
-            Some(_) => Fault { column: Some(column), wrong: Wrong::Outcome },
-            None => Fault { column: None, wrong: Wrong::TooFewCells },
-        })?;
+        let Some(column) = self.outcome else {
+            return Ok(true);
+        };
+        let outcome = self
+            .outcome_of(row)
+            .ok_or_else(|| match row.cells.get(column) {
+                Some(_) => Fault {
+                    column: Some(column),
+                    wrong: Wrong::Outcome,
+                },
+                None => Fault {
+                    column: None,
+                    wrong: Wrong::TooFewCells,
+                },
+            })?;
         match &self.options.selection {
             Selection::All => Ok(true),
             Selection::Retry(outcomes) => Ok(outcomes.contains(&outcome)),
@@ -109,11 +124,25 @@ impl<'a> Reading<'a> {
         self.shape(row)?;
         let user = self.user(row)?;
         if self.options.selection == Selection::Undo {
-            return Ok(Ask { user, flag: self.flag_then(row)?.opposite(), lapsed: None });
+            return Ok(Ask {
+                user,
+                flag: self.flag_then(row)?.opposite(),
+                lapsed: None,
+            });
         }
         let written = self.flag(row)?;
-        let lapsed = self.until(row)?.filter(|until| written.is_opt_out() && *until <= self.options.today);
-        Ok(Ask { user, flag: if lapsed.is_some() { Flag::OptIn } else { written }, lapsed })
+        let lapsed = self
+            .until(row)?
+            .filter(|until| written.is_opt_out() && *until <= self.options.today);
+        Ok(Ask {
+            user,
+            flag: if lapsed.is_some() {
+                Flag::OptIn
+            } else {
+                written
+            },
+            lapsed,
+        })
     }
 
     /// What has to be said of a row in its report, where the cells alone do not tell the flag that was sent.
@@ -128,22 +157,39 @@ impl<'a> Reading<'a> {
     pub(super) fn reported(&self, row: &Row) -> Result<Option<(UserId, Flag)>, Fault> {
         self.shape(row)?;
         match self.outcome_of(row) {
-            Some(Outcome::Applied | Outcome::Unchanged) => Ok(Some((self.user(row)?, self.flag_then(row)?))),
+            Some(Outcome::Applied | Outcome::Unchanged) => {
+                Ok(Some((self.user(row)?, self.flag_then(row)?)))
+            }
             Some(_) => Ok(None),
-            None => Err(Fault { column: self.columns.result("outcome"), wrong: Wrong::Outcome }),
+            None => Err(Fault {
+                column: self.columns.result("outcome"),
+                wrong: Wrong::Outcome,
+            }),
         }
     }
 
     fn shape(&self, row: &Row) -> Result<(), Fault> {
-        let whole = |wrong| Err(Fault { column: None, wrong });
+        let whole = |wrong| {
+            Err(Fault {
+                column: None,
+                wrong,
+            })
+        };
         if row.cells.len() > self.columns.width {
             return whole(Wrong::TooManyCells);
         }
         if row.cells.len() < self.columns.width {
             return whole(Wrong::TooFewCells);
         }
-        match self.nul.then(|| row.cells.iter().position(|cell| cell.contains(&0))).flatten() {
-            Some(column) => Err(Fault { column: Some(column), wrong: Wrong::Nul }),
+        match self
+            .nul
+            .then(|| row.cells.iter().position(|cell| cell.contains(&0)))
+            .flatten()
+        {
+            Some(column) => Err(Fault {
+                column: Some(column),
+                wrong: Wrong::Nul,
+            }),
             None => Ok(()),
         }
     }
@@ -164,15 +210,23 @@ impl<'a> Reading<'a> {
             return cell::flag(&row.cells[column]).map_err(Fault::of(column));
         }
         // What an earlier report says of its own rows is surer than what is said about it.
-        let said = self.outcome.and_then(|_| remark::flag_of(self.result(row, "detail")?));
-        said.or(self.options.input.set).ok_or(Fault { column: None, wrong: Wrong::FlagNotTold })
+        let said = self
+            .outcome
+            .and_then(|_| remark::flag_of(self.result(row, "detail")?));
+        said.or(self.options.input.set).ok_or(Fault {
+            column: None,
+            wrong: Wrong::FlagNotTold,
+        })
     }
 
     /// The flag that an earlier run sent: its remark says so where the cells don't.
     fn flag_then(&self, row: &Row) -> Result<Flag, Fault> {
         self.shape(row)?;
         let detail = self.result(row, "detail").unwrap_or_default();
-        if self.until(row)?.is_some_and(|until| detail.ends_with(&remark::lapsed(until))) {
+        if self
+            .until(row)?
+            .is_some_and(|until| detail.ends_with(&remark::lapsed(until)))
+        {
             return Ok(Flag::OptIn);
         }
         match self.columns.flag {
@@ -182,7 +236,9 @@ impl<'a> Reading<'a> {
     }
 
     fn until(&self, row: &Row) -> Result<Option<Date>, Fault> {
-        let Some(column) = self.columns.until else { return Ok(None) };
+        let Some(column) = self.columns.until else {
+            return Ok(None);
+        };
         cell::until(&row.cells[column]).map_err(Fault::of(column))
     }
 
@@ -190,7 +246,8 @@ impl<'a> Reading<'a> {
     /// answered, or that somebody in front of the Org has answered in its place.
     pub(super) fn unknown_at(&self, row: &Row) -> Option<Timestamp> {
         self.outcome?;
-        let answered = self.outcome_of(row) == Some(Outcome::Failed) && self.result(row, "http_status") == Some("500");
+        let answered = self.outcome_of(row) == Some(Outcome::Failed)
+            && self.result(row, "http_status") == Some("500");
         if answered || !self.is_in_doubt(row) {
             return None;
         }
@@ -201,9 +258,16 @@ impl<'a> Reading<'a> {
     pub(super) fn formula_cells(&self, row: &Row) -> u64 {
         let suspect = |cell: &&[u8]| {
             // The first byte of each character that begins a formula, full-width ones included.
-            matches!(cell.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | 0 | 0xef)) && is_formula(cell)
+            matches!(
+                cell.first(),
+                Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | 0 | 0xef)
+            ) && is_formula(cell)
         };
-        row.cells.iter().take(self.columns.carried).filter(suspect).count() as u64
+        row.cells
+            .iter()
+            .take(self.columns.carried)
+            .filter(suspect)
+            .count() as u64
     }
 
     /// The cells that a report carries, as CSV. An undo's flag is rewritten to what is sent, for the report would lie.
@@ -230,9 +294,13 @@ impl<'a> Reading<'a> {
 }
 
 fn is_formula(cell: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(cell) else { return false };
+    let Ok(text) = std::str::from_utf8(cell) else {
+        return false;
+    };
     let number = text.strip_prefix(['-', '+']).is_some_and(|rest| {
-        rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | '\u{a0}' | '-' | '/' | '(' | ')'))
+        rest.chars().all(|c| {
+            c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | '\u{a0}' | '-' | '/' | '(' | ')')
+        })
     });
     looks_like_formula(text) && !number
 }

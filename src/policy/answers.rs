@@ -20,13 +20,21 @@ impl Policy {
         let proven = self.health.is_proven();
         let can_be_told = attempt.purpose == Purpose::Row && self.proof.is_some();
         match answer {
-            Answer::Reply(reply) if reply.status == 403 && !proven && can_be_told => Verdict::Forbidden,
+            Answer::Reply(reply) if reply.status == 403 && !proven && can_be_told => {
+                Verdict::Forbidden
+            }
             _ => verdict::of(answer, proven),
         }
     }
 
     /// What an answer says beyond its own row.
-    pub(super) fn heed_answer(&mut self, now: Duration, attempt: &Attempt, answer: &Answer, verdict: Verdict) {
+    pub(super) fn heed_answer(
+        &mut self,
+        now: Duration,
+        attempt: &Attempt,
+        answer: &Answer,
+        verdict: Verdict,
+    ) {
         if let Answer::Reply(reply) = answer {
             if let Some(reset) = reply.quota_reset {
                 self.pace.hold(now, reset.min(self.rules.max_wait));
@@ -52,7 +60,12 @@ impl Policy {
         answer: Answer,
         verdict: Verdict,
     ) -> Option<Record> {
-        let Attempt { mut row, sent, generation, .. } = attempt;
+        let Attempt {
+            mut row,
+            sent,
+            generation,
+            ..
+        } = attempt;
         let cause = cause_of(&answer);
         row.answered(now, answer);
         match verdict {
@@ -95,7 +108,10 @@ impl Policy {
     }
 
     fn book(&mut self, now: Duration, record: Record) -> Record {
-        if let Some(stop) = self.health.booked(record.outcome, record.http_status, &record.detail) {
+        if let Some(stop) = self
+            .health
+            .booked(record.outcome, record.http_status, &record.detail)
+        {
             self.stop(now, stop);
         }
         record
@@ -127,7 +143,11 @@ impl Policy {
         row.spend(self.health.life());
         let allowed = self.rules.max_attempts * if self.second_chance { 2 } else { 1 };
         let spent = row.spent >= allowed;
-        if spent && !self.health.is_proven() && self.rules.applied_before.is_some() && self.canaries < CANARIES {
+        if spent
+            && !self.health.is_proven()
+            && self.rules.applied_before.is_some()
+            && self.canaries < CANARIES
+        {
             self.canaries += 1;
             if self.second_chance {
                 self.settled.push_back(row.given_up());
@@ -154,13 +174,27 @@ impl Policy {
         if let Some(asked) = wait.filter(|asked| *asked > max_wait) {
             self.stop(now, Stop::HeldTooLong { asked, max_wait });
         } else if lasted > max_wait {
-            self.stop(now, Stop::HeldTooLong { asked: lasted, max_wait });
+            self.stop(
+                now,
+                Stop::HeldTooLong {
+                    asked: lasted,
+                    max_wait,
+                },
+            );
         } else {
-            self.pace.throttled(now, wait.map(|wait| wait + wait.mul_f64(HOLD_JITTER * self.random.f64())));
+            self.pace.throttled(
+                now,
+                wait.map(|wait| wait + wait.mul_f64(HOLD_JITTER * self.random.f64())),
+            );
         }
     }
 
-    fn not_authenticated(&mut self, now: Duration, mut row: Pending, generation: u32) -> Option<Record> {
+    fn not_authenticated(
+        &mut self,
+        now: Duration,
+        mut row: Pending,
+        generation: u32,
+    ) -> Option<Record> {
         let replayed = row.refused_in.is_some_and(|earlier| earlier < generation);
         if replayed && self.session.is_accepted() {
             return Some(self.refuse(now, row));
@@ -178,10 +212,23 @@ impl Policy {
 
     fn credentials_refused(&mut self, now: Duration, status: Option<u16>, message: String) {
         let status = status.unwrap_or_default();
-        self.stop(now, Stop::CredentialsRefused { status, message, accepted: self.health.applied() });
+        self.stop(
+            now,
+            Stop::CredentialsRefused {
+                status,
+                message,
+                accepted: self.health.applied(),
+            },
+        );
     }
 
-    pub(super) fn probe_answered(&mut self, now: Duration, attempt: &Attempt, answer: &Answer, verdict: Verdict) {
+    pub(super) fn probe_answered(
+        &mut self,
+        now: Duration,
+        attempt: &Attempt,
+        answer: &Answer,
+        verdict: Verdict,
+    ) {
         self.probe_out = false;
         match verdict {
             Verdict::Applied | Verdict::RowRefused => {
@@ -199,13 +246,19 @@ impl Policy {
                 self.health.probe_failed(now, fraction);
                 self.rows.give_back(now, self.health.life());
             }
-            Verdict::NotAuthenticated | Verdict::Forbidden => self.probe_refused(now, attempt.generation, answer),
-            Verdict::SlowDown(_) | Verdict::Redirected | Verdict::Intercepted | Verdict::Unusable => {}
+            Verdict::NotAuthenticated | Verdict::Forbidden => {
+                self.probe_refused(now, attempt.generation, answer);
+            }
+            Verdict::SlowDown(_)
+            | Verdict::Redirected
+            | Verdict::Intercepted
+            | Verdict::Unusable => {}
         }
     }
 
     fn probe_refused(&mut self, now: Duration, generation: u32, answer: &Answer) {
-        let refused_twice = self.recheck == Recheck::AfterLogIn && generation == self.session.generation();
+        let refused_twice =
+            self.recheck == Recheck::AfterLogIn && generation == self.session.generation();
         if !refused_twice && self.session.refused(now, generation) == Refusal::Replay {
             self.recheck = Recheck::AfterLogIn;
             return;
@@ -233,7 +286,10 @@ impl Policy {
                 let stop = self.way_is_wrong(answer, verdict);
                 self.stop(now, stop);
             }
-            Verdict::Applied | Verdict::RowRefused | Verdict::NotAuthenticated | Verdict::Forbidden => {
+            Verdict::Applied
+            | Verdict::RowRefused
+            | Verdict::NotAuthenticated
+            | Verdict::Forbidden => {
                 self.stop(now, Stop::LogInRefused { status, message });
             }
         }
@@ -241,13 +297,19 @@ impl Policy {
 
     fn way_is_wrong(&self, answer: &Answer, verdict: Verdict) -> Stop {
         match answer {
-            Answer::Silence(silence) => Stop::Unusable { cause: silence.cause, message: silence.message.clone() },
+            Answer::Silence(silence) => Stop::Unusable {
+                cause: silence.cause,
+                message: silence.message.clone(),
+            },
             Answer::Reply(reply) if verdict == Verdict::Redirected => Stop::Redirected {
                 status: reply.status,
                 to: reply.location.clone().unwrap_or_default(),
                 after_success: self.health.is_proven(),
             },
-            Answer::Reply(reply) => Stop::Intercepted { status: reply.status, message: reply.message.clone() },
+            Answer::Reply(reply) => Stop::Intercepted {
+                status: reply.status,
+                message: reply.message.clone(),
+            },
         }
     }
 }

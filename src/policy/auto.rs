@@ -112,7 +112,10 @@ impl Auto {
         let plateau = self.plateau(now);
         let known = self.too_fast.map_or(0.0, |(rate, _)| rate * PLATEAU);
         let share = if self.rate < known { RETURN } else { SEARCH };
-        self.change(now, (self.rate * (1.0 + share * passed.min(1.0))).min(plateau.max(self.rate)));
+        self.change(
+            now,
+            (self.rate * (1.0 + share * passed.min(1.0))).min(plateau.max(self.rate)),
+        );
     }
 
     /// As fast as is reasonable to try now.
@@ -170,6 +173,10 @@ mod tests {
 
     #[test]
     fn it_never_leaves_its_ceiling() {
-        assert!(search(f64::INFINITY, |_| Duration::from_millis(1), 120).iter().all(|rate| *rate <= 1_000.0));
+        assert!(
+            search(f64::INFINITY, |_| Duration::from_millis(1), 120)
+                .iter()
+                .all(|rate| *rate <= 1_000.0)
+        );
     }
 }

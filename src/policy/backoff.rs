@@ -21,7 +21,8 @@ pub(super) fn delay(failures: u32, fraction: f64) -> Duration {
 
 /// The wait before the next probe after `failed` probes, 20 % shorter or longer as `fraction` (0 to 1) says.
 pub(super) fn probe_delay(failed: u32, fraction: f64) -> Duration {
-    let step = usize::try_from(failed.saturating_sub(1)).map_or(PROBES.len() - 1, |n| n.min(PROBES.len() - 1));
+    let step = usize::try_from(failed.saturating_sub(1))
+        .map_or(PROBES.len() - 1, |n| n.min(PROBES.len() - 1));
     Duration::from_secs(PROBES[step]).mul_f64(0.8 + 0.4 * fraction.clamp(0.0, 1.0))
 }
 
@@ -34,7 +35,12 @@ mod tests {
     #[test]
     fn the_bound_doubles_up_to_the_cap() {
         let bounds: Vec<u128> = (1..=9).map(|n| delay(n, 1.0).as_millis()).collect();
-        assert_eq!(bounds, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(
+            bounds,
+            [
+                500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000
+            ]
+        );
     }
 
     #[test]

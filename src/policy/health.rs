@@ -40,7 +40,11 @@ pub(super) struct Health {
 }
 
 fn in_a_row(failed: u64) -> String {
-    if failed == 1 { "a row failed".to_owned() } else { format!("{failed} rows in a row failed") }
+    if failed == 1 {
+        "a row failed".to_owned()
+    } else {
+        format!("{failed} rows in a row failed")
+    }
 }
 
 /// Finding out whether the Org is still there.
@@ -97,17 +101,27 @@ impl Health {
 
     /// A failure that says nothing of its row.
     pub(super) fn in_trouble(&mut self, now: Duration) {
-        let (count, since) = self.trouble.map_or((1, now), |(count, since)| (count + 1, since));
+        let (count, since) = self
+            .trouble
+            .map_or((1, now), |(count, since)| (count + 1, since));
         self.trouble = Some((count, since));
         if count >= SUSPICIOUS && self.is_proven() && self.probing.is_none() {
-            self.probing = Some(Probing { since, failed: 0, next: now });
+            self.probing = Some(Probing {
+                since,
+                failed: 0,
+                next: now,
+            });
         }
     }
 
     /// A probe failed as well, so it is not the rows.
     pub(super) fn probe_failed(&mut self, now: Duration, fraction: f64) {
         let since = self.trouble.map_or(now, |(_, since)| since);
-        let probing = self.probing.get_or_insert(Probing { since, failed: 0, next: now });
+        let probing = self.probing.get_or_insert(Probing {
+            since,
+            failed: 0,
+            next: now,
+        });
         probing.failed += 1;
         probing.next = now + backoff::probe_delay(probing.failed, fraction);
     }
@@ -130,11 +144,18 @@ impl Health {
 
     /// Since when the Org has been away, however short that is.
     pub(super) fn gone_since(&self) -> Option<Duration> {
-        self.probing.filter(|probing| probing.failed > 0).map(|probing| probing.since)
+        self.probing
+            .filter(|probing| probing.failed > 0)
+            .map(|probing| probing.since)
     }
 
     /// A row has its outcome. Gives the reason to stop, if this was one failure too many.
-    pub(super) fn booked(&mut self, outcome: Outcome, status: Option<u16>, message: &str) -> Option<Stop> {
+    pub(super) fn booked(
+        &mut self,
+        outcome: Outcome,
+        status: Option<u16>,
+        message: &str,
+    ) -> Option<Stop> {
         let failed = outcome != Outcome::Applied;
         self.remember(failed);
         if !failed {
@@ -143,7 +164,8 @@ impl Health {
             return None;
         }
         self.failed_in_a_row += 1;
-        self.all_refused(status, message).or_else(|| self.too_many())
+        self.all_refused(status, message)
+            .or_else(|| self.too_many())
     }
 
     fn remember(&mut self, failed: bool) {
@@ -161,18 +183,31 @@ impl Health {
             _ => 1,
         };
         self.refused_alike = Some((status, rows));
-        (rows >= ALL_REFUSED).then(|| Stop::AllRefused { status, message: message.to_owned(), rows })
+        (rows >= ALL_REFUSED).then(|| Stop::AllRefused {
+            status,
+            message: message.to_owned(),
+            rows,
+        })
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "at most a thousand rows are counted")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "at most a thousand rows are counted"
+    )]
     fn too_many(&self) -> Option<Stop> {
         let reached = match self.max_failures {
-            Limit::Count(most) if self.failed_in_a_row >= most.max(1) => in_a_row(self.failed_in_a_row),
+            Limit::Count(most) if self.failed_in_a_row >= most.max(1) => {
+                in_a_row(self.failed_in_a_row)
+            }
             Limit::Percent(most)
                 if self.recent.len() >= RECENT_LEAST
                     && self.recent_failed as f64 * 100.0 > most * self.recent.len() as f64 =>
             {
-                format!("{} of the last {} rows failed", self.recent_failed, self.recent.len())
+                format!(
+                    "{} of the last {} rows failed",
+                    self.recent_failed,
+                    self.recent.len()
+                )
             }
             _ => return None,
         };

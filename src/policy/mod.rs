@@ -20,7 +20,9 @@ use self::health::Health;
 use self::pace::Pace;
 use self::rows::{Pending, Rows};
 use self::session::Session;
-use crate::domain::{Answer, Change, Condition, Ending, Limit, LoginAnswer, Rate, Record, Signal, Stop, Wait};
+use crate::domain::{
+    Answer, Change, Condition, Ending, Limit, LoginAnswer, Rate, Record, Signal, Stop, Wait,
+};
 
 /// How long requests in flight get to finish when the run ends early.
 const GRACE: Duration = Duration::from_secs(10);
@@ -241,7 +243,13 @@ impl Policy {
     pub fn logged_in(&mut self, now: Duration, answer: LoginAnswer) {
         match answer {
             LoginAnswer::Token { lifetime } => self.session.logged_in(now, lifetime),
-            LoginAnswer::Unusable(message) => self.stop(now, Stop::LogInRefused { status: None, message }),
+            LoginAnswer::Unusable(message) => self.stop(
+                now,
+                Stop::LogInRefused {
+                    status: None,
+                    message,
+                },
+            ),
             LoginAnswer::Failed(answer) => self.log_in_failed(now, &answer),
         }
     }
@@ -254,7 +262,10 @@ impl Policy {
     /// What holds the run back.
     #[must_use]
     pub fn condition(&self, now: Duration) -> Condition {
-        let gone = self.health.outage_since(now).or(self.session.failing_since().filter(|_| self.health.is_proven()));
+        let gone = self.health.outage_since(now).or(self
+            .session
+            .failing_since()
+            .filter(|_| self.health.is_proven()));
         match (gone, self.pace.held(now)) {
             (Some(since), _) => Condition::Outage { since },
             (None, Some(until)) => Condition::Throttled { until },
@@ -290,7 +301,12 @@ impl Policy {
         if let Some(since) = self.away_since()
             && now >= since.saturating_add(self.rules.outage_patience)
         {
-            self.stop(now, Stop::Outage { lasted: now.saturating_sub(since) });
+            self.stop(
+                now,
+                Stop::Outage {
+                    lasted: now.saturating_sub(since),
+                },
+            );
         }
     }
 
@@ -325,7 +341,11 @@ impl Policy {
     }
 
     fn wait_for_room(&mut self) -> Option<Next> {
-        let most = if self.health.is_proven() { self.rules.concurrency } else { 1 };
+        let most = if self.health.is_proven() {
+            self.rules.concurrency
+        } else {
+            1
+        };
         (self.in_flight >= most).then(|| self.await_answer())
     }
 
@@ -357,7 +377,11 @@ impl Policy {
         }
         let ready = self.pace.ready_at(now);
         if ready > now {
-            let why = if self.pace.held(now).is_some() { Wait::Throttled } else { Wait::Pace };
+            let why = if self.pace.held(now).is_some() {
+                Wait::Throttled
+            } else {
+                Wait::Pace
+            };
             return Some(self.wait_until(ready, why));
         }
         if let Some(row) = self.rows.take_due(now) {
@@ -392,8 +416,15 @@ impl Policy {
 impl Policy {
     /// Since when the Org has been away, once it had been there.
     fn away_since(&self) -> Option<Duration> {
-        let log_ins_fail = self.session.failing_since().filter(|_| self.health.is_proven());
-        self.health.gone_since().into_iter().chain(log_ins_fail).min()
+        let log_ins_fail = self
+            .session
+            .failing_since()
+            .filter(|_| self.health.is_proven());
+        self.health
+            .gone_since()
+            .into_iter()
+            .chain(log_ins_fail)
+            .min()
     }
 
     fn forbidden_needs_a_check(&self, now: Duration) -> bool {
@@ -401,7 +432,9 @@ impl Policy {
             return self.rows.forbidden() > 0;
         }
         self.rows.forbidden() >= FORBIDDEN
-            && self.forbidden_checked.is_none_or(|checked| now >= checked + FORBIDDEN_AGAIN)
+            && self
+                .forbidden_checked
+                .is_none_or(|checked| now >= checked + FORBIDDEN_AGAIN)
     }
 
     fn send_probe(&mut self, now: Duration) -> Option<Next> {
@@ -415,20 +448,33 @@ impl Policy {
         row.sent(now);
         self.pace.sent(now);
         self.in_flight += 1;
-        Next::Send(Attempt { row, purpose, sent: now, generation: self.session.generation() })
+        Next::Send(Attempt {
+            row,
+            purpose,
+            sent: now,
+            generation: self.session.generation(),
+        })
     }
 
     /// Waits, but not beyond a deadline of the run.
     fn wait_until(&self, until: Duration, why: Wait) -> Next {
-        Next::WaitUntil(self.deadline().map_or(until, |deadline| deadline.min(until)), why)
+        Next::WaitUntil(
+            self.deadline()
+                .map_or(until, |deadline| deadline.min(until)),
+            why,
+        )
     }
 
     fn await_answer(&self) -> Next {
-        self.deadline().map_or(Next::AwaitAnswer, |deadline| Next::WaitUntil(deadline, Wait::Answer))
+        self.deadline().map_or(Next::AwaitAnswer, |deadline| {
+            Next::WaitUntil(deadline, Wait::Answer)
+        })
     }
 
     fn deadline(&self) -> Option<Duration> {
-        let patience = self.away_since().map(|since| since.saturating_add(self.rules.outage_patience));
+        let patience = self
+            .away_since()
+            .map(|since| since.saturating_add(self.rules.outage_patience));
         self.rules.max_duration.into_iter().chain(patience).min()
     }
 

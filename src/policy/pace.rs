@@ -15,7 +15,11 @@ const FINE_ALARM: bool = cfg!(target_os = "linux");
 const LATENESS: Duration = Duration::from_millis(10);
 /// So much of what was missed is made up for at once; the rest at twice the rate. A burst comes again a second later, when
 /// the window that it filled opens, and how close together it reaches the Org depends on the way.
-const BURST: Duration = if FINE_ALARM { Duration::from_millis(2) } else { LATENESS };
+const BURST: Duration = if FINE_ALARM {
+    Duration::from_millis(2)
+} else {
+    LATENESS
+};
 /// The span in which requests are counted against the rate.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Requests reach the Org a little sooner or later than they are sent: the Org's own count of a second must not see
@@ -106,7 +110,10 @@ impl Pace {
     /// When the next request may leave; not after `now` if it may leave now.
     pub(super) fn ready_at(&self, now: Duration) -> Duration {
         let made_up = self.doubled.saturating_sub(BURST);
-        self.next.max(made_up).max(self.held_until).max(self.window_opens(now))
+        self.next
+            .max(made_up)
+            .max(self.held_until)
+            .max(self.window_opens(now))
     }
 
     /// Until when the Org's word holds everything back, if it still does.
@@ -137,7 +144,11 @@ impl Pace {
     /// may do something else; its second counts from the latest moment at which it can have left.
     pub(super) fn departed(&mut self, now: Duration) {
         let leaving = std::mem::take(&mut self.leaving);
-        self.recent.iter_mut().rev().take(leaving).for_each(|left| *left = now);
+        self.recent
+            .iter_mut()
+            .rev()
+            .take(leaving)
+            .for_each(|left| *left = now);
     }
 
     /// An answer that is not a throttle came after `latency`: the rate may rise.
@@ -157,7 +168,9 @@ impl Pace {
         if let Some(wait) = wait {
             self.hold(now, wait);
         }
-        let one_event = self.last_cut.is_some_and(|cut| now.saturating_sub(cut) < WINDOW);
+        let one_event = self
+            .last_cut
+            .is_some_and(|cut| now.saturating_sub(cut) < WINDOW);
         if one_event || (wait.is_some() && self.auto.is_none()) {
             return;
         }
@@ -170,7 +183,11 @@ impl Pace {
     }
 
     fn cut(&mut self) -> f64 {
-        self.too_fast = if self.rate.is_finite() { self.rate } else { self.measured() };
+        self.too_fast = if self.rate.is_finite() {
+            self.rate
+        } else {
+            self.measured()
+        };
         self.recovery = Recovery::Adding(RISE * self.full.min(self.too_fast));
         self.too_fast * CUT
     }
@@ -182,7 +199,12 @@ impl Pace {
 
     /// The Org is back after an outage: start low.
     pub(super) fn restart_low(&mut self, now: Duration) {
-        let low = AFTER_OUTAGE * if self.rate.is_finite() { self.rate } else { UNLIMITED_BEFORE_OUTAGE };
+        let low = AFTER_OUTAGE
+            * if self.rate.is_finite() {
+                self.rate
+            } else {
+                UNLIMITED_BEFORE_OUTAGE
+            };
         self.recovery = Recovery::Doubling;
         if let Some(auto) = &mut self.auto {
             auto.restart(low);
@@ -207,7 +229,11 @@ impl Pace {
         if self.full.is_infinite() && risen > self.too_fast {
             self.recovery = Recovery::Doubling;
         }
-        self.rate = if risen < self.full.min(AS_GOOD_AS_UNLIMITED) { risen } else { self.full };
+        self.rate = if risen < self.full.min(AS_GOOD_AS_UNLIMITED) {
+            risen
+        } else {
+            self.full
+        };
         self.changed = now;
     }
 
@@ -218,7 +244,10 @@ impl Pace {
     }
 
     /// Requests that left within the last second: what the pace really was.
-    #[expect(clippy::cast_precision_loss, reason = "a count of requests in a second is far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a count of requests in a second is far below 2^52"
+    )]
     fn measured(&self) -> f64 {
         self.recent.len() as f64
     }
@@ -227,7 +256,11 @@ impl Pace {
     ///
     /// The schedule alone allows a turn that was late and one on time to fall into the same second; this is what makes
     /// "never above the rate by more than one in any second" a law.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be finite and positive")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be finite and positive"
+    )]
     fn window_opens(&self, now: Duration) -> Duration {
         if !self.full.is_finite() {
             return Duration::ZERO;
@@ -244,7 +277,11 @@ impl Pace {
 
 /// The time between two turns, rounded up so that rounding never makes the pace faster.
 fn interval(rate: f64) -> Duration {
-    if rate.is_finite() { Duration::from_secs_f64(1.0 / rate) + Duration::from_nanos(1) } else { Duration::ZERO }
+    if rate.is_finite() {
+        Duration::from_secs_f64(1.0 / rate) + Duration::from_nanos(1)
+    } else {
+        Duration::ZERO
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +289,10 @@ mod tests {
     use super::*;
 
     fn limited(requests: u32, seconds: u64) -> Pace {
-        Pace::new(Rate::Limited { requests, per: Duration::from_secs(seconds) })
+        Pace::new(Rate::Limited {
+            requests,
+            per: Duration::from_secs(seconds),
+        })
     }
 
     #[test]

@@ -126,7 +126,11 @@ impl Pending {
 
     /// The record of a row that may have been changed: unknown, unless every request was answered.
     fn without_success(self, detail: &str) -> Record {
-        let outcome = if self.unanswered { Outcome::Unknown } else { Outcome::Failed };
+        let outcome = if self.unanswered {
+            Outcome::Unknown
+        } else {
+            Outcome::Failed
+        };
         self.record(outcome, detail)
     }
 
@@ -144,7 +148,9 @@ impl Pending {
             outcome,
             http_status: self.status,
             attempts: self.requests,
-            elapsed: self.last_answer.saturating_sub(self.first_sent.unwrap_or(self.last_answer)),
+            elapsed: self
+                .last_answer
+                .saturating_sub(self.first_sent.unwrap_or(self.last_answer)),
             detail: text::shorten(detail, MAX_DETAIL),
         }
     }
@@ -202,11 +208,19 @@ impl Rows {
     /// How many of those that wait may have been changed by an earlier request.
     pub(super) fn in_doubt(&self) -> usize {
         let doubted = self.doubted.iter().map(|(_, _, row)| row);
-        self.due.values().chain(&self.later).chain(doubted).filter(|row| row.in_doubt).count()
+        self.due
+            .values()
+            .chain(&self.later)
+            .chain(doubted)
+            .filter(|row| row.in_doubt)
+            .count()
     }
 
     pub(super) fn forbidden(&self) -> usize {
-        self.doubted.iter().filter(|(_, doubt, _)| *doubt == Doubt::Forbidden).count()
+        self.doubted
+            .iter()
+            .filter(|(_, doubt, _)| *doubt == Doubt::Forbidden)
+            .count()
     }
 
     /// Begins the second-chance pass: each of its rows is due `rest` after its last answer.
@@ -221,8 +235,9 @@ impl Rows {
 
     /// The rows whose doubt is older than a request that was answered well.
     pub(super) fn judge(&mut self, proof_sent: Duration) -> impl Iterator<Item = Record> {
-        let (judged, open) =
-            std::mem::take(&mut self.doubted).into_iter().partition(|(since, ..)| *since <= proof_sent);
+        let (judged, open) = std::mem::take(&mut self.doubted)
+            .into_iter()
+            .partition(|(since, ..)| *since <= proof_sent);
         self.doubted = open;
         let judged: Vec<(Duration, Doubt, Pending)> = judged;
         judged.into_iter().map(|(_, doubt, row)| match doubt {
@@ -233,7 +248,10 @@ impl Rows {
 
     /// The Org has gone: attempts since its last sign of life are given back, and nobody is given up for them.
     pub(super) fn give_back(&mut self, now: Duration, life: u64) {
-        self.due.values_mut().chain(&mut self.later).for_each(|row| row.give_back(life));
+        self.due
+            .values_mut()
+            .chain(&mut self.later)
+            .for_each(|row| row.give_back(life));
         self.requeue(now, Doubt::Spent, |row| row.give_back(life));
     }
 

@@ -62,7 +62,11 @@ pub(super) enum Refusal {
 impl Session {
     pub(super) fn new(needed: bool) -> Self {
         Self {
-            state: if needed { State::Due(Duration::ZERO) } else { State::Key },
+            state: if needed {
+                State::Due(Duration::ZERO)
+            } else {
+                State::Key
+            },
             generation: 0,
             last: None,
             failures: 0,
@@ -90,7 +94,9 @@ impl Session {
     pub(super) fn log_in_at(&self, now: Duration) -> Option<Duration> {
         match self.state {
             State::Due(at) => Some(at),
-            State::Valid(Some(Renewal { at, by_time_of_day })) if at <= now || by_time_of_day <= self.time_of_day => {
+            State::Valid(Some(Renewal { at, by_time_of_day }))
+                if at <= now || by_time_of_day <= self.time_of_day =>
+            {
                 Some(now)
             }
             _ => None,
@@ -105,7 +111,10 @@ impl Session {
     pub(super) fn logged_in(&mut self, now: Duration, lifetime: Option<Duration>) {
         let renewal = |life: Duration| {
             let life = life.mul_f64(RENEW_AT);
-            Renewal { at: now + life, by_time_of_day: self.time_of_day.saturating_add(life) }
+            Renewal {
+                at: now + life,
+                by_time_of_day: self.time_of_day.saturating_add(life),
+            }
         };
         self.state = State::Valid(lifetime.map(renewal));
         self.generation += 1;
@@ -131,9 +140,17 @@ impl Session {
     pub(super) fn refused(&mut self, now: Duration, generation: u32) -> Refusal {
         match self.state {
             State::Key => Refusal::Final,
-            State::Valid(_) if generation == self.generation && !self.accepted && self.second_try => Refusal::Final,
+            State::Valid(_)
+                if generation == self.generation && !self.accepted && self.second_try =>
+            {
+                Refusal::Final
+            }
             State::Valid(_) if generation == self.generation => {
-                let earliest = if self.accepted { self.last.map_or(now, |last| last + APART) } else { now };
+                let earliest = if self.accepted {
+                    self.last.map_or(now, |last| last + APART)
+                } else {
+                    now
+                };
                 self.second_try = true;
                 self.state = State::Due(earliest.max(now));
                 Refusal::Replay
@@ -198,10 +215,18 @@ mod tests {
         assert_eq!(session.log_in_at(s(60)), Some(s(60)));
         session.logging_in(s(60));
         session.logged_in(s(60), Some(s(900)));
-        assert_eq!(session.log_in_at(s(61)), None, "the new token's time begins anew on both clocks");
+        assert_eq!(
+            session.log_in_at(s(61)),
+            None,
+            "the new token's time begins anew on both clocks"
+        );
         session.heed_time_of_day(s(0));
         assert_eq!(session.log_in_at(s(779)), None);
-        assert_eq!(session.log_in_at(s(780)), Some(s(780)), "put back, the time of day has no say");
+        assert_eq!(
+            session.log_in_at(s(780)),
+            Some(s(780)),
+            "put back, the time of day has no say"
+        );
     }
 
     #[test]
@@ -219,7 +244,11 @@ mod tests {
         assert_eq!(session.refused(s(1), 1), Refusal::Replay);
         session.logging_in(s(1));
         session.logged_in(s(1), None);
-        assert_eq!(session.refused(s(1), 1), Refusal::Replay, "the old token's refusal says nothing of the new one");
+        assert_eq!(
+            session.refused(s(1), 1),
+            Refusal::Replay,
+            "the old token's refusal says nothing of the new one"
+        );
         assert_eq!(session.refused(s(2), 2), Refusal::Final);
     }
 
@@ -234,7 +263,9 @@ mod tests {
     #[test]
     fn log_ins_that_fail_at_the_start_are_given_up_after_three() {
         let mut session = Session::new(true);
-        let again = (0..3).map(|n| session.log_in_failed(s(n), false, 1.0)).collect::<Vec<_>>();
+        let again = (0..3)
+            .map(|n| session.log_in_failed(s(n), false, 1.0))
+            .collect::<Vec<_>>();
         assert_eq!(again, [true, true, false]);
     }
 }

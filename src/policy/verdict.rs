@@ -78,7 +78,11 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, retry_after: Option<Duration>) -> Answer {
-        Answer::Reply(Reply { status, retry_after, ..Reply::default() })
+        Answer::Reply(Reply {
+            status,
+            retry_after,
+            ..Reply::default()
+        })
     }
 
     /// Runs of statuses with the same verdict, one line each.
@@ -91,10 +95,12 @@ mod tests {
                 _ => lines.push((status, status, verdict)),
             }
         }
-        lines.iter().fold(String::new(), |mut text, (from, to, verdict)| {
-            let _ = writeln!(text, "{from}-{to} {verdict:?}");
-            text
-        })
+        lines
+            .iter()
+            .fold(String::new(), |mut text, (from, to, verdict)| {
+                let _ = writeln!(text, "{from}-{to} {verdict:?}");
+                text
+            })
     }
 
     #[test]
@@ -119,10 +125,16 @@ mod tests {
 
     #[test]
     fn only_what_may_have_reached_the_org_leaves_doubt() {
-        let in_doubt: Vec<u16> = (100..=511).filter(|status| leaves_doubt(&reply(*status, None))).collect();
+        let in_doubt: Vec<u16> = (100..=511)
+            .filter(|status| leaves_doubt(&reply(*status, None)))
+            .collect();
         assert_eq!(in_doubt, [500, 502, 504]);
         for sent in [false, true] {
-            let silence = Silence { cause: Cause::Reset, sent, message: String::new() };
+            let silence = Silence {
+                cause: Cause::Reset,
+                sent,
+                message: String::new(),
+            };
             assert_eq!(leaves_doubt(&Answer::Silence(silence)), sent);
         }
     }
@@ -142,8 +154,16 @@ mod tests {
             Cause::NotUnderstood,
         ]
         .map(|cause| {
-            let silence = Answer::Silence(Silence { cause, sent: false, message: String::new() });
-            format!("{cause:?}: {:?}, after a success {:?}", of(&silence, false), of(&silence, true))
+            let silence = Answer::Silence(Silence {
+                cause,
+                sent: false,
+                message: String::new(),
+            });
+            format!(
+                "{cause:?}: {:?}, after a success {:?}",
+                of(&silence, false),
+                of(&silence, true)
+            )
         });
         insta::assert_snapshot!(verdicts.join("\n"));
     }

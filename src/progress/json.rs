@@ -67,9 +67,17 @@ struct Figures {
 }
 
 /// The line for an event, `None` for those that are counted only: single requests and the pauses of the pace.
-pub(super) fn event(state: &State, began: Timestamp, now: Duration, event: &Event<'_>) -> Option<String> {
+pub(super) fn event(
+    state: &State,
+    began: Timestamp,
+    now: Duration,
+    event: &Event<'_>,
+) -> Option<String> {
     let what = match event {
-        Event::Planned { rows, on_record } => What::Planned { rows: *rows, on_record: on_record.total() },
+        Event::Planned { rows, on_record } => What::Planned {
+            rows: *rows,
+            on_record: on_record.total(),
+        },
         Event::Recorded(record) => What::Row {
             row: record.row,
             outcome: record.outcome.as_str(),
@@ -78,13 +86,23 @@ pub(super) fn event(state: &State, began: Timestamp, now: Duration, event: &Even
             elapsed_ms: record.elapsed.as_millis(),
             detail: one_line(&record.detail, 500),
         },
-        Event::Waiting { why: Wait::Pace, .. } | Event::Sent { .. } | Event::Answered { .. } => return None,
-        Event::Waiting { why, until } => {
-            What::Waiting { why: reason(*why), seconds: seconds(until.saturating_sub(now)) }
+        Event::Waiting {
+            why: Wait::Pace, ..
         }
+        | Event::Sent { .. }
+        | Event::Answered { .. } => return None,
+        Event::Waiting { why, until } => What::Waiting {
+            why: reason(*why),
+            seconds: seconds(until.saturating_sub(now)),
+        },
         Event::OutageBegan => What::OutageBegan,
-        Event::OutageOver { lasted } => What::OutageOver { seconds: seconds(*lasted) },
-        Event::Ended(ending) => What::Ended { how: words::ended(ending), figures: figures(state, now) },
+        Event::OutageOver { lasted } => What::OutageOver {
+            seconds: seconds(*lasted),
+        },
+        Event::Ended(ending) => What::Ended {
+            how: words::ended(ending),
+            figures: figures(state, now),
+        },
     };
     Some(line(began, now, what))
 }
@@ -97,7 +115,11 @@ pub(super) fn progress(state: &State, began: Timestamp, now: Duration) -> String
 fn line(began: Timestamp, now: Duration, what: What<'_>) -> String {
     let at = began.checked_add(now).unwrap_or(began);
     // Every part is a number, a text or `null`, which JSON can always express.
-    serde_json::to_string(&Line { at: format!("{at:.3}"), what }).unwrap_or_default()
+    serde_json::to_string(&Line {
+        at: format!("{at:.3}"),
+        what,
+    })
+    .unwrap_or_default()
 }
 
 fn figures(state: &State, now: Duration) -> Figures {

@@ -58,7 +58,9 @@ impl Style {
             (Volume::Quiet, _) => Self::Silent,
             (_, LogFormat::Json) => Self::Json,
             _ if !screen.can_draw() => Self::Lines,
-            _ => Self::Bar { colour: screen.has_colour() },
+            _ => Self::Bar {
+                colour: screen.has_colour(),
+            },
         }
     }
 }
@@ -134,7 +136,9 @@ impl Progress {
             Style::Bar { colour } if now >= self.next_frame => {
                 self.next_frame = now + FRAME;
                 // One column is kept free: some terminals wrap when the last one is written to.
-                let width = usize::from(Term::stderr().size().1).saturating_sub(1).max(1);
+                let width = usize::from(Term::stderr().size().1)
+                    .saturating_sub(1)
+                    .max(1);
                 self.out.bar(bar(&self.state, now, width, colour));
             }
             Style::Lines if now >= self.next_line => {
@@ -162,15 +166,21 @@ impl Progress {
 
     fn is_news(&mut self, event: &Event<'_>) -> bool {
         match event {
-            Event::Waiting { why: Wait::Pace, .. } => false,
-            Event::Waiting { why, until } => self.told.replace((*why, *until)) != Some((*why, *until)),
+            Event::Waiting {
+                why: Wait::Pace, ..
+            } => false,
+            Event::Waiting { why, until } => {
+                self.told.replace((*why, *until)) != Some((*why, *until))
+            }
             _ => true,
         }
     }
 
     fn worth_a_line(&self, event: &Event<'_>) -> bool {
         match event {
-            Event::Recorded(record) => self.verbose || matches!(record.outcome, Outcome::Failed | Outcome::Unknown),
+            Event::Recorded(record) => {
+                self.verbose || matches!(record.outcome, Outcome::Failed | Outcome::Unknown)
+            }
             _ => true,
         }
     }
@@ -181,10 +191,16 @@ impl Progress {
         let lines = self.style == Style::Lines;
         let words = match event {
             Event::Recorded(record) if self.verbose => words::row(record),
-            Event::OutageBegan if lines => "the Org stopped answering; probing until it is back".to_owned(),
-            Event::OutageOver { lasted } if lines => format!("the Org is back after {}", rough(*lasted)),
+            Event::OutageBegan if lines => {
+                "the Org stopped answering; probing until it is back".to_owned()
+            }
+            Event::OutageOver { lasted } if lines => {
+                format!("the Org is back after {}", rough(*lasted))
+            }
             // Of rows that wait for another try the regular line tells.
-            Event::Waiting { why, until } if lines && *why != Wait::Retry && self.is_worth_saying(now, *until) => {
+            Event::Waiting { why, until }
+                if lines && *why != Wait::Retry && self.is_worth_saying(now, *until) =>
+            {
                 match words::waiting(&self.state, now) {
                     Some(words) => words,
                     None => return,

@@ -56,10 +56,12 @@ impl Writer {
         let (said, to_write) = mpsc::sync_channel(QUEUE);
         let (done, written) = mpsc::channel::<()>();
         // Where no thread can be started, nothing is shown, and the run goes on.
-        let _ = thread::Builder::new().name("progress".to_owned()).spawn(move || {
-            write(&Term::buffered_stderr(), &to_write);
-            drop(done);
-        });
+        let _ = thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(move || {
+                write(&Term::buffered_stderr(), &to_write);
+                drop(done);
+            });
         Self { said, written }
     }
 }
@@ -80,7 +82,9 @@ impl Out {
     /// Where nobody keeps up with reading, lines are lost, and no row.
     fn say(&mut self, what: Said) {
         match self {
-            Self::StandardError(writer) => drop(writer.get_or_insert_with(Writer::begin).said.try_send(what)),
+            Self::StandardError(writer) => {
+                drop(writer.get_or_insert_with(Writer::begin).said.try_send(what));
+            }
             #[cfg(test)]
             Self::Kept(lines) => lines.extend(match what {
                 Said::Line(line) => Some(line),
@@ -93,7 +97,9 @@ impl Out {
     pub(super) fn finish(&mut self) {
         match self {
             Self::StandardError(writer) => {
-                let Some(Writer { said, written }) = writer.take() else { return };
+                let Some(Writer { said, written }) = writer.take() else {
+                    return;
+                };
                 drop(said);
                 let _ = written.recv_timeout(LAST_WORDS);
             }
@@ -114,8 +120,10 @@ fn write(term: &Term, said: &Receiver<Said>) {
 }
 
 fn bar_on(term: &Term) -> ProgressBar {
-    let target = ProgressDrawTarget::term_like_with_hz(Box::new(Steady::on(term.clone())), ANY_RATE);
-    let plain = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let target =
+        ProgressDrawTarget::term_like_with_hz(Box::new(Steady::on(term.clone())), ANY_RATE);
+    let plain =
+        ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
     ProgressBar::with_draw_target(None, target).with_style(plain)
 }
 
@@ -128,7 +136,13 @@ fn show(term: &Term, bar: &ProgressBar, said: impl Iterator<Item = Said>) {
             Said::Bar(next) => latest = Some(next),
         }
     }
-    let say = || lines.iter().try_for_each(|line| term.write_line(line)).and_then(|()| term.flush()).ok();
+    let say = || {
+        lines
+            .iter()
+            .try_for_each(|line| term.write_line(line))
+            .and_then(|()| term.flush())
+            .ok()
+    };
     match (lines.is_empty(), bar.message().is_empty()) {
         (true, _) => None,
         // A bar that was never drawn must not be taken away either: this may be a file.
@@ -151,7 +165,10 @@ struct Steady {
 
 impl Steady {
     fn on(term: Term) -> Self {
-        Self { term, lines: AtomicUsize::new(0) }
+        Self {
+            term,
+            lines: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -198,7 +215,11 @@ impl TermLike for Steady {
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        if cfg!(unix) { self.term.write_str(CLEAR) } else { self.term.clear_to_end_of_screen() }
+        if cfg!(unix) {
+            self.term.write_str(CLEAR)
+        } else {
+            self.term.clear_to_end_of_screen()
+        }
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -221,7 +242,13 @@ mod tests {
     /// What a terminal is sent.
     fn sent(write: impl FnOnce(&Term)) -> String {
         let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
-        let opened = || File::options().read(true).append(true).open(file.path()).expect("it can be opened");
+        let opened = || {
+            File::options()
+                .read(true)
+                .append(true)
+                .open(file.path())
+                .expect("it can be opened")
+        };
         write(&Term::read_write_pair(opened(), opened()));
         std::fs::read_to_string(file.path()).expect("it can be read")
     }
@@ -242,7 +269,11 @@ mod tests {
         let (drawn, cleared) = ("\u{1b}[?7lone\ntwo\u{1b}[1A\r\u{1b}[?7h", CLEAR.repeat(2));
         assert_eq!(written(vec![bar()]), format!("{drawn}{cleared}"));
         let term = written(vec![bar(), Said::Line("a row".to_owned()), bar()]);
-        assert_eq!(term, format!("a row\n{drawn}{cleared}"), "bars that are late are left out");
+        assert_eq!(
+            term,
+            format!("a row\n{drawn}{cleared}"),
+            "bars that are late are left out"
+        );
     }
 
     #[test]
@@ -257,8 +288,12 @@ mod tests {
             bar.finish_and_clear();
         });
         let cleared = CLEAR.repeat(2);
-        let [first, second] = ["one\ntwo", "three\nfour"].map(|bar| format!("\u{1b}[?7l{bar}\u{1b}[1A\r\u{1b}[?7h"));
-        assert_eq!(term, format!("{first}{cleared}a row\n{first}{cleared}{second}{cleared}"));
+        let [first, second] =
+            ["one\ntwo", "three\nfour"].map(|bar| format!("\u{1b}[?7l{bar}\u{1b}[1A\r\u{1b}[?7h"));
+        assert_eq!(
+            term,
+            format!("{first}{cleared}a row\n{first}{cleared}{second}{cleared}")
+        );
     }
 
     #[test]

@@ -32,7 +32,10 @@ impl State {
     /// Nothing has happened yet to an input of `rows` rows.
     #[must_use]
     pub fn of(rows: u64) -> Self {
-        Self { rows, ..Self::default() }
+        Self {
+            rows,
+            ..Self::default()
+        }
     }
 
     /// Takes in what happened.
@@ -84,13 +87,18 @@ impl State {
     /// Rows that were tried without success and will be tried again.
     #[must_use]
     pub fn to_retry(&self) -> u64 {
-        self.begun.saturating_sub(self.finished).saturating_sub(self.in_flight)
+        self.begun
+            .saturating_sub(self.finished)
+            .saturating_sub(self.in_flight)
     }
 
     /// Rows that a person will have to look at.
     #[must_use]
     pub fn troubled(&self) -> u64 {
-        [Outcome::Failed, Outcome::Unknown, Outcome::Invalid].map(|outcome| self.tally.count(outcome)).iter().sum()
+        [Outcome::Failed, Outcome::Unknown, Outcome::Invalid]
+            .map(|outcome| self.tally.count(outcome))
+            .iter()
+            .sum()
     }
 
     /// Requests a second over the last seconds.
@@ -107,7 +115,10 @@ impl State {
         if self.condition != Condition::Normal || speed <= 0.0 {
             return None;
         }
-        #[expect(clippy::cast_precision_loss, reason = "an estimate is not spoilt by it")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "an estimate is not spoilt by it"
+        )]
         Duration::try_from_secs_f64(rows as f64 / speed).ok()
     }
 }
@@ -140,13 +151,19 @@ impl Recent {
         let total: u64 = self.counts.iter().copied().map(u64::from).sum();
         let whole_seconds = Duration::from_secs(now.as_secs().min(WINDOW as u64 - 1));
         let span = whole_seconds + Duration::from_nanos(u64::from(now.subsec_nanos()));
-        #[expect(clippy::cast_precision_loss, reason = "ten seconds' requests are far below 2^53")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "ten seconds' requests are far below 2^53"
+        )]
         let total = total as f64;
         total / span.as_secs_f64().max(1.0)
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is below the number of slots")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the remainder is below the number of slots"
+)]
 fn slot(second: u64) -> usize {
     (second % WINDOW as u64) as usize
 }

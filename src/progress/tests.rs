@@ -8,7 +8,11 @@ fn at(seconds: f64) -> Duration {
 }
 
 fn change(row: u64) -> Change {
-    Change { row, user: UserId::new(row).unwrap(), flag: Flag::OptOut }
+    Change {
+        row,
+        user: UserId::new(row).unwrap(),
+        flag: Flag::OptOut,
+    }
 }
 
 fn record(row: u64, outcome: Outcome) -> Record {
@@ -17,7 +21,14 @@ fn record(row: u64, outcome: Outcome) -> Record {
         Outcome::Failed => (Some(404), "User \"not\" found\u{1b}[2J".to_owned()),
         _ => (None, "connection reset".to_owned()),
     };
-    Record { row, outcome, http_status, attempts: 1, elapsed: at(0.25), detail }
+    Record {
+        row,
+        outcome,
+        http_status,
+        attempts: 1,
+        elapsed: at(0.25),
+        detail,
+    }
 }
 
 fn new(style: Style, volume: Volume) -> Progress {
@@ -35,9 +46,25 @@ fn lines(progress: Progress) -> Vec<String> {
 
 /// Sends a row and, unless it has to wait for another try, records it.
 fn play(progress: &mut Progress, now: f64, row: u64, outcome: Option<Outcome>) {
-    let answer = Answer::Reply(Reply { status: 204, ..Reply::default() });
-    progress.on(at(now), &Event::Sent { change: change(row), attempt: 1 });
-    progress.on(at(now), &Event::Answered { change: change(row), answer: &answer, latency: at(0.1) });
+    let answer = Answer::Reply(Reply {
+        status: 204,
+        ..Reply::default()
+    });
+    progress.on(
+        at(now),
+        &Event::Sent {
+            change: change(row),
+            attempt: 1,
+        },
+    );
+    progress.on(
+        at(now),
+        &Event::Answered {
+            change: change(row),
+            answer: &answer,
+            latency: at(0.1),
+        },
+    );
     if let Some(outcome) = outcome {
         progress.on(at(now), &Event::Recorded(&record(row, outcome)));
     }
@@ -46,14 +73,25 @@ fn play(progress: &mut Progress, now: f64, row: u64, outcome: Option<Outcome>) {
 /// Ten rows a second for twelve seconds; one of them failed, one waits for another try.
 fn played(style: Style, volume: Volume) -> Progress {
     let mut progress = new(style, volume);
-    progress.on(at(0.0), &Event::Planned { rows: 3000, on_record: &Tally::default() });
+    progress.on(
+        at(0.0),
+        &Event::Planned {
+            rows: 3000,
+            on_record: &Tally::default(),
+        },
+    );
     for row in 0..120_u32 {
         let outcome = match row {
             17 => Some(Outcome::Failed),
             18 => None,
             _ => Some(Outcome::Applied),
         };
-        play(&mut progress, f64::from(row) / 10.0, u64::from(row) + 1, outcome);
+        play(
+            &mut progress,
+            f64::from(row) / 10.0,
+            u64::from(row) + 1,
+            outcome,
+        );
     }
     progress
 }
@@ -70,7 +108,10 @@ fn a_plain_line_says_it_all() {
 #[test]
 fn nothing_yet_is_no_reason_to_divide_by_zero() {
     let empty = State::default();
-    assert_eq!(line(&empty, Duration::ZERO), "0 of 0 rows, 0.0 requests/s, 0 applied");
+    assert_eq!(
+        line(&empty, Duration::ZERO),
+        "0 of 0 rows, 0.0 requests/s, 0 applied"
+    );
     assert_eq!(bar(&empty, Duration::ZERO, 80, false).lines().count(), 2);
 }
 
@@ -93,10 +134,19 @@ fn the_bar_fits_its_terminal() {
     119/3,000  10.0/s
     118 applied
     ");
-    progress.on(at(12.0), &Event::Waiting { why: Wait::Throttled, until: at(24.0) });
+    progress.on(
+        at(12.0),
+        &Event::Waiting {
+            why: Wait::Throttled,
+            until: at(24.0),
+        },
+    );
     for width in 1..200 {
         for line in bar(progress.state(), at(12.0), width, true).lines() {
-            assert!(console::measure_text_width(line) <= width, "{width}: {line}");
+            assert!(
+                console::measure_text_width(line) <= width,
+                "{width}: {line}"
+            );
         }
     }
 }
@@ -104,23 +154,50 @@ fn the_bar_fits_its_terminal() {
 #[test]
 fn what_it_waits_for_is_said_in_whole_words_on_the_narrowest_terminal() {
     let waits = [
-        Event::Waiting { why: Wait::Throttled, until: at(311.0) },
-        Event::Waiting { why: Wait::Retry, until: at(311.0) },
-        Event::Waiting { why: Wait::LogIn, until: at(311.0) },
-        Event::Waiting { why: Wait::Drain, until: at(22.0) },
+        Event::Waiting {
+            why: Wait::Throttled,
+            until: at(311.0),
+        },
+        Event::Waiting {
+            why: Wait::Retry,
+            until: at(311.0),
+        },
+        Event::Waiting {
+            why: Wait::LogIn,
+            until: at(311.0),
+        },
+        Event::Waiting {
+            why: Wait::Drain,
+            until: at(22.0),
+        },
         Event::OutageBegan,
-        Event::Waiting { why: Wait::Probe, until: at(311.0) },
+        Event::Waiting {
+            why: Wait::Probe,
+            until: at(311.0),
+        },
     ];
     let mut told = String::new();
     for width in [99, 39, 19] {
         for event in &waits {
             let mut progress = played(Style::Silent, Volume::Normal);
-            if matches!(event, Event::Waiting { why: Wait::Probe, .. }) {
+            if matches!(
+                event,
+                Event::Waiting {
+                    why: Wait::Probe,
+                    ..
+                }
+            ) {
                 progress.on(at(12.0), &Event::OutageBegan);
             }
             progress.on(at(12.0), event);
             let shown = bar(progress.state(), at(12.0), width, false);
-            told += [&format!("{width:>2}: "), shown.lines().nth(1).unwrap(), "\n"].concat().as_str();
+            told += [
+                &format!("{width:>2}: "),
+                shown.lines().nth(1).unwrap(),
+                "\n",
+            ]
+            .concat()
+            .as_str();
         }
     }
     assert!(!told.contains('…'), "{told}");
@@ -138,10 +215,26 @@ fn colour_is_only_there_when_it_is_wanted() {
 fn while_held_back_it_counts_down() {
     let mut progress = played(Style::Silent, Volume::Normal);
     let waiting = |progress: &Progress, now| words::waiting(progress.state(), at(now));
-    progress.on(at(12.0), &Event::Waiting { why: Wait::Throttled, until: at(24.0) });
-    assert_eq!(waiting(&progress, 12.0).unwrap(), "the Org asked for a pause: 12 s left");
-    assert_eq!(waiting(&progress, 23.5).unwrap(), "the Org asked for a pause: 1 s left");
-    assert_eq!(progress.state().time_left(at(12.0)), None, "nobody knows while the Org decides");
+    progress.on(
+        at(12.0),
+        &Event::Waiting {
+            why: Wait::Throttled,
+            until: at(24.0),
+        },
+    );
+    assert_eq!(
+        waiting(&progress, 12.0).unwrap(),
+        "the Org asked for a pause: 12 s left"
+    );
+    assert_eq!(
+        waiting(&progress, 23.5).unwrap(),
+        "the Org asked for a pause: 1 s left"
+    );
+    assert_eq!(
+        progress.state().time_left(at(12.0)),
+        None,
+        "nobody knows while the Org decides"
+    );
     play(&mut progress, 24.0, 200, Some(Outcome::Applied));
     assert_eq!(waiting(&progress, 24.0), None);
 }
@@ -151,10 +244,28 @@ fn an_outage_is_told_until_it_is_over() {
     let mut progress = played(Style::Silent, Volume::Normal);
     let waiting = |progress: &Progress, now| words::waiting(progress.state(), at(now));
     progress.on(at(12.0), &Event::OutageBegan);
-    progress.on(at(12.0), &Event::Waiting { why: Wait::Probe, until: at(16.0) });
-    assert_eq!(waiting(&progress, 12.0).unwrap(), "the Org stopped answering; next probe in 4 s");
-    progress.on(at(16.0), &Event::Sent { change: change(200), attempt: 2 });
-    assert_eq!(waiting(&progress, 17.0).unwrap(), "the Org stopped answering 5 s ago; asking again");
+    progress.on(
+        at(12.0),
+        &Event::Waiting {
+            why: Wait::Probe,
+            until: at(16.0),
+        },
+    );
+    assert_eq!(
+        waiting(&progress, 12.0).unwrap(),
+        "the Org stopped answering; next probe in 4 s"
+    );
+    progress.on(
+        at(16.0),
+        &Event::Sent {
+            change: change(200),
+            attempt: 2,
+        },
+    );
+    assert_eq!(
+        waiting(&progress, 17.0).unwrap(),
+        "the Org stopped answering 5 s ago; asking again"
+    );
     progress.on(at(17.0), &Event::OutageOver { lasted: at(5.0) });
     assert_eq!(waiting(&progress, 17.0), None);
 }
@@ -163,10 +274,25 @@ fn an_outage_is_told_until_it_is_over() {
 fn the_same_pause_is_told_once() {
     let mut progress = new(Style::Lines, Volume::Normal);
     for _ in 0..3 {
-        progress.on(at(1.0), &Event::Waiting { why: Wait::Throttled, until: at(5.0) });
+        progress.on(
+            at(1.0),
+            &Event::Waiting {
+                why: Wait::Throttled,
+                until: at(5.0),
+            },
+        );
     }
-    progress.on(at(4.0), &Event::Waiting { why: Wait::Throttled, until: at(9.0) });
-    let told = ["the Org asked for a pause: 4 s left", "the Org asked for a pause: 5 s left"];
+    progress.on(
+        at(4.0),
+        &Event::Waiting {
+            why: Wait::Throttled,
+            until: at(9.0),
+        },
+    );
+    let told = [
+        "the Org asked for a pause: 4 s left",
+        "the Org asked for a pause: 5 s left",
+    ];
     assert_eq!(lines(progress), told);
 }
 
@@ -174,7 +300,13 @@ fn the_same_pause_is_told_once() {
 fn the_pace_is_no_news() {
     let mut progress = played(Style::Lines, Volume::Normal);
     let before = lines(played(Style::Lines, Volume::Normal)).len();
-    progress.on(at(12.0), &Event::Waiting { why: Wait::Pace, until: at(12.1) });
+    progress.on(
+        at(12.0),
+        &Event::Waiting {
+            why: Wait::Pace,
+            until: at(12.1),
+        },
+    );
     assert_eq!(lines(progress).len(), before);
 }
 
@@ -183,7 +315,13 @@ fn rows_on_record_count_as_done() {
     let mut progress = new(Style::Silent, Volume::Normal);
     let mut on_record = Tally::default();
     (0..50).for_each(|_| on_record.add(Outcome::Applied));
-    progress.on(at(0.0), &Event::Planned { rows: 100, on_record: &on_record });
+    progress.on(
+        at(0.0),
+        &Event::Planned {
+            rows: 100,
+            on_record: &on_record,
+        },
+    );
     assert!(line(progress.state(), at(0.0)).starts_with("50 of 100 rows"));
 }
 
@@ -202,20 +340,31 @@ fn without_a_terminal_there_is_a_line_every_ten_seconds() {
 fn verbose_names_every_row_and_defuses_what_the_server_said() {
     let told = lines(played(Style::Lines, Volume::Verbose));
     assert!(told.contains(&"row 1: applied (204, 1 attempt)".to_owned()));
-    assert!(told.contains(&"row 18: failed (404, 1 attempt): User \"not\" found\\u{1b}[2J".to_owned()));
+    assert!(
+        told.contains(&"row 18: failed (404, 1 attempt): User \"not\" found\\u{1b}[2J".to_owned())
+    );
 }
 
 #[test]
 fn json_lines_are_json_whatever_happens() {
     let mut progress = played(Style::Json, Volume::Normal);
-    progress.on(at(12.0), &Event::Waiting { why: Wait::Throttled, until: at(13.5) });
+    progress.on(
+        at(12.0),
+        &Event::Waiting {
+            why: Wait::Throttled,
+            until: at(13.5),
+        },
+    );
     progress.on(at(14.0), &Event::OutageBegan);
     progress.on(at(20.0), &Event::OutageOver { lasted: at(6.0) });
     progress.on(at(21.0), &Event::Ended(&Ending::Complete));
     let told = lines(progress);
     for line in &told {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(value["event"].is_string() && value["at"].is_string() && !line.contains('\n'), "{line}");
+        assert!(
+            value["event"].is_string() && value["at"].is_string() && !line.contains('\n'),
+            "{line}"
+        );
     }
     insta::assert_snapshot!(told.join("\n"));
 }
@@ -230,14 +379,39 @@ fn quiet_is_quiet() {
 #[test]
 fn the_form_follows_the_wishes_and_the_screen() {
     let choose = |volume, format, terminal, term, no_color| {
-        Style::choose(Talk { format, volume }, Screen { terminal, term, no_color })
+        Style::choose(
+            Talk { format, volume },
+            Screen {
+                terminal,
+                term,
+                no_color,
+            },
+        )
     };
     let (normal, text) = (Volume::Normal, LogFormat::Text);
-    assert_eq!(choose(normal, text, true, Some("xterm"), None), Style::Bar { colour: true });
-    assert_eq!(choose(normal, text, true, Some("xterm"), Some("")), Style::Bar { colour: true });
-    assert_eq!(choose(normal, text, true, None, Some("1")), Style::Bar { colour: false });
+    assert_eq!(
+        choose(normal, text, true, Some("xterm"), None),
+        Style::Bar { colour: true }
+    );
+    assert_eq!(
+        choose(normal, text, true, Some("xterm"), Some("")),
+        Style::Bar { colour: true }
+    );
+    assert_eq!(
+        choose(normal, text, true, None, Some("1")),
+        Style::Bar { colour: false }
+    );
     assert_eq!(choose(normal, text, true, Some("dumb"), None), Style::Lines);
-    assert_eq!(choose(normal, text, false, Some("xterm"), None), Style::Lines);
-    assert_eq!(choose(normal, LogFormat::Json, true, None, None), Style::Json);
-    assert_eq!(choose(Volume::Quiet, LogFormat::Json, true, None, None), Style::Silent);
+    assert_eq!(
+        choose(normal, text, false, Some("xterm"), None),
+        Style::Lines
+    );
+    assert_eq!(
+        choose(normal, LogFormat::Json, true, None, None),
+        Style::Json
+    );
+    assert_eq!(
+        choose(Volume::Quiet, LogFormat::Json, true, None, None),
+        Style::Silent
+    );
 }

@@ -44,15 +44,31 @@ pub fn bar(state: &State, now: Duration, width: usize, colour: bool) -> String {
 
 /// What a row came to: `row 17: failed (404, 1 attempt): User not found`.
 pub(super) fn row(record: &Record) -> String {
-    let Record { row, outcome, attempts, .. } = record;
+    let Record {
+        row,
+        outcome,
+        attempts,
+        ..
+    } = record;
     let mut how = Vec::new();
     how.extend(record.http_status.map(|status| status.to_string()));
     if *attempts > 0 {
-        how.push(format!("{attempts} attempt{}", if *attempts == 1 { "" } else { "s" }));
+        how.push(format!(
+            "{attempts} attempt{}",
+            if *attempts == 1 { "" } else { "s" }
+        ));
     }
-    let how = if how.is_empty() { String::new() } else { format!(" ({})", how.join(", ")) };
+    let how = if how.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", how.join(", "))
+    };
     let detail = one_line(&record.detail, 500);
-    let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
+    let detail = if detail.is_empty() {
+        detail
+    } else {
+        format!(": {detail}")
+    };
     format!("row {row}: {outcome}{how}{detail}")
 }
 
@@ -73,12 +89,19 @@ fn counts(state: &State) -> Vec<String> {
         (count(Outcome::Unknown), "unknown"),
         (state.to_retry(), "waiting for another try"),
     ];
-    parts.extend(others.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", grouped(n))));
+    parts.extend(
+        others
+            .into_iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{} {what}", grouped(n))),
+    );
     parts
 }
 
 fn left(state: &State, now: Duration) -> Option<String> {
-    state.time_left(now).map(|left| format!("about {} left", rough(left)))
+    state
+        .time_left(now)
+        .map(|left| format!("about {} left", rough(left)))
 }
 
 /// What the run waits for, with what is left of it.
@@ -91,25 +114,51 @@ fn waits(state: &State, now: Duration) -> Option<[String; 3]> {
     let (time, wordings) = match (state.condition, state.waiting) {
         (Condition::Outage { .. }, Some((_, until))) if until > now => (
             until.saturating_sub(now),
-            ["the Org stopped answering; next probe in {}", "no answers; next probe in {}", "probe in {}"],
+            [
+                "the Org stopped answering; next probe in {}",
+                "no answers; next probe in {}",
+                "probe in {}",
+            ],
         ),
         (Condition::Outage { since }, _) => (
             now.saturating_sub(since),
-            ["the Org stopped answering {} ago; asking again", "no answers for {}; asking again", "asking again"],
+            [
+                "the Org stopped answering {} ago; asking again",
+                "no answers for {}; asking again",
+                "asking again",
+            ],
         ),
-        (Condition::Throttled { until }, _) if until > now => {
-            (until.saturating_sub(now), ["the Org asked for a pause: {} left", "asked to pause: {} left", "pause: {}"])
-        }
+        (Condition::Throttled { until }, _) if until > now => (
+            until.saturating_sub(now),
+            [
+                "the Org asked for a pause: {} left",
+                "asked to pause: {} left",
+                "pause: {}",
+            ],
+        ),
         (_, Some((Wait::Retry, until))) if until > now => (
             until.saturating_sub(now),
-            ["waiting to try the last rows again: {} left", "the last rows again in {}", "again in {}"],
+            [
+                "waiting to try the last rows again: {} left",
+                "the last rows again in {}",
+                "again in {}",
+            ],
         ),
-        (_, Some((Wait::LogIn, until))) if until > now => {
-            (until.saturating_sub(now), ["waiting to log in again: {} left", "logging in again in {}", "log-in: {}"])
-        }
+        (_, Some((Wait::LogIn, until))) if until > now => (
+            until.saturating_sub(now),
+            [
+                "waiting to log in again: {} left",
+                "logging in again in {}",
+                "log-in: {}",
+            ],
+        ),
         (_, Some((Wait::Drain, until))) => (
             until.saturating_sub(now),
-            ["stopping: requests in flight have {} to finish", "stopping: {} for the last answers", "stopping: {}"],
+            [
+                "stopping: requests in flight have {} to finish",
+                "stopping: {} for the last answers",
+                "stopping: {}",
+            ],
         ),
         _ => return None,
     };
@@ -119,15 +168,23 @@ fn waits(state: &State, now: Duration) -> Option<[String; 3]> {
 /// The wording that says most of those that fit; of the shortest, as much as fits.
 fn widest(wordings: &[String; 3], width: usize) -> String {
     let [.., shortest] = wordings;
-    let fitting = wordings.iter().find(|words| measure_text_width(words) <= width);
-    fitting.cloned().unwrap_or_else(|| truncate_str(shortest, width, "…").into_owned())
+    let fitting = wordings
+        .iter()
+        .find(|words| measure_text_width(words) <= width);
+    fitting
+        .cloned()
+        .unwrap_or_else(|| truncate_str(shortest, width, "…").into_owned())
 }
 
 /// As many of the parts as fit, from the first on; of the first, as much as fits.
 fn fit(parts: &[String], width: usize) -> String {
     let mut line = String::new();
     for part in parts {
-        let longer = if line.is_empty() { part.clone() } else { format!("{line}  {part}") };
+        let longer = if line.is_empty() {
+            part.clone()
+        } else {
+            format!("{line}  {part}")
+        };
         if measure_text_width(&longer) > width && !line.is_empty() {
             break;
         }
@@ -137,10 +194,16 @@ fn fit(parts: &[String], width: usize) -> String {
 }
 
 fn drawn(state: &State, room: usize, paint: Paint) -> String {
-    let share = (state.done().min(state.rows) * room as u64).checked_div(state.rows).unwrap_or(0);
+    let share = (state.done().min(state.rows) * room as u64)
+        .checked_div(state.rows)
+        .unwrap_or(0);
     let full = usize::try_from(share).unwrap_or(room).min(room);
     let done = "━".repeat(full);
-    let done = if state.troubled() > 0 { paint.yellow(&done) } else { paint.green(&done) };
+    let done = if state.troubled() > 0 {
+        paint.yellow(&done)
+    } else {
+        paint.green(&done)
+    };
     format!("{done}{}", "─".repeat(room - full))
 }
 
@@ -185,10 +248,18 @@ struct Paint(bool);
 
 impl Paint {
     fn green(self, text: &str) -> String {
-        Style::new().green().force_styling(self.0).apply_to(text).to_string()
+        Style::new()
+            .green()
+            .force_styling(self.0)
+            .apply_to(text)
+            .to_string()
     }
 
     fn yellow(self, text: &str) -> String {
-        Style::new().yellow().force_styling(self.0).apply_to(text).to_string()
+        Style::new()
+            .yellow()
+            .force_styling(self.0)
+            .apply_to(text)
+            .to_string()
     }
 }

@@ -28,7 +28,10 @@ fn close(out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A figure that fits a picture; counts and times here stay far below where an `f64` loses whole numbers.
-#[expect(clippy::cast_precision_loss, reason = "a picture has a thousand units in each direction")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a picture has a thousand units in each direction"
+)]
 fn real(number: u64) -> f64 {
     number as f64
 }
@@ -36,7 +39,13 @@ fn real(number: u64) -> f64 {
 /// Rows by when they finished, requests, and what held the run back.
 pub(super) fn over_time(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let series = &summary.series;
-    let top = series.bars.iter().map(|bar| bar.requests.max(bar.applied + bar.not_applied)).max().unwrap_or(0).max(1);
+    let top = series
+        .bars
+        .iter()
+        .map(|bar| bar.requests.max(bar.applied + bar.not_applied))
+        .max()
+        .unwrap_or(0)
+        .max(1);
     let frame = Frame::of(series, summary.ended);
     open(out, "Requests and finished rows over time")?;
     for span in &summary.throttled {
@@ -76,7 +85,11 @@ impl Frame {
         let from = series.from.as_millisecond();
         let run_ms = u64::try_from(ended.as_millisecond().saturating_sub(from)).unwrap_or(0);
         let reaches_the_last_bar = run_ms > series.bar_ms.saturating_mul(bars - 1);
-        let length = if reaches_the_last_bar { run_ms } else { series.bar_ms.saturating_mul(bars) };
+        let length = if reaches_the_last_bar {
+            run_ms
+        } else {
+            series.bar_ms.saturating_mul(bars)
+        };
         let until = from.saturating_add(i64::try_from(length).unwrap_or(0));
         Self {
             from,
@@ -87,9 +100,11 @@ impl Frame {
     }
 
     fn span(&self, out: &mut dyn Write, span: Span, class: &str, what: &str) -> io::Result<()> {
-        let after = u64::try_from(span.from.as_millisecond().saturating_sub(self.from)).unwrap_or(0);
+        let after =
+            u64::try_from(span.from.as_millisecond().saturating_sub(self.from)).unwrap_or(0);
         let x = real(after) / self.length * SIZE;
-        let width = (real(span.lasted_ms) / self.length * SIZE).clamp(THINNEST, (SIZE - x).max(THINNEST));
+        let width =
+            (real(span.lasted_ms) / self.length * SIZE).clamp(THINNEST, (SIZE - x).max(THINNEST));
         writeln!(
             out,
             r#"<rect class="fill {class}" x="{x:.1}" y="0" width="{width:.1}" height="1000"><title>{what} for {} from {}</title></rect>"#,
@@ -101,8 +116,14 @@ impl Frame {
     fn bar(&self, out: &mut dyn Write, index: u64, bar: Bar, top: f64) -> io::Result<()> {
         let x = (real(index) * self.bar_width).min(SIZE - THINNEST);
         let width = (self.bar_width * 0.86).min(SIZE - x).max(0.5);
-        let (bad, good) = (real(bar.not_applied) / top * SIZE, real(bar.applied) / top * SIZE);
-        for (class, y, height) in [("failed", SIZE - bad, bad), ("applied", SIZE - bad - good, good)] {
+        let (bad, good) = (
+            real(bar.not_applied) / top * SIZE,
+            real(bar.applied) / top * SIZE,
+        );
+        for (class, y, height) in [
+            ("failed", SIZE - bad, bad),
+            ("applied", SIZE - bad - good, good),
+        ] {
             if height > 0.0 {
                 writeln!(
                     out,
@@ -118,7 +139,11 @@ impl Frame {
         write!(out, r#"<polyline class="line" points=""#)?;
         for (index, bar) in bars.iter().enumerate() {
             let x = ((real(index as u64) + 0.43) * self.bar_width).min(SIZE);
-            write!(out, "{x:.1},{:.1} ", SIZE - real(bar.requests) / top * (SIZE - 6.0))?;
+            write!(
+                out,
+                "{x:.1},{:.1} ",
+                SIZE - real(bar.requests) / top * (SIZE - 6.0)
+            )?;
         }
         writeln!(out, r#""/>"#)
     }
@@ -127,7 +152,12 @@ impl Frame {
 /// How many answers took how long. The last column is for the slowest.
 pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()> {
     let columns = &latency.histogram;
-    let top = columns.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
+    let top = columns
+        .iter()
+        .map(|(_, count)| *count)
+        .max()
+        .unwrap_or(0)
+        .max(1);
     let width = SIZE / real(columns.len().max(1) as u64);
     open(out, "How long answers took")?;
     for (index, (up_to, count)) in columns.iter().enumerate() {
@@ -141,9 +171,15 @@ pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()
         )?;
     }
     for value in [latency.p50_ms, latency.p99_ms] {
-        let column = columns.iter().position(|(up_to, _)| *up_to >= value).unwrap_or(0);
+        let column = columns
+            .iter()
+            .position(|(up_to, _)| *up_to >= value)
+            .unwrap_or(0);
         let x = (real(column as u64) + 0.43) * width;
-        writeln!(out, r#"<line class="mark" x1="{x:.1}" x2="{x:.1}" y1="0" y2="1000"/>"#)?;
+        writeln!(
+            out,
+            r#"<line class="mark" x1="{x:.1}" x2="{x:.1}" y1="0" y2="1000"/>"#
+        )?;
     }
     close(out)?;
     let first = columns.first().map_or(0, |(up_to, _)| *up_to);
@@ -164,8 +200,14 @@ pub(super) fn moment(at: Timestamp) -> String {
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let (head, groups) = digits.split_at(digits.len() % 3);
-    let groups = groups.as_bytes().chunks(3).map(|three| String::from_utf8_lossy(three).into_owned());
-    let parts: Vec<String> = std::iter::once(head.to_owned()).filter(|head| !head.is_empty()).chain(groups).collect();
+    let groups = groups
+        .as_bytes()
+        .chunks(3)
+        .map(|three| String::from_utf8_lossy(three).into_owned());
+    let parts: Vec<String> = std::iter::once(head.to_owned())
+        .filter(|head| !head.is_empty())
+        .chain(groups)
+        .collect();
     parts.join(",")
 }
 
@@ -182,27 +224,61 @@ mod tests {
 
     #[test]
     fn the_axis_ends_with_the_run_and_shows_all_bars() {
-        let series = |bars| Series { bars: vec![Bar::default(); bars], ..Series::starting(Timestamp::UNIX_EPOCH) };
-        let frame = |bars, ended_ms| Frame::of(&series(bars), Timestamp::from_millisecond(ended_ms).unwrap());
+        let series = |bars| Series {
+            bars: vec![Bar::default(); bars],
+            ..Series::starting(Timestamp::UNIX_EPOCH)
+        };
+        let frame = |bars, ended_ms| {
+            Frame::of(
+                &series(bars),
+                Timestamp::from_millisecond(ended_ms).unwrap(),
+            )
+        };
         let until = |bars, ended_ms| frame(bars, ended_ms).until.as_millisecond();
-        assert_eq!([until(3, 2001), until(3, 2500), until(3, 9000), until(1, 9)], [2001, 2500, 9000, 9]);
-        assert_eq!([until(3, 2000), until(3, -50), until(1, 0)], [3000, 3000, 1000], "a clock went back");
+        assert_eq!(
+            [until(3, 2001), until(3, 2500), until(3, 9000), until(1, 9)],
+            [2001, 2500, 9000, 9]
+        );
+        assert_eq!(
+            [until(3, 2000), until(3, -50), until(1, 0)],
+            [3000, 3000, 1000],
+            "a clock went back"
+        );
         for ended in [2001, 2500, 9000] {
             let mut picture = Vec::new();
-            frame(3, ended).bar(&mut picture, 2, Bar { applied: 1, ..Bar::default() }, 1.0).unwrap();
+            frame(3, ended)
+                .bar(
+                    &mut picture,
+                    2,
+                    Bar {
+                        applied: 1,
+                        ..Bar::default()
+                    },
+                    1.0,
+                )
+                .unwrap();
             let picture = String::from_utf8(picture).unwrap();
             let number = |name: &str| -> f64 {
                 let (_, rest) = picture.split_once(&format!("{name}=\"")).unwrap();
                 rest.split_once('"').unwrap().0.parse().unwrap()
             };
-            assert!(number(" x") + number("width") <= SIZE && number("width") > 1.0, "{picture}");
+            assert!(
+                number(" x") + number("width") <= SIZE && number("width") > 1.0,
+                "{picture}"
+            );
         }
     }
 
     #[test]
     fn figures_are_for_people() {
-        assert_eq!(["0", "999", "1,000", "12,345", "1,234,567"], [0, 999, 1000, 12_345, 1_234_567].map(grouped));
+        assert_eq!(
+            ["0", "999", "1,000", "12,345", "1,234,567"],
+            [0, 999, 1000, 12_345, 1_234_567].map(grouped)
+        );
         assert_eq!(["250ms", "1h 5m 3s"], [250, 3_903_400].map(duration));
-        assert_eq!(moment(Timestamp::from_millisecond(1_700_000_000_050).unwrap()), "2023-11-14 22:13:20 UTC");
+        assert_eq!(
+            moment(Timestamp::from_millisecond(1_700_000_000_050).unwrap()),
+            "2023-11-14 22:13:20 UTC"
+        );
     }
 }

@@ -37,14 +37,24 @@ struct Written {
 
 impl Draft {
     pub(super) fn new(paths: &Paths) -> Result<Self> {
-        files::temporary(&paths.report).and_then(Self::within).map_err(|error| cant_be_written(&error))
+        files::temporary(&paths.report)
+            .and_then(Self::within)
+            .map_err(|error| cant_be_written(&error))
     }
 
     fn within(file: NamedTempFile) -> io::Result<Self> {
         let (chunks, taken) = sync_channel(WAITING);
-        let writing = Builder::new().name("report".to_owned()).spawn(|| write(file, taken));
-        let writing = writing.map_err(|error| io::Error::other(format!("no thread can be started: {error}")))?;
-        Ok(Self { has_header: false, chunk: Vec::new(), chunks: Some(chunks), writing: Some(writing) })
+        let writing = Builder::new()
+            .name("report".to_owned())
+            .spawn(|| write(file, taken));
+        let writing = writing
+            .map_err(|error| io::Error::other(format!("no thread can be started: {error}")))?;
+        Ok(Self {
+            has_header: false,
+            chunk: Vec::new(),
+            chunks: Some(chunks),
+            writing: Some(writing),
+        })
     }
 
     /// Begins with the header, of which there is one however often the run was taken up again.
@@ -57,20 +67,33 @@ impl Draft {
     pub(super) fn row(&mut self, cells: &[u8]) -> Result<()> {
         self.chunk.extend_from_slice(cells);
         self.chunk.push(b'\n');
-        if self.chunk.len() < CHUNK { Ok(()) } else { self.hand_over() }
+        if self.chunk.len() < CHUNK {
+            Ok(())
+        } else {
+            self.hand_over()
+        }
     }
 
     fn hand_over(&mut self) -> Result<()> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK + CHUNK / 8));
-        let taken = self.chunks.as_ref().is_some_and(|chunks| chunks.send(chunk).is_ok());
-        if taken { Ok(()) } else { self.written().and(Err(cant_be_written(&broke_off()))) }
+        let taken = self
+            .chunks
+            .as_ref()
+            .is_some_and(|chunks| chunks.send(chunk).is_ok());
+        if taken {
+            Ok(())
+        } else {
+            self.written().and(Err(cant_be_written(&broke_off())))
+        }
     }
 
     /// Gives the file, which is on the disk then, and the BLAKE3 of what is in it.
     pub(super) fn finish(mut self) -> Result<(NamedTempFile, blake3::Hash)> {
         self.hand_over()?;
         let Written { file, hasher } = self.written()?;
-        file.as_file().sync_all().map_err(|error| cant_be_written(&error))?;
+        file.as_file()
+            .sync_all()
+            .map_err(|error| cant_be_written(&error))?;
         Ok((file, hasher.finalize()))
     }
 
@@ -78,7 +101,9 @@ impl Draft {
     fn written(&mut self) -> Result<Written> {
         self.chunks = None;
         let written = self.writing.take().and_then(|writing| writing.join().ok());
-        written.unwrap_or_else(|| Err(broke_off())).map_err(|error| cant_be_written(&error))
+        written
+            .unwrap_or_else(|| Err(broke_off()))
+            .map_err(|error| cant_be_written(&error))
     }
 }
 
@@ -169,8 +194,13 @@ mod tests {
             let closed = NamedTempFile::from_parts(File::open(&closed).unwrap(), closed);
             let mut draft = Draft::within(closed).unwrap();
             let handed_in = (0..rows).try_for_each(|_| draft.row(b"7,applied"));
-            let error = handed_in.and_then(|()| draft.finish().map(drop)).unwrap_err();
-            assert!(error.to_string().starts_with("it can't be written: "), "{error}");
+            let error = handed_in
+                .and_then(|()| draft.finish().map(drop))
+                .unwrap_err();
+            assert!(
+                error.to_string().starts_with("it can't be written: "),
+                "{error}"
+            );
             assert!(!error.to_string().contains("broke off"), "{error}");
         }
     }

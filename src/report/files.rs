@@ -30,18 +30,38 @@ impl Paths {
     /// The files that go with this report.
     #[must_use]
     pub fn of(report: PathBuf) -> Self {
-        let is_csv = report.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        let json = if is_csv { report.with_extension("json") } else { with_suffix(&report, ".json") };
-        Self { partial: with_suffix(&report, ".partial"), json, report }
+        let is_csv = report
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let json = if is_csv {
+            report.with_extension("json")
+        } else {
+            with_suffix(&report, ".json")
+        };
+        Self {
+            partial: with_suffix(&report, ".partial"),
+            json,
+            report,
+        }
     }
 
     /// The report beside an input: `users.csv`, `users.csv.gz` and `users.xlsx` all give `users.report.csv`. Standard
     /// input (`-`) gives `stdin.report.csv` in the working folder.
     #[must_use]
     pub fn beside(input: &Path) -> Self {
-        let input = if input == Path::new("-") { Path::new("stdin") } else { input };
-        let is_gz = input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-        let table = if is_gz { input.with_extension("") } else { input.to_owned() };
+        let input = if input == Path::new("-") {
+            Path::new("stdin")
+        } else {
+            input
+        };
+        let is_gz = input
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+        let table = if is_gz {
+            input.with_extension("")
+        } else {
+            input.to_owned()
+        };
         Self::of(with_suffix(&table.with_extension(""), ".report.csv"))
     }
 
@@ -81,19 +101,36 @@ pub(super) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
     let folder = paths.folder();
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(refused(folder, "is not a folder, so no report can be written there")),
-        Err(error) => return Err(refused(folder, format_args!("can't be used as the report's folder: {error}"))),
+        Ok(_) => {
+            return Err(refused(
+                folder,
+                "is not a folder, so no report can be written there",
+            ));
+        }
+        Err(error) => {
+            return Err(refused(
+                folder,
+                format_args!("can't be used as the report's folder: {error}"),
+            ));
+        }
     }
     for path in [&paths.report, &paths.partial, &paths.json] {
         if input.is_some_and(|input| is_same_file(input, path)) {
-            return Err(refused(path, "is the input itself; a report needs a name of its own").help("see --report"));
+            return Err(refused(
+                path,
+                "is the input itself; a report needs a name of its own",
+            )
+            .help("see --report"));
         }
     }
     for path in [&paths.report, &paths.json] {
         if let Some(found) = metadata_of(path)?
             && !found.is_file()
         {
-            return Err(refused(path, format_args!("is {}, so no report can be written there", kind_of(&found))));
+            return Err(refused(
+                path,
+                format_args!("is {}, so no report can be written there", kind_of(&found)),
+            ));
         }
     }
     Ok(())
@@ -121,7 +158,9 @@ fn kind_of(found: &Metadata) -> &'static str {
 fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(a), Ok(b)) if platform::CAN_COMPARE => platform::same(&a, &b),
-        (Ok(_), Ok(_)) => matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b),
+        (Ok(_), Ok(_)) => {
+            matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
+        }
         _ => false,
     }
 }
@@ -144,7 +183,10 @@ pub(super) fn lock(partial: &Path) -> Result<File> {
             return Ok(file);
         }
     }
-    Err(refused(partial, "is replaced again and again by something else"))
+    Err(refused(
+        partial,
+        "is replaced again and again by something else",
+    ))
 }
 
 /// Opens the journal that is there, if one is, to be read only. It was not locked by anybody a moment ago. Creates nothing,
@@ -153,25 +195,35 @@ pub(super) fn lock(partial: &Path) -> Result<File> {
 /// # Errors
 /// As [`lock`].
 pub(super) fn look(partial: &Path) -> Result<Option<File>> {
-    let Some(file) = open(partial)? else { return Ok(None) };
+    let Some(file) = open(partial)? else {
+        return Ok(None);
+    };
     if !take_lock(partial, &file)? {
         return Ok(None);
     }
-    file.unlock().map_err(|error| refused(partial, format_args!("can't be unlocked: {error}")))?;
+    file.unlock()
+        .map_err(|error| refused(partial, format_args!("can't be unlocked: {error}")))?;
     Ok(Some(file))
 }
 
 /// Whether the lock is taken and the file still the one at this path: a run that has just finished may have removed it in
 /// the moment between opening and locking.
 fn take_lock(partial: &Path, file: &File) -> Result<bool> {
-    let found = file.metadata().map_err(|error| refused(partial, format_args!("can't be looked at: {error}")))?;
+    let found = file
+        .metadata()
+        .map_err(|error| refused(partial, format_args!("can't be looked at: {error}")))?;
     if !found.is_file() {
-        return Err(refused(partial, format_args!("is {}, not a journal", kind_of(&found))));
+        return Err(refused(
+            partial,
+            format_args!("is {}, not a journal", kind_of(&found)),
+        ));
     }
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(busy(partial, file)),
-        Err(TryLockError::Error(error)) => return Err(refused(partial, format_args!("can't be locked: {error}"))),
+        Err(TryLockError::Error(error)) => {
+            return Err(refused(partial, format_args!("can't be locked: {error}")));
+        }
     }
     if !is_still_at(partial, file) {
         return Ok(false);
@@ -191,9 +243,14 @@ fn create(partial: &Path) -> Result<Option<File>> {
 
 /// `None` if there is nothing, or no longer.
 fn open(partial: &Path) -> Result<Option<File>> {
-    let Some(found) = metadata_of(partial)? else { return Ok(None) };
+    let Some(found) = metadata_of(partial)? else {
+        return Ok(None);
+    };
     if !found.is_file() {
-        return Err(refused(partial, format_args!("is {}, not a journal", kind_of(&found))));
+        return Err(refused(
+            partial,
+            format_args!("is {}, not a journal", kind_of(&found)),
+        ));
     }
     match guarded().open(partial) {
         Ok(file) => Ok(Some(file)),
@@ -215,11 +272,17 @@ fn busy(partial: &Path, file: &File) -> Error {
         // Its own record may be yet to come, and the last one then is that of a process which is gone.
         |run| {
             let host = text::visible(&run.who.host);
-            format!("another run; the last on record is process {} on {host}, since {:.0}", run.pid, run.at)
+            format!(
+                "another run; the last on record is process {} on {host}, since {:.0}",
+                run.pid, run.at
+            )
         },
     );
-    Error::new(Kind::Busy, format!("{} is being written by {holder}", name(partial)))
-        .help("let it finish, or give this run another report with --report")
+    Error::new(
+        Kind::Busy,
+        format!("{} is being written by {holder}", name(partial)),
+    )
+    .help("let it finish, or give this run another report with --report")
 }
 
 /// Gives the locked journal another name, and returns that.
@@ -232,7 +295,8 @@ pub(super) fn set_aside(partial: &Path) -> Result<PathBuf> {
         }
         number = number.saturating_add(1);
     };
-    fs::rename(partial, &kept).map_err(|error| refused(partial, format_args!("can't be renamed: {error}")))?;
+    fs::rename(partial, &kept)
+        .map_err(|error| refused(partial, format_args!("can't be renamed: {error}")))?;
     Ok(kept)
 }
 
@@ -243,7 +307,10 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// A new file in this folder under a name that nobody can predict, mode 0600, removed unless it is put in place.
 pub(super) fn temporary(place: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(&temporary_prefix(place)).suffix(TEMPORARY).tempfile_in(folder_of(place))
+    tempfile::Builder::new()
+        .prefix(&temporary_prefix(place))
+        .suffix(TEMPORARY)
+        .tempfile_in(folder_of(place))
 }
 
 /// How the names of temporary files end.
@@ -252,7 +319,10 @@ const TEMPORARY: &str = ".tmp";
 /// Tells the temporary files of one place from those of another, which another run may be writing.
 fn temporary_prefix(place: &Path) -> String {
     let name = place.file_name().unwrap_or_default();
-    format!(".mfa-optout-{}-", &blake3::hash(name.as_encoded_bytes()).to_hex()[..8])
+    format!(
+        ".mfa-optout-{}-",
+        &blake3::hash(name.as_encoded_bytes()).to_hex()[..8]
+    )
 }
 
 /// Removes what a run that was killed while it made the report has left of it. Only whoever has the report's lock may do so.
@@ -265,9 +335,14 @@ pub(super) fn remove_stale(paths: &Paths) {
 pub(super) fn leftovers(place: &Path) -> impl Iterator<Item = PathBuf> {
     let prefix = temporary_prefix(place);
     let is_ours = |entry: &fs::DirEntry| {
-        entry.metadata().is_ok_and(|found| found.is_file() && platform::check_owner(&found).is_ok())
+        entry
+            .metadata()
+            .is_ok_and(|found| found.is_file() && platform::check_owner(&found).is_ok())
     };
-    let entries = fs::read_dir(folder_of(place)).into_iter().flatten().flatten();
+    let entries = fs::read_dir(folder_of(place))
+        .into_iter()
+        .flatten()
+        .flatten();
     let named = entries.filter(move |entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -289,7 +364,10 @@ pub(super) fn same_content(one: &mut File, other: &Path) -> io::Result<bool> {
     one.rewind()?;
     let (mut one, mut other) = (BufReader::new(one), BufReader::new(File::open(other)?));
     loop {
-        let (a, b) = (io::BufRead::fill_buf(&mut one)?, io::BufRead::fill_buf(&mut other)?);
+        let (a, b) = (
+            io::BufRead::fill_buf(&mut one)?,
+            io::BufRead::fill_buf(&mut other)?,
+        );
         let shared = a.len().min(b.len());
         if shared == 0 || a[..shared] != b[..shared] {
             return Ok(a.len() == b.len());
@@ -326,10 +404,14 @@ mod platform {
         }
         if found.mode() & 0o077 != 0 {
             let mode = found.mode() & 0o777;
-            return Err(format!("is open to other users (mode {mode:04o}), so it may not be as this tool left it"));
+            return Err(format!(
+                "is open to other users (mode {mode:04o}), so it may not be as this tool left it"
+            ));
         }
         if found.nlink() != 1 {
-            return Err("has a second name (a hard link), so another program may write to it".to_owned());
+            return Err(
+                "has a second name (a hard link), so another program may write to it".to_owned(),
+            );
         }
         Ok(())
     }
@@ -380,7 +462,10 @@ mod tests {
             assert_eq!(paths.partial, Path::new("d/users.report.csv.partial"));
             assert_eq!(paths.json, Path::new("d/users.report.json"));
         }
-        assert_eq!(Paths::beside(Path::new("-")).report, Path::new("stdin.report.csv"));
+        assert_eq!(
+            Paths::beside(Path::new("-")).report,
+            Path::new("stdin.report.csv")
+        );
     }
 
     #[test]
@@ -397,7 +482,12 @@ mod tests {
             ("linked.csv", "is the input itself"),
         ];
         for (report, reason) in cases {
-            let opened = open(&Paths::of(desk.path(report)), Some(&input), &desk.start(), Mode::default());
+            let opened = open(
+                &Paths::of(desk.path(report)),
+                Some(&input),
+                &desk.start(),
+                Mode::default(),
+            );
             let error = opened.map(drop).unwrap_err();
             assert_eq!(error.kind(), Kind::Report);
             assert!(error.to_string().contains(reason), "{report}: {error}");
@@ -412,10 +502,16 @@ mod tests {
         type Plant = fn(&Path, &Path) -> io::Result<()>;
         let plants: [(Plant, &str); 5] = [
             (|at, target| symlink(target, at), "is a symbolic link"),
-            (|at, target| symlink(target.with_extension("nowhere"), at), "is a symbolic link"),
+            (
+                |at, target| symlink(target.with_extension("nowhere"), at),
+                "is a symbolic link",
+            ),
             (|at, target| fs::hard_link(target, at), "hard link"),
             (
-                |at, _| fs::write(at, "").and_then(|()| fs::set_permissions(at, fs::Permissions::from_mode(0o644))),
+                |at, _| {
+                    fs::write(at, "")
+                        .and_then(|()| fs::set_permissions(at, fs::Permissions::from_mode(0o644)))
+                },
                 "0644",
             ),
             (
@@ -434,7 +530,10 @@ mod tests {
             fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
             plant(&desk.paths().partial, &target).unwrap();
             let error = desk.refusal(Mode::default());
-            assert!(error.kind() == Kind::Report && error.to_string().contains(reason), "{reason}: {error}");
+            assert!(
+                error.kind() == Kind::Report && error.to_string().contains(reason),
+                "{reason}: {error}"
+            );
             assert_eq!(fs::read(&target).unwrap(), b"");
             assert!(!target.with_extension("nowhere").exists());
         }
@@ -447,10 +546,18 @@ mod tests {
         let paths = desk.paths();
         let plant = |place: &Path| temporary(place).unwrap().keep().unwrap().1;
         let stale = plant(&paths.report);
-        let link = desk.path(&format!("{}link{TEMPORARY}", temporary_prefix(&paths.report)));
+        let link = desk.path(&format!(
+            "{}link{TEMPORARY}",
+            temporary_prefix(&paths.report)
+        ));
         std::os::unix::fs::symlink(desk.path("users.csv"), &link).unwrap();
         // The JSON's own are removed by whoever writes the next.
-        let kept = [plant(&paths.json), plant(&desk.path("other.report.csv")), link, desk.path("users.csv")];
+        let kept = [
+            plant(&paths.json),
+            plant(&desk.path("other.report.csv")),
+            link,
+            desk.path("users.csv"),
+        ];
         drop(desk.resume());
         assert!(!stale.exists());
         assert!(kept.iter().all(|path| path.exists()));
@@ -466,6 +573,9 @@ mod tests {
         let (journal, _) = desk.resume();
         assert_eq!(mode(&desk.paths().partial), 0o600);
         desk.finish(journal, false).unwrap();
-        assert_eq!((mode(&desk.paths().report), mode(&desk.paths().json)), (0o600, 0o600));
+        assert_eq!(
+            (mode(&desk.paths().report), mode(&desk.paths().json)),
+            (0o600, 0o600)
+        );
     }
 }

@@ -46,7 +46,13 @@ pub fn check_page_place(place: &Path) -> Result<()> {
 /// Of [`Kind::MidRun`], if the report can't be read or the page not be written.
 pub fn write_page(place: &Path, summary: &Summary, report: &Path) -> Result<()> {
     let rows = File::open(report).map_err(|error| {
-        Error::new(Kind::MidRun, format!("{} can't be read for the page: {error}", files::name(report)))
+        Error::new(
+            Kind::MidRun,
+            format!(
+                "{} can't be read for the page: {error}",
+                files::name(report)
+            ),
+        )
     })?;
     write_atomically(place, |out| page(out, summary, rows, Source::Report))
 }
@@ -79,11 +85,18 @@ fn page(out: &mut dyn Write, summary: &Summary, rows: impl Read, source: Source)
     counts(out, summary)?;
     reasons(out, &summary.failures)?;
     charts(out, summary)?;
-    let listed = summary.outcomes.total().saturating_sub(summary.outcomes.count(Outcome::Applied));
+    let listed = summary
+        .outcomes
+        .total()
+        .saturating_sub(summary.outcomes.count(Outcome::Applied));
     writeln!(
         out,
         "<h2>Rows that are not applied: {}</h2>",
-        if listed > 0 { grouped(listed) } else { "none".to_owned() }
+        if listed > 0 {
+            grouped(listed)
+        } else {
+            "none".to_owned()
+        }
     )?;
     table(out, rows, source)?;
     settings(out, summary)?;
@@ -107,15 +120,32 @@ fn escaped(raw: &str) -> String {
 }
 
 fn verdict(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
-    let ms = summary.ended.as_millisecond().saturating_sub(summary.started.as_millisecond());
+    let ms = summary
+        .ended
+        .as_millisecond()
+        .saturating_sub(summary.started.as_millisecond());
     let applied = summary.outcomes.count(Outcome::Applied);
     let left = summary.rows.saturating_sub(summary.outcomes.total());
-    writeln!(out, r#"<p class="eyebrow">mfa-optout {} report</p>"#, escaped(&summary.command))?;
+    writeln!(
+        out,
+        r#"<p class="eyebrow">mfa-optout {} report</p>"#,
+        escaped(&summary.command)
+    )?;
     match summary.rows {
         0 => writeln!(out, "<h1>The table has no rows</h1>")?,
-        rows => writeln!(out, "<h1>{} of {} rows applied</h1>", grouped(applied), grouped(rows))?,
+        rows => writeln!(
+            out,
+            "<h1>{} of {} rows applied</h1>",
+            grouped(applied),
+            grouped(rows)
+        )?,
     }
-    writeln!(out, "<p>{} to {}</p>", escaped(&summary.input), escaped(&summary.address))?;
+    writeln!(
+        out,
+        "<p>{} to {}</p>",
+        escaped(&summary.input),
+        escaped(&summary.address)
+    )?;
     writeln!(
         out,
         r#"<p class="soft num">{} to {}, {}</p>"#,
@@ -123,11 +153,21 @@ fn verdict(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
         moment(summary.ended),
         duration(u64::try_from(ms).unwrap_or(0))
     )?;
-    let ending = summary.ending.as_deref().unwrap_or("the process ended without a word");
-    let code = summary.exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
+    let ending = summary
+        .ending
+        .as_deref()
+        .unwrap_or("the process ended without a word");
+    let code = summary
+        .exit_code
+        .map(|code| format!(" (exit code {code})"))
+        .unwrap_or_default();
     writeln!(out, "<p>How it ended: {}{code}</p>", escaped(ending))?;
     if left > 0 {
-        writeln!(out, "<p><b>{} rows have no outcome yet; the same command goes on with them.</b></p>", grouped(left))?;
+        writeln!(
+            out,
+            "<p><b>{} rows have no outcome yet; the same command goes on with them.</b></p>",
+            grouped(left)
+        )?;
     }
     Ok(())
 }
@@ -138,7 +178,11 @@ fn counts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     for outcome in Outcome::ALL {
         let count = summary.outcomes.count(outcome);
         let none = if count == 0 { " none" } else { "" };
-        writeln!(out, r#"<li class="{outcome}{none}"><b>{}</b>{outcome}</li>"#, grouped(count))?;
+        writeln!(
+            out,
+            r#"<li class="{outcome}{none}"><b>{}</b>{outcome}</li>"#,
+            grouped(count)
+        )?;
     }
     writeln!(out, "</ul>")
 }
@@ -146,7 +190,10 @@ fn counts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
 /// The outcomes as one bar, each as wide as its share.
 fn share(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let rows = summary.rows.max(1);
-    write!(out, r#"<div class="share"><svg viewBox="0 0 10000 10" preserveAspectRatio="none" aria-hidden="true">"#)?;
+    write!(
+        out,
+        r#"<div class="share"><svg viewBox="0 0 10000 10" preserveAspectRatio="none" aria-hidden="true">"#
+    )?;
     let mut before = 0;
     for outcome in Outcome::ALL {
         let count = summary.outcomes.count(outcome);
@@ -154,7 +201,10 @@ fn share(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
         let (x, end) = (place(before), place(before + count));
         // Even one row of very many is seen.
         let width = if count > 0 { (end - x).max(20) } else { 0 };
-        write!(out, r#"<rect class="fill {outcome}" x="{x}" y="0" width="{width}" height="10"/>"#)?;
+        write!(
+            out,
+            r#"<rect class="fill {outcome}" x="{x}" y="0" width="{width}" height="10"/>"#
+        )?;
         before += count;
     }
     writeln!(out, "</svg></div>")
@@ -164,16 +214,30 @@ fn reasons(out: &mut dyn Write, groups: &[Group]) -> io::Result<()> {
     if groups.is_empty() {
         return Ok(());
     }
-    writeln!(out, r#"<h2>Why rows were not applied</h2><div class="reasons">"#)?;
+    writeln!(
+        out,
+        r#"<h2>Why rows were not applied</h2><div class="reasons">"#
+    )?;
     for group in groups {
-        let status = group.http_status.map(|status| format!("{status} ")).unwrap_or_default();
-        let reason = if group.reason.is_empty() { "no message" } else { &group.reason };
+        let status = group
+            .http_status
+            .map(|status| format!("{status} "))
+            .unwrap_or_default();
+        let reason = if group.reason.is_empty() {
+            "no message"
+        } else {
+            &group.reason
+        };
         let rows: Vec<String> = group.rows.iter().map(ToString::to_string).collect();
         let more = match group.count.saturating_sub(group.rows.len() as u64) {
             0 => String::new(),
             more => format!(" and {} more", grouped(more)),
         };
-        let (counted, label) = if group.count == 1 { ("row", "Row") } else { ("rows", "Rows") };
+        let (counted, label) = if group.count == 1 {
+            ("row", "Row")
+        } else {
+            ("rows", "Rows")
+        };
         writeln!(
             out,
             r#"<section class="card reason {}"><div class="head"><h3>{status}{}</h3><b>{} {counted} {}</b></div>"#,
@@ -182,8 +246,17 @@ fn reasons(out: &mut dyn Write, groups: &[Group]) -> io::Result<()> {
             grouped(group.count),
             group.outcome,
         )?;
-        writeln!(out, "<p>What it means: {}.</p><p>What to do: {}.</p>", escaped(group.meaning), escaped(group.next))?;
-        writeln!(out, r#"<p class="soft num">{label} {}{more}</p></section>"#, rows.join(", "))?;
+        writeln!(
+            out,
+            "<p>What it means: {}.</p><p>What to do: {}.</p>",
+            escaped(group.meaning),
+            escaped(group.next)
+        )?;
+        writeln!(
+            out,
+            r#"<p class="soft num">{label} {}{more}</p></section>"#,
+            rows.join(", ")
+        )?;
     }
     writeln!(out, "</div>")
 }
@@ -192,10 +265,16 @@ fn charts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     if summary.series.bars.is_empty() {
         return Ok(());
     }
-    writeln!(out, r#"<h2>How it went</h2><div class="charts"><figure class="card">"#)?;
+    writeln!(
+        out,
+        r#"<h2>How it went</h2><div class="charts"><figure class="card">"#
+    )?;
     writeln!(out, "<figcaption>Requests and finished rows</figcaption>")?;
     chart::over_time(out, summary)?;
-    write!(out, r#"<ul class="legend"><li class="applied">applied</li><li class="failed">not applied</li>"#)?;
+    write!(
+        out,
+        r#"<ul class="legend"><li class="applied">applied</li><li class="failed">not applied</li>"#
+    )?;
     write!(out, r#"<li class="requests">requests</li>"#)?;
     if !summary.throttled.is_empty() {
         write!(out, r#"<li class="throttled">held back by the Org</li>"#)?;
@@ -205,7 +284,10 @@ fn charts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     }
     writeln!(out, "</ul></figure>")?;
     if let Some(latency) = &summary.latency {
-        writeln!(out, r#"<figure class="card"><figcaption>How long answers took</figcaption>"#)?;
+        writeln!(
+            out,
+            r#"<figure class="card"><figcaption>How long answers took</figcaption>"#
+        )?;
         chart::latencies(out, latency)?;
         write!(out, r#"<ul class="quick">"#)?;
         let figures = [
@@ -227,11 +309,19 @@ fn charts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
 
 /// Every row that is not applied, in the order of the file, written table by table as it is read.
 fn table(out: &mut dyn Write, rows: impl Read, source: Source) -> io::Result<()> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(rows);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(rows);
     let (mut bytes, mut body, mut held) = (csv::ByteRecord::new(), Vec::new(), 0);
-    while reader.read_byte_record(&mut bytes).map_err(io::Error::from)? {
+    while reader
+        .read_byte_record(&mut bytes)
+        .map_err(io::Error::from)?
+    {
         let record = csv::StringRecord::from_byte_record_lossy(bytes.clone());
-        let Some((own, row)) = take_apart(&record, source).filter(|(_, row)| row.outcome != Outcome::Applied) else {
+        let Some((own, row)) =
+            take_apart(&record, source).filter(|(_, row)| row.outcome != Outcome::Applied)
+        else {
             continue;
         };
         table_row(&mut body, &own, &row)?;
@@ -241,7 +331,11 @@ fn table(out: &mut dyn Write, rows: impl Read, source: Source) -> io::Result<()>
             (body, held) = (Vec::new(), 0);
         }
     }
-    if held > 0 { one_table(out, "chunk", &body) } else { Ok(()) }
+    if held > 0 {
+        one_table(out, "chunk", &body)
+    } else {
+        Ok(())
+    }
 }
 
 /// The row's own cells as one text, and ours; `None` for a record that is no row.
@@ -252,12 +346,22 @@ fn take_apart(record: &csv::StringRecord, source: Source) -> Option<(String, Fin
     for (offset, cell) in ours.iter_mut().enumerate() {
         *cell = record.get(own + offset)?;
     }
-    let cells: Vec<&str> = record.iter().take(own).filter(|cell| !cell.trim().is_empty()).collect();
-    Some((text::one_line(&cells.join(" · "), MAX_INPUT), Finished::from_cells(ours)?))
+    let cells: Vec<&str> = record
+        .iter()
+        .take(own)
+        .filter(|cell| !cell.trim().is_empty())
+        .collect();
+    Some((
+        text::one_line(&cells.join(" · "), MAX_INPUT),
+        Finished::from_cells(ours)?,
+    ))
 }
 
 fn one_table(out: &mut dyn Write, class: &str, body: &[u8]) -> io::Result<()> {
-    writeln!(out, r#"<div class="{class}"><table><thead><tr><th class="w-row" scope="col">Row</th>"#)?;
+    writeln!(
+        out,
+        r#"<div class="{class}"><table><thead><tr><th class="w-row" scope="col">Row</th>"#
+    )?;
     writeln!(
         out,
         concat!(
@@ -271,7 +375,10 @@ fn one_table(out: &mut dyn Write, class: &str, body: &[u8]) -> io::Result<()> {
 }
 
 fn table_row(out: &mut dyn Write, own: &str, row: &Finished<'_>) -> io::Result<()> {
-    let status = row.http_status.map(|status| status.to_string()).unwrap_or_default();
+    let status = row
+        .http_status
+        .map(|status| status.to_string())
+        .unwrap_or_default();
     writeln!(
         out,
         concat!(
@@ -290,7 +397,11 @@ fn table_row(out: &mut dyn Write, own: &str, row: &Finished<'_>) -> io::Result<(
 
 fn settings(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let traffic = &summary.traffic;
-    let at_least = if summary.traffic_is_complete { "" } else { "at least " };
+    let at_least = if summary.traffic_is_complete {
+        ""
+    } else {
+        "at least "
+    };
     writeln!(out, r#"<h2>The run</h2><section class="card"><dl>"#)?;
     entry(out, "Input", &summary.input)?;
     entry(out, "BLAKE3", &summary.input_blake3)?;
@@ -305,7 +416,11 @@ fn settings(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     )?;
     entry(out, "Held back", duration(traffic.throttled_ms))?;
     if let Some(rate) = traffic.rate_per_second {
-        entry(out, "Pace at the end", format_args!("{rate:.1} requests a second"))?;
+        entry(
+            out,
+            "Pace at the end",
+            format_args!("{rate:.1} requests a second"),
+        )?;
     }
     entries(out, &summary.options)?;
     writeln!(out, "</dl></section>")?;
@@ -316,15 +431,36 @@ fn settings(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
 }
 
 fn one_start(out: &mut dyn Write, index: usize, run: &Run) -> io::Result<()> {
-    let what = if index == 0 { "Started" } else { "Taken up again" };
-    writeln!(out, r#"<section class="card"><h3>{what} {}</h3><dl>"#, moment(run.at))?;
-    entry(out, "By", format_args!("{} on {}, process {}", run.who.user, run.who.host, run.pid))?;
+    let what = if index == 0 {
+        "Started"
+    } else {
+        "Taken up again"
+    };
+    writeln!(
+        out,
+        r#"<section class="card"><h3>{what} {}</h3><dl>"#,
+        moment(run.at)
+    )?;
+    entry(
+        out,
+        "By",
+        format_args!("{} on {}, process {}", run.who.user, run.who.host, run.pid),
+    )?;
     entry(
         out,
         "Authenticated",
-        run.access.words() + if run.new_key { ", said to be the same Org's new one" } else { "" },
+        run.access.words()
+            + if run.new_key {
+                ", said to be the same Org's new one"
+            } else {
+                ""
+            },
     )?;
-    entry(out, "Reason", run.who.reason.as_deref().unwrap_or("none given"))?;
+    entry(
+        out,
+        "Reason",
+        run.who.reason.as_deref().unwrap_or("none given"),
+    )?;
     entry(out, "Confirmed", &run.who.confirmation)?;
     entry(out, "Version", &run.who.version)?;
     entries(out, &run.who.guards)?;
@@ -333,11 +469,17 @@ fn one_start(out: &mut dyn Write, index: usize, run: &Run) -> io::Result<()> {
 }
 
 fn entries(out: &mut dyn Write, all: &BTreeMap<String, String>) -> io::Result<()> {
-    all.iter().try_for_each(|(name, value)| entry(out, name, value))
+    all.iter()
+        .try_for_each(|(name, value)| entry(out, name, value))
 }
 
 fn entry(out: &mut dyn Write, name: &str, value: impl Display) -> io::Result<()> {
-    writeln!(out, "<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(&value.to_string()))
+    writeln!(
+        out,
+        "<dt>{}</dt><dd>{}</dd>",
+        escaped(name),
+        escaped(&value.to_string())
+    )
 }
 
 #[cfg(test)]
@@ -346,7 +488,14 @@ mod tests {
 
     #[test]
     fn no_text_becomes_markup() {
-        for hostile in ["<script>alert(1)</script>", "\" onload=\"x", "' x='", "</style>", "a&lt;b", "\u{202e}<b>"] {
+        for hostile in [
+            "<script>alert(1)</script>",
+            "\" onload=\"x",
+            "' x='",
+            "</style>",
+            "a&lt;b",
+            "\u{202e}<b>",
+        ] {
             let safe = escaped(hostile);
             assert!(!safe.contains(['<', '>', '"', '\'', '\u{202e}']), "{safe}");
         }

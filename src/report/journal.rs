@@ -94,7 +94,10 @@ pub struct Journal<S> {
 impl Journal<File> {
     /// Goes on with a file in which so many rows are on record, the last record having this check.
     pub(super) fn taken_up(file: File, path: PathBuf, check: u32, recorded: u64) -> Self {
-        Self { recorded, ..Self::new(file, path, check) }
+        Self {
+            recorded,
+            ..Self::new(file, path, check)
+        }
     }
 
     /// Puts the record of a run on disk, and the file's name in its `folder`.
@@ -117,7 +120,8 @@ impl Journal<File> {
             return Ok(());
         }
         let name = files::name(&self.path);
-        fs::remove_file(&self.path).map_err(|error| Error::new(Kind::MidRun, format!("can't remove {name}: {error}")))
+        fs::remove_file(&self.path)
+            .map_err(|error| Error::new(Kind::MidRun, format!("can't remove {name}: {error}")))
     }
 }
 
@@ -177,14 +181,20 @@ impl<S: Storage> Journal<S> {
     pub fn commit(&mut self, now: Duration) -> Result<()> {
         self.write(now)?;
         let is_due = self.unsynced >= SYNC_RECORDS || self.sync_due().is_some_and(|due| now >= due);
-        if is_due && self.syncing.is_none() { self.begin_sync() } else { Ok(()) }
+        if is_due && self.syncing.is_none() {
+            self.begin_sync()
+        } else {
+            Ok(())
+        }
     }
 
     /// When a sync is due at the latest, on the clock of [`commit`](Self::commit); `None` if everything is synced, or one is
     /// under way.
     #[must_use]
     pub fn sync_due(&self) -> Option<Duration> {
-        self.unsynced_since.filter(|_| self.syncing.is_none()).map(|since| since + SYNC_AFTER)
+        self.unsynced_since
+            .filter(|_| self.syncing.is_none())
+            .map(|since| since + SYNC_AFTER)
     }
 
     /// Writes what was gathered, and returns when all of it is on the disk.
@@ -194,14 +204,18 @@ impl<S: Storage> Journal<S> {
     pub fn sync(&mut self) -> Result<()> {
         self.hand_over()?;
         self.end_sync()?;
-        self.storage.sync_data().map_err(|error| self.fail(&error))?;
+        self.storage
+            .sync_data()
+            .map_err(|error| self.fail(&error))?;
         (self.unsynced, self.unsynced_since) = (0, None);
         Ok(())
     }
 
     fn begin_sync(&mut self) -> Result<()> {
-        let begun =
-            self.storage.sync_elsewhere().and_then(|sync| Builder::new().name("sync".to_owned()).spawn(sync).ok());
+        let begun = self
+            .storage
+            .sync_elsewhere()
+            .and_then(|sync| Builder::new().name("sync".to_owned()).spawn(sync).ok());
         if begun.is_none() {
             return self.sync();
         }
@@ -211,8 +225,12 @@ impl<S: Storage> Journal<S> {
 
     /// Waits for the sync that is under way, if one is.
     fn end_sync(&mut self) -> Result<()> {
-        let Some(syncing) = self.syncing.take() else { return Ok(()) };
-        let ended = syncing.join().unwrap_or_else(|_| Err(io::Error::other("a sync broke off")));
+        let Some(syncing) = self.syncing.take() else {
+            return Ok(());
+        };
+        let ended = syncing
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a sync broke off")));
         ended.map_err(|error| self.fail(&error))
     }
 
@@ -253,7 +271,9 @@ impl<S: Storage> Journal<S> {
             return Err(self.failed());
         }
         if !self.buffer.is_empty() {
-            self.storage.write_all(&self.buffer).map_err(|error| self.fail(&error))?;
+            self.storage
+                .write_all(&self.buffer)
+                .map_err(|error| self.fail(&error))?;
             self.buffer.clear();
             self.unsynced += self.gathered;
             self.recorded += std::mem::take(&mut self.gathered);
@@ -268,9 +288,19 @@ impl<S: Storage> Journal<S> {
 
     fn failed(&self) -> Error {
         let why = self.failure.as_deref().unwrap_or("an earlier failure");
-        let rows = if self.recorded == 1 { "1 row is".to_owned() } else { format!("{} rows are", self.recorded) };
-        Error::new(Kind::MidRun, format!("{} can't be written: {why}; {rows} on record", files::name(&self.path)))
-            .help("mend that, then run the same command again: it goes on where this one stopped")
+        let rows = if self.recorded == 1 {
+            "1 row is".to_owned()
+        } else {
+            format!("{} rows are", self.recorded)
+        };
+        Error::new(
+            Kind::MidRun,
+            format!(
+                "{} can't be written: {why}; {rows} on record",
+                files::name(&self.path)
+            ),
+        )
+        .help("mend that, then run the same command again: it goes on where this one stopped")
     }
 }
 
@@ -292,14 +322,22 @@ mod tests {
     impl Disk {
         fn call(&mut self) -> io::Result<()> {
             self.calls += 1;
-            if self.calls == self.last { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+            if self.calls == self.last {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            } else {
+                Ok(())
+            }
         }
     }
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let taken = self.call();
-            let kept = if taken.is_ok() { bytes.len() } else { bytes.len() / 2 };
+            let kept = if taken.is_ok() {
+                bytes.len()
+            } else {
+                bytes.len() / 2
+            };
             self.bytes.extend_from_slice(&bytes[..kept]);
             taken.map(|()| bytes.len())
         }
@@ -316,7 +354,15 @@ mod tests {
     }
 
     fn journal(last: u32) -> Journal<Disk> {
-        Journal::new(Disk { bytes: Vec::new(), calls: 0, last }, PathBuf::from("users.report.csv.partial"), 0)
+        Journal::new(
+            Disk {
+                bytes: Vec::new(),
+                calls: 0,
+                last,
+            },
+            PathBuf::from("users.report.csv.partial"),
+            0,
+        )
     }
 
     #[test]
@@ -334,7 +380,11 @@ mod tests {
             assert!(journal.recorded() >= told, "{last}");
             let calls = journal.storage().calls;
             assert_eq!(journal.sync().unwrap_err().kind(), Kind::MidRun);
-            assert_eq!(journal.storage().calls, calls, "a broken disk is not asked again");
+            assert_eq!(
+                journal.storage().calls,
+                calls,
+                "a broken disk is not asked again"
+            );
             let lines = journal.storage().bytes.split(|byte| *byte == b'\n').count() - 1;
             assert!(lines as u64 >= told, "{last}: {lines} lines, {told} told");
         }
@@ -352,7 +402,10 @@ mod tests {
 
         journal.append(&applied(SYNC_RECORDS + 1), b"x", at(0));
         journal.commit(Duration::from_secs(5)).unwrap();
-        assert_eq!((journal.storage().calls, journal.sync_due()), (3, Some(Duration::from_secs(6))));
+        assert_eq!(
+            (journal.storage().calls, journal.sync_due()),
+            (3, Some(Duration::from_secs(6)))
+        );
         journal.commit(Duration::from_secs(6)).unwrap();
         assert_eq!(journal.storage().calls, 4);
     }
@@ -377,7 +430,12 @@ mod tests {
 
         fn sync_elsewhere(&self) -> Option<PendingSync> {
             let end = Arc::clone(&self.0);
-            Some(Box::new(move || end.lock().unwrap().recv_timeout(Duration::from_mins(1)).unwrap()))
+            Some(Box::new(move || {
+                end.lock()
+                    .unwrap()
+                    .recv_timeout(Duration::from_mins(1))
+                    .unwrap()
+            }))
         }
     }
 
@@ -388,18 +446,24 @@ mod tests {
         let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
         let commit = |journal: &mut Journal<Slow>, row: u64| {
             journal.append(&applied(row), b"x", at(0));
-            journal.commit(Duration::from_millis(600 * row)).map(|()| (journal.recorded(), journal.syncing.is_some()))
+            journal
+                .commit(Duration::from_millis(600 * row))
+                .map(|()| (journal.recorded(), journal.syncing.is_some()))
         };
         for row in 1..=6 {
             assert_eq!(commit(&mut journal, row).unwrap(), (row, row >= 3));
         }
-        ends.send(Err(io::Error::from(io::ErrorKind::StorageFull))).unwrap();
+        ends.send(Err(io::Error::from(io::ErrorKind::StorageFull)))
+            .unwrap();
         while !journal.syncing.as_ref().unwrap().is_finished() {
             std::thread::yield_now();
         }
         // Although nothing else is due.
         let failed = commit(&mut journal, 7).unwrap_err().to_string();
-        assert!(failed.contains("users.report.csv.partial can't be written: "), "{failed}");
+        assert!(
+            failed.contains("users.report.csv.partial can't be written: "),
+            "{failed}"
+        );
         assert!(failed.contains("6 rows are on record"), "{failed}");
         assert_eq!(commit(&mut journal, 8).unwrap_err().to_string(), failed);
         assert_eq!(journal.recorded(), 6);
@@ -413,7 +477,14 @@ mod tests {
         journal.append(&applied(1), b"x", at(0));
         journal.commit(Duration::ZERO).unwrap();
         journal.commit(Duration::from_secs(1)).unwrap();
-        ends.send(Err(io::Error::other("the disk is gone"))).unwrap();
-        assert!(journal.sync().unwrap_err().to_string().contains("the disk is gone"));
+        ends.send(Err(io::Error::other("the disk is gone")))
+            .unwrap();
+        assert!(
+            journal
+                .sync()
+                .unwrap_err()
+                .to_string()
+                .contains("the disk is gone")
+        );
     }
 }

@@ -25,7 +25,15 @@ pub(super) const NOTE: &str = "mfa-optout note";
 pub(super) const STOP: &str = "mfa-optout stop";
 
 /// The tool's own columns, after those of the input.
-pub const COLUMNS: [&str; 7] = ["row", "outcome", "http_status", "attempts", "elapsed_ms", "finished_at", "detail"];
+pub const COLUMNS: [&str; 7] = [
+    "row",
+    "outcome",
+    "http_status",
+    "attempts",
+    "elapsed_ms",
+    "finished_at",
+    "detail",
+];
 
 /// The longest record that is read, in bytes. What runs on for longer is not a record but an opened quote.
 pub const MAX_RECORD: usize = 32 << 20;
@@ -53,7 +61,10 @@ fn ending(check: u32) -> [u8; CHECK_LEN] {
 /// A byte as two lower-case digits.
 fn hex(byte: u8) -> [u8; 2] {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+    [
+        DIGITS[usize::from(byte >> 4)],
+        DIGITS[usize::from(byte & 15)],
+    ]
 }
 
 fn check_of(previous: u32, body: &[u8]) -> u32 {
@@ -63,7 +74,13 @@ fn check_of(previous: u32, body: &[u8]) -> u32 {
 }
 
 /// Writes the record of a row: its own cells as they came (already CSV), then ours. Returns the new check.
-pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Record, at: &Stamp) -> u32 {
+pub(super) fn write_row(
+    out: &mut Vec<u8>,
+    previous: u32,
+    cells: &[u8],
+    row: &Record,
+    at: &Stamp,
+) -> u32 {
     let start = out.len();
     out.extend_from_slice(cells);
     out.push(b',');
@@ -77,7 +94,10 @@ pub(super) fn write_row(out: &mut Vec<u8>, previous: u32, cells: &[u8], row: &Re
     out.push(b',');
     push_number(out, row.attempts.into());
     out.push(b',');
-    push_number(out, u64::try_from(row.elapsed.as_millis()).unwrap_or(u64::MAX));
+    push_number(
+        out,
+        u64::try_from(row.elapsed.as_millis()).unwrap_or(u64::MAX),
+    );
     out.push(b',');
     out.extend_from_slice(at.as_str().as_bytes());
     out.push(b',');
@@ -93,7 +113,10 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
 
 /// The server's words, harmless on a terminal and in a spreadsheet.
 fn detail_cell(detail: &str) -> String {
-    text::shorten(&text::without_formula(text::one_line(detail, MAX_DETAIL)), MAX_DETAIL)
+    text::shorten(
+        &text::without_formula(text::one_line(detail, MAX_DETAIL)),
+        MAX_DETAIL,
+    )
 }
 
 /// Writes a control record: a magic word and JSON. Returns the new check.
@@ -167,7 +190,9 @@ fn quotes_in(bytes: &[u8]) -> usize {
 pub(super) fn written_check(frame: &[u8]) -> Option<u32> {
     let (_, end) = frame.split_at_checked(frame.len().checked_sub(CHECK_LEN)?)?;
     let digits = end.strip_prefix(b",")?.strip_suffix(b"\n")?;
-    let lower_hex = digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let lower_hex = digits
+        .iter()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     lower_hex.then(|| u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok())?
 }
 
@@ -229,7 +254,11 @@ impl<'a> Finished<'a> {
         Some(Self {
             row: row.parse().ok().filter(|row| *row > 0)?,
             outcome: Outcome::from_word(outcome)?,
-            http_status: if status.is_empty() { None } else { Some(status.parse().ok()?) },
+            http_status: if status.is_empty() {
+                None
+            } else {
+                Some(status.parse().ok()?)
+            },
             attempts: attempts.parse().ok()?,
             elapsed: Duration::from_millis(elapsed.parse().ok()?),
             finished_at: last.parse(at)?,
@@ -248,8 +277,15 @@ pub(super) struct Parser {
 
 impl Parser {
     pub(super) fn new() -> Self {
-        let csv = csv_core::ReaderBuilder::new().terminator(csv_core::Terminator::Any(b'\n')).build();
-        Self { csv, text: Vec::new(), ends: vec![0; 64], last_time: LastRead::default() }
+        let csv = csv_core::ReaderBuilder::new()
+            .terminator(csv_core::Terminator::Any(b'\n'))
+            .build();
+        Self {
+            csv,
+            text: Vec::new(),
+            ends: vec![0; 64],
+            last_time: LastRead::default(),
+        }
     }
 
     /// What a whole record says; `None` if it is none that this version of the tool writes.
@@ -258,7 +294,11 @@ impl Parser {
             return plain_row(body(frame), &mut self.last_time).map(Entry::Row);
         }
         let count = self.split(frame)?;
-        if count == CONTROL_CELLS { self.control() } else { self.row(count).map(Entry::Row) }
+        if count == CONTROL_CELLS {
+            self.control()
+        } else {
+            self.row(count).map(Entry::Row)
+        }
     }
 
     /// Splits a record into cells and says how many there are.
@@ -268,11 +308,14 @@ impl Parser {
         let (mut written, mut count) = (0, 0);
         loop {
             let (result, read, wrote, ended) =
-                self.csv.read_record(input, &mut self.text[written..], &mut self.ends[count..]);
+                self.csv
+                    .read_record(input, &mut self.text[written..], &mut self.ends[count..]);
             (input, written, count) = (&input[read..], written + wrote, count + ended);
             match result {
                 csv_core::ReadRecordResult::Record => return Some(count),
-                csv_core::ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                csv_core::ReadRecordResult::OutputEndsFull => {
+                    self.ends.resize(self.ends.len() * 2, 0);
+                }
                 _ => return None,
             }
         }
@@ -360,7 +403,13 @@ pub(super) struct Reader<R> {
 impl<R: BufRead> Reader<R> {
     /// `input` stands at the first record.
     pub(super) fn new(input: R) -> Self {
-        Self { input, check: 0, start: 0, frame: Vec::new(), parser: Parser::new() }
+        Self {
+            input,
+            check: 0,
+            start: 0,
+            frame: Vec::new(),
+            parser: Parser::new(),
+        }
     }
 
     /// Goes to the next record.

@@ -60,12 +60,28 @@ fn metrics(summary: &Summary) -> String {
     let mut out = Metrics::labelled(&summary.address, &summary.input, &summary.command);
     out.help("rows", "Rows of the input by outcome.");
     for outcome in Outcome::ALL {
-        out.sample("rows", &format!(",outcome=\"{outcome}\""), summary.outcomes.count(outcome));
+        out.sample(
+            "rows",
+            &format!(",outcome=\"{outcome}\""),
+            summary.outcomes.count(outcome),
+        );
     }
     let traffic = &summary.traffic;
-    out.single("requests", "Requests sent, retries, log-ins and probes included.", traffic.requests);
-    out.single("retries", "Requests that repeated an earlier one.", traffic.retries);
-    out.single("throttled_seconds", "Time the Org held back all requests.", traffic.throttled().as_secs_f64());
+    out.single(
+        "requests",
+        "Requests sent, retries, log-ins and probes included.",
+        traffic.requests,
+    );
+    out.single(
+        "retries",
+        "Requests that repeated an earlier one.",
+        traffic.retries,
+    );
+    out.single(
+        "throttled_seconds",
+        "Time the Org held back all requests.",
+        traffic.throttled().as_secs_f64(),
+    );
     out.end(summary.started, summary.ended, summary.exit_code);
     out.text
 }
@@ -78,7 +94,10 @@ fn unix_seconds(at: Timestamp) -> String {
 
 /// A label's value: backslash, quote and line feed escaped, as the format wants it.
 fn label(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 struct Metrics {
@@ -89,14 +108,29 @@ struct Metrics {
 impl Metrics {
     fn labelled(address: &str, input: &str, command: &str) -> Self {
         let [address, input, command] = [address, input, command].map(label);
-        Self { text: String::new(), labels: format!("address=\"{address}\",input=\"{input}\",command=\"{command}\"") }
+        Self {
+            text: String::new(),
+            labels: format!("address=\"{address}\",input=\"{input}\",command=\"{command}\""),
+        }
     }
 
     fn end(&mut self, started: Timestamp, ended: Timestamp, exit_code: Option<u8>) {
-        self.single("start_time_seconds", "When the run began, in Unix time.", unix_seconds(started));
-        self.single("end_time_seconds", "When the run ended, in Unix time.", unix_seconds(ended));
+        self.single(
+            "start_time_seconds",
+            "When the run began, in Unix time.",
+            unix_seconds(started),
+        );
+        self.single(
+            "end_time_seconds",
+            "When the run ended, in Unix time.",
+            unix_seconds(ended),
+        );
         if let Some(code) = exit_code {
-            self.single("exit_code", "What the process answered; 0 is all well.", code);
+            self.single(
+                "exit_code",
+                "What the process answered; 0 is all well.",
+                code,
+            );
         }
     }
 
@@ -107,7 +141,9 @@ impl Metrics {
 
     fn sample(&mut self, name: &str, more_labels: &str, value: impl std::fmt::Display) {
         let labels = std::mem::take(&mut self.labels);
-        self.line(format_args!("mfa_optout_last_run_{name}{{{labels}{more_labels}}} {value}"));
+        self.line(format_args!(
+            "mfa_optout_last_run_{name}{{{labels}{more_labels}}} {value}"
+        ));
         self.labels = labels;
     }
 
@@ -133,6 +169,9 @@ mod tests {
 
     #[test]
     fn times_keep_their_milliseconds() {
-        assert_eq!(unix_seconds(Timestamp::from_millisecond(1_700_000_000_050).unwrap()), "1700000000.050");
+        assert_eq!(
+            unix_seconds(Timestamp::from_millisecond(1_700_000_000_050).unwrap()),
+            "1700000000.050"
+        );
     }
 }

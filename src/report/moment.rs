@@ -12,12 +12,20 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    #[expect(clippy::expect_used, reason = "a string takes everything, and every time stamp can be printed in UTC")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a string takes everything, and every time stamp can be printed in UTC"
+    )]
     pub(super) fn of(at: Timestamp) -> Self {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
         let mut text = String::new();
-        PRINTER.print_timestamp(&at, &mut text).expect("every time stamp can be printed in UTC");
-        Self { millisecond: at.as_millisecond(), text }
+        PRINTER
+            .print_timestamp(&at, &mut text)
+            .expect("every time stamp can be printed in UTC");
+        Self {
+            millisecond: at.as_millisecond(),
+            text,
+        }
     }
 
     /// Makes it that of another moment.
@@ -56,7 +64,9 @@ mod tests {
 
     #[test]
     fn each_moment_has_its_own_text_and_each_text_its_own_moment() {
-        let at = |nanoseconds: i128| Timestamp::from_nanosecond(1_700_000_000_000_000_000 + nanoseconds).unwrap();
+        let at = |nanoseconds: i128| {
+            Timestamp::from_nanosecond(1_700_000_000_000_000_000 + nanoseconds).unwrap()
+        };
         let (mut stamp, mut read) = (Stamp::of(Timestamp::UNIX_EPOCH), LastRead::default());
         for (nanoseconds, text) in [
             (0, "2023-11-14T22:13:20.000Z"),

@@ -44,7 +44,12 @@ pub struct Mode {
 /// # Errors
 /// [`Kind::Busy`] if another run has the report; [`Kind::Report`] if the place can't be used, the journal is damaged, it
 /// belongs to a different run, or a finished report is in the way.
-pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
+pub fn open(
+    paths: &Paths,
+    input: Option<&Path>,
+    start: &Start<'_>,
+    mode: Mode,
+) -> Result<(Journal<File>, OnRecord)> {
     files::check_places(paths, input)?;
     let name = files::name(&paths.partial);
     let mut file = files::lock(&paths.partial)?;
@@ -58,14 +63,19 @@ pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) 
         (file, kept) = make_room(paths)?;
         recovered = Recovered::default();
     }
-    let checked = check(paths, &recovered, start, mode).and_then(|()| cut_off_torn(&file, &recovered, &name));
+    let checked =
+        check(paths, &recovered, start, mode).and_then(|()| cut_off_torn(&file, &recovered, &name));
     if checked.is_err() && is_empty(&file) {
         // Ours, locked and without content: leaving it would only puzzle.
         drop(fs::remove_file(&paths.partial));
     }
     checked?;
     files::remove_stale(paths);
-    let Recovered { mut on_record, check, .. } = recovered;
+    let Recovered {
+        mut on_record,
+        check,
+        ..
+    } = recovered;
     on_record.kept = kept;
     let mut journal = Journal::taken_up(file, paths.partial.clone(), check, on_record.rows.len());
     journal
@@ -78,14 +88,24 @@ pub fn open(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) 
 ///
 /// # Errors
 /// As [`open`].
-pub fn look(paths: &Paths, input: Option<&Path>, start: &Start<'_>, mode: Mode) -> Result<OnRecord> {
+pub fn look(
+    paths: &Paths,
+    input: Option<&Path>,
+    start: &Start<'_>,
+    mode: Mode,
+) -> Result<OnRecord> {
     files::check_places(paths, input)?;
     let nothing = || report_is_free(paths, mode).map(|()| OnRecord::default());
-    let Some(file) = files::look(&paths.partial)? else { return nothing() };
+    let Some(file) = files::look(&paths.partial)? else {
+        return nothing();
+    };
     if mode.begin == Begin::Fresh {
         return nothing();
     }
-    let recovered = recover(BufReader::with_capacity(1 << 16, &file), &files::name(&paths.partial))?;
+    let recovered = recover(
+        BufReader::with_capacity(1 << 16, &file),
+        &files::name(&paths.partial),
+    )?;
     if is_false_start(&recovered.on_record, start, mode) {
         return nothing();
     }
@@ -107,7 +127,8 @@ fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
     before.rows.is_empty()
         && before.torn == 0
         && before.runs.last().is_some_and(|last| {
-            !last.differences(start, mode.new_key).is_empty() || last.baseline_difference(start).is_some()
+            !last.differences(start, mode.new_key).is_empty()
+                || last.baseline_difference(start).is_some()
         })
 }
 
@@ -120,14 +141,21 @@ fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) ->
         differences.extend(last.baseline_difference(start).filter(|_| !only_to_finish));
         refuse_another_run(&files::name(&paths.partial), &differences)?;
     }
-    if only_to_finish { Ok(()) } else { report_is_free(paths, mode) }
+    if only_to_finish {
+        Ok(())
+    } else {
+        report_is_free(paths, mode)
+    }
 }
 
 fn report_is_free(paths: &Paths, mode: Mode) -> Result<()> {
     for path in [&paths.report, &paths.json] {
         if !mode.overwrite && files::metadata_of(path)?.is_some() {
-            return Err(Error::new(Kind::Report, format!("{} exists already", files::name(path)))
-                .help("--overwrite replaces it, --report gives the new one another name"));
+            return Err(Error::new(
+                Kind::Report,
+                format!("{} exists already", files::name(path)),
+            )
+            .help("--overwrite replaces it, --report gives the new one another name"));
         }
     }
     Ok(())
@@ -137,15 +165,22 @@ fn cut_off_torn(file: &File, recovered: &Recovered, name: &str) -> Result<()> {
     if recovered.on_record.torn == 0 {
         return Ok(());
     }
-    file.set_len(recovered.end)
-        .map_err(|error| Error::new(Kind::Report, format!("the torn end of {name} can't be cut off: {error}")))
+    file.set_len(recovered.end).map_err(|error| {
+        Error::new(
+            Kind::Report,
+            format!("the torn end of {name} can't be cut off: {error}"),
+        )
+    })
 }
 
 fn refuse_another_run(name: &str, differences: &[String]) -> Result<()> {
     if differences.is_empty() {
         return Ok(());
     }
-    let message = format!("{name} belongs to a different run; this one differs in\n    {}", differences.join("\n    "));
+    let message = format!(
+        "{name} belongs to a different run; this one differs in\n    {}",
+        differences.join("\n    ")
+    );
     Err(Error::new(Kind::Report, message)
         .help("run it as it was, or start over with --fresh, which keeps the old journal under another name"))
 }

@@ -68,19 +68,38 @@ pub fn finish(
 ) -> Result<Summary> {
     journal.sync()?;
     let file = journal.into_storage();
-    merge(Source { file: &file, stop, limits: LIMITS }, paths, rows, overwrite)
+    merge(
+        Source {
+            file: &file,
+            stop,
+            limits: LIMITS,
+        },
+        paths,
+        rows,
+        overwrite,
+    )
 }
 
 fn merge(source: Source<'_>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
     let kept = |error: Error| {
         let partial = files::name(&paths.partial);
-        let why = if source.is_stopped() { INTERRUPTED.to_owned() } else { error.to_string() };
+        let why = if source.is_stopped() {
+            INTERRUPTED.to_owned()
+        } else {
+            error.to_string()
+        };
         Error::new(Kind::MidRun, format!("the report could not be finished: {why}")).help(format!(
             "everything is on record in {partial}; the same command again sends nothing and only finishes"
         ))
     };
-    let Survey { mut summary, stragglers, draft } = survey(source, paths, rows).map_err(kept)?;
-    let draft = draft.map_or_else(|| sort(source, paths, &summary, stragglers), Ok).map_err(kept)?;
+    let Survey {
+        mut summary,
+        stragglers,
+        draft,
+    } = survey(source, paths, rows).map_err(kept)?;
+    let draft = draft
+        .map_or_else(|| sort(source, paths, &summary, stragglers), Ok)
+        .map_err(kept)?;
     let (sorted, hash) = draft.finish().map_err(kept)?;
     summary.report_blake3 = Some(hash.to_string());
     // The JSON first: once the report is in place, nothing of the run may be missing.
@@ -96,10 +115,17 @@ fn merge(source: Source<'_>, paths: &Paths, rows: u64, overwrite: bool) -> Resul
 pub fn summarize(journal: &mut Journal<File>, stop: &AtomicBool) -> Result<Summary> {
     journal.sync()?;
     let mut fold = Fold::default();
-    each_entry(Source { file: journal.storage(), stop, limits: LIMITS }, |entry, _| {
-        fold.add(&entry);
-        Ok(())
-    })?;
+    each_entry(
+        Source {
+            file: journal.storage(),
+            stop,
+            limits: LIMITS,
+        },
+        |entry, _| {
+            fold.add(&entry);
+            Ok(())
+        },
+    )?;
     fold.finish().ok_or_else(no_run)
 }
 
@@ -125,7 +151,10 @@ struct Survey {
 /// The first reading: adds everything up, balances the books, finds the stragglers, and writes the report as long as there
 /// are none.
 fn survey(source: Source<'_>, paths: &Paths, rows: u64) -> Result<Survey> {
-    let (mut fold, mut books) = (Fold::default(), Books::new(rows, source.limits, Draft::new(paths)?));
+    let (mut fold, mut books) = (
+        Fold::default(),
+        Books::new(rows, source.limits, Draft::new(paths)?),
+    );
     each_entry(source, |entry, record| {
         fold.add(&entry);
         match entry {
@@ -136,7 +165,11 @@ fn survey(source: Source<'_>, paths: &Paths, rows: u64) -> Result<Survey> {
         Ok(())
     })?;
     let (stragglers, draft) = books.close()?;
-    Ok(Survey { summary: fold.finish().ok_or_else(no_run)?, stragglers, draft })
+    Ok(Survey {
+        summary: fold.finish().ok_or_else(no_run)?,
+        stragglers,
+        draft,
+    })
 }
 
 /// A record and its place.
@@ -146,7 +179,10 @@ struct Found<'a> {
     frame: &'a [u8],
 }
 
-fn each_entry(source: Source<'_>, mut visit: impl FnMut(Entry<'_>, Found<'_>) -> Result<()>) -> Result<()> {
+fn each_entry(
+    source: Source<'_>,
+    mut visit: impl FnMut(Entry<'_>, Found<'_>) -> Result<()>,
+) -> Result<()> {
     let mut reader = from_start(source)?;
     while step(&mut reader)? {
         let start = reader.start();
@@ -158,7 +194,9 @@ fn each_entry(source: Source<'_>, mut visit: impl FnMut(Entry<'_>, Found<'_>) ->
 
 fn from_start(source: Source<'_>) -> Result<Reader<BufReader<Source<'_>>>> {
     let mut input = BufReader::with_capacity(1 << 16, source);
-    input.rewind().map_err(failed("the journal can't be read"))?;
+    input
+        .rewind()
+        .map_err(failed("the journal can't be read"))?;
     Ok(Reader::new(input))
 }
 
@@ -176,7 +214,9 @@ fn no_run() -> Error {
 }
 
 fn damaged(at: u64) -> Error {
-    broken(format!("the journal has changed under the tool's hands, at byte {at}"))
+    broken(format!(
+        "the journal has changed under the tool's hands, at byte {at}"
+    ))
 }
 
 /// Holds the rows on record against the rows of the input: each once.
@@ -191,7 +231,13 @@ struct Books {
 impl Books {
     fn new(rows: u64, limits: Limits, draft: Draft) -> Self {
         let window = Window::new(limits);
-        Self { rows, window, missing: RoaringTreemap::new(), stragglers: Stragglers::new(), draft: Some(draft) }
+        Self {
+            rows,
+            window,
+            missing: RoaringTreemap::new(),
+            stragglers: Stragglers::new(),
+            draft: Some(draft),
+        }
     }
 
     fn begin(&mut self, header: &str) {
@@ -202,7 +248,10 @@ impl Books {
 
     fn enter(&mut self, row: RowNumber, record: Found<'_>) -> Result<()> {
         if row > self.rows {
-            return Err(unbalanced(&format!("row {row} is on record, but the input has {}", self.rows)));
+            return Err(unbalanced(&format!(
+                "row {row} is on record, but the input has {}",
+                self.rows
+            )));
         }
         if self.window.has_passed(row) {
             if !self.missing.remove(row) {
@@ -211,8 +260,16 @@ impl Books {
             self.stragglers.insert(row, record.start);
             return Ok(());
         }
-        let load = if self.draft.is_some() { line::body(record.frame).to_vec() } else { Vec::new() };
-        self.window.push(Held { row, size: record.frame.len(), load });
+        let load = if self.draft.is_some() {
+            line::body(record.frame).to_vec()
+        } else {
+            Vec::new()
+        };
+        self.window.push(Held {
+            row,
+            size: record.frame.len(),
+            load,
+        });
         self.settle(Fill::UpToLimit)
     }
 
@@ -225,7 +282,9 @@ impl Books {
                     self.missing.insert(row);
                     *draft = None;
                 }
-                (Turn::Twice(row), _) => return Err(unbalanced(&format!("row {row} is on record twice"))),
+                (Turn::Twice(row), _) => {
+                    return Err(unbalanced(&format!("row {row} is on record twice")));
+                }
             }
         }
         Ok(())
@@ -237,7 +296,10 @@ impl Books {
         let lost = self.missing.len() + unseen;
         if lost > 0 {
             let first = self.missing.min().unwrap_or(self.window.turn);
-            return Err(unbalanced(&format!("{lost} of {} rows have no outcome, the first is row {first}", self.rows)));
+            return Err(unbalanced(&format!(
+                "{lost} of {} rows have no outcome, the first is row {first}",
+                self.rows
+            )));
         }
         Ok((self.stragglers, self.draft))
     }
@@ -248,10 +310,20 @@ fn unbalanced(why: &str) -> Error {
 }
 
 /// The second reading.
-fn sort(source: Source<'_>, paths: &Paths, summary: &Summary, stragglers: Stragglers) -> Result<Draft> {
+fn sort(
+    source: Source<'_>,
+    paths: &Paths,
+    summary: &Summary,
+    stragglers: Stragglers,
+) -> Result<Draft> {
     let mut draft = Draft::new(paths)?;
     draft.begin(&summary.header);
-    let mut sorter = Sorter { draft, window: Window::new(source.limits), source, stragglers };
+    let mut sorter = Sorter {
+        draft,
+        window: Window::new(source.limits),
+        source,
+        stragglers,
+    };
     sorter.read_through()?;
     Ok(sorter.draft)
 }
@@ -268,16 +340,25 @@ impl Sorter<'_> {
         let mut reader = from_start(self.source)?;
         while step(&mut reader)? {
             let (start, size) = (reader.start(), reader.frame().len());
-            let Entry::Row(row) = reader.record().0.ok_or_else(|| damaged(start))? else { continue };
+            let Entry::Row(row) = reader.record().0.ok_or_else(|| damaged(start))? else {
+                continue;
+            };
             let row = row.row;
             if self.window.has_passed(row) {
                 continue;
             }
-            self.window.push(Held { row, size, load: line::body(reader.frame()).to_vec() });
+            self.window.push(Held {
+                row,
+                size,
+                load: line::body(reader.frame()).to_vec(),
+            });
             let fetched = self.write_ready(Fill::UpToLimit)?;
             if fetched {
                 let next = start + size as u64;
-                reader.input().seek(SeekFrom::Start(next)).map_err(failed("the journal can't be read"))?;
+                reader
+                    .input()
+                    .seek(SeekFrom::Start(next))
+                    .map_err(failed("the journal can't be read"))?;
             }
         }
         self.write_ready(Fill::Nothing).map(drop)
@@ -293,7 +374,9 @@ impl Sorter<'_> {
                     fetched = true;
                     self.fetch(row)?
                 }
-                Turn::Twice(row) => return Err(unbalanced(&format!("row {row} is on record twice"))),
+                Turn::Twice(row) => {
+                    return Err(unbalanced(&format!("row {row} is on record twice")));
+                }
             };
             self.draft.row(&row)?;
         }
@@ -301,7 +384,10 @@ impl Sorter<'_> {
     }
 
     fn fetch(&self, row: RowNumber) -> Result<Vec<u8>> {
-        let place = *self.stragglers.get(&row).ok_or_else(|| unbalanced(&format!("row {row} has no outcome")))?;
+        let place = *self
+            .stragglers
+            .get(&row)
+            .ok_or_else(|| unbalanced(&format!("row {row} has no outcome")))?;
         let mut input = BufReader::new(self.source);
         let mut frame = Vec::new();
         input
@@ -319,9 +405,15 @@ fn put_in_place(mut sorted: NamedTempFile, paths: &Paths, overwrite: bool) -> Re
     let report = files::name(&paths.report);
     let cant = failed("it can't be put in place");
     let kept = if overwrite {
-        sorted.persist(&paths.report).map_err(|error| cant(error.error)).map(drop)
+        sorted
+            .persist(&paths.report)
+            .map_err(|error| cant(error.error))
+            .map(drop)
     } else if files::metadata_of(&paths.report)?.is_none() {
-        sorted.persist_noclobber(&paths.report).map_err(|error| cant(error.error)).map(drop)
+        sorted
+            .persist_noclobber(&paths.report)
+            .map_err(|error| cant(error.error))
+            .map(drop)
     } else if files::same_content(sorted.as_file_mut(), &paths.report).map_err(&cant)? {
         Ok(())
     } else {

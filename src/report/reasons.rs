@@ -62,7 +62,10 @@ impl Members {
 impl Reasons {
     /// Counts a row if a person has to look at it.
     pub fn add(&mut self, row: &Finished<'_>) {
-        if !matches!(row.outcome, Outcome::Failed | Outcome::Unknown | Outcome::Invalid) {
+        if !matches!(
+            row.outcome,
+            Outcome::Failed | Outcome::Unknown | Outcome::Invalid
+        ) {
             return;
         }
         let reason = match row.outcome {
@@ -71,7 +74,11 @@ impl Reasons {
         };
         let mut key = (row.outcome, row.http_status, reason);
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key) {
-            key = (row.outcome, row.http_status, "(many other messages)".to_owned());
+            key = (
+                row.outcome,
+                row.http_status,
+                "(many other messages)".to_owned(),
+            );
         }
         self.0.entry(key).or_default().add(row.row);
     }
@@ -79,7 +86,11 @@ impl Reasons {
     /// The groups, the largest first.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
-        let mut groups: Vec<Group> = self.0.iter().map(|(key, members)| group(key, members)).collect();
+        let mut groups: Vec<Group> = self
+            .0
+            .iter()
+            .map(|(key, members)| group(key, members))
+            .collect();
         groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.rows.cmp(&b.rows)));
         groups
     }
@@ -100,8 +111,13 @@ fn group((outcome, status, reason): &Key, members: &Members) -> Group {
 
 /// What a row met with, and whether an earlier request may have made its change all the same.
 fn refusal(detail: &str) -> String {
-    let in_doubt = detail.strip_suffix(remark::DOUBT).and_then(|words| words.strip_suffix(remark::EARLIER));
-    in_doubt.map_or_else(|| kind_of(detail), |words| kind_of(words) + "; an earlier request may have made the change")
+    let in_doubt = detail
+        .strip_suffix(remark::DOUBT)
+        .and_then(|words| words.strip_suffix(remark::EARLIER));
+    in_doubt.map_or_else(
+        || kind_of(detail),
+        |words| kind_of(words) + "; an earlier request may have made the change",
+    )
 }
 
 /// How the detail of a row begins that contradicts another; it goes on with both places and the user.
@@ -113,8 +129,14 @@ fn fault(detail: &str) -> &str {
         return "the same user has another flag in another row";
     }
     let place = |text: &str| text.starts_with("line ") || text.starts_with("cell ");
-    let behind = detail.split_once(": ").filter(|(before, _)| place(before)).map_or(detail, |(_, behind)| behind);
-    let end = behind.find("; ").or_else(|| behind.find(": \"")).unwrap_or(behind.len());
+    let behind = detail
+        .split_once(": ")
+        .filter(|(before, _)| place(before))
+        .map_or(detail, |(_, behind)| behind);
+    let end = behind
+        .find("; ")
+        .or_else(|| behind.find(": \""))
+        .unwrap_or(behind.len());
     &behind[..end]
 }
 
@@ -124,9 +146,16 @@ fn kind_of(detail: &str) -> String {
     let differs = |word: &str| word.contains(|c: char| c.is_ascii_digit() || c == '"');
     let mut words: Vec<&str> = detail.split_whitespace().take(TELLING_WORDS).collect();
     if !words.iter().all(|word| differs(word)) {
-        words.iter_mut().filter(|word| differs(word)).for_each(|word| *word = "…");
+        words
+            .iter_mut()
+            .filter(|word| differs(word))
+            .for_each(|word| *word = "…");
     }
-    let cut = if detail.split_whitespace().nth(TELLING_WORDS).is_some() { " …" } else { "" };
+    let cut = if detail.split_whitespace().nth(TELLING_WORDS).is_some() {
+        " …"
+    } else {
+        ""
+    };
     text::shorten(&(words.join(" ") + cut), 100)
 }
 
@@ -149,7 +178,10 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
             "the Org did not accept the request for these users",
             "read the message; if it is no fault of the rows, show it to the Org's administrator",
         ),
-        (_, Some(401)) => ("the credentials were not accepted", "check the key or log-in, then run `mfa-optout retry`"),
+        (_, Some(401)) => (
+            "the credentials were not accepted",
+            "check the key or log-in, then run `mfa-optout retry`",
+        ),
         (_, Some(403)) => (
             "the credentials may not change these users",
             "check what the key's user may do and whether these users belong to this Org",
@@ -170,7 +202,10 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
             "the Org could not do it at the time, and the attempts ran out",
             "run `mfa-optout retry` on this report later",
         ),
-        (_, Some(_)) => ("the Org refused", "read the message; then run `mfa-optout retry` on this report"),
+        (_, Some(_)) => (
+            "the Org refused",
+            "read the message; then run `mfa-optout retry` on this report",
+        ),
         (_, None) => (
             "the Org was not reached, and nothing was changed for these users",
             "check the connection, then run `mfa-optout retry` on this report",
@@ -207,7 +242,10 @@ mod tests {
         reasons.add(&failed(3, "gone"));
         let groups = reasons.groups();
         assert_eq!(groups.len(), 2);
-        assert_eq!((groups[0].reason.as_str(), groups[0].count), ("user … not found", 6));
+        assert_eq!(
+            (groups[0].reason.as_str(), groups[0].count),
+            ("user … not found", 6)
+        );
         assert_eq!(groups[0].rows, [1, 2, 4, 7, 8]);
     }
 
@@ -218,9 +256,20 @@ mod tests {
         for (row, detail) in (1..).zip(["there is no such user in this Org", &doubt, &doubt]) {
             reasons.add(&failed(row, detail));
         }
-        let told: Vec<_> = reasons.groups().into_iter().map(|group| (group.reason, group.count)).collect();
-        let doubt = "there is no such user in this Org; an earlier request may have made the change";
-        assert_eq!(told, [(doubt.to_owned(), 2), ("there is no such user in this Org".to_owned(), 1)]);
+        let told: Vec<_> = reasons
+            .groups()
+            .into_iter()
+            .map(|group| (group.reason, group.count))
+            .collect();
+        let doubt =
+            "there is no such user in this Org; an earlier request may have made the change";
+        assert_eq!(
+            told,
+            [
+                (doubt.to_owned(), 2),
+                ("there is no such user in this Org".to_owned(), 1)
+            ]
+        );
     }
 
     #[test]
@@ -235,16 +284,27 @@ mod tests {
             "contradiction: cell A12 opts user 1700 out, cell A4 opts the same user back in",
         ];
         for (row, detail) in (1..).zip(details) {
-            reasons.add(&Finished { outcome: Outcome::Invalid, http_status: None, ..failed(row, detail) });
+            reasons.add(&Finished {
+                outcome: Outcome::Invalid,
+                http_status: None,
+                ..failed(row, detail)
+            });
         }
-        let told: Vec<_> = reasons.groups().into_iter().map(|group| (group.reason, group.count)).collect();
+        let told: Vec<_> = reasons
+            .groups()
+            .into_iter()
+            .map(|group| (group.reason, group.count))
+            .collect();
         let wanted = [
             ("column user_id: is not a number", 2),
             ("the same user has another flag in another row", 2),
             ("column end date: is a date that does not exist", 1),
             ("the row has more cells than the header", 1),
         ];
-        assert_eq!(told, wanted.map(|(reason, count)| (reason.to_owned(), count)));
+        assert_eq!(
+            told,
+            wanted.map(|(reason, count)| (reason.to_owned(), count))
+        );
     }
 
     #[test]
@@ -253,21 +313,43 @@ mod tests {
             for outcome in [Outcome::Failed, Outcome::Unknown, Outcome::Invalid] {
                 let (meaning, next) = advice(outcome, status);
                 assert!(!meaning.is_empty() && !next.is_empty());
-                assert!(!meaning.ends_with('.') && !next.ends_with('.'), "whoever shows it ends the sentence");
+                assert!(
+                    !meaning.ends_with('.') && !next.ends_with('.'),
+                    "whoever shows it ends the sentence"
+                );
             }
         }
-        assert!(advice(Outcome::Failed, Some(404)).0.contains("does not know"));
-        assert!(advice(Outcome::Unknown, Some(503)).0.contains("may or may not"));
+        assert!(
+            advice(Outcome::Failed, Some(404))
+                .0
+                .contains("does not know")
+        );
+        assert!(
+            advice(Outcome::Unknown, Some(503))
+                .0
+                .contains("may or may not")
+        );
     }
 
     #[test]
     fn very_many_messages_stay_few_groups() {
         let mut reasons = Reasons::default();
         for row in 1..=2000_u64 {
-            let word: String = row.to_string().chars().map(|digit| char::from(b'a' + (digit as u8 - b'0'))).collect();
+            let word: String = row
+                .to_string()
+                .chars()
+                .map(|digit| char::from(b'a' + (digit as u8 - b'0')))
+                .collect();
             reasons.add(&failed(row, &word));
         }
         assert_eq!(reasons.groups().len(), MAX_GROUPS + 1);
-        assert_eq!(reasons.groups().iter().map(|group| group.count).sum::<u64>(), 2000);
+        assert_eq!(
+            reasons
+                .groups()
+                .iter()
+                .map(|group| group.count)
+                .sum::<u64>(),
+            2000
+        );
     }
 }

@@ -47,25 +47,39 @@ pub(super) fn recover<R: BufRead + Seek>(input: R, name: &str) -> Result<Recover
     let mut on_record = OnRecord::default();
     loop {
         match reader.step().map_err(|error| unreadable(name, &error))? {
-            Step::Record => take(&mut reader, &mut on_record).map_err(|why| damaged(name, reader.start(), &why))?,
+            Step::Record => take(&mut reader, &mut on_record)
+                .map_err(|why| damaged(name, reader.start(), &why))?,
             Step::End => {
-                return Ok(Recovered { on_record, end: reader.start(), check: reader.check() });
+                return Ok(Recovered {
+                    on_record,
+                    end: reader.start(),
+                    check: reader.check(),
+                });
             }
             Step::Broken(frame) => {
                 let (end, check) = (reader.start(), reader.check());
                 on_record.torn = torn_tail(reader, frame, name)?;
-                return Ok(Recovered { on_record, end, check });
+                return Ok(Recovered {
+                    on_record,
+                    end,
+                    check,
+                });
             }
         }
     }
 }
 
 /// Adds a good record to what is known; `Err` says in words why it makes no sense.
-fn take<R: BufRead>(reader: &mut Reader<R>, found: &mut OnRecord) -> std::result::Result<(), String> {
+fn take<R: BufRead>(
+    reader: &mut Reader<R>,
+    found: &mut OnRecord,
+) -> std::result::Result<(), String> {
     match reader.record().0 {
         Some(Entry::Run(run)) => found.runs.push(*run),
         Some(Entry::Newer(form)) => {
-            return Err(format!("it was written by a newer version of the tool (form {form})"));
+            return Err(format!(
+                "it was written by a newer version of the tool (form {form})"
+            ));
         }
         Some(Entry::Note(_) | Entry::Stop(_) | Entry::Row(_)) if found.runs.is_empty() => {
             return Err("it does not begin with the record of a run".to_owned());
@@ -100,9 +114,11 @@ fn torn_tail<R: BufRead + Seek>(reader: Reader<R>, frame: Frame, name: &str) -> 
     }
     let mut input = reader.into_input();
     match good_record_after(&mut input, start).map_err(|error| unreadable(name, &error))? {
-        Some(later) => {
-            Err(damaged(name, start, &format!("the record is broken, and a good one follows at byte {later}")))
-        }
+        Some(later) => Err(damaged(
+            name,
+            start,
+            &format!("the record is broken, and a good one follows at byte {later}"),
+        )),
         None => Ok(rest.len() as u64),
     }
 }
@@ -131,7 +147,10 @@ fn good_record_after(input: &mut (impl BufRead + Seek), from: u64) -> io::Result
 /// Whether these first bytes of a file are the beginning of a journal, or as much of it as there is.
 fn begins_like_a_journal(bytes: &[u8]) -> bool {
     let magic = format!("{},", line::RUN);
-    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let written = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     let shared = written.min(magic.len());
     bytes[..shared] == magic.as_bytes()[..shared]
 }
@@ -139,7 +158,10 @@ fn begins_like_a_journal(bytes: &[u8]) -> bool {
 fn foreign(name: &str, bytes: &[u8]) -> Error {
     let why = if bytes.starts_with(b"\xef\xbb\xbf") {
         "begins with a byte order mark: an editor or a spreadsheet has saved it again"
-    } else if bytes.strip_prefix(line::RUN.as_bytes()).is_some_and(|rest| !rest.starts_with(b",")) {
+    } else if bytes
+        .strip_prefix(line::RUN.as_bytes())
+        .is_some_and(|rest| !rest.starts_with(b","))
+    {
         "does not separate its cells with commas: a spreadsheet has saved it again"
     } else {
         "is not a journal of this tool"
@@ -151,7 +173,11 @@ const START_OVER: &str = "nothing was sent; bring back the file as it was, or st
      name (sending a row again is harmless)";
 
 fn damaged(name: &str, at: u64, why: &str) -> Error {
-    Error::new(Kind::Report, format!("{name} is damaged at byte {at}: {why}")).help(START_OVER)
+    Error::new(
+        Kind::Report,
+        format!("{name} is damaged at byte {at}: {why}"),
+    )
+    .help(START_OVER)
 }
 
 fn unreadable(name: &str, error: &io::Error) -> Error {
@@ -240,7 +266,11 @@ mod tests {
             let text = recovered(&flipped).unwrap_err().to_string();
             let start = ends[ends.partition_point(|end| *end <= place) - 1];
             let named = text.contains(&format!("damaged at byte {start}:"));
-            assert!(named || start == 0, "bit {} of byte {place}: {text}", place % 8);
+            assert!(
+                named || start == 0,
+                "bit {} of byte {place}: {text}",
+                place % 8
+            );
         }
     }
 
@@ -251,7 +281,10 @@ mod tests {
             let mut opened = bytes.clone();
             opened[*start] = b'"';
             let text = recovered(&opened).unwrap_err().to_string();
-            assert!(text.contains(&format!("damaged at byte {start}:")), "{text}");
+            assert!(
+                text.contains(&format!("damaged at byte {start}:")),
+                "{text}"
+            );
         }
     }
 
@@ -275,8 +308,18 @@ mod tests {
         let record = |index: usize| &bytes[ends[index]..ends[index + 1]];
         let orders: [&[usize]; 3] = [&[0, 1, 3, 2, 4], &[0, 1, 1, 2, 3], &[0, 1, 3, 4]];
         for order in orders {
-            let mixed = order.iter().flat_map(|index| record(*index)).copied().collect::<Vec<_>>();
-            assert!(recovered(&mixed).unwrap_err().to_string().contains("damaged at byte"), "{order:?}");
+            let mixed = order
+                .iter()
+                .flat_map(|index| record(*index))
+                .copied()
+                .collect::<Vec<_>>();
+            assert!(
+                recovered(&mixed)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("damaged at byte"),
+                "{order:?}"
+            );
         }
     }
 
@@ -284,8 +327,14 @@ mod tests {
     fn a_file_that_is_something_else_is_refused_with_the_reason() {
         let (bytes, _) = journal(2);
         let with_mark = [b"\xef\xbb\xbf", bytes.as_slice()].concat();
-        let semicolons = String::from_utf8(bytes.clone()).unwrap().replace(',', ";").into_bytes();
-        let crlf = String::from_utf8(bytes).unwrap().replace('\n', "\r\n").into_bytes();
+        let semicolons = String::from_utf8(bytes.clone())
+            .unwrap()
+            .replace(',', ";")
+            .into_bytes();
+        let crlf = String::from_utf8(bytes)
+            .unwrap()
+            .replace('\n', "\r\n")
+            .into_bytes();
         let cases: [(&[u8], &str); 4] = [
             (&with_mark, "byte order mark"),
             (&semicolons, "does not separate its cells with commas"),
@@ -293,14 +342,27 @@ mod tests {
             (b"user_id,name\n1,a\n", "is not a journal"),
         ];
         for (bytes, reason) in cases {
-            assert!(recovered(bytes).unwrap_err().to_string().contains(reason), "{reason}");
+            assert!(
+                recovered(bytes).unwrap_err().to_string().contains(reason),
+                "{reason}"
+            );
         }
     }
 
     #[test]
     fn a_journal_of_a_newer_form_is_left_alone() {
         let mut bytes = Vec::new();
-        line::write_control(&mut bytes, 0, line::RUN, r#"{"format":2,"anything":"else"}"#);
-        assert!(recovered(&bytes).unwrap_err().to_string().contains("newer version of the tool (form 2)"));
+        line::write_control(
+            &mut bytes,
+            0,
+            line::RUN,
+            r#"{"format":2,"anything":"else"}"#,
+        );
+        assert!(
+            recovered(&bytes)
+                .unwrap_err()
+                .to_string()
+                .contains("newer version of the tool (form 2)")
+        );
     }
 }

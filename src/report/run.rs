@@ -48,7 +48,11 @@ impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(_) => f.write_str("Key(..)"),
-            Self::Session { org, email } => f.debug_struct("Session").field("org", org).field("email", email).finish(),
+            Self::Session { org, email } => f
+                .debug_struct("Session")
+                .field("org", org)
+                .field("email", email)
+                .finish(),
         }
     }
 }
@@ -80,9 +84,15 @@ impl Access {
         match credential {
             Credential::Key(key) => {
                 let salt = random_salt();
-                Self::ApiKey { salt: salt.to_string(), digest: digest(&salt, key) }
+                Self::ApiKey {
+                    salt: salt.to_string(),
+                    digest: digest(&salt, key),
+                }
             }
-            Credential::Session { org, email } => Self::Session { org, email: email.to_owned() },
+            Credential::Session { org, email } => Self::Session {
+                org,
+                email: email.to_owned(),
+            },
         }
     }
 
@@ -128,7 +138,9 @@ fn digest(salt: &blake3::Hash, key: &[u8]) -> String {
 /// system's generator.
 fn random_salt() -> blake3::Hash {
     let state = RandomState::new();
-    let words: Vec<u8> = (0..4u8).flat_map(|n| state.hash_one(n).to_ne_bytes()).collect();
+    let words: Vec<u8> = (0..4u8)
+        .flat_map(|n| state.hash_one(n).to_ne_bytes())
+        .collect();
     blake3::hash(&words)
 }
 
@@ -216,7 +228,10 @@ impl Run {
         let (was, is) = (&self.identity, &start.identity);
         let mut found = Vec::new();
         if was.command != is.command {
-            found.push(format!("the command: it was {}, now it is {}", was.command, is.command));
+            found.push(format!(
+                "the command: it was {}, now it is {}",
+                was.command, is.command
+            ));
         }
         if was.input_blake3 != is.input_blake3 {
             found.push(format!("the input: {} has changed since", start.input_name));
@@ -224,7 +239,10 @@ impl Run {
             found.push("the columns of the input are read differently".to_owned());
         }
         if was.address != is.address {
-            found.push(format!("the address: it was {}, now it is {}", was.address, is.address));
+            found.push(format!(
+                "the address: it was {}, now it is {}",
+                was.address, is.address
+            ));
         }
         found.extend(self.access.difference(start.credential, new_key));
         found.extend(option_differences(&was.meaning, &is.meaning));
@@ -235,8 +253,12 @@ impl Run {
     /// very report that it has put in place.
     #[must_use]
     pub fn baseline_difference(&self, start: &Start<'_>) -> Option<String> {
-        let (was, is) = (&self.identity.baseline_blake3, &start.identity.baseline_blake3);
-        (was.is_some() && is.is_some() && was != is).then(|| "the baseline: its content has changed since".to_owned())
+        let (was, is) = (
+            &self.identity.baseline_blake3,
+            &start.identity.baseline_blake3,
+        );
+        (was.is_some() && is.is_some() && was != is)
+            .then(|| "the baseline: its content has changed since".to_owned())
     }
 }
 
@@ -245,10 +267,15 @@ fn option_differences<'a>(
     is: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = String> + 'a {
     let gone = was.keys().filter(|name| !is.contains_key(*name));
-    is.keys().chain(gone).filter(|name| was.get(*name) != is.get(*name)).map(|name| {
-        let value = |of: &BTreeMap<String, String>| of.get(name).map_or("not given", String::as_str).to_owned();
-        format!("{name}: it was {}, now it is {}", value(was), value(is))
-    })
+    is.keys()
+        .chain(gone)
+        .filter(|name| was.get(*name) != is.get(*name))
+        .map(|name| {
+            let value = |of: &BTreeMap<String, String>| {
+                of.get(name).map_or("not given", String::as_str).to_owned()
+            };
+            format!("{name}: it was {}, now it is {}", value(was), value(is))
+        })
 }
 
 /// Something that happened besides the rows.

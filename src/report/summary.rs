@@ -141,9 +141,15 @@ pub(super) struct Fold {
 struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
-    #[expect(clippy::expect_used, reason = "the bounds and the precision are constants that the crate accepts")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the bounds and the precision are constants that the crate accepts"
+    )]
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, LONGEST_MS, 3).expect("1 ms to an hour at 3 digits is a possible histogram"))
+        Self(
+            Histogram::new_with_bounds(1, LONGEST_MS, 3)
+                .expect("1 ms to an hour at 3 digits is a possible histogram"),
+        )
     }
 }
 
@@ -183,9 +189,21 @@ impl Fold {
         match noted.note {
             Note::Throttled { for_ms } => {
                 self.current.throttled_ms = self.current.throttled_ms.saturating_add(for_ms);
-                add_span(&mut self.throttled, Span { from: noted.at, lasted_ms: for_ms });
+                add_span(
+                    &mut self.throttled,
+                    Span {
+                        from: noted.at,
+                        lasted_ms: for_ms,
+                    },
+                );
             }
-            Note::OutageBegan => add_span(&mut self.outages, Span { from: noted.at, lasted_ms: 0 }),
+            Note::OutageBegan => add_span(
+                &mut self.outages,
+                Span {
+                    from: noted.at,
+                    lasted_ms: 0,
+                },
+            ),
             Note::OutageOver { lasted_ms } => {
                 if let Some(outage) = self.outages.last_mut() {
                     outage.lasted_ms = outage.lasted_ms.max(lasted_ms);
@@ -233,7 +251,11 @@ impl Fold {
             rows: first.rows,
             outcomes: self.tally,
             statuses: self.statuses,
-            traffic: if is_open { self.told.plus(self.current) } else { self.told },
+            traffic: if is_open {
+                self.told.plus(self.current)
+            } else {
+                self.told
+            },
             traffic_is_complete: !self.killed && !is_open,
             latency: self.latency.finish(),
             throttled: self.throttled,
@@ -249,7 +271,8 @@ impl Fold {
 
 impl Latencies {
     fn add(&mut self, row: &Finished<'_>) {
-        self.0.saturating_record(u64::try_from(row.elapsed.as_millis()).unwrap_or(LONGEST_MS));
+        self.0
+            .saturating_record(u64::try_from(row.elapsed.as_millis()).unwrap_or(LONGEST_MS));
     }
 
     fn finish(self) -> Option<Latency> {

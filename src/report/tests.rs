@@ -26,7 +26,13 @@ impl Desk {
     pub(super) fn new(rows: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("users.csv"), "user_id,name\n").unwrap();
-        Self { folder, rows, key: "the key", address: "https://eu.core.resolver.com", baseline: None }
+        Self {
+            folder,
+            rows,
+            key: "the key",
+            address: "https://eu.core.resolver.com",
+            baseline: None,
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -50,14 +56,23 @@ impl Desk {
             input_name: "users.csv".to_owned(),
             rows: self.rows,
             credential: Credential::Key(self.key.as_bytes()),
-            who: Who { user: "ada".to_owned(), host: "desk".to_owned(), ..Who::default() },
+            who: Who {
+                user: "ada".to_owned(),
+                host: "desk".to_owned(),
+                ..Who::default()
+            },
             pid: 4711,
             at: at(0),
         }
     }
 
     fn open(&self, mode: Mode) -> crate::error::Result<(Journal<fs::File>, OnRecord)> {
-        open(&self.paths(), Some(&self.path("users.csv")), &self.start(), mode)
+        open(
+            &self.paths(),
+            Some(&self.path("users.csv")),
+            &self.start(),
+            mode,
+        )
     }
 
     pub(super) fn resume(&self) -> (Journal<fs::File>, OnRecord) {
@@ -68,8 +83,18 @@ impl Desk {
         self.open(mode).map(drop).unwrap_err()
     }
 
-    pub(super) fn finish(&self, journal: Journal<fs::File>, overwrite: bool) -> crate::error::Result<Summary> {
-        finish(journal, &self.paths(), self.rows, overwrite, &AtomicBool::new(false))
+    pub(super) fn finish(
+        &self,
+        journal: Journal<fs::File>,
+        overwrite: bool,
+    ) -> crate::error::Result<Summary> {
+        finish(
+            journal,
+            &self.paths(),
+            self.rows,
+            overwrite,
+            &AtomicBool::new(false),
+        )
     }
 
     fn report(&self) -> String {
@@ -94,7 +119,12 @@ pub(super) fn applied(row: u64) -> Record {
 
 /// The row's own cells, with a line break in every third.
 pub(super) fn cells(row: u64) -> Vec<u8> {
-    if row.is_multiple_of(3) { format!("{row},\"a\nb \"\"{row}\"\"\"") } else { format!("{row},Zoë") }.into_bytes()
+    if row.is_multiple_of(3) {
+        format!("{row},\"a\nb \"\"{row}\"\"\"")
+    } else {
+        format!("{row},Zoë")
+    }
+    .into_bytes()
 }
 
 fn append(journal: &mut Journal<fs::File>, rows: impl IntoIterator<Item = u64>) {
@@ -121,7 +151,10 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
     let header = "user_id,name,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n";
     let rows: Vec<String> = (1..=7_u64)
         .map(|row| {
-            let (own, time) = (String::from_utf8(cells(row)).unwrap(), at(row.cast_signed()));
+            let (own, time) = (
+                String::from_utf8(cells(row)).unwrap(),
+                at(row.cast_signed()),
+            );
             format!("{own},{row},applied,204,1,{},{time:.3},\n", 50 + row)
         })
         .collect();
@@ -137,7 +170,12 @@ fn books_that_do_not_balance_are_an_error_and_cost_nothing() {
     append(&mut journal, [1, 3]);
     let error = desk.finish(journal, false).unwrap_err();
     assert_eq!(error.kind(), Kind::MidRun);
-    assert!(error.to_string().contains("do not balance: 1 of 3 rows have no outcome, the first is row 2"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("do not balance: 1 of 3 rows have no outcome, the first is row 2"),
+        "{error}"
+    );
     assert!(desk.paths().partial.exists() && !desk.paths().report.exists());
 }
 
@@ -149,8 +187,14 @@ fn another_run_is_refused_by_name() {
     let error = desk.refusal(Mode::default());
     assert_eq!(error.kind(), Kind::Report);
     let text = error.to_string();
-    assert!(text.contains("it was https://eu.core.resolver.com, now it is https://us"), "{text}");
-    assert!(text.contains("the API key") && !text.contains("another key"), "{text}");
+    assert!(
+        text.contains("it was https://eu.core.resolver.com, now it is https://us"),
+        "{text}"
+    );
+    assert!(
+        text.contains("the API key") && !text.contains("another key"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -159,7 +203,11 @@ fn a_baseline_that_has_changed_is_refused_unless_nothing_is_left_to_send() {
     desk.baseline = Some("c0de");
     append(&mut desk.resume().0, [1]);
     desk.baseline = Some("feed");
-    assert!(desk.refusal(Mode::default()).to_string().contains("the baseline: its content has changed since"));
+    assert!(
+        desk.refusal(Mode::default())
+            .to_string()
+            .contains("the baseline: its content has changed since")
+    );
     desk.baseline = Some("c0de");
     append(&mut desk.resume().0, [2]);
     // A run that was killed after its report had taken the baseline's place.
@@ -175,9 +223,9 @@ fn the_second_run_learns_who_has_the_report() {
     let error = desk.refusal(Mode::default());
     assert_eq!(error.kind(), Kind::Busy);
     assert!(
-        error
-            .to_string()
-            .contains("by another run; the last on record is process 4711 on desk, since 2023-11-14T22:13:20Z"),
+        error.to_string().contains(
+            "by another run; the last on record is process 4711 on desk, since 2023-11-14T22:13:20Z"
+        ),
         "{error}"
     );
 }
@@ -188,9 +236,17 @@ fn a_finished_report_is_replaced_only_when_asked() {
     fs::write(desk.paths().report, "precious").unwrap();
     let error = desk.refusal(Mode::default());
     assert!(error.to_string().contains("exists already"), "{error}");
-    assert!(!desk.paths().partial.exists(), "an empty journal is not left behind");
+    assert!(
+        !desk.paths().partial.exists(),
+        "an empty journal is not left behind"
+    );
 
-    let (mut journal, _) = desk.open(Mode { overwrite: true, ..Mode::default() }).unwrap();
+    let (mut journal, _) = desk
+        .open(Mode {
+            overwrite: true,
+            ..Mode::default()
+        })
+        .unwrap();
     append(&mut journal, [1]);
     assert_eq!(desk.report(), "precious");
     desk.finish(journal, true).unwrap();
@@ -204,7 +260,10 @@ fn an_interrupted_merge_leaves_everything_on_record_and_the_next_one_finishes() 
     append(&mut journal, [3, 1, 2]);
     let bytes = fs::read(desk.paths().partial).unwrap();
     let error = finish(journal, &desk.paths(), 3, false, &AtomicBool::new(true)).unwrap_err();
-    assert!(error.to_string().contains("interrupted by a signal"), "{error}");
+    assert!(
+        error.to_string().contains("interrupted by a signal"),
+        "{error}"
+    );
     assert_eq!(fs::read(desk.paths().partial).unwrap(), bytes);
     assert!(!desk.paths().report.exists());
     let (journal, _) = desk.resume();
@@ -225,7 +284,11 @@ fn a_stop_between_the_two_last_steps_is_mended() {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     std::io::Write::write_all(
-        &mut options.write(true).create_new(true).open(desk.paths().partial).unwrap(),
+        &mut options
+            .write(true)
+            .create_new(true)
+            .open(desk.paths().partial)
+            .unwrap(),
         &journal_bytes,
     )
     .unwrap();
@@ -243,9 +306,17 @@ fn starting_over_keeps_the_old_journal() {
     append(&mut journal, [1]);
     drop(journal);
     let old = fs::read(desk.paths().partial).unwrap();
-    let (_journal, on_record) = desk.open(Mode { begin: Begin::Fresh, ..Mode::default() }).unwrap();
+    let (_journal, on_record) = desk
+        .open(Mode {
+            begin: Begin::Fresh,
+            ..Mode::default()
+        })
+        .unwrap();
     assert!(on_record.rows.is_empty());
-    assert_eq!(fs::read(desk.path("users.report.csv.partial.old-1")).unwrap(), old);
+    assert_eq!(
+        fs::read(desk.path("users.report.csv.partial.old-1")).unwrap(),
+        old
+    );
 }
 
 #[test]
@@ -254,13 +325,22 @@ fn a_journal_without_a_row_makes_room_for_another_run_and_is_kept() {
     drop(desk.resume());
     let old = fs::read(desk.paths().partial).unwrap();
     drop(desk.resume());
-    assert!(!desk.path("users.report.csv.partial.old-1").exists(), "the same run goes on in it");
+    assert!(
+        !desk.path("users.report.csv.partial.old-1").exists(),
+        "the same run goes on in it"
+    );
 
     fs::write(desk.paths().partial, &old).unwrap();
     desk.address = "https://us.core.resolver.com";
     let (journal, on_record) = desk.resume();
-    assert_eq!((on_record.runs.len(), on_record.kept), (0, Some(desk.path("users.report.csv.partial.old-1"))));
-    assert_eq!(fs::read(desk.path("users.report.csv.partial.old-1")).unwrap(), old);
+    assert_eq!(
+        (on_record.runs.len(), on_record.kept),
+        (0, Some(desk.path("users.report.csv.partial.old-1")))
+    );
+    assert_eq!(
+        fs::read(desk.path("users.report.csv.partial.old-1")).unwrap(),
+        old
+    );
     drop(journal);
 
     // What was torn off may have been the record of a row.
@@ -274,10 +354,20 @@ fn a_new_key_is_taken_when_it_is_said_to_be_the_same_orgs_and_then_the_old_one_i
     let mut desk = Desk::new(2);
     append(&mut desk.resume().0, [1]);
     desk.key = "rotated";
-    drop(desk.open(Mode { new_key: true, ..Mode::default() }).unwrap());
+    drop(
+        desk.open(Mode {
+            new_key: true,
+            ..Mode::default()
+        })
+        .unwrap(),
+    );
     drop(desk.resume());
     desk.key = "the key";
-    assert!(desk.refusal(Mode::default()).to_string().contains("the API key"));
+    assert!(
+        desk.refusal(Mode::default())
+            .to_string()
+            .contains("the API key")
+    );
 }
 
 #[test]
@@ -285,7 +375,10 @@ fn who_and_why_is_on_disk_before_anything_can_be_sent_and_the_key_is_not() {
     let desk = Desk::new(2);
     let (_journal, _) = desk.resume();
     let text = fs::read_to_string(desk.paths().partial).unwrap();
-    assert!(text.contains(r#"""user"":""ada"""#) && text.contains(r#"""pid"":4711"#), "{text}");
+    assert!(
+        text.contains(r#"""user"":""ada"""#) && text.contains(r#"""pid"":4711"#),
+        "{text}"
+    );
     assert!(!text.contains(desk.key), "{text}");
 }
 
@@ -305,7 +398,13 @@ fn of_twenty_that_start_at_once_one_runs() {
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    assert_eq!(results.iter().filter(|result| **result == Err(Kind::Busy)).count(), 19);
+    assert_eq!(
+        results
+            .iter()
+            .filter(|result| **result == Err(Kind::Busy))
+            .count(),
+        19
+    );
 }
 
 #[test]
@@ -316,14 +415,35 @@ fn the_summary_says_what_a_killed_run_did_not() {
     drop(journal);
     let (mut journal, _) = desk.resume();
     append(&mut journal, [2, 3]);
-    let traffic = Traffic { requests: 5, retries: 3, ..Traffic::default() };
-    journal.stop(&Stop { at: at(9), traffic, ending: "complete".to_owned(), exit_code: 0 }).unwrap();
+    let traffic = Traffic {
+        requests: 5,
+        retries: 3,
+        ..Traffic::default()
+    };
+    journal
+        .stop(&Stop {
+            at: at(9),
+            traffic,
+            ending: "complete".to_owned(),
+            exit_code: 0,
+        })
+        .unwrap();
     let summary = desk.finish(journal, false).unwrap();
     assert_eq!((summary.traffic.requests, summary.traffic.retries), (6, 3));
     assert!(!summary.traffic_is_complete);
-    assert_eq!((summary.exit_code, summary.latency.as_ref().unwrap().samples), (Some(0), 3));
-    let json: serde_json::Value = serde_json::from_slice(&fs::read(desk.paths().json).unwrap()).unwrap();
-    assert_eq!((json["outcomes"]["applied"].as_u64(), json["statuses"]["204"].as_u64()), (Some(3), Some(3)));
+    assert_eq!(
+        (summary.exit_code, summary.latency.as_ref().unwrap().samples),
+        (Some(0), 3)
+    );
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(desk.paths().json).unwrap()).unwrap();
+    assert_eq!(
+        (
+            json["outcomes"]["applied"].as_u64(),
+            json["statuses"]["204"].as_u64()
+        ),
+        (Some(3), Some(3))
+    );
     assert_eq!(json["runs"].as_array().map(Vec::len), Some(2));
 }
 
@@ -332,12 +452,29 @@ fn the_page_of_a_stopped_run_shows_hostile_rows_as_text() {
     let desk = Desk::new(9);
     let (mut journal, _) = desk.resume();
     let detail = "<script>alert(1)</script>".to_owned();
-    journal.append(&Record { detail, outcome: Outcome::Failed, ..applied(1) }, b"1,\"<b>\"\"x\"", at(1));
+    journal.append(
+        &Record {
+            detail,
+            outcome: Outcome::Failed,
+            ..applied(1)
+        },
+        b"1,\"<b>\"\"x\"",
+        at(1),
+    );
     append(&mut journal, [2]);
     let summary = summarize(&mut journal, &AtomicBool::new(false)).unwrap();
     write_page_so_far(&desk.path("page.html"), &summary, &journal).unwrap();
     let page = fs::read_to_string(desk.path("page.html")).unwrap();
-    assert!(page.contains("1 of 9 rows applied") && page.contains("7 rows have no outcome yet"), "{page}");
-    assert!(page.contains("&lt;script&gt;alert(1)") && page.contains("1 · &lt;b&gt;&quot;x"), "{page}");
-    assert!(!page.contains("<script") && !page.contains("<b>&quot;x"), "{page}");
+    assert!(
+        page.contains("1 of 9 rows applied") && page.contains("7 rows have no outcome yet"),
+        "{page}"
+    );
+    assert!(
+        page.contains("&lt;script&gt;alert(1)") && page.contains("1 · &lt;b&gt;&quot;x"),
+        "{page}"
+    );
+    assert!(
+        !page.contains("<script") && !page.contains("<b>&quot;x"),
+        "{page}"
+    );
 }

@@ -47,7 +47,11 @@ pub struct Series {
 
 impl Series {
     pub(super) fn starting(from: Timestamp) -> Self {
-        Self { from, bar_ms: 1000, bars: Vec::new() }
+        Self {
+            from,
+            bar_ms: 1000,
+            bars: Vec::new(),
+        }
     }
 
     /// Counts a row for which something was sent. What a clock that went back calls earlier than the start counts as the
@@ -56,7 +60,10 @@ impl Series {
         if row.attempts == 0 {
             return;
         }
-        let after = row.finished_at.as_millisecond().saturating_sub(self.from.as_millisecond());
+        let after = row
+            .finished_at
+            .as_millisecond()
+            .saturating_sub(self.from.as_millisecond());
         let after = u64::try_from(after).unwrap_or(0);
         while after / self.bar_ms >= MAX_BARS as u64 {
             self.widen();
@@ -66,12 +73,19 @@ impl Series {
             self.bars.resize(index + 1, Bar::default());
         }
         let applied = u64::from(row.outcome == Outcome::Applied);
-        self.bars[index] =
-            self.bars[index].plus(Bar { requests: u64::from(row.attempts), applied, not_applied: 1 - applied });
+        self.bars[index] = self.bars[index].plus(Bar {
+            requests: u64::from(row.attempts),
+            applied,
+            not_applied: 1 - applied,
+        });
     }
 
     fn widen(&mut self) {
-        self.bars = self.bars.chunks(2).map(|two| two.iter().fold(Bar::default(), |sum, bar| sum.plus(*bar))).collect();
+        self.bars = self
+            .bars
+            .chunks(2)
+            .map(|two| two.iter().fold(Bar::default(), |sum, bar| sum.plus(*bar)))
+            .collect();
         self.bar_ms *= 2;
     }
 }
@@ -87,7 +101,9 @@ pub struct Span {
 
 impl Span {
     pub(super) fn until_ms(self) -> i64 {
-        self.from.as_millisecond().saturating_add(i64::try_from(self.lasted_ms).unwrap_or(i64::MAX))
+        self.from
+            .as_millisecond()
+            .saturating_add(i64::try_from(self.lasted_ms).unwrap_or(i64::MAX))
     }
 }
 
@@ -97,7 +113,8 @@ pub(super) fn add_span(spans: &mut Vec<Span>, new: Span) {
     match spans.last_mut() {
         Some(last) if full || new.from.as_millisecond() <= last.until_ms() => {
             let until = last.until_ms().max(new.until_ms());
-            last.lasted_ms = u64::try_from(until.saturating_sub(last.from.as_millisecond())).unwrap_or(0);
+            last.lasted_ms =
+                u64::try_from(until.saturating_sub(last.from.as_millisecond())).unwrap_or(0);
         }
         _ => spans.push(new),
     }

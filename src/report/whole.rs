@@ -9,7 +9,9 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Kind, Result};
-use crate::report::files::{folder_of, guarded, is_still_at, leftovers, name, sync_folder, temporary};
+use crate::report::files::{
+    folder_of, guarded, is_still_at, leftovers, name, sync_folder, temporary,
+};
 
 /// How often a new temporary file may be taken for a leftover, in the moment before it is locked.
 const ATTEMPTS: usize = 100;
@@ -18,7 +20,10 @@ const ATTEMPTS: usize = 100;
 ///
 /// # Errors
 /// Of [`Kind::MidRun`], naming the file.
-pub fn write_atomically(place: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+pub fn write_atomically(
+    place: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
     remove_abandoned(place);
     let write = || {
         let mut file = io::BufWriter::new(held(place)?);
@@ -28,7 +33,12 @@ pub fn write_atomically(place: &Path, content: impl FnOnce(&mut dyn Write) -> io
         file.persist(place).map_err(|error| error.error)?;
         sync_folder(folder_of(place))
     };
-    write().map_err(|error| Error::new(Kind::MidRun, format!("{} can't be written: {error}", name(place))))
+    write().map_err(|error| {
+        Error::new(
+            Kind::MidRun,
+            format!("{} can't be written: {error}", name(place)),
+        )
+    })
 }
 
 /// Finds out, before anything is sent, whether a file can be written here later: its folder is there, and nothing stands in
@@ -37,7 +47,12 @@ pub fn write_atomically(place: &Path, content: impl FnOnce(&mut dyn Write) -> io
 /// # Errors
 /// Of [`Kind::Usage`], naming the file.
 pub(super) fn check_place(place: &Path, ours: &str) -> Result<()> {
-    let refused = |why: &str| Err(Error::new(Kind::Usage, format!("{} can't be written: {why}", name(place))));
+    let refused = |why: &str| {
+        Err(Error::new(
+            Kind::Usage,
+            format!("{} can't be written: {why}", name(place)),
+        ))
+    };
     if !folder_of(place).is_dir() {
         return refused("its folder is not there");
     }
@@ -51,7 +66,8 @@ pub(super) fn check_place(place: &Path, ours: &str) -> Result<()> {
         return refused("what is there is not a plain file");
     }
     let mut beginning = Vec::new();
-    let read = File::open(place).and_then(|file| file.take(ours.len() as u64).read_to_end(&mut beginning));
+    let read =
+        File::open(place).and_then(|file| file.take(ours.len() as u64).read_to_end(&mut beginning));
     match read {
         Ok(_) if beginning.is_empty() || beginning == ours.as_bytes() => Ok(()),
         Ok(_) => refused("another kind of file is there, which would be lost"),
@@ -69,14 +85,18 @@ fn held(place: &Path) -> io::Result<NamedTempFile> {
             return Ok(made);
         }
     }
-    Err(io::Error::other("its temporary file is removed again and again by something else"))
+    Err(io::Error::other(
+        "its temporary file is removed again and again by something else",
+    ))
 }
 
 /// Removes the temporary files of this place that no process holds. What can't be looked at or removed is left: it is in
 /// nobody's way.
 fn remove_abandoned(place: &Path) {
     for left in leftovers(place) {
-        let Ok(file) = guarded().open(&left) else { continue };
+        let Ok(file) = guarded().open(&left) else {
+            continue;
+        };
         if file.try_lock().is_ok() && is_still_at(&left, &file) {
             drop(fs::remove_file(&left));
         }
@@ -91,7 +111,8 @@ mod tests {
     fn what_would_be_lost_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let allowed = |name: &str| check_place(&at(name), "# ours").map_err(|error| error.to_string());
+        let allowed =
+            |name: &str| check_place(&at(name), "# ours").map_err(|error| error.to_string());
         fs::write(at("earlier"), "# ours, of last night").unwrap();
         fs::write(at("empty"), "").unwrap();
         for name in ["nothing", "earlier", "empty"] {
@@ -113,7 +134,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("page.html");
         let left = temporary(&place).unwrap().keep().unwrap().1;
-        let of_another = temporary(&folder.path().join("other.html")).unwrap().keep().unwrap().1;
+        let of_another = temporary(&folder.path().join("other.html"))
+            .unwrap()
+            .keep()
+            .unwrap()
+            .1;
         let written = held(&place).unwrap();
         write_atomically(&place, |out| {
             assert!(!left.exists());

@@ -6,7 +6,10 @@ use std::collections::BinaryHeap;
 use crate::domain::RowNumber;
 
 /// How much is held back.
-pub(super) const LIMITS: Limits = Limits { rows: 4096, bytes: 16 << 20 };
+pub(super) const LIMITS: Limits = Limits {
+    rows: 4096,
+    bytes: 16 << 20,
+};
 
 /// What the window may hold at most, give or take the last row.
 #[derive(Clone, Copy)]
@@ -74,7 +77,12 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, turn: 1, held: BinaryHeap::new(), bytes: 0 }
+        Self {
+            limits,
+            turn: 1,
+            held: BinaryHeap::new(),
+            bytes: 0,
+        }
     }
 
     pub(super) fn has_passed(&self, row: RowNumber) -> bool {
@@ -89,7 +97,9 @@ impl Window {
     /// `None` until more rows are here.
     pub(super) fn next(&mut self, fill: Fill) -> Option<Turn> {
         let first = self.held.peek()?.row;
-        let over = fill == Fill::Nothing || self.held.len() > self.limits.rows || self.bytes > self.limits.bytes;
+        let over = fill == Fill::Nothing
+            || self.held.len() > self.limits.rows
+            || self.bytes > self.limits.bytes;
         if first > self.turn {
             self.turn += u64::from(over);
             return over.then(|| Turn::Elsewhere(self.turn - 1));

@@ -62,7 +62,13 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn new(faults: Faults) -> Self {
         let rng = fastrand::Rng::with_seed(faults.seed);
-        Self { faults, rng, arrived: Window::default(), served: Window::default(), busiest: 0 }
+        Self {
+            faults,
+            rng,
+            arrived: Window::default(),
+            served: Window::default(),
+            busiest: 0,
+        }
     }
 
     /// The fate of a request that arrives `now`; times never go backwards.
@@ -87,7 +93,10 @@ impl Gate {
         if verdict != Verdict::Throttled {
             self.served.add(now);
         }
-        Fate { delay: self.faults.latency.saturating_add(jitter), verdict }
+        Fate {
+            delay: self.faults.latency.saturating_add(jitter),
+            verdict,
+        }
     }
 
     /// The most requests that arrived in any one second so far.
@@ -96,13 +105,18 @@ impl Gate {
     }
 
     fn is_out(&self, now: Duration) -> bool {
-        self.faults.outage.as_ref().is_some_and(|outage| outage.contains(&now))
+        self.faults
+            .outage
+            .as_ref()
+            .is_some_and(|outage| outage.contains(&now))
     }
 
     /// Only requests that were not sent away count: `Retry-After: 1` stays true however hard somebody knocks.
     fn is_full(&mut self, now: Duration) -> bool {
         let served = self.served.count(now);
-        self.faults.rate_limit.is_some_and(|limit| served >= limit as usize)
+        self.faults
+            .rate_limit
+            .is_some_and(|limit| served >= limit as usize)
     }
 }
 
@@ -135,7 +149,10 @@ mod tests {
 
     fn verdicts(faults: Faults, times: impl IntoIterator<Item = Duration>) -> Vec<Verdict> {
         let mut gate = Gate::new(faults);
-        times.into_iter().map(|now| gate.admit(now).verdict).collect()
+        times
+            .into_iter()
+            .map(|now| gate.admit(now).verdict)
+            .collect()
     }
 
     fn share(verdicts: &[Verdict], wanted: impl Fn(Verdict) -> bool) -> f64 {
@@ -146,47 +163,94 @@ mod tests {
     #[test]
     fn without_faults_everything_is_served_at_once() {
         let mut gate = Gate::new(Faults::default());
-        let served = Fate { delay: Duration::ZERO, verdict: Verdict::Served };
+        let served = Fate {
+            delay: Duration::ZERO,
+            verdict: Verdict::Served,
+        };
         assert!((0..1_000).all(|n| gate.admit(millis(n)) == served));
     }
 
     #[test]
     fn a_request_above_the_rate_is_sent_away_and_the_next_second_is_free_again() {
-        let faults = Faults { rate_limit: Some(2), ..Faults::default() };
+        let faults = Faults {
+            rate_limit: Some(2),
+            ..Faults::default()
+        };
         let times = [0, 10, 20, 999, 1_000, 1_005, 1_010].map(millis);
-        assert_eq!(verdicts(faults, times), [Served, Served, Throttled, Throttled, Served, Throttled, Served]);
+        assert_eq!(
+            verdicts(faults, times),
+            [
+                Served, Served, Throttled, Throttled, Served, Throttled, Served
+            ]
+        );
     }
 
     #[test]
     fn whoever_keeps_knocking_is_let_in_after_the_second_that_was_asked_for() {
-        let faults = Faults { rate_limit: Some(1), ..Faults::default() };
+        let faults = Faults {
+            rate_limit: Some(1),
+            ..Faults::default()
+        };
         let served = verdicts(faults, (0..=3_000).map(millis));
-        assert_eq!(served.iter().filter(|&&verdict| verdict == Verdict::Served).count(), 4);
+        assert_eq!(
+            served
+                .iter()
+                .filter(|&&verdict| verdict == Verdict::Served)
+                .count(),
+            4
+        );
         assert_eq!(served[1_000], Verdict::Served);
     }
 
     #[test]
     fn an_outage_begins_and_ends_on_time() {
-        let faults = Faults { outage: Some(millis(100)..millis(200)), ..Faults::default() };
-        assert_eq!(verdicts(faults, [99, 100, 199, 200].map(millis)), [Served, Failed(503), Failed(503), Served]);
+        let faults = Faults {
+            outage: Some(millis(100)..millis(200)),
+            ..Faults::default()
+        };
+        assert_eq!(
+            verdicts(faults, [99, 100, 199, 200].map(millis)),
+            [Served, Failed(503), Failed(503), Served]
+        );
     }
 
     #[test]
     fn percentages_come_out_about_right_and_all_errors_occur() {
-        let faults = Faults { error_percent: 30.0, throttle_percent: 10.0, seed: 7, ..Faults::default() };
+        let faults = Faults {
+            error_percent: 30.0,
+            throttle_percent: 10.0,
+            seed: 7,
+            ..Faults::default()
+        };
         let drawn = verdicts(faults, (0..20_000).map(millis));
         let throttled = share(&drawn, |verdict| verdict == Verdict::Throttled);
         let failed = share(&drawn, |verdict| matches!(verdict, Verdict::Failed(_)));
         assert!((0.09..0.11).contains(&throttled), "{throttled}");
         // Nine in ten are left for the errors to strike.
         assert!((0.25..0.29).contains(&failed), "{failed}");
-        assert!(ERRORS.iter().all(|&status| drawn.contains(&Verdict::Failed(status))));
+        assert!(
+            ERRORS
+                .iter()
+                .all(|&status| drawn.contains(&Verdict::Failed(status)))
+        );
     }
 
     #[test]
     fn odd_percentages_are_all_or_nothing() {
-        for (percent, wanted) in [(f64::NAN, 0.0), (-5.0, 0.0), (0.0, 0.0), (100.0, 1.0), (1e9, 1.0)] {
-            let drawn = verdicts(Faults { throttle_percent: percent, ..Faults::default() }, (0..500).map(millis));
+        for (percent, wanted) in [
+            (f64::NAN, 0.0),
+            (-5.0, 0.0),
+            (0.0, 0.0),
+            (100.0, 1.0),
+            (1e9, 1.0),
+        ] {
+            let drawn = verdicts(
+                Faults {
+                    throttle_percent: percent,
+                    ..Faults::default()
+                },
+                (0..500).map(millis),
+            );
             let throttled = share(&drawn, |verdict| verdict == Verdict::Throttled);
             assert!((throttled - wanted).abs() < f64::EPSILON, "{percent}");
         }
@@ -194,22 +258,42 @@ mod tests {
 
     #[test]
     fn the_delay_stays_between_the_latency_and_the_latency_with_all_of_the_jitter() {
-        let faults = Faults { latency: millis(50), latency_jitter: millis(20), ..Faults::default() };
+        let faults = Faults {
+            latency: millis(50),
+            latency_jitter: millis(20),
+            ..Faults::default()
+        };
         let mut gate = Gate::new(faults);
         let delays: Vec<_> = (0..1_000).map(|n| gate.admit(millis(n)).delay).collect();
-        assert!(delays.iter().all(|delay| (millis(50)..millis(70)).contains(delay)));
-        assert!(delays.iter().any(|&delay| delay < millis(55)) && delays.iter().any(|&delay| delay > millis(65)));
+        assert!(
+            delays
+                .iter()
+                .all(|delay| (millis(50)..millis(70)).contains(delay))
+        );
+        assert!(
+            delays.iter().any(|&delay| delay < millis(55))
+                && delays.iter().any(|&delay| delay > millis(65))
+        );
     }
 
     #[test]
     fn the_longest_latency_does_not_overflow() {
-        let faults = Faults { latency: Duration::MAX, latency_jitter: Duration::MAX, ..Faults::default() };
+        let faults = Faults {
+            latency: Duration::MAX,
+            latency_jitter: Duration::MAX,
+            ..Faults::default()
+        };
         assert_eq!(Gate::new(faults).admit(Duration::ZERO).delay, Duration::MAX);
     }
 
     #[test]
     fn the_same_seed_gives_the_same_faults() {
-        let faults = |seed| Faults { error_percent: 50.0, latency_jitter: SECOND, seed, ..Faults::default() };
+        let faults = |seed| Faults {
+            error_percent: 50.0,
+            latency_jitter: SECOND,
+            seed,
+            ..Faults::default()
+        };
         let times = || (0..100).map(millis);
         assert_eq!(verdicts(faults(1), times()), verdicts(faults(1), times()));
         assert_ne!(verdicts(faults(1), times()), verdicts(faults(2), times()));
@@ -217,7 +301,10 @@ mod tests {
 
     #[test]
     fn the_busiest_second_counts_those_that_were_sent_away_too() {
-        let mut gate = Gate::new(Faults { rate_limit: Some(1), ..Faults::default() });
+        let mut gate = Gate::new(Faults {
+            rate_limit: Some(1),
+            ..Faults::default()
+        });
         for time in [0, 600, 900, 1_000, 1_599, 5_000] {
             gate.admit(millis(time));
         }

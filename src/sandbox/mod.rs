@@ -107,10 +107,16 @@ impl Sandbox {
         // Answers are small: each leaves at once. A connection that refuses the option is only slower.
         let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = axum::serve(listener, routes::router(house.clone())).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        });
-        Ok(Self { house, port, stop, server: tokio::spawn(server.into_future()) })
+        let server =
+            axum::serve(listener, routes::router(house.clone())).with_graceful_shutdown(async {
+                let _ = stopped.await;
+            });
+        Ok(Self {
+            house,
+            port,
+            stop,
+            server: tokio::spawn(server.into_future()),
+        })
     }
 
     /// The base address, `http://127.0.0.1:PORT`.
@@ -165,8 +171,15 @@ enum Call {
 impl House {
     fn new(options: Options) -> Self {
         let gate = Gate::new(options.faults.clone());
-        let state = State { org: Org::new(options), gate, counts: Stats::default() };
-        Self { clock: Clock::start(), state: Arc::new(Mutex::new(state)) }
+        let state = State {
+            org: Org::new(options),
+            gate,
+            counts: Stats::default(),
+        };
+        Self {
+            clock: Clock::start(),
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// A panic elsewhere leaves counts and members as valid as they were.
@@ -211,7 +224,10 @@ impl State {
     }
 
     fn stats(&self) -> Stats {
-        Stats { busiest_second: self.gate.busiest_second() as u64, ..self.counts }
+        Stats {
+            busiest_second: self.gate.busiest_second() as u64,
+            ..self.counts
+        }
     }
 }
 
@@ -224,10 +240,18 @@ struct Clock {
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "a server has no caller to get the time from")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a server has no caller to get the time from"
+    )]
     fn start() -> Self {
-        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), epoch }
+        let epoch = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            started: Instant::now(),
+            epoch,
+        }
     }
 
     /// The time since the start.

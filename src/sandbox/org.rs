@@ -15,8 +15,8 @@ use super::Options;
 const TOKEN_LENGTH: usize = 40;
 
 const FIRST_NAMES: [&str; 16] = [
-    "Ada", "Bruno", "Chloé", "Deniz", "Emeka", "Freya", "Grace", "Hugo", "Ines", "Jonas", "Kaito", "Leila", "Mateo",
-    "Nora", "Omar", "Priya",
+    "Ada", "Bruno", "Chloé", "Deniz", "Emeka", "Freya", "Grace", "Hugo", "Ines", "Jonas", "Kaito",
+    "Leila", "Mateo", "Nora", "Omar", "Priya",
 ];
 const LAST_NAMES: [&str; 16] = [
     "Almeida",
@@ -71,7 +71,8 @@ pub struct Profile {
 impl Profile {
     /// The same ID always gives the same person.
     fn made_up(id: u64) -> Self {
-        let pick = |names: [&'static str; 16], n: u64| names[usize::try_from(n % 16).unwrap_or_default()];
+        let pick =
+            |names: [&'static str; 16], n: u64| names[usize::try_from(n % 16).unwrap_or_default()];
         Self {
             first_name: pick(FIRST_NAMES, id).to_owned(),
             last_name: pick(LAST_NAMES, id / 16).to_owned(),
@@ -118,7 +119,9 @@ pub(super) struct Update {
 }
 
 /// A field that is named must have a value: `null` is an error, where serde's own reading takes it for "not named".
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -165,7 +168,12 @@ struct Touched {
 impl Org {
     pub(super) fn new(options: Options) -> Self {
         let rng = fastrand::Rng::with_seed(options.faults.seed);
-        Self { options, touched: BTreeMap::new(), tokens: HashMap::new(), rng }
+        Self {
+            options,
+            touched: BTreeMap::new(),
+            tokens: HashMap::new(),
+            rng,
+        }
     }
 
     /// The IDs among which the members are.
@@ -193,12 +201,18 @@ impl Org {
 
     /// The IDs of those for whom a PUT was carried out.
     pub(super) fn changed(&self) -> impl Iterator<Item = u64> {
-        self.touched.iter().filter(|(_, touched)| touched.changes > 0).map(|(&id, _)| id)
+        self.touched
+            .iter()
+            .filter(|(_, touched)| touched.changes > 0)
+            .map(|(&id, _)| id)
     }
 
     /// The IDs of those who sign in without multi-factor authentication.
     pub(super) fn opted_out(&self) -> impl Iterator<Item = u64> {
-        self.touched.iter().filter(|(_, touched)| touched.mfa_opt_out).map(|(&id, _)| id)
+        self.touched
+            .iter()
+            .filter(|(_, touched)| touched.mfa_opt_out)
+            .map(|(&id, _)| id)
     }
 
     /// Notes that a PUT was sent to a user, whatever comes of it.
@@ -209,14 +223,24 @@ impl Org {
     }
 
     /// Whether the credentials open this Org `now`.
-    pub(super) fn authorise(&self, credentials: Credentials<'_>, now: Duration) -> Result<(), Refusal> {
+    pub(super) fn authorise(
+        &self,
+        credentials: Credentials<'_>,
+        now: Duration,
+    ) -> Result<(), Refusal> {
         match credentials {
             Credentials::Nothing => Err(Refusal::NoCredentials),
             Credentials::Key(key) if key == self.options.api_key.as_bytes() => Ok(()),
             Credentials::Key(_) => Err(Refusal::WrongKey),
             Credentials::Token(token) => {
-                let end = str::from_utf8(token).ok().and_then(|token| self.tokens.get(token));
-                if end.is_some_and(|&end| now < end) { Ok(()) } else { Err(Refusal::WrongToken) }
+                let end = str::from_utf8(token)
+                    .ok()
+                    .and_then(|token| self.tokens.get(token));
+                if end.is_some_and(|&end| now < end) {
+                    Ok(())
+                } else {
+                    Err(Refusal::WrongToken)
+                }
             }
         }
     }
@@ -236,7 +260,9 @@ impl Org {
             return Err(Refusal::NoSuchOrg);
         }
         self.tokens.retain(|_, end| now < *end);
-        let token: String = iter::repeat_with(|| self.rng.alphanumeric()).take(TOKEN_LENGTH).collect();
+        let token: String = iter::repeat_with(|| self.rng.alphanumeric())
+            .take(TOKEN_LENGTH)
+            .collect();
         let end = now.saturating_add(self.options.token_life);
         self.tokens.insert(token.clone(), end);
         Ok((token, end))
@@ -252,7 +278,9 @@ impl Org {
         touched.changed_at_ms = u64::try_from(now.as_millis()).ok();
         touched.mfa_opt_out = update.mfa_opt_out.unwrap_or(touched.mfa_opt_out);
         if update.names_profile() {
-            let profile = touched.profile.get_or_insert_with(|| Box::new(Profile::made_up(id)));
+            let profile = touched
+                .profile
+                .get_or_insert_with(|| Box::new(Profile::made_up(id)));
             update.apply_to(profile);
         }
         Ok(())
@@ -263,7 +291,11 @@ impl Touched {
     fn seen(&self, id: u64) -> Member {
         Member {
             id,
-            profile: self.profile.as_deref().cloned().unwrap_or_else(|| Profile::made_up(id)),
+            profile: self
+                .profile
+                .as_deref()
+                .cloned()
+                .unwrap_or_else(|| Profile::made_up(id)),
             mfa_opt_out: self.mfa_opt_out,
             puts: self.puts,
             changes: self.changes,
@@ -275,7 +307,11 @@ impl Touched {
 impl Update {
     /// Whether it is about more than the opt-out: most PUTs are not, and their members stay small.
     fn names_profile(&self) -> bool {
-        *self != Self { mfa_opt_out: self.mfa_opt_out, ..Self::default() }
+        *self
+            != Self {
+                mfa_opt_out: self.mfa_opt_out,
+                ..Self::default()
+            }
     }
 
     fn apply_to(self, profile: &mut Profile) {
@@ -309,7 +345,14 @@ mod tests {
     #[test]
     fn members_are_those_in_the_range_but_for_ids_that_end_in_404() {
         let org = org();
-        for (id, there) in [(0, false), (1, true), (404, false), (1_404, false), (4_040, true), (20_000, true)] {
+        for (id, there) in [
+            (0, false),
+            (1, true),
+            (404, false),
+            (1_404, false),
+            (4_040, true),
+            (20_000, true),
+        ] {
             assert_eq!(org.has(id), there, "{id}");
         }
         assert!(!org.has(20_001) && org.member(20_001).is_none() && org.member(404).is_none());
@@ -319,7 +362,10 @@ mod tests {
     fn untouched_members_are_there_without_being_stored() {
         let org = org();
         let member = org.member(1_732).unwrap();
-        assert_eq!((member.id, member.mfa_opt_out, member.puts, member.changes), (1_732, false, 0, 0));
+        assert_eq!(
+            (member.id, member.mfa_opt_out, member.puts, member.changes),
+            (1_732, false, 0, 0)
+        );
         assert_eq!(member.profile.email, "user1732@example.com");
         assert_eq!(org.touched().count(), 0);
     }
@@ -328,15 +374,24 @@ mod tests {
     fn an_update_changes_what_it_names_and_nothing_else() {
         let mut org = org();
         let before = org.member(5).unwrap();
-        org.update(5, update(r#"{"mfaOptOut": true}"#), NOON).unwrap();
+        org.update(5, update(r#"{"mfaOptOut": true}"#), NOON)
+            .unwrap();
         let after = org.member(5).unwrap();
         assert!(after.mfa_opt_out);
         assert_eq!(after.profile, before.profile);
         assert_eq!(after.changed_at_ms, Some(12 * 3_600_000));
 
-        org.update(5, update(r#"{"role": "Owner", "isAdmin": true}"#), NOON).unwrap();
+        org.update(5, update(r#"{"role": "Owner", "isAdmin": true}"#), NOON)
+            .unwrap();
         let member = org.member(5).unwrap();
-        assert_eq!(member.profile, Profile { role: "Owner".to_owned(), is_admin: true, ..before.profile });
+        assert_eq!(
+            member.profile,
+            Profile {
+                role: "Owner".to_owned(),
+                is_admin: true,
+                ..before.profile
+            }
+        );
         assert!(member.mfa_opt_out);
         assert_eq!(member.changes, 2);
     }
@@ -364,7 +419,10 @@ mod tests {
         let mut org = org();
         for id in [0, 404, 20_001, u64::MAX] {
             org.note_put(id);
-            assert_eq!(org.update(id, update(r#"{"mfaOptOut": true}"#), NOON), Err(Refusal::NoSuchUser));
+            assert_eq!(
+                org.update(id, update(r#"{"mfaOptOut": true}"#), NOON),
+                Err(Refusal::NoSuchUser)
+            );
         }
         assert_eq!(org.touched().count(), 0);
     }
@@ -376,35 +434,64 @@ mod tests {
         org.note_put(7);
         org.update(7, Update::default(), NOON).unwrap();
         let member = org.member(7).unwrap();
-        assert_eq!((member.puts, member.changes, member.mfa_opt_out), (2, 1, false));
+        assert_eq!(
+            (member.puts, member.changes, member.mfa_opt_out),
+            (2, 1, false)
+        );
     }
 
     #[test]
     fn only_the_right_key_opens_the_org() {
         let org = org();
-        assert_eq!(org.authorise(Credentials::Key(b"sandbox-key"), NOON), Ok(()));
-        for wrong in [&b""[..], b"sandbox-ke", b"sandbox-key2", b"SANDBOX-KEY", b"\xff"] {
-            assert_eq!(org.authorise(Credentials::Key(wrong), NOON), Err(Refusal::WrongKey));
-            assert_eq!(org.authorise(Credentials::Token(wrong), NOON), Err(Refusal::WrongToken));
+        assert_eq!(
+            org.authorise(Credentials::Key(b"sandbox-key"), NOON),
+            Ok(())
+        );
+        for wrong in [
+            &b""[..],
+            b"sandbox-ke",
+            b"sandbox-key2",
+            b"SANDBOX-KEY",
+            b"\xff",
+        ] {
+            assert_eq!(
+                org.authorise(Credentials::Key(wrong), NOON),
+                Err(Refusal::WrongKey)
+            );
+            assert_eq!(
+                org.authorise(Credentials::Token(wrong), NOON),
+                Err(Refusal::WrongToken)
+            );
         }
-        assert_eq!(org.authorise(Credentials::Nothing, NOON), Err(Refusal::NoCredentials));
+        assert_eq!(
+            org.authorise(Credentials::Nothing, NOON),
+            Err(Refusal::NoCredentials)
+        );
     }
 
     #[test]
     fn a_token_is_good_until_its_end_and_not_a_moment_longer() {
         let mut org = org();
-        let (token, end) = org.log_in("admin@example.com", "sandbox-password", 1, NOON).unwrap();
+        let (token, end) = org
+            .log_in("admin@example.com", "sandbox-password", 1, NOON)
+            .unwrap();
         assert_eq!(end, NOON + Duration::from_mins(15));
         let show = Credentials::Token(token.as_bytes());
         assert_eq!(org.authorise(show, NOON), Ok(()));
-        assert_eq!(org.authorise(show, end.saturating_sub(Duration::from_nanos(1))), Ok(()));
+        assert_eq!(
+            org.authorise(show, end.saturating_sub(Duration::from_nanos(1))),
+            Ok(())
+        );
         assert_eq!(org.authorise(show, end), Err(Refusal::WrongToken));
     }
 
     #[test]
     fn every_session_has_its_own_token_and_ended_ones_are_forgotten() {
         let mut org = org();
-        let mut log_in = |now| org.log_in("admin@example.com", "sandbox-password", 1, now).unwrap();
+        let mut log_in = |now| {
+            org.log_in("admin@example.com", "sandbox-password", 1, now)
+                .unwrap()
+        };
         let ((first, end), (second, _)) = (log_in(NOON), log_in(NOON));
         assert_ne!(first, second);
         assert_eq!(first.len(), TOKEN_LENGTH);
@@ -415,9 +502,18 @@ mod tests {
     #[test]
     fn a_log_in_with_anything_wrong_says_what_a_server_would() {
         let mut org = org();
-        assert_eq!(org.log_in("admin@example.com", "guess", 1, NOON), Err(Refusal::WrongPassword));
-        assert_eq!(org.log_in("who@example.com", "sandbox-password", 1, NOON), Err(Refusal::WrongPassword));
-        assert_eq!(org.log_in("admin@example.com", "sandbox-password", 2, NOON), Err(Refusal::NoSuchOrg));
+        assert_eq!(
+            org.log_in("admin@example.com", "guess", 1, NOON),
+            Err(Refusal::WrongPassword)
+        );
+        assert_eq!(
+            org.log_in("who@example.com", "sandbox-password", 1, NOON),
+            Err(Refusal::WrongPassword)
+        );
+        assert_eq!(
+            org.log_in("admin@example.com", "sandbox-password", 2, NOON),
+            Err(Refusal::NoSuchOrg)
+        );
         assert!(org.tokens.is_empty());
     }
 }

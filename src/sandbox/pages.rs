@@ -38,8 +38,14 @@ pub(super) fn router() -> Router<House> {
     Router::new()
         .route("/", get(async || Html(home())))
         .route("/members", get(members))
-        .route("/_sandbox/style.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
-        .route("/_sandbox/refresh.js", get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
+        .route(
+            "/_sandbox/style.css",
+            get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)),
+        )
+        .route(
+            "/_sandbox/refresh.js",
+            get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)),
+        )
 }
 
 /// Adds to every answer what a browser should know about it.
@@ -93,7 +99,10 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (name, rest) = part.split_once("}}").unwrap_or((part, ""));
-        let value = values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
+        let value = values
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or("", |(_, value)| value);
         out.push_str(value);
         out.push_str(rest);
     }
@@ -123,7 +132,11 @@ fn members_page(org: &Org, clock: Clock, view: &View) -> String {
         rows.push_str(&table_row(row, clock));
     }
     if rows.is_empty() {
-        let _ = write!(rows, "<tr><td class=none colspan=4>{}</td></tr>", Listing::nobody(view));
+        let _ = write!(
+            rows,
+            "<tr><td class=none colspan=4>{}</td></tr>",
+            Listing::nobody(view)
+        );
     }
     let main = fill(
         MEMBERS,
@@ -186,8 +199,16 @@ impl Listing {
             ("", Show::OptedOut) => Self::some(org, wanted, org.opted_out()),
             (id, _) => {
                 let range = org.range();
-                let found = id.parse().ok().filter(|id| range.contains(id)).map(|id| row(org, id));
-                Self { rows: found.into_iter().collect(), page: 1, pages: 1 }
+                let found = id
+                    .parse()
+                    .ok()
+                    .filter(|id| range.contains(id))
+                    .map(|id| row(org, id));
+                Self {
+                    rows: found.into_iter().collect(),
+                    page: 1,
+                    pages: 1,
+                }
             }
         }
     }
@@ -199,7 +220,11 @@ impl Listing {
         let page = wanted.clamp(1, pages);
         let first = range.start().saturating_add((page - 1) * ROWS);
         let last = first.saturating_add(ROWS - 1).min(*range.end());
-        Self { rows: (first..=last).map(|id| row(org, id)).collect(), page, pages }
+        Self {
+            rows: (first..=last).map(|id| row(org, id)).collect(),
+            page,
+            pages,
+        }
     }
 
     /// A page of the members with these IDs.
@@ -207,8 +232,15 @@ impl Listing {
         let ids: Vec<_> = ids.collect();
         let pages = pages_for(ids.len() as u64);
         let page = wanted.clamp(1, pages);
-        let on_page = ids.into_iter().zip(0..).filter(|(_, index)| index / ROWS + 1 == page);
-        Self { rows: on_page.map(|(id, _)| row(org, id)).collect(), page, pages }
+        let on_page = ids
+            .into_iter()
+            .zip(0..)
+            .filter(|(_, index)| index / ROWS + 1 == page);
+        Self {
+            rows: on_page.map(|(id, _)| row(org, id)).collect(),
+            page,
+            pages,
+        }
     }
 
     /// What is said where there is no row.
@@ -229,7 +261,11 @@ impl Listing {
         let link = |page: u64, text: &str| {
             let is_there = page != self.page && (1..=self.pages).contains(&page);
             let href = format!("/members?show={}&amp;page={page}", view.show.name());
-            if is_there { format!("<a href=\"{href}\">{text}</a>") } else { format!("<span>{text}</span>") }
+            if is_there {
+                format!("<a href=\"{href}\">{text}</a>")
+            } else {
+                format!("<span>{text}</span>")
+            }
         };
         format!(
             "{}{}<b>Page {} of {}</b>{}{}",
@@ -248,7 +284,11 @@ fn row(org: &Org, id: u64) -> Row {
 }
 
 fn length(range: &RangeInclusive<u64>) -> u64 {
-    if range.is_empty() { 0 } else { (range.end() - range.start()).saturating_add(1) }
+    if range.is_empty() {
+        0
+    } else {
+        (range.end() - range.start()).saturating_add(1)
+    }
 }
 
 /// An empty list is one empty page.
@@ -271,17 +311,31 @@ fn tabs(view: &View) -> String {
     let tab = |show: Show, text: &str| {
         let is_here = show == view.show && view.id.trim().is_empty();
         let current = if is_here { " aria-current=page" } else { "" };
-        format!("<a href=\"/members?show={}\"{current}>{text}</a>", show.name())
+        format!(
+            "<a href=\"/members?show={}\"{current}>{text}</a>",
+            show.name()
+        )
     };
-    [tab(Show::All, "All"), tab(Show::Changed, "Changed"), tab(Show::OptedOut, "Opted out")].concat()
+    [
+        tab(Show::All, "All"),
+        tab(Show::Changed, "Changed"),
+        tab(Show::OptedOut, "Opted out"),
+    ]
+    .concat()
 }
 
 fn table_row(row: &Row, clock: Clock) -> String {
     match row {
         Row::Gone(id) => format!("<tr class=gone><td>{id}<td colspan=3>has left the Org</tr>\n"),
         Row::Member(member) => {
-            let (class, state) = if member.mfa_opt_out { ("out", "Opted out") } else { ("in", "Required") };
-            let changed = member.changed_at_ms.map(|ms| stamp(clock.unix(Duration::from_millis(ms))));
+            let (class, state) = if member.mfa_opt_out {
+                ("out", "Opted out")
+            } else {
+                ("in", "Required")
+            };
+            let changed = member
+                .changed_at_ms
+                .map(|ms| stamp(clock.unix(Duration::from_millis(ms))));
             format!(
                 "<tr id=\"user-{id}\"><td>{id}<td>{first} {last}<small>{email}</small>\
                  <td><span class={class}>{state}</span><td>{changed}</tr>\n",
@@ -298,7 +352,9 @@ fn table_row(row: &Row, clock: Clock) -> String {
 /// A time since the Unix epoch as people read it.
 fn stamp(unix: Duration) -> String {
     let second = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
-    Timestamp::from_second(second).map(|time| time.strftime("%F %T UTC").to_string()).unwrap_or_default()
+    Timestamp::from_second(second)
+        .map(|time| time.strftime("%F %T UTC").to_string())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -307,11 +363,19 @@ mod tests {
     use crate::sandbox::Options;
 
     fn org(members: RangeInclusive<u64>) -> Org {
-        Org::new(Options { members, ..Options::default() })
+        Org::new(Options {
+            members,
+            ..Options::default()
+        })
     }
 
     fn change(org: &mut Org, id: u64, json: &str) {
-        org.update(id, serde_json::from_str(json).unwrap(), Duration::from_secs(1)).unwrap();
+        org.update(
+            id,
+            serde_json::from_str(json).unwrap(),
+            Duration::from_secs(1),
+        )
+        .unwrap();
     }
 
     fn ids(listing: &Listing) -> Vec<u64> {
@@ -323,7 +387,11 @@ mod tests {
     }
 
     fn view(show: Show, id: &str, page: &str) -> View {
-        View { show, id: id.to_owned(), page: page.to_owned() }
+        View {
+            show,
+            id: id.to_owned(),
+            page: page.to_owned(),
+        }
     }
 
     #[test]
@@ -350,15 +418,27 @@ mod tests {
         change(&mut org, 5, r#"{"mfaOptOut": true}"#);
         change(&mut org, 9_000, r#"{"mfaOptOut": false}"#);
         org.note_put(6);
-        assert_eq!(ids(&Listing::of(&org, &view(Show::Changed, "", ""))), [5, 9_000]);
-        assert_eq!(ids(&Listing::of(&org, &view(Show::OptedOut, "", "-3"))), [5]);
-        assert_eq!(ids(&Listing::of(&org, &view(Show::OptedOut, " 17 ", "2"))), [17]);
+        assert_eq!(
+            ids(&Listing::of(&org, &view(Show::Changed, "", ""))),
+            [5, 9_000]
+        );
+        assert_eq!(
+            ids(&Listing::of(&org, &view(Show::OptedOut, "", "-3"))),
+            [5]
+        );
+        assert_eq!(
+            ids(&Listing::of(&org, &view(Show::OptedOut, " 17 ", "2"))),
+            [17]
+        );
     }
 
     #[test]
     fn an_id_that_is_nobody_is_said_to_be_nobody() {
         let org = org(1..=500);
-        assert_eq!(Listing::of(&org, &view(Show::All, "404", "")).rows, [Row::Gone(404)]);
+        assert_eq!(
+            Listing::of(&org, &view(Show::All, "404", "")).rows,
+            [Row::Gone(404)]
+        );
         for id in ["0", "501", "ada", "<script>"] {
             let page = members_page(&org, Clock::start(), &view(Show::All, id, ""));
             assert!(page.contains("There is no such ID in this Org."), "{id}");
@@ -369,9 +449,17 @@ mod tests {
     #[test]
     fn names_cannot_become_elements_or_holes_in_the_template() {
         let mut org = org(1..=10);
-        change(&mut org, 1, r#"{"firstName": "<img src=x onerror='a'>", "lastName": "{{pages}}", "email": "\"&"}"#);
+        change(
+            &mut org,
+            1,
+            r#"{"firstName": "<img src=x onerror='a'>", "lastName": "{{pages}}", "email": "\"&"}"#,
+        );
         let page = members_page(&org, Clock::start(), &View::default());
-        assert!(page.contains("&lt;img src=x onerror=&#39;a&#39;&gt; {{pages}}<small>&quot;&amp;</small>"));
+        assert!(
+            page.contains(
+                "&lt;img src=x onerror=&#39;a&#39;&gt; {{pages}}<small>&quot;&amp;</small>"
+            )
+        );
     }
 
     #[test]
@@ -384,8 +472,14 @@ mod tests {
 
     #[test]
     fn times_and_numbers_are_written_for_people() {
-        assert_eq!(stamp(Duration::from_secs(1_790_000_000)), "2026-09-21 14:13:20 UTC");
+        assert_eq!(
+            stamp(Duration::from_secs(1_790_000_000)),
+            "2026-09-21 14:13:20 UTC"
+        );
         assert_eq!(stamp(Duration::MAX), "");
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "1,234,567"]
+        );
     }
 }

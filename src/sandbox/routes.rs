@@ -30,16 +30,27 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Everything that is served.
 pub(super) fn router(house: House) -> Router {
-    let swagger = Config::from("/api/openapi.json").doc_expansion("none").validator_url("none");
+    let swagger = Config::from("/api/openapi.json")
+        .doc_expansion("none")
+        .validator_url("none");
     Router::new()
         .route("/user/users/{id}/membership", put(set_membership))
         .route("/user/authenticate", post(authenticate))
         .route("/_sandbox/members", get(touched_members))
         .route("/_sandbox/stats", get(stats))
         .merge(pages::router())
-        .merge(SwaggerUi::new("/api").url("/api/openapi.json", Api::openapi()).config(swagger))
+        .merge(
+            SwaggerUi::new("/api")
+                .url("/api/openapi.json", Api::openapi())
+                .config(swagger),
+        )
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .method_not_allowed_fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method"))
+        .method_not_allowed_fallback(async || {
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path has no such method",
+            )
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(loopback_only))
         .layer(middleware::from_fn(pages::harden))
@@ -109,10 +120,17 @@ async fn set_membership(
     let now = house.clock.elapsed();
     house.authorise(credentials(&headers), now)?;
     let Some(id) = id else {
-        return Err(problem(StatusCode::BAD_REQUEST, "the user's ID must be a positive integer below 2^63"));
+        return Err(problem(
+            StatusCode::BAD_REQUEST,
+            "the user's ID must be a positive integer below 2^63",
+        ));
     };
     let update = read::<Update>(&headers, body)?;
-    house.state().org.update(id, update, now).map_err(|refusal| house.refuse(refusal))?;
+    house
+        .state()
+        .org
+        .update(id, update, now)
+        .map_err(|refusal| house.refuse(refusal))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -162,14 +180,28 @@ async fn authenticate(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Session>, Response> {
     met(house.admit(Call::LogIn).await)?;
-    let LogIn { email, password, selected_org, client } = read(&headers, body)?;
+    let LogIn {
+        email,
+        password,
+        selected_org,
+        client,
+    } = read(&headers, body)?;
     if client != "core-client" {
-        return Err(problem(StatusCode::BAD_REQUEST, "client must be \"core-client\""));
+        return Err(problem(
+            StatusCode::BAD_REQUEST,
+            "client must be \"core-client\"",
+        ));
     }
     let now = house.clock.elapsed();
-    let session = house.state().org.log_in(&email, &password, selected_org, now);
+    let session = house
+        .state()
+        .org
+        .log_in(&email, &password, selected_org, now);
     let (token, end) = session.map_err(|refusal| house.refuse(refusal))?;
-    Ok(Json(Session { token, expires_at: house.clock.unix(end).as_secs() }))
+    Ok(Json(Session {
+        token,
+        expires_at: house.clock.unix(end).as_secs(),
+    }))
 }
 
 /// What `/_sandbox/members` can be asked for.
@@ -179,7 +211,10 @@ struct Wanted {
     id: Option<u64>,
 }
 
-async fn touched_members(State(house): State<House>, Query(wanted): Query<Wanted>) -> Json<Vec<Member>> {
+async fn touched_members(
+    State(house): State<House>,
+    Query(wanted): Query<Wanted>,
+) -> Json<Vec<Member>> {
     let org = &house.state().org;
     Json(match wanted.id {
         Some(id) => org.member(id).into_iter().collect(),
@@ -198,17 +233,30 @@ struct Problem {
 }
 
 fn problem(status: StatusCode, message: impl Into<String>) -> Response {
-    (status, Json(Problem { message: message.into() })).into_response()
+    (
+        status,
+        Json(Problem {
+            message: message.into(),
+        }),
+    )
+        .into_response()
 }
 
 /// Goes on with a request that is served; the others have their answer.
-#[expect(clippy::result_large_err, reason = "an answer is what is wanted, and it is made once per request")]
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what is wanted, and it is made once per request"
+)]
 fn met(verdict: Verdict) -> Result<(), Response> {
     match verdict {
         Verdict::Served => Ok(()),
         Verdict::Throttled => {
             let wait = [(RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())];
-            Err((wait, problem(StatusCode::TOO_MANY_REQUESTS, "too many requests")).into_response())
+            Err((
+                wait,
+                problem(StatusCode::TOO_MANY_REQUESTS, "too many requests"),
+            )
+                .into_response())
         }
         Verdict::Failed(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -218,7 +266,10 @@ fn met(verdict: Verdict) -> Result<(), Response> {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "an answer is what is wanted, and it is made once per request")]
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what is wanted, and it is made once per request"
+)]
 impl House {
     fn authorise(&self, credentials: Credentials<'_>, now: Duration) -> Result<(), Response> {
         let allowed = self.state().org.authorise(credentials, now);
@@ -228,11 +279,20 @@ impl House {
     /// The answer to a refusal, which is counted.
     fn refuse(&self, refusal: Refusal) -> Response {
         let (status, message) = match refusal {
-            Refusal::NoCredentials => (StatusCode::FORBIDDEN, "no credentials: send x-api-key or a bearer token"),
+            Refusal::NoCredentials => (
+                StatusCode::FORBIDDEN,
+                "no credentials: send x-api-key or a bearer token",
+            ),
             Refusal::WrongKey => (StatusCode::UNAUTHORIZED, "the API key is not valid"),
-            Refusal::WrongToken => (StatusCode::UNAUTHORIZED, "the token is not valid or has expired"),
+            Refusal::WrongToken => (
+                StatusCode::UNAUTHORIZED,
+                "the token is not valid or has expired",
+            ),
             Refusal::WrongPassword => (StatusCode::UNAUTHORIZED, "wrong email or password"),
-            Refusal::NoSuchOrg => (StatusCode::NOT_FOUND, "there is no active Org for this user"),
+            Refusal::NoSuchOrg => (
+                StatusCode::NOT_FOUND,
+                "there is no active Org for this user",
+            ),
             Refusal::NoSuchUser => (StatusCode::NOT_FOUND, "there is no such user in this Org"),
         };
         if status != StatusCode::NOT_FOUND {
@@ -245,41 +305,72 @@ impl House {
 /// A positive integer below 2^63 as a careful client writes it: digits, no sign, no leading zero.
 fn user_id(text: &str) -> Option<u64> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-    text.parse().ok().filter(|&id| is_plain && i64::try_from(id).is_ok())
+    text.parse()
+        .ok()
+        .filter(|&id| is_plain && i64::try_from(id).is_ok())
 }
 
 fn credentials(headers: &HeaderMap) -> Credentials<'_> {
     if let Some(key) = headers.get("x-api-key") {
         return Credentials::Key(key.as_bytes());
     }
-    match headers.get(AUTHORIZATION).map(|value| value.as_bytes().split_at_checked("bearer ".len())) {
+    match headers
+        .get(AUTHORIZATION)
+        .map(|value| value.as_bytes().split_at_checked("bearer ".len()))
+    {
         None => Credentials::Nothing,
-        Some(Some((scheme, token))) if scheme.eq_ignore_ascii_case(b"bearer ") => Credentials::Token(token),
+        Some(Some((scheme, token))) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+            Credentials::Token(token)
+        }
         Some(_) => Credentials::Token(b""),
     }
 }
 
 /// Reads a JSON body.
-#[expect(clippy::result_large_err, reason = "an answer is what is wanted, and it is made once per request")]
-fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Response> {
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what is wanted, and it is made once per request"
+)]
+fn read<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Response> {
     let body = body.map_err(|rejection| problem(rejection.status(), rejection.body_text()))?;
     if body.is_empty() {
         return Err(problem(StatusCode::BAD_REQUEST, "the body is empty"));
     }
     if !is_json(headers) {
-        return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
+        return Err(problem(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body must be application/json",
+        ));
     }
     // Serde would also take a list of values in the order of the fields.
     if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(problem(StatusCode::BAD_REQUEST, "the body must be a JSON object"));
+        return Err(problem(
+            StatusCode::BAD_REQUEST,
+            "the body must be a JSON object",
+        ));
     }
-    serde_json::from_slice(&body)
-        .map_err(|error| problem(StatusCode::BAD_REQUEST, format!("the body is not understood: {error}")))
+    serde_json::from_slice(&body).map_err(|error| {
+        problem(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not understood: {error}"),
+        )
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    media_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
 }
 
 /// Turns away what was not meant for this machine. A web page can let its own host name point at 127.0.0.1 and then
@@ -288,13 +379,18 @@ async fn loopback_only(request: Request, next: Next) -> Response {
     if is_for_loopback(request.headers(), request.uri()) {
         next.run(request).await
     } else {
-        problem(StatusCode::MISDIRECTED_REQUEST, "the sandbox answers only to localhost, 127.0.0.1 and [::1]")
+        problem(
+            StatusCode::MISDIRECTED_REQUEST,
+            "the sandbox answers only to localhost, 127.0.0.1 and [::1]",
+        )
     }
 }
 
 fn is_for_loopback(headers: &HeaderMap, uri: &Uri) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
     let named = Authority::try_from(host.as_bytes()).is_ok_and(|authority| is_loopback(&authority));
     named && uri.authority().is_none_or(is_loopback)
 }
@@ -312,8 +408,23 @@ mod tests {
     #[test]
     fn an_id_is_written_in_one_way_only() {
         assert_eq!(user_id("1732"), Some(1_732));
-        assert_eq!(user_id("9223372036854775807"), Some(i64::MAX.unsigned_abs()));
-        for odd in ["", "0", "01", "+1", "-1", "1.0", "1e3", "9223372036854775808", "١", "1 ", "ada@example.com"] {
+        assert_eq!(
+            user_id("9223372036854775807"),
+            Some(i64::MAX.unsigned_abs())
+        );
+        for odd in [
+            "",
+            "0",
+            "01",
+            "+1",
+            "-1",
+            "1.0",
+            "1e3",
+            "9223372036854775808",
+            "١",
+            "1 ",
+            "ada@example.com",
+        ] {
             assert_eq!(user_id(odd), None, "{odd}");
         }
     }
@@ -324,10 +435,23 @@ mod tests {
             let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
             is_for_loopback(&headers, &Uri::from_static(uri))
         };
-        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:9", "[::1]", "[::1]:8080"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:80",
+            "127.0.0.1:9",
+            "[::1]",
+            "[::1]:8080",
+        ] {
             assert!(asked(host, "/"), "{host}");
         }
-        for host in ["example.com", "127.0.0.1.example.com", "localhost.example.com:80", "x@127.0.0.1", "", "0.0.0.0"] {
+        for host in [
+            "example.com",
+            "127.0.0.1.example.com",
+            "localhost.example.com:80",
+            "x@127.0.0.1",
+            "",
+            "0.0.0.0",
+        ] {
             assert!(!asked(host, "/"), "{host}");
         }
         assert!(!asked("localhost", "http://example.com/"));
@@ -344,11 +468,21 @@ mod tests {
 
     #[test]
     fn the_scheme_of_a_token_may_be_written_in_any_case() {
-        for (value, wanted) in [("bearer abc", "abc"), ("Bearer abc", "abc"), ("Basic abc", ""), ("abc", "")] {
+        for (value, wanted) in [
+            ("bearer abc", "abc"),
+            ("Bearer abc", "abc"),
+            ("Basic abc", ""),
+            ("abc", ""),
+        ] {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
-            let Credentials::Token(token) = credentials(&headers) else { panic!("{value}") };
+            let Credentials::Token(token) = credentials(&headers) else {
+                panic!("{value}")
+            };
             assert_eq!(token, wanted.as_bytes(), "{value}");
         }
-        assert!(matches!(credentials(&HeaderMap::new()), Credentials::Nothing));
+        assert!(matches!(
+            credentials(&HeaderMap::new()),
+            Credentials::Nothing
+        ));
     }
 }

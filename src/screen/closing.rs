@@ -61,7 +61,12 @@ pub fn closing_text(view: &ClosingView<'_>) -> String {
 /// What has to be known of a run that could not come to its end, where nothing else is wanted.
 #[must_use]
 pub fn closing_in_brief(view: &ClosingView<'_>) -> String {
-    format!("{}\n{}{}", ending_text(view.ending, view.tally).0, doubt(view), way_on(view))
+    format!(
+        "{}\n{}{}",
+        ending_text(view.ending, view.tally).0,
+        doubt(view),
+        way_on(view)
+    )
 }
 
 /// What is not on record, so that nobody takes it for not done.
@@ -69,12 +74,21 @@ fn doubt(view: &ClosingView<'_>) -> String {
     if view.open_rows == 0 {
         return String::new();
     }
-    let (rows, them) = (counted(view.open_rows, "row", "rows"), if view.open_rows == 1 { "it" } else { "them" });
-    format!("  note: it is open whether the change of {rows} was made; the same command sends {them} again\n")
+    let (rows, them) = (
+        counted(view.open_rows, "row", "rows"),
+        if view.open_rows == 1 { "it" } else { "them" },
+    );
+    format!(
+        "  note: it is open whether the change of {rows} was made; the same command sends {them} again\n"
+    )
 }
 
 fn way_on(view: &ClosingView<'_>) -> String {
-    let next = view.next.as_ref().map(|next| format!("Next:   {}\n", visible(next))).unwrap_or_default();
+    let next = view
+        .next
+        .as_ref()
+        .map(|next| format!("Next:   {}\n", visible(next)))
+        .unwrap_or_default();
     format!("{next}Report: {}\n", visible(&view.report))
 }
 
@@ -84,8 +98,14 @@ fn counts(tally: &Tally) -> String {
         .map(|outcome| (outcome, tally.count(outcome)))
         .filter(|(outcome, count)| *outcome == Outcome::Applied || *count > 0)
         .collect();
-    let width = shown.iter().map(|(_, count)| grouped(*count).len()).max().unwrap_or(0);
-    let lines = shown.iter().map(|(outcome, count)| format!("  {outcome:<10}{:>width$}\n", grouped(*count)));
+    let width = shown
+        .iter()
+        .map(|(_, count)| grouped(*count).len())
+        .max()
+        .unwrap_or(0);
+    let lines = shown
+        .iter()
+        .map(|(outcome, count)| format!("  {outcome:<10}{:>width$}\n", grouped(*count)));
     lines.collect()
 }
 
@@ -99,7 +119,11 @@ fn effort(view: &ClosingView<'_>) -> String {
     }
     let _ = write!(words, " in {}", rough(view.elapsed));
     if view.throttled >= Duration::from_secs(1) {
-        let _ = write!(words, ", {} of it held back by the Org", rough(view.throttled));
+        let _ = write!(
+            words,
+            ", {} of it held back by the Org",
+            rough(view.throttled)
+        );
     }
     if let Some(rate) = view.settled {
         let _ = write!(words, ", at {rate:.1} requests a second at the end");
@@ -108,17 +132,41 @@ fn effort(view: &ClosingView<'_>) -> String {
 }
 
 fn group_text(group: &Group) -> String {
-    let status = group.http_status.map(|status| format!(" {status}")).unwrap_or_default();
+    let status = group
+        .http_status
+        .map(|status| format!(" {status}"))
+        .unwrap_or_default();
     let reason = one_line(&group.reason, 200);
-    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+    let reason = if reason.is_empty() {
+        reason
+    } else {
+        format!(": {reason}")
+    };
     let count = counted(group.count, "row", "rows");
-    let Group { outcome, meaning, next, .. } = group;
-    format!("{count} {outcome}{status}{reason}\n  {}\n  means: {meaning}\n  to do: {next}\n", row_numbers(group))
+    let Group {
+        outcome,
+        meaning,
+        next,
+        ..
+    } = group;
+    format!(
+        "{count} {outcome}{status}{reason}\n  {}\n  means: {meaning}\n  to do: {next}\n",
+        row_numbers(group)
+    )
 }
 
 fn row_numbers(group: &Group) -> String {
-    let numbers = group.rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let numbers = group
+        .rows
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     let more = group.count.saturating_sub(group.rows.len() as u64);
     let label = if group.count == 1 { "row" } else { "rows" };
-    if more > 0 { format!("{label} {numbers} and {} more", grouped(more)) } else { format!("{label} {numbers}") }
+    if more > 0 {
+        format!("{label} {numbers} and {} more", grouped(more))
+    } else {
+        format!("{label} {numbers}")
+    }
 }

@@ -10,69 +10,123 @@ use crate::text::one_line;
 pub fn ending_text(ending: &Ending, tally: &Tally) -> (String, Option<&'static str>) {
     match ending {
         Ending::Complete => (complete(tally), None),
-        Ending::Interrupted(Signal::Interrupt) => ("Interrupted: what was done is on record.".to_owned(), None),
-        Ending::Interrupted(Signal::Terminate) => ("Told to stop: what was done is on record.".to_owned(), None),
+        Ending::Interrupted(Signal::Interrupt) => {
+            ("Interrupted: what was done is on record.".to_owned(), None)
+        }
+        Ending::Interrupted(Signal::Terminate) => {
+            ("Told to stop: what was done is on record.".to_owned(), None)
+        }
         Ending::Stopped(stop) => (format!("Stopped early: {}.", reason(stop)), help(stop)),
     }
 }
 
 fn complete(tally: &Tally) -> String {
-    let attention = [Outcome::Failed, Outcome::Unknown, Outcome::Invalid].map(|outcome| tally.count(outcome));
+    let attention =
+        [Outcome::Failed, Outcome::Unknown, Outcome::Invalid].map(|outcome| tally.count(outcome));
     match (attention.iter().sum::<u64>(), tally.total()) {
         (0, 0) => "Done: there was nothing to do.".to_owned(),
         (0, 1) => "Done: the row is as it should be.".to_owned(),
         (0, rows) => format!("Done: all {} rows are as they should be.", grouped(rows)),
         (1, 1) => "Finished: the one row needs attention.".to_owned(),
         (1, rows) => format!("Finished: 1 of {} rows needs attention.", grouped(rows)),
-        (some, rows) => format!("Finished: {} of {} rows need attention.", grouped(some), grouped(rows)),
+        (some, rows) => format!(
+            "Finished: {} of {} rows need attention.",
+            grouped(some),
+            grouped(rows)
+        ),
     }
 }
 
 fn reason(stop: &Stop) -> String {
     match stop {
-        Stop::CredentialsRefused { status, message, accepted: 0 } => {
-            format!("the Org refused the credentials ({status}{})", said(message))
-        }
-        Stop::CredentialsRefused { status, message, accepted } => {
-            let accepted = counted(*accepted, "row was", "rows were");
-            let said = said(message);
-            format!(
-                "the Org no longer accepts the credentials ({status}{said}); they were accepted until {accepted} applied"
-            )
-        }
-        Stop::LogInRefused { status: Some(status), message } => {
+        Stop::CredentialsRefused {
+            status,
+            message,
+            accepted,
+        } => credentials_refused(*status, message, *accepted),
+        Stop::LogInRefused {
+            status: Some(status),
+            message,
+        } => {
             format!("the log-in was refused ({status}{})", said(message))
         }
-        Stop::LogInRefused { status: None, message } => format!("the log-in did not work{}", said(message)),
+        Stop::LogInRefused {
+            status: None,
+            message,
+        } => format!("the log-in did not work{}", said(message)),
         Stop::Redirected { status, to, .. } => {
-            let to = if to.is_empty() { "nowhere".to_owned() } else { one_line(to, 200) };
-            format!("the address answered with a redirect ({status}) to {to}; redirects are not followed")
+            let to = if to.is_empty() {
+                "nowhere".to_owned()
+            } else {
+                one_line(to, 200)
+            };
+            format!(
+                "the address answered with a redirect ({status}) to {to}; redirects are not followed"
+            )
         }
         Stop::Unusable { message, .. } => one_line(message, 300),
         Stop::Intercepted { status, message } => {
-            format!("a proxy or portal answered, not the Org ({status}{})", said(message))
+            format!(
+                "a proxy or portal answered, not the Org ({status}{})",
+                said(message)
+            )
         }
-        Stop::NeverAnswered { status: Some(status), message } => {
-            format!("nothing has succeeded, and the last answer was {status}{}", said(message))
+        Stop::NeverAnswered {
+            status: Some(status),
+            message,
+        } => {
+            format!(
+                "nothing has succeeded, and the last answer was {status}{}",
+                said(message)
+            )
         }
-        Stop::NeverAnswered { status: None, message } => {
+        Stop::NeverAnswered {
+            status: None,
+            message,
+        } => {
             format!("nothing has succeeded, and no answer came{}", said(message))
         }
-        Stop::AllRefused { status, message, rows } => {
-            format!("the first {rows} rows were all refused ({status}{}) and none was applied", said(message))
+        Stop::AllRefused {
+            status,
+            message,
+            rows,
+        } => {
+            format!(
+                "the first {rows} rows were all refused ({status}{}) and none was applied",
+                said(message)
+            )
         }
         Stop::TooManyFailures { reached } => one_line(reached, 200),
         Stop::HeldTooLong { asked, max_wait } => {
-            format!("the Org holds the run back for {}, more than --max-wait {}", rough(*asked), rough(*max_wait))
+            format!(
+                "the Org holds the run back for {}, more than --max-wait {}",
+                rough(*asked),
+                rough(*max_wait)
+            )
         }
         Stop::Outage { lasted } => format!("the Org has not answered for {}", rough(*lasted)),
         Stop::TimeIsUp => "the time of --max-duration is up".to_owned(),
     }
 }
 
+fn credentials_refused(status: u16, message: &str, accepted: u64) -> String {
+    let said = said(message);
+    if accepted == 0 {
+        return format!("the Org refused the credentials ({status}{said})");
+    }
+    let accepted = counted(accepted, "row was", "rows were");
+    format!(
+        "the Org no longer accepts the credentials ({status}{said}); they were accepted until {accepted} applied"
+    )
+}
+
 fn said(message: &str) -> String {
     let message = one_line(message, 200);
-    if message.is_empty() { message } else { format!(": {message}") }
+    if message.is_empty() {
+        message
+    } else {
+        format!(": {message}")
+    }
 }
 
 fn help(stop: &Stop) -> Option<&'static str> {
@@ -84,9 +138,17 @@ fn help(stop: &Stop) -> Option<&'static str> {
             "have the key renewed, then run the same command; with a new key of the same Org add --new-key"
         }
         Stop::LogInRefused { .. } => "check email address, password and the number of the Org",
-        Stop::Redirected { .. } => "check the address: it must be the Org's own, without a path of the web pages",
-        Stop::Unusable { cause: Cause::HostNotFound, .. } => "check the address and the network",
-        Stop::Unusable { cause: Cause::Proxy, .. } => "check the proxy in HTTPS_PROXY",
+        Stop::Redirected { .. } => {
+            "check the address: it must be the Org's own, without a path of the web pages"
+        }
+        Stop::Unusable {
+            cause: Cause::HostNotFound,
+            ..
+        } => "check the address and the network",
+        Stop::Unusable {
+            cause: Cause::Proxy,
+            ..
+        } => "check the proxy in HTTPS_PROXY",
         Stop::Unusable { .. } => "check the address",
         Stop::Intercepted { .. } => "check the network: a proxy or a sign-in page is in the way",
         Stop::NeverAnswered { .. } => "check the address, then run the same command",

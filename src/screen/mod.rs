@@ -15,7 +15,11 @@ pub use question::Question;
 
 /// `1 row`, `1,200 rows`.
 fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", crate::progress::grouped(number), if number == 1 { one } else { many })
+    format!(
+        "{} {}",
+        crate::progress::grouped(number),
+        if number == 1 { one } else { many }
+    )
 }
 
 #[cfg(test)]

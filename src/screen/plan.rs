@@ -87,13 +87,29 @@ fn row_kinds(plan: &PlanView) -> Vec<String> {
         (true, plan.opt_out, "to opt out of MFA"),
         (true, plan.opt_in, "to opt back in"),
         (false, plan.duplicates, "duplicate, sent once"),
-        (false, plan.unchanged, "unchanged since the earlier report, not sent"),
+        (
+            false,
+            plan.unchanged,
+            "unchanged since the earlier report, not sent",
+        ),
         (false, plan.invalid, "invalid, not sent"),
-        (false, plan.on_record, "on record from the interrupted run, not sent again"),
+        (
+            false,
+            plan.on_record,
+            "on record from the interrupted run, not sent again",
+        ),
     ];
-    let shown = kinds.iter().filter(|(always, number, _)| *always || *number > 0);
-    let width = shown.clone().map(|(_, number, _)| grouped(*number).len()).max().unwrap_or(0);
-    shown.map(|(_, number, what)| format!("{:>width$} {what}", grouped(*number))).collect()
+    let shown = kinds
+        .iter()
+        .filter(|(always, number, _)| *always || *number > 0);
+    let width = shown
+        .clone()
+        .map(|(_, number, _)| grouped(*number).len())
+        .max()
+        .unwrap_or(0);
+    shown
+        .map(|(_, number, what)| format!("{:>width$} {what}", grouped(*number)))
+        .collect()
 }
 
 fn pace(plan: &PlanView) -> String {

@@ -13,7 +13,12 @@ pub fn error_text(message: &str, help: Option<&str>, colour: bool) -> String {
         text.push_str(&paint.line(line));
     }
     if let Some(help) = help {
-        text.extend(["\n  ", &paint.label("help:", Style::new().cyan()), " ", help]);
+        text.extend([
+            "\n  ",
+            &paint.label("help:", Style::new().cyan()),
+            " ",
+            help,
+        ]);
     }
     text
 }
@@ -34,9 +39,17 @@ impl Paint {
         if let Some(note) = line.strip_prefix("note: ") {
             return format!("{} {note}", self.label("note:", Style::new().cyan()));
         }
-        let Some((place, rest)) = line.split_once(": column ") else { return line.to_owned() };
-        let (words, cell) = rest.rfind(": \"").map_or((rest, ""), |at| rest.split_at(at + 2));
-        format!("{}: column {words}{}", self.put(place, Style::new().cyan()), self.put(cell, Style::new().yellow()))
+        let Some((place, rest)) = line.split_once(": column ") else {
+            return line.to_owned();
+        };
+        let (words, cell) = rest
+            .rfind(": \"")
+            .map_or((rest, ""), |at| rest.split_at(at + 2));
+        format!(
+            "{}: column {words}{}",
+            self.put(place, Style::new().cyan()),
+            self.put(cell, Style::new().yellow())
+        )
     }
 }
 
@@ -56,8 +69,14 @@ mod tests {
     #[test]
     fn with_colour_places_and_cells_stand_out_and_the_words_are_the_same() {
         let text = error_text(MESSAGE, Some("correct the input"), true);
-        assert!(text.contains("\u{1b}[36musers.csv:7\u{1b}[0m: column user_id: "), "{text:?}");
+        assert!(
+            text.contains("\u{1b}[36musers.csv:7\u{1b}[0m: column user_id: "),
+            "{text:?}"
+        );
         assert!(text.contains("\u{1b}[33m\"a@b.c\"\u{1b}[0m"), "{text:?}");
-        assert_eq!(console::strip_ansi_codes(&text), error_text(MESSAGE, Some("correct the input"), false));
+        assert_eq!(
+            console::strip_ansi_codes(&text),
+            error_text(MESSAGE, Some("correct the input"), false)
+        );
     }
 }

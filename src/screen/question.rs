@@ -18,7 +18,11 @@ impl Question {
     /// The question for a plan that opts out so many people.
     #[must_use]
     pub fn about(opt_outs: u64) -> Self {
-        if opt_outs > YES_IS_ENOUGH { Self::HowMany(opt_outs) } else { Self::YesOrNo }
+        if opt_outs > YES_IS_ENOUGH {
+            Self::HowMany(opt_outs)
+        } else {
+            Self::YesOrNo
+        }
     }
 
     /// Its words; the answer is typed on the same line.
@@ -28,7 +32,9 @@ impl Question {
             Self::YesOrNo => "Send these changes? [y/N] ".to_owned(),
             Self::HowMany(number) => {
                 let grouped = grouped(number);
-                format!("{grouped} people will sign in without a second factor. Type {number} to go on: ")
+                format!(
+                    "{grouped} people will sign in without a second factor. Type {number} to go on: "
+                )
             }
         }
     }
@@ -37,9 +43,13 @@ impl Question {
     /// was pasted must not start anything.
     #[must_use]
     pub fn agrees(self, answer: Option<&str>) -> bool {
-        let Some(answer) = answer.map(str::trim) else { return false };
+        let Some(answer) = answer.map(str::trim) else {
+            return false;
+        };
         match self {
-            Self::YesOrNo => ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes)),
+            Self::YesOrNo => ["y", "yes"]
+                .iter()
+                .any(|yes| answer.eq_ignore_ascii_case(yes)),
             Self::HowMany(number) => answer == number.to_string() || answer == grouped(number),
         }
     }

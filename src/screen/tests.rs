@@ -19,7 +19,10 @@ fn plan() -> PlanView {
         invalid: 1,
         unchanged: 1200,
         on_record: 501,
-        rate: Rate::Limited { requests: 10, per: Duration::from_secs(1) },
+        rate: Rate::Limited {
+            requests: 10,
+            per: Duration::from_secs(1),
+        },
         expected: Some(Duration::from_secs(130)),
         reason: Some("moving to SSO".into()),
         report: "users.report.csv".into(),
@@ -58,9 +61,16 @@ fn a_small_plan_says_only_what_there_is() {
 
 #[test]
 fn nothing_in_a_plan_moves_a_cursor() {
-    let hostile = PlanView { input: "\u{1b}[2J.csv".into(), reason: Some("a\nb\u{202e}".into()), ..plan() };
+    let hostile = PlanView {
+        input: "\u{1b}[2J.csv".into(),
+        reason: Some("a\nb\u{202e}".into()),
+        ..plan()
+    };
     let text = plan_text(&hostile);
-    assert!(!text.contains(['\u{1b}', '\u{202e}']) && text.contains("a\\nb"), "{text}");
+    assert!(
+        !text.contains(['\u{1b}', '\u{202e}']) && text.contains("a\\nb"),
+        "{text}"
+    );
 }
 
 fn tally(counts: &[(Outcome, u64)]) -> Tally {
@@ -89,8 +99,12 @@ fn closing(ending: &Ending, tally: &Tally, groups: &[Group], next: Option<&str>)
 
 #[test]
 fn rows_that_need_attention_are_grouped_by_reason() {
-    let tally =
-        tally(&[(Outcome::Applied, 1290), (Outcome::Failed, 8), (Outcome::Unknown, 1), (Outcome::Duplicate, 2)]);
+    let tally = tally(&[
+        (Outcome::Applied, 1290),
+        (Outcome::Failed, 8),
+        (Outcome::Unknown, 1),
+        (Outcome::Duplicate, 2),
+    ]);
     let gone = Group {
         outcome: "failed".into(),
         http_status: Some(404),
@@ -123,22 +137,73 @@ fn a_good_end_is_short() {
 fn every_early_end_says_what_happened_and_what_to_do() {
     let message = || "Invalid key\u{1b}[31m".to_owned();
     let stops = [
-        Stop::CredentialsRefused { status: 401, message: message(), accepted: 0 },
-        Stop::CredentialsRefused { status: 403, message: String::new(), accepted: 7 },
-        Stop::LogInRefused { status: Some(404), message: message() },
-        Stop::LogInRefused { status: None, message: "\"expiresAt\" is not a number".into() },
-        Stop::Redirected { status: 302, to: "https://login.example.com/".into(), after_success: false },
-        Stop::Unusable { cause: Cause::HostNotFound, message: "the host eu.example could not be found".into() },
-        Stop::Unusable { cause: Cause::Tls, message: "the certificate of eu.example has expired".into() },
-        Stop::Unusable { cause: Cause::Proxy, message: "the proxy answered 407".into() },
-        Stop::Intercepted { status: 511, message: String::new() },
-        Stop::NeverAnswered { status: Some(503), message: message() },
-        Stop::NeverAnswered { status: None, message: "connection refused".into() },
-        Stop::AllRefused { status: 400, message: message(), rows: 10 },
-        Stop::AllRefused { status: 404, message: message(), rows: 10 },
-        Stop::TooManyFailures { reached: "100 rows in a row failed".into() },
-        Stop::HeldTooLong { asked: Duration::from_hours(2), max_wait: Duration::from_mins(5) },
-        Stop::Outage { lasted: Duration::from_mins(10) },
+        Stop::CredentialsRefused {
+            status: 401,
+            message: message(),
+            accepted: 0,
+        },
+        Stop::CredentialsRefused {
+            status: 403,
+            message: String::new(),
+            accepted: 7,
+        },
+        Stop::LogInRefused {
+            status: Some(404),
+            message: message(),
+        },
+        Stop::LogInRefused {
+            status: None,
+            message: "\"expiresAt\" is not a number".into(),
+        },
+        Stop::Redirected {
+            status: 302,
+            to: "https://login.example.com/".into(),
+            after_success: false,
+        },
+        Stop::Unusable {
+            cause: Cause::HostNotFound,
+            message: "the host eu.example could not be found".into(),
+        },
+        Stop::Unusable {
+            cause: Cause::Tls,
+            message: "the certificate of eu.example has expired".into(),
+        },
+        Stop::Unusable {
+            cause: Cause::Proxy,
+            message: "the proxy answered 407".into(),
+        },
+        Stop::Intercepted {
+            status: 511,
+            message: String::new(),
+        },
+        Stop::NeverAnswered {
+            status: Some(503),
+            message: message(),
+        },
+        Stop::NeverAnswered {
+            status: None,
+            message: "connection refused".into(),
+        },
+        Stop::AllRefused {
+            status: 400,
+            message: message(),
+            rows: 10,
+        },
+        Stop::AllRefused {
+            status: 404,
+            message: message(),
+            rows: 10,
+        },
+        Stop::TooManyFailures {
+            reached: "100 rows in a row failed".into(),
+        },
+        Stop::HeldTooLong {
+            asked: Duration::from_hours(2),
+            max_wait: Duration::from_mins(5),
+        },
+        Stop::Outage {
+            lasted: Duration::from_mins(10),
+        },
         Stop::TimeIsUp,
     ];
     let endings = stops.into_iter().map(Ending::Stopped);
@@ -157,8 +222,17 @@ fn above_fifty_people_their_number_is_typed() {
     assert_eq!(Question::about(50), Question::YesOrNo);
     assert_eq!(Question::about(51), Question::HowMany(51));
     let many = Question::about(1287);
-    assert_eq!(many.text(), "1,287 people will sign in without a second factor. Type 1287 to go on: ");
-    for (answer, agrees) in [("1287\n", true), ("1,287", true), ("yes", false), ("1286", false), ("", false)] {
+    assert_eq!(
+        many.text(),
+        "1,287 people will sign in without a second factor. Type 1287 to go on: "
+    );
+    for (answer, agrees) in [
+        ("1287\n", true),
+        ("1,287", true),
+        ("yes", false),
+        ("1286", false),
+        ("", false),
+    ] {
         assert_eq!(many.agrees(Some(answer)), agrees, "{answer:?}");
     }
 }
@@ -166,7 +240,11 @@ fn above_fifty_people_their_number_is_typed() {
 #[test]
 fn silence_and_line_breaks_are_a_no() {
     for question in [Question::YesOrNo, Question::HowMany(51)] {
-        assert!(!question.agrees(None) && !question.agrees(Some("\n")) && !question.agrees(Some(" \r\n")));
+        assert!(
+            !question.agrees(None)
+                && !question.agrees(Some("\n"))
+                && !question.agrees(Some(" \r\n"))
+        );
     }
     assert!(Question::YesOrNo.agrees(Some("Yes\r\n")) && Question::YesOrNo.agrees(Some("y")));
     assert!(!Question::YesOrNo.agrees(Some("yep")) && !Question::YesOrNo.agrees(Some("1")));

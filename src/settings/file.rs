@@ -60,11 +60,18 @@ impl File {
             let offset = error.span().map_or(0, |span| span.start);
             reader.error(offset, &one_line(error.message(), 200))
         })?;
-        let mut file = Self { path: path.to_owned(), entries: Vec::new(), profiles: Vec::new(), default_profile: None };
+        let mut file = Self {
+            path: path.to_owned(),
+            entries: Vec::new(),
+            profiles: Vec::new(),
+            default_profile: None,
+        };
         for (name, value) in root.get_ref() {
             match name.get_ref().as_ref() {
                 PROFILES => file.read_profiles(&reader, value)?,
-                DEFAULT_PROFILE => file.default_profile = Some(reader.scalar(DEFAULT_PROFILE, value)?),
+                DEFAULT_PROFILE => {
+                    file.default_profile = Some(reader.scalar(DEFAULT_PROFILE, value)?);
+                }
                 _ => file.entries.push(reader.entry(None, name, value)?),
             }
         }
@@ -87,7 +94,9 @@ impl File {
     /// # Errors
     /// There is no such profile; the error names those that there are.
     pub fn choose(&self, asked: Option<&str>) -> Result<Option<&str>> {
-        let Some(name) = asked.or(self.default_profile.as_deref()) else { return Ok(None) };
+        let Some(name) = asked.or(self.default_profile.as_deref()) else {
+            return Ok(None);
+        };
         if let Some(found) = self.profiles.iter().find(|profile| *profile == name) {
             return Ok(Some(found));
         }
@@ -100,7 +109,10 @@ impl File {
     pub fn profiles_in_words(&self) -> String {
         match self.profiles.as_slice() {
             [] => "it has no profiles; write one as [profile.NAME]".to_owned(),
-            profiles => format!("its profiles are {}; choose one with --profile", visible(&profiles.join(", "))),
+            profiles => format!(
+                "its profiles are {}; choose one with --profile",
+                visible(&profiles.join(", "))
+            ),
         }
     }
 
@@ -108,12 +120,19 @@ impl File {
     #[must_use]
     pub fn find(&self, key: Key, profile: Option<&str>) -> Option<(&str, Origin)> {
         let entry_of = |profile: Option<&str>| {
-            self.entries.iter().find(|entry| entry.key == key && entry.profile.as_deref() == profile)
+            self.entries
+                .iter()
+                .find(|entry| entry.key == key && entry.profile.as_deref() == profile)
         };
-        let entry = profile.and_then(|name| entry_of(Some(name))).or_else(|| entry_of(None))?;
+        let entry = profile
+            .and_then(|name| entry_of(Some(name)))
+            .or_else(|| entry_of(None))?;
         let place = format!("{}:{}", self.name(), entry.line);
         let origin = match &entry.profile {
-            Some(name) => Origin::Profile { place, name: visible(name) },
+            Some(name) => Origin::Profile {
+                place,
+                name: visible(name),
+            },
             None => Origin::File { place },
         };
         Some((&entry.text, origin))
@@ -148,26 +167,49 @@ impl Reader<'_> {
         let word = name.get_ref().as_ref();
         let key = Key::in_file(word).ok_or_else(|| self.unknown(word, name.span().start))?;
         let text = self.scalar(word, value)?;
-        Ok(Entry { profile: profile.map(str::to_owned), key, text, line: self.line(name.span().start) })
+        Ok(Entry {
+            profile: profile.map(str::to_owned),
+            key,
+            text,
+            line: self.line(name.span().start),
+        })
     }
 
     fn unknown(&self, word: &str, offset: usize) -> Error {
-        let error = self.error(offset, &format!("there is no setting \"{}\"", visible(word)));
+        let error = self.error(
+            offset,
+            &format!("there is no setting \"{}\"", visible(word)),
+        );
         if ["api_key", "password"].contains(&word) {
-            return error.help(format!("a secret does not belong here; name the file that holds it with {word}_file"));
+            return error.help(format!(
+                "a secret does not belong here; name the file that holds it with {word}_file"
+            ));
         }
-        let known = Key::all_in_file().map(|key| key.setting().name).chain([PROFILES, DEFAULT_PROFILE]);
-        let (distance, nearest) =
-            known.map(|name| (strsim::damerau_levenshtein(word, name), name)).min().unwrap_or((usize::MAX, ""));
+        let known = Key::all_in_file()
+            .map(|key| key.setting().name)
+            .chain([PROFILES, DEFAULT_PROFILE]);
+        let (distance, nearest) = known
+            .map(|name| (strsim::damerau_levenshtein(word, name), name))
+            .min()
+            .unwrap_or((usize::MAX, ""));
         match distance {
             0..=3 => error.help(format!("did you mean \"{nearest}\"?")),
             _ => error.help("`mfa-optout config` lists the settings"),
         }
     }
 
-    fn table<'a, 'i>(&self, name: &str, value: &'a Spanned<DeValue<'i>>) -> Result<&'a DeTable<'i>> {
+    fn table<'a, 'i>(
+        &self,
+        name: &str,
+        value: &'a Spanned<DeValue<'i>>,
+    ) -> Result<&'a DeTable<'i>> {
         let shown = visible(name);
-        let message = || self.error(value.span().start, &format!("\"{shown}\" must be a table; write [profile.NAME]"));
+        let message = || {
+            self.error(
+                value.span().start,
+                &format!("\"{shown}\" must be a table; write [profile.NAME]"),
+            )
+        };
         value.get_ref().as_table().ok_or_else(message)
     }
 
@@ -189,12 +231,21 @@ impl Reader<'_> {
     }
 
     fn error(&self, offset: usize, message: &str) -> Error {
-        let place = format!("{}:{}", visible(&self.path.to_string_lossy()), self.line(offset));
+        let place = format!(
+            "{}:{}",
+            visible(&self.path.to_string_lossy()),
+            self.line(offset)
+        );
         Error::new(Kind::Usage, format!("{place}: {message}"))
     }
 
     fn line(&self, offset: usize) -> usize {
-        1 + self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+        1 + self
+            .text
+            .bytes()
+            .take(offset)
+            .filter(|byte| *byte == b'\n')
+            .count()
     }
 }
 
@@ -213,10 +264,19 @@ mod tests {
     #[test]
     fn a_profile_comes_before_what_holds_for_all() {
         let file = parse("rate = '5/s'\norg = 42\n[profile.test]\nrate = \"1/s\"\n").unwrap();
-        let found = |key, profile| file.find(key, profile).map(|(text, origin)| format!("{text} {origin}"));
-        assert_eq!(found(Key::Rate, Some("test")).unwrap(), "1/s mfa-optout.toml:4 (profile test)");
+        let found = |key, profile| {
+            file.find(key, profile)
+                .map(|(text, origin)| format!("{text} {origin}"))
+        };
+        assert_eq!(
+            found(Key::Rate, Some("test")).unwrap(),
+            "1/s mfa-optout.toml:4 (profile test)"
+        );
         assert_eq!(found(Key::Rate, None).unwrap(), "5/s mfa-optout.toml:1");
-        assert_eq!(found(Key::Org, Some("test")).unwrap(), "42 mfa-optout.toml:2");
+        assert_eq!(
+            found(Key::Org, Some("test")).unwrap(),
+            "42 mfa-optout.toml:2"
+        );
         assert_eq!(found(Key::Timeout, Some("test")), None);
     }
 
@@ -255,12 +315,28 @@ mod tests {
         for (text, words) in [
             ("rate = '10/s'\nrate = '5/s'", "mfa-optout.toml:2: "),
             ("rate 10", "mfa-optout.toml:1: "),
-            ("rate = ['10/s']", "mfa-optout.toml:1: \"rate\" must be a text"),
-            ("\nprofile = 3", "mfa-optout.toml:2: \"profile\" must be a table"),
-            ("[profile]\ntest = 3", "mfa-optout.toml:2: \"test\" must be a table"),
-            ("[profile.test]\nyes = true", "mfa-optout.toml:2: there is no setting \"yes\""),
+            (
+                "rate = ['10/s']",
+                "mfa-optout.toml:1: \"rate\" must be a text",
+            ),
+            (
+                "\nprofile = 3",
+                "mfa-optout.toml:2: \"profile\" must be a table",
+            ),
+            (
+                "[profile]\ntest = 3",
+                "mfa-optout.toml:2: \"test\" must be a table",
+            ),
+            (
+                "[profile.test]\nyes = true",
+                "mfa-optout.toml:2: there is no setting \"yes\"",
+            ),
         ] {
-            assert!(complaint(text).starts_with(words), "{text}: {}", complaint(text));
+            assert!(
+                complaint(text).starts_with(words),
+                "{text}: {}",
+                complaint(text)
+            );
         }
     }
 }

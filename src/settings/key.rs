@@ -140,16 +140,41 @@ pub const TABLE: [Setting; 45] = [
     row(Key::Config, "config", Scope::Run, None),
     row(Key::Profile, "profile", Scope::Run, None),
     row(Key::Rate, "rate", Scope::Everywhere, Some("10/s")),
-    row(Key::Concurrency, "concurrency", Scope::Everywhere, Some("8")),
+    row(
+        Key::Concurrency,
+        "concurrency",
+        Scope::Everywhere,
+        Some("8"),
+    ),
     row(Key::Timeout, "timeout", Scope::Everywhere, Some("30s")),
-    row(Key::MaxAttempts, "max_attempts", Scope::Everywhere, Some("5")),
+    row(
+        Key::MaxAttempts,
+        "max_attempts",
+        Scope::Everywhere,
+        Some("5"),
+    ),
     row(Key::MaxWait, "max_wait", Scope::Everywhere, Some("5m")),
-    row(Key::OutagePatience, "outage_patience", Scope::Everywhere, Some("10m")),
-    row(Key::MaxFailures, "max_failures", Scope::Everywhere, Some("100")),
+    row(
+        Key::OutagePatience,
+        "outage_patience",
+        Scope::Everywhere,
+        Some("10m"),
+    ),
+    row(
+        Key::MaxFailures,
+        "max_failures",
+        Scope::Everywhere,
+        Some("100"),
+    ),
     row(Key::MaxDuration, "max_duration", Scope::Everywhere, None),
     row(Key::MaxOptOuts, "max_opt_outs", Scope::Everywhere, None),
     row(Key::Reason, "reason", Scope::Run, None),
-    row(Key::RequireReason, "require_reason", Scope::File, Some("false")),
+    row(
+        Key::RequireReason,
+        "require_reason",
+        Scope::File,
+        Some("false"),
+    ),
     row(Key::Yes, "yes", Scope::Flag, Some("false")),
     row(Key::DryRun, "dry_run", Scope::Flag, Some("false")),
     row(Key::SkipInvalid, "skip_invalid", Scope::Flag, Some("false")),
@@ -171,13 +196,23 @@ pub const TABLE: [Setting; 45] = [
     row(Key::NoHeader, "no_header", Scope::Everywhere, Some("false")),
     row(Key::MaxInput, "max_input", Scope::Everywhere, None),
     row(Key::Sandbox, "sandbox", Scope::Flag, Some("false")),
-    row(Key::LogFormat, "log_format", Scope::Everywhere, Some("text")),
+    row(
+        Key::LogFormat,
+        "log_format",
+        Scope::Everywhere,
+        Some("text"),
+    ),
     row(Key::Quiet, "quiet", Scope::Flag, Some("false")),
     row(Key::Verbose, "verbose", Scope::Flag, Some("false")),
 ];
 
 const fn row(key: Key, name: &'static str, scope: Scope, default: Option<&'static str>) -> Setting {
-    Setting { key, name, scope, default }
+    Setting {
+        key,
+        name,
+        scope,
+        default,
+    }
 }
 
 impl Key {
@@ -209,7 +244,10 @@ impl Key {
 
     /// The settings that the file may have.
     pub fn all_in_file() -> impl Iterator<Item = Self> {
-        TABLE.iter().filter(|row| matches!(row.scope, Scope::Everywhere | Scope::File)).map(|row| row.key)
+        TABLE
+            .iter()
+            .filter(|row| matches!(row.scope, Scope::Everywhere | Scope::File))
+            .map(|row| row.key)
     }
 }
 
@@ -227,11 +265,25 @@ mod tests {
     #[test]
     fn names_follow_from_the_table() {
         assert_eq!(Key::MaxWait.flag(), "--max-wait");
-        assert_eq!(Key::MaxWait.variable().as_deref(), Some("MFA_OPTOUT_MAX_WAIT"));
-        assert_eq!(Key::ApiKey.variable().as_deref(), Some("MFA_OPTOUT_API_KEY"));
-        assert_eq!(Key::Yes.variable(), None, "consent is given for one run, not left lying in an environment");
+        assert_eq!(
+            Key::MaxWait.variable().as_deref(),
+            Some("MFA_OPTOUT_MAX_WAIT")
+        );
+        assert_eq!(
+            Key::ApiKey.variable().as_deref(),
+            Some("MFA_OPTOUT_API_KEY")
+        );
+        assert_eq!(
+            Key::Yes.variable(),
+            None,
+            "consent is given for one run, not left lying in an environment"
+        );
         assert_eq!(Key::in_file("rate"), Some(Key::Rate));
-        assert_eq!(Key::in_file("api_key"), None, "a secret has no place in the file");
+        assert_eq!(
+            Key::in_file("api_key"),
+            None,
+            "a secret has no place in the file"
+        );
         assert_eq!(Key::in_file("yes"), None);
     }
 }

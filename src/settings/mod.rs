@@ -230,7 +230,8 @@ impl Settings {
             max_failures: sending.max_failures,
             max_duration: sending.max_duration,
             applied_before: None,
-            session: !self.connection.sandbox && matches!(self.connection.sign_in, Some(SignIn::Session { .. })),
+            session: !self.connection.sandbox
+                && matches!(self.connection.sign_in, Some(SignIn::Session { .. })),
             seed,
         }
     }
@@ -273,7 +274,11 @@ fn reading(sources: Sources<'_>) -> Result<Reading> {
         max_input: sources.get(Key::MaxInput, values::size)?,
         timezone: sources.get(Key::Timezone, values::timezone)?,
         baseline: sources.path(Key::Baseline),
-        bad_rows: if skip_bad_rows { BadRows::Skip } else { BadRows::Refuse },
+        bad_rows: if skip_bad_rows {
+            BadRows::Skip
+        } else {
+            BadRows::Refuse
+        },
         problems: sources.path(Key::Problems),
     })
 }
@@ -284,12 +289,19 @@ fn guards(sources: Sources<'_>) -> Result<Guards> {
         let message = "a reason is required by the file of settings";
         return Err(Error::new(Kind::Usage, message).help("say why with --reason \"TEXT\""));
     }
-    let consent = match (sources.need(Key::DryRun, values::switch)?, sources.need(Key::Yes, values::switch)?) {
+    let consent = match (
+        sources.need(Key::DryRun, values::switch)?,
+        sources.need(Key::Yes, values::switch)?,
+    ) {
         (true, _) => Consent::DryRun,
         (false, true) => Consent::Given,
         (false, false) => Consent::Ask,
     };
-    Ok(Guards { max_opt_outs: sources.get(Key::MaxOptOuts, values::limit)?, reason, consent })
+    Ok(Guards {
+        max_opt_outs: sources.get(Key::MaxOptOuts, values::limit)?,
+        reason,
+        consent,
+    })
 }
 
 fn outputs(sources: Sources<'_>) -> Result<Outputs> {
@@ -299,18 +311,28 @@ fn outputs(sources: Sources<'_>) -> Result<Outputs> {
         html: sources.path(Key::Html),
         metrics: sources.path(Key::Metrics),
         overwrite: sources.need(Key::Overwrite, values::switch)?,
-        earlier_run: if start_over { EarlierRun::StartOver } else { EarlierRun::Resume },
+        earlier_run: if start_over {
+            EarlierRun::StartOver
+        } else {
+            EarlierRun::Resume
+        },
         new_key: sources.need(Key::NewKey, values::switch)?,
     })
 }
 
 fn talk(sources: Sources<'_>) -> Result<Talk> {
-    let volume = match (sources.need(Key::Quiet, values::switch)?, sources.need(Key::Verbose, values::switch)?) {
+    let volume = match (
+        sources.need(Key::Quiet, values::switch)?,
+        sources.need(Key::Verbose, values::switch)?,
+    ) {
         (true, _) => Volume::Quiet,
         (false, true) => Volume::Verbose,
         (false, false) => Volume::Normal,
     };
-    Ok(Talk { format: sources.need(Key::LogFormat, values::log_format)?, volume })
+    Ok(Talk {
+        format: sources.need(Key::LogFormat, values::log_format)?,
+        volume,
+    })
 }
 
 /// A secret's place, and how strongly it was asked for.
@@ -321,48 +343,76 @@ fn sign_in(sources: Sources<'_>, org: Option<u64>) -> Result<Option<SignIn>> {
     let key = place(sources, Key::ApiKey, Key::ApiKeyFile)?;
     let password = place(sources, Key::Password, Key::PasswordFile)?;
     let email = sources.find(Key::Email).map(|found| found.origin);
-    let session = [email, password.as_ref().map(|(_, origin)| origin.clone())].into_iter().flatten().min();
+    let session = [email, password.as_ref().map(|(_, origin)| origin.clone())]
+        .into_iter()
+        .flatten()
+        .min();
     match (key, session) {
         (None, None) => Ok(None),
         (Some((place, _)), None) => Ok(Some(SignIn::Key(place))),
-        (Some((place, origin)), Some(other)) if origin.rank() < other.rank() => Ok(Some(SignIn::Key(place))),
-        (Some((_, origin)), Some(other)) if origin.rank() == other.rank() => Err(two_ways(&origin, &other)),
+        (Some((place, origin)), Some(other)) if origin.rank() < other.rank() => {
+            Ok(Some(SignIn::Key(place)))
+        }
+        (Some((_, origin)), Some(other)) if origin.rank() == other.rank() => {
+            Err(two_ways(&origin, &other))
+        }
         (_, Some(_)) => session_of(sources, password, org).map(Some),
     }
 }
 
 fn session_of(sources: Sources<'_>, password: Option<Placed>, org: Option<u64>) -> Result<SignIn> {
     match (sources.get(Key::Email, values::words)?, password, org) {
-        (Some(email), Some((password, _)), Some(org)) => Ok(SignIn::Session { email, password, org }),
+        (Some(email), Some((password, _)), Some(org)) => Ok(SignIn::Session {
+            email,
+            password,
+            org,
+        }),
         (email, password, org) => {
             let missing = [
                 ("MFA_OPTOUT_EMAIL or --email", email.is_none()),
                 ("MFA_OPTOUT_PASSWORD or --password-file", password.is_none()),
                 ("MFA_OPTOUT_ORG or --org", org.is_none()),
             ];
-            let missing: Vec<_> = missing.iter().filter(|(_, missing)| *missing).map(|(name, _)| *name).collect();
+            let missing: Vec<_> = missing
+                .iter()
+                .filter(|(_, missing)| *missing)
+                .map(|(name, _)| *name)
+                .collect();
             let message = "a session needs an email address, a password and the number of the Org";
-            Err(Error::new(Kind::Usage, message).help(format!("still missing: {}", missing.join("; "))))
+            Err(Error::new(Kind::Usage, message)
+                .help(format!("still missing: {}", missing.join("; "))))
         }
     }
 }
 
 fn place(sources: Sources<'_>, in_variable: Key, in_file: Key) -> Result<Option<Placed>> {
     let secret = sources.secret(in_variable)?;
-    let file = sources.find(in_file).map(|found| found.origin).zip(sources.path(in_file));
+    let file = sources
+        .find(in_file)
+        .map(|found| found.origin)
+        .zip(sources.path(in_file));
     match (secret, file) {
-        (Some((_, origin)), Some((other, _))) if origin.rank() == other.rank() => Err(two_ways(&origin, &other)),
+        (Some((_, origin)), Some((other, _))) if origin.rank() == other.rank() => {
+            Err(two_ways(&origin, &other))
+        }
         (Some((_, origin)), Some((other, path))) if other.rank() < origin.rank() => {
             Ok(Some((SecretPlace::file(path), other)))
         }
-        (Some((secret, origin)), _) => Ok(Some((SecretPlace::Variable(origin.to_string(), secret), origin))),
+        (Some((secret, origin)), _) => Ok(Some((
+            SecretPlace::Variable(origin.to_string(), secret),
+            origin,
+        ))),
         (None, Some((origin, path))) => Ok(Some((SecretPlace::file(path), origin))),
         (None, None) => Ok(None),
     }
 }
 
 fn two_ways(one: &Origin, other: &Origin) -> Error {
-    Error::new(Kind::Usage, format!("{one} and {other} are two ways to sign in")).help("keep one of them")
+    Error::new(
+        Kind::Usage,
+        format!("{one} and {other} are two ways to sign in"),
+    )
+    .help("keep one of them")
 }
 
 #[cfg(test)]

@@ -68,7 +68,8 @@ pub struct Given(Vec<(Key, OsString)>);
 impl Given {
     /// Adds a value, where one was given.
     pub fn put(&mut self, key: Key, value: Option<&(impl AsRef<OsStr> + ?Sized)>) {
-        self.0.extend(value.map(|value| (key, value.as_ref().to_owned())));
+        self.0
+            .extend(value.map(|value| (key, value.as_ref().to_owned())));
     }
 
     /// Adds a switch, where it is on.
@@ -79,11 +80,17 @@ impl Given {
     /// The words that were typed for these settings, for another command line.
     #[must_use]
     pub fn typed(&self, keys: &[Key]) -> Vec<OsString> {
-        keys.iter().filter_map(|key| Some(words(*key, self.get(*key)?))).flatten().collect()
+        keys.iter()
+            .filter_map(|key| Some(words(*key, self.get(*key)?)))
+            .flatten()
+            .collect()
     }
 
     fn get(&self, key: Key) -> Option<&OsString> {
-        self.0.iter().find(|(given, _)| *given == key).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(given, _)| *given == key)
+            .map(|(_, value)| value)
     }
 }
 
@@ -132,24 +139,41 @@ impl Sources<'_> {
         if key.setting().scope == Scope::Secret {
             return None;
         }
-        let default = || Some(Found { text: key.setting().default?.into(), origin: Origin::Default });
-        self.on_command_line(key).or_else(|| self.in_environment(key)).or_else(|| self.in_file(key)).or_else(default)
+        let default = || {
+            Some(Found {
+                text: key.setting().default?.into(),
+                origin: Origin::Default,
+            })
+        };
+        self.on_command_line(key)
+            .or_else(|| self.in_environment(key))
+            .or_else(|| self.in_file(key))
+            .or_else(default)
     }
 
     fn on_command_line(&self, key: Key) -> Option<Found> {
-        self.given.get(key).map(|text| Found { text: text.clone(), origin: Origin::Flag(key.flag()) })
+        self.given.get(key).map(|text| Found {
+            text: text.clone(),
+            origin: Origin::Flag(key.flag()),
+        })
     }
 
     fn in_environment(&self, key: Key) -> Option<Found> {
         let name = key.variable()?;
         let text = (self.environment)(&name).filter(|text| !text.is_empty())?;
-        Some(Found { text, origin: Origin::Variable(name) })
+        Some(Found {
+            text,
+            origin: Origin::Variable(name),
+        })
     }
 
     fn in_file(&self, key: Key) -> Option<Found> {
         let (file, profile) = self.file?;
         let (text, origin) = file.find(key, profile)?;
-        Some(Found { text: text.into(), origin })
+        Some(Found {
+            text: text.into(),
+            origin,
+        })
     }
 
     /// What a setting is worth, `None` where it is not given and has no default.
@@ -157,7 +181,9 @@ impl Sources<'_> {
     /// # Errors
     /// The text means nothing; the error says where it stands.
     pub fn get<T>(&self, key: Key, parse: fn(&str) -> Parsed<T>) -> Result<Option<T>> {
-        self.find(key).map(|found| found.parse(key, parse)).transpose()
+        self.find(key)
+            .map(|found| found.parse(key, parse))
+            .transpose()
     }
 
     /// What a setting with a default is worth.
@@ -165,7 +191,8 @@ impl Sources<'_> {
     /// # Errors
     /// As [`Sources::get`].
     pub fn need<T>(&self, key: Key, parse: fn(&str) -> Parsed<T>) -> Result<T> {
-        self.get(key, parse)?.ok_or_else(|| Error::new(Kind::Usage, format!("{} is not given", key.setting().name)))
+        self.get(key, parse)?
+            .ok_or_else(|| Error::new(Kind::Usage, format!("{} is not given", key.setting().name)))
     }
 
     /// A path. One that stands in the file is meant from the file's own folder.
@@ -174,7 +201,9 @@ impl Sources<'_> {
         let found = self.find(key)?;
         let path = PathBuf::from(found.text);
         match (&found.origin, self.file) {
-            (Origin::Profile { .. } | Origin::File { .. }, Some((file, _))) => Some(file.folder().join(path)),
+            (Origin::Profile { .. } | Origin::File { .. }, Some((file, _))) => {
+                Some(file.folder().join(path))
+            }
             _ => Some(path),
         }
     }
@@ -184,10 +213,15 @@ impl Sources<'_> {
     /// # Errors
     /// The variable is not UTF-8.
     pub fn secret(&self, key: Key) -> Result<Option<(SecretString, Origin)>> {
-        let Some(Found { text, origin }) = self.in_environment(key) else { return Ok(None) };
+        let Some(Found { text, origin }) = self.in_environment(key) else {
+            return Ok(None);
+        };
         match text.into_string() {
             Ok(text) => Ok(Some((SecretString::from(text), origin))),
-            Err(_) => Err(Error::new(Kind::Usage, format!("{origin} is not UTF-8 text"))),
+            Err(_) => Err(Error::new(
+                Kind::Usage,
+                format!("{origin} is not UTF-8 text"),
+            )),
         }
     }
 }
@@ -195,10 +229,17 @@ impl Sources<'_> {
 impl Found {
     fn parse<T>(&self, key: Key, parse: fn(&str) -> Parsed<T>) -> Result<T> {
         let lossy = self.text.to_string_lossy();
-        let parsed = self.text.to_str().map_or_else(|| Err("is not UTF-8 text".to_owned()), parse);
+        let parsed = self
+            .text
+            .to_str()
+            .map_or_else(|| Err("is not UTF-8 text".to_owned()), parse);
         parsed.map_err(|why| {
             let shown = shorten(&visible(&lossy), 60);
-            let message = format!("{}: \"{shown}\" can't be used as {}", self.origin, key.setting().name);
+            let message = format!(
+                "{}: \"{shown}\" can't be used as {}",
+                self.origin,
+                key.setting().name
+            );
             Error::new(Kind::Usage, message).help(why)
         })
     }

@@ -57,7 +57,11 @@ pub fn load<T>(
     then: impl FnOnce(Sources<'_>, Vec<String>) -> Result<T>,
 ) -> Result<T> {
     refuse_mistyped(&facts.variables)?;
-    let without_file = Sources { given, environment, file: None };
+    let without_file = Sources {
+        given,
+        environment,
+        file: None,
+    };
     let profile = without_file.get(Key::Profile, values::words)?;
     let (file, notes) = open(without_file.path(Key::Config), environment, facts)?;
     let Some(file) = file else {
@@ -67,7 +71,13 @@ pub fn load<T>(
         };
     };
     let chosen = file.choose(profile.as_deref())?;
-    then(Sources { file: Some((&file, chosen)), ..without_file }, notes)
+    then(
+        Sources {
+            file: Some((&file, chosen)),
+            ..without_file
+        },
+        notes,
+    )
 }
 
 impl Settings {
@@ -83,11 +93,16 @@ impl Settings {
 /// A mistyped guard would be none at all. What is like no setting is somebody else's, be it the build's or a cluster's,
 /// which names its variables after its services.
 fn refuse_mistyped(variables: &[OsString]) -> Result<()> {
-    let mut suffixes = variables.iter().filter_map(|name| name.to_str()?.strip_prefix(VARIABLES));
+    let mut suffixes = variables
+        .iter()
+        .filter_map(|name| name.to_str()?.strip_prefix(VARIABLES));
     let Some((name, advice)) = suffixes.find_map(|suffix| Some((suffix, mistyped(suffix)?))) else {
         return Ok(());
     };
-    let message = format!("there is no setting for the variable {VARIABLES}{}", visible(name));
+    let message = format!(
+        "there is no setting for the variable {VARIABLES}{}",
+        visible(name)
+    );
     Err(Error::new(Kind::Usage, message).help(advice))
 }
 
@@ -96,17 +111,25 @@ fn mistyped(suffix: &str) -> Option<String> {
     let named = |setting: &&Setting| setting.name.to_uppercase() == suffix;
     if let Some(setting) = TABLE.iter().find(named) {
         let typed_only = setting.key.variable().is_none();
-        return typed_only.then(|| format!("{} counts on the command line only", setting.key.flag()));
+        return typed_only
+            .then(|| format!("{} counts on the command line only", setting.key.flag()));
     }
     let known = TABLE.iter().filter_map(|setting| setting.key.variable());
     let is_near = |known: &String| {
         let name = &known[VARIABLES.len()..];
         strsim::damerau_levenshtein(suffix, name) <= name.len() / 6
     };
-    known.into_iter().find(is_near).map(|known| format!("did you mean {known}?"))
+    known
+        .into_iter()
+        .find(is_near)
+        .map(|known| format!("did you mean {known}?"))
 }
 
-fn open(asked: Option<PathBuf>, environment: Environment<'_>, facts: &Facts) -> Result<(Option<File>, Vec<String>)> {
+fn open(
+    asked: Option<PathBuf>,
+    environment: Environment<'_>,
+    facts: &Facts,
+) -> Result<(Option<File>, Vec<String>)> {
     if let Some(path) = asked {
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         return Ok((Some(File::parse(&path, &text)?), Vec::new()));
@@ -115,21 +138,33 @@ fn open(asked: Option<PathBuf>, environment: Environment<'_>, facts: &Facts) -> 
     if let Some((path, text)) = read_if_there(facts.working_folder.join(NAME))? {
         let name = visible(&path.to_string_lossy());
         if facts.terminal {
-            notes.push(format!("settings come from {name}, found in the working directory"));
+            notes.push(format!(
+                "settings come from {name}, found in the working directory"
+            ));
             return Ok((Some(File::parse(&path, &text)?), notes));
         }
         // Whoever can put a file there could send the key elsewhere, and nobody is watching.
-        notes.push(format!("{name} does not count without a terminal; name it with --config {NAME} if it should"));
+        notes.push(format!(
+            "{name} does not count without a terminal; name it with --config {NAME} if it should"
+        ));
     }
-    let in_user_folder = user_folder(environment).map(|folder| folder.join("mfa-optout").join(NAME));
+    let in_user_folder =
+        user_folder(environment).map(|folder| folder.join("mfa-optout").join(NAME));
     let found = in_user_folder.map(read_if_there).transpose()?.flatten();
-    Ok((found.map(|(path, text)| File::parse(&path, &text)).transpose()?, notes))
+    Ok((
+        found
+            .map(|(path, text)| File::parse(&path, &text))
+            .transpose()?,
+        notes,
+    ))
 }
 
 fn read_if_there(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some((path, text))),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(unreadable(&path, &error)),
     }
 }
@@ -137,7 +172,11 @@ fn read_if_there(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
 /// `XDG_CONFIG_HOME`, else `~/.config` (XDG Base Directory Specification); on Windows `APPDATA`. A relative path there
 /// does not count, as that specification has it.
 fn user_folder(environment: Environment<'_>) -> Option<PathBuf> {
-    let folder = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = |name: &str| {
+        environment(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     if cfg!(windows) {
         return folder("APPDATA");
     }
@@ -145,13 +184,24 @@ fn user_folder(environment: Environment<'_>) -> Option<PathBuf> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    Error::new(Kind::Usage, format!("can't read the file of settings {}: {error}", visible(&path.to_string_lossy())))
+    Error::new(
+        Kind::Usage,
+        format!(
+            "can't read the file of settings {}: {error}",
+            visible(&path.to_string_lossy())
+        ),
+    )
 }
 
 fn no_file_for(profile: &str) -> Error {
     Error::new(
         Kind::Usage,
-        format!("there is no file of settings that could have the profile \"{}\"", visible(profile)),
+        format!(
+            "there is no file of settings that could have the profile \"{}\"",
+            visible(profile)
+        ),
     )
-    .help(format!("name the file with --config, or put {NAME} into the configuration folder"))
+    .help(format!(
+        "name the file with --config, or put {NAME} into the configuration folder"
+    ))
 }

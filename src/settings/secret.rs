@@ -53,9 +53,20 @@ impl SignIn {
                 check_key(&secret)?;
                 Ok((Credentials::Key(secret), warning))
             }
-            Self::Session { email, password, org } => {
+            Self::Session {
+                email,
+                password,
+                org,
+            } => {
                 let (password, warning) = password.read(standard_input)?;
-                Ok((Credentials::Session { email, password, org }, warning))
+                Ok((
+                    Credentials::Session {
+                        email,
+                        password,
+                        org,
+                    },
+                    warning,
+                ))
             }
         }
     }
@@ -63,7 +74,10 @@ impl SignIn {
     /// The file with the secret, where it is in one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        let (Self::Key(place) | Self::Session { password: place, .. }) = self;
+        let (Self::Key(place)
+        | Self::Session {
+            password: place, ..
+        }) = self;
         match place {
             SecretPlace::File(path) => Some(path),
             SecretPlace::Variable(..) | SecretPlace::StandardInput => None,
@@ -75,8 +89,16 @@ impl SignIn {
     pub fn in_words(&self) -> String {
         match self {
             Self::Key(place) => format!("API key from {}", place.in_words()),
-            Self::Session { email, password, org } => {
-                format!("session of {} in Org {org}, password from {}", visible(email), password.in_words())
+            Self::Session {
+                email,
+                password,
+                org,
+            } => {
+                format!(
+                    "session of {} in Org {org}, password from {}",
+                    visible(email),
+                    password.in_words()
+                )
             }
         }
     }
@@ -84,7 +106,10 @@ impl SignIn {
     /// Whether the secret is read from standard input, which then can't be the table.
     #[must_use]
     pub fn reads_standard_input(&self) -> bool {
-        let (Self::Key(place) | Self::Session { password: place, .. }) = self;
+        let (Self::Key(place)
+        | Self::Session {
+            password: place, ..
+        }) = self;
         matches!(place, SecretPlace::StandardInput)
     }
 }
@@ -93,7 +118,11 @@ impl SecretPlace {
     /// `-` is standard input.
     #[must_use]
     pub fn file(path: PathBuf) -> Self {
-        if path.as_os_str() == "-" { Self::StandardInput } else { Self::File(path) }
+        if path.as_os_str() == "-" {
+            Self::StandardInput
+        } else {
+            Self::File(path)
+        }
     }
 
     fn in_words(&self) -> String {
@@ -106,7 +135,9 @@ impl SecretPlace {
 
     fn read(self, standard_input: impl Read) -> Result<(SecretString, Option<String>)> {
         match self {
-            Self::Variable(name, secret) => Ok((trimmed(secret.expose_secret().as_bytes(), &name)?, None)),
+            Self::Variable(name, secret) => {
+                Ok((trimmed(secret.expose_secret().as_bytes(), &name)?, None))
+            }
             Self::StandardInput => Ok((read_from(standard_input, "standard input")?, None)),
             Self::File(path) => read_file(&path),
         }
@@ -121,24 +152,36 @@ fn read_file(path: &Path) -> Result<(SecretString, Option<String>)> {
     let file = fs::File::open(path).map_err(|error| unreadable(&name, &error))?;
     let metadata = file.metadata().map_err(|error| unreadable(&name, &error))?;
     must_be_regular(&metadata, &name)?;
-    Ok((read_from(file, &name)?, readable_by_others(&metadata, &name)))
+    Ok((
+        read_from(file, &name)?,
+        readable_by_others(&metadata, &name),
+    ))
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> Error {
-    Error::new(Kind::Usage, format!("can't read the secret from {name}: {error}"))
+    Error::new(
+        Kind::Usage,
+        format!("can't read the secret from {name}: {error}"),
+    )
 }
 
 fn must_be_regular(metadata: &Metadata, name: &str) -> Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    Err(Error::new(Kind::Usage, format!("can't read the secret from {name}: it is not a regular file")))
+    Err(Error::new(
+        Kind::Usage,
+        format!("can't read the secret from {name}: it is not a regular file"),
+    ))
 }
 
 fn read_from(reader: impl Read, name: &str) -> Result<SecretString> {
     // Room for all of it from the start: growing would leave copies behind that nobody wipes.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
-    reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    reader
+        .take(MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(name, &error))?;
     trimmed(&bytes, name)
 }
 
@@ -148,25 +191,37 @@ fn trimmed(bytes: &[u8], name: &str) -> Result<SecretString> {
     if bytes.len() > MAX_BYTES {
         return Err(wrong("is longer than 4 KiB and can't be a secret"));
     }
-    let text = str::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text and can't be a secret"))?;
+    let text =
+        str::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text and can't be a secret"))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    let text = text
+        .strip_suffix('\n')
+        .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     if text.trim().is_empty() {
-        return Err(wrong("is empty; it should hold the secret and nothing else"));
+        return Err(wrong(
+            "is empty; it should hold the secret and nothing else",
+        ));
     }
     if text.contains(['\n', '\r']) {
-        return Err(wrong("has more than one line; it should hold the secret and nothing else"));
+        return Err(wrong(
+            "has more than one line; it should hold the secret and nothing else",
+        ));
     }
     Ok(SecretString::from(text))
 }
 
 /// A key travels in a header, where only visible characters are safe (RFC 9110 section 5.5).
 fn check_key(key: &SecretString) -> Result<()> {
-    if key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+    if key
+        .expose_secret()
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic())
+    {
         return Ok(());
     }
     let message = "this is not a possible key: it has blanks, control characters or letters beyond ASCII in it";
-    Err(Error::new(Kind::Usage, message).help("copy the API key again, without anything before or after it"))
+    Err(Error::new(Kind::Usage, message)
+        .help("copy the API key again, without anything before or after it"))
 }
 
 #[cfg(unix)]
@@ -195,7 +250,9 @@ mod tests {
 
     fn key(bytes: &[u8]) -> Result<String> {
         let (credentials, _) = SignIn::Key(SecretPlace::StandardInput).read(bytes)?;
-        let Credentials::Key(key) = credentials else { unreachable!() };
+        let Credentials::Key(key) = credentials else {
+            unreachable!()
+        };
         Ok(key.expose_secret().to_owned())
     }
 
@@ -222,17 +279,29 @@ mod tests {
             ("hüsh".as_bytes(), "not a possible key"),
         ] {
             let complaint = key(bytes).unwrap_err().to_string();
-            assert!(complaint.contains(words) && !complaint.contains("sh\n"), "{complaint}");
+            assert!(
+                complaint.contains(words) && !complaint.contains("sh\n"),
+                "{complaint}"
+            );
             assert!(!complaint.contains("hush"), "{complaint}");
         }
     }
 
     #[test]
     fn a_password_may_have_any_characters_on_its_line() {
-        let session = SignIn::Session { email: "a@b".into(), password: SecretPlace::StandardInput, org: 4 };
+        let session = SignIn::Session {
+            email: "a@b".into(),
+            password: SecretPlace::StandardInput,
+            org: 4,
+        };
         let (credentials, _) = session.read(" pä ss \n".as_bytes()).unwrap();
-        assert!(matches!(&credentials, Credentials::Session { password, .. } if password.expose_secret() == " pä ss "));
-        assert!(!format!("{credentials:?}").contains("pä"), "Debug shows nothing");
+        assert!(
+            matches!(&credentials, Credentials::Session { password, .. } if password.expose_secret() == " pä ss ")
+        );
+        assert!(
+            !format!("{credentials:?}").contains("pä"),
+            "Debug shows nothing"
+        );
     }
 
     /// Gives a few bytes at a time and notes where the buffer begins that they end up in.
@@ -253,17 +322,33 @@ mod tests {
 
     #[test]
     fn a_secret_is_read_into_one_place_and_not_moved() {
-        let mut drip = Drip { given: 0, buffers: std::collections::BTreeSet::new() };
+        let mut drip = Drip {
+            given: 0,
+            buffers: std::collections::BTreeSet::new(),
+        };
         let secret = read_from(&mut drip, "a test").unwrap();
-        assert_eq!((secret.expose_secret().len(), drip.buffers.len()), (2000, 1));
+        assert_eq!(
+            (secret.expose_secret().len(), drip.buffers.len()),
+            (2000, 1)
+        );
     }
 
     #[test]
     fn only_a_regular_file_holds_a_secret() {
         let folder = tempfile::tempdir().unwrap();
         let read = |path: PathBuf| SignIn::Key(SecretPlace::file(path)).read(std::io::empty());
-        assert!(read(folder.path().to_owned()).unwrap_err().to_string().contains("not a regular file"));
-        assert!(read(folder.path().join("none")).unwrap_err().to_string().contains("can't read the secret"));
+        assert!(
+            read(folder.path().to_owned())
+                .unwrap_err()
+                .to_string()
+                .contains("not a regular file")
+        );
+        assert!(
+            read(folder.path().join("none"))
+                .unwrap_err()
+                .to_string()
+                .contains("can't read the secret")
+        );
     }
 
     #[cfg(unix)]
@@ -276,10 +361,16 @@ mod tests {
         fs::write(&path, "hush\n").unwrap();
         let warning_at = |mode| {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            SignIn::Key(SecretPlace::file(path.clone())).read(std::io::empty()).unwrap().1
+            SignIn::Key(SecretPlace::file(path.clone()))
+                .read(std::io::empty())
+                .unwrap()
+                .1
         };
         assert_eq!(warning_at(0o600), None);
         let warning = warning_at(0o644).unwrap();
-        assert!(warning.contains("0644") && !warning.contains("hush"), "{warning}");
+        assert!(
+            warning.contains("0644") && !warning.contains("hush"),
+            "{warning}"
+        );
     }
 }

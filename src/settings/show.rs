@@ -20,10 +20,24 @@ pub fn config_text(sources: Sources<'_>, notes: &[String]) -> Result<String> {
         rows.extend(row(sources, setting.key)?);
     }
     let mut out = String::new();
-    let width = |column: fn(&Row) -> &str| rows.iter().map(|row| column(row).chars().count()).max().unwrap_or(0);
+    let width = |column: fn(&Row) -> &str| {
+        rows.iter()
+            .map(|row| column(row).chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let (names, values) = (width(|row| row.name), width(|row| &row.value));
-    for Row { name, value, origin } in &rows {
-        let _ = writeln!(out, "{}", format!("{name:names$}  {value:values$}  {origin}").trim_end());
+    for Row {
+        name,
+        value,
+        origin,
+    } in &rows
+    {
+        let _ = writeln!(
+            out,
+            "{}",
+            format!("{name:names$}  {value:values$}  {origin}").trim_end()
+        );
     }
     for note in notes {
         let _ = write!(out, "\nnote: {note}\n");
@@ -42,7 +56,11 @@ fn row(sources: Sources<'_>, key: Key) -> Result<Option<Row>> {
     let name = setting.name;
     if setting.scope == Scope::Secret {
         let found = sources.secret(key)?;
-        return Ok(found.map(|(_, origin)| Row { name, value: "(hidden)".to_owned(), origin: origin.to_string() }));
+        return Ok(found.map(|(_, origin)| Row {
+            name,
+            value: "(hidden)".to_owned(),
+            origin: origin.to_string(),
+        }));
     }
     let found = sources.find(key);
     let everyday = matches!(setting.scope, Scope::Everywhere | Scope::File);
@@ -50,10 +68,22 @@ fn row(sources: Sources<'_>, key: Key) -> Result<Option<Row>> {
         Some(found) if everyday || found.origin != Origin::Default => {
             let text = found.text.to_string_lossy();
             let secret = key == Key::Address && Address::may_hold_a_secret(&text);
-            let value = if secret { NOT_SHOWN.to_owned() } else { shorten(&visible(&text), 60) };
-            Some(Row { name, value, origin: found.origin.to_string() })
+            let value = if secret {
+                NOT_SHOWN.to_owned()
+            } else {
+                shorten(&visible(&text), 60)
+            };
+            Some(Row {
+                name,
+                value,
+                origin: found.origin.to_string(),
+            })
         }
-        None if everyday => Some(Row { name, value: "-".to_owned(), origin: String::new() }),
+        None if everyday => Some(Row {
+            name,
+            value: "-".to_owned(),
+            origin: String::new(),
+        }),
         _ => None,
     })
 }

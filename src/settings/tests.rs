@@ -35,12 +35,19 @@ impl Case {
 
     fn with<T>(&self, then: impl FnOnce(Sources<'_>) -> Result<T>) -> Result<T> {
         let environment = |name: &str| {
-            let found = self.variables.iter().find(|(variable, _)| *variable == name);
+            let found = self
+                .variables
+                .iter()
+                .find(|(variable, _)| *variable == name);
             found.map(|(_, text)| OsString::from(text))
         };
         let file = File::parse(Path::new("conf/mfa-optout.toml"), self.file)?;
         let chosen = file.choose(None)?;
-        then(Sources { given: &self.given, environment: &environment, file: Some((&file, chosen)) })
+        then(Sources {
+            given: &self.given,
+            environment: &environment,
+            file: Some((&file, chosen)),
+        })
     }
 
     fn settings(&self) -> Result<Settings> {
@@ -61,7 +68,10 @@ fn nothing_given_means_the_documented_defaults() {
     let rules = case().settings().unwrap().rules(7);
     let expected = Rules {
         applied_before: None,
-        rate: Rate::Limited { requests: 10, per: Duration::from_secs(1) },
+        rate: Rate::Limited {
+            requests: 10,
+            per: Duration::from_secs(1),
+        },
         concurrency: 8,
         max_attempts: 5,
         max_wait: Duration::from_mins(5),
@@ -101,17 +111,33 @@ fn an_error_says_where_the_value_stands() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    let sending = case().variable("MFA_OPTOUT_CONCURRENCY", "").settings().unwrap().sending;
+    let sending = case()
+        .variable("MFA_OPTOUT_CONCURRENCY", "")
+        .settings()
+        .unwrap()
+        .sending;
     assert_eq!(sending.concurrency, 8);
 }
 
 #[test]
 fn paths_in_the_file_are_meant_from_its_folder() {
-    let settings = case().file("api_key_file = 'key'\nca_cert = '/etc/ca.pem'").settings().unwrap();
-    assert_eq!(settings.connection.ca_cert.as_deref(), Some(Path::new("/etc/ca.pem")));
-    assert_eq!(settings.connection.sign_in.unwrap().in_words(), "API key from conf/key");
+    let settings = case()
+        .file("api_key_file = 'key'\nca_cert = '/etc/ca.pem'")
+        .settings()
+        .unwrap();
+    assert_eq!(
+        settings.connection.ca_cert.as_deref(),
+        Some(Path::new("/etc/ca.pem"))
+    );
+    assert_eq!(
+        settings.connection.sign_in.unwrap().in_words(),
+        "API key from conf/key"
+    );
     let settings = case().flag(Key::ApiKeyFile, "key").settings().unwrap();
-    assert_eq!(settings.connection.sign_in.unwrap().in_words(), "API key from key");
+    assert_eq!(
+        settings.connection.sign_in.unwrap().in_words(),
+        "API key from key"
+    );
 }
 
 #[test]
@@ -123,22 +149,39 @@ fn the_stronger_way_to_sign_in_counts() {
         by_file.connection.sign_in.unwrap().in_words(),
         "session of jo@example.com in Org 42, password from conf/pw"
     );
-    let by_variable = case().file(file).variable("MFA_OPTOUT_API_KEY", "k3y").settings().unwrap();
-    let (credentials, warning) = by_variable.connection.sign_in.unwrap().read(std::io::empty()).unwrap();
+    let by_variable = case()
+        .file(file)
+        .variable("MFA_OPTOUT_API_KEY", "k3y")
+        .settings()
+        .unwrap();
+    let (credentials, warning) = by_variable
+        .connection
+        .sign_in
+        .unwrap()
+        .read(std::io::empty())
+        .unwrap();
     assert!(matches!(credentials, Credentials::Key(key) if key.expose_secret() == "k3y"));
     assert_eq!(warning, None);
-    let by_flag = case().variable("MFA_OPTOUT_API_KEY", "k3y").flag(Key::ApiKeyFile, "-").settings().unwrap();
+    let by_flag = case()
+        .variable("MFA_OPTOUT_API_KEY", "k3y")
+        .flag(Key::ApiKeyFile, "-")
+        .settings()
+        .unwrap();
     assert!(by_flag.connection.sign_in.unwrap().reads_standard_input());
 }
 
 #[test]
 fn two_ways_to_sign_in_at_once_are_refused() {
-    let both = case().variable("MFA_OPTOUT_API_KEY", "hush").variable("MFA_OPTOUT_API_KEY_FILE", "key");
+    let both = case()
+        .variable("MFA_OPTOUT_API_KEY", "hush")
+        .variable("MFA_OPTOUT_API_KEY_FILE", "key");
     insta::assert_snapshot!(both.complaint(), @r"
     MFA_OPTOUT_API_KEY and MFA_OPTOUT_API_KEY_FILE are two ways to sign in
       help: keep one of them
     ");
-    let mixed = case().variable("MFA_OPTOUT_API_KEY", "hush").variable("MFA_OPTOUT_EMAIL", "jo@example.com");
+    let mixed = case()
+        .variable("MFA_OPTOUT_API_KEY", "hush")
+        .variable("MFA_OPTOUT_EMAIL", "jo@example.com");
     insta::assert_snapshot!(mixed.complaint(), @r"
     MFA_OPTOUT_API_KEY and MFA_OPTOUT_EMAIL are two ways to sign in
       help: keep one of them
@@ -157,16 +200,31 @@ fn an_incomplete_session_says_what_is_missing() {
 fn a_required_reason_is_demanded() {
     let file = "require_reason = true";
     assert!(case().file(file).complaint().contains("--reason"));
-    let given = case().file(file).variable("MFA_OPTOUT_REASON", "moving to SSO").settings().unwrap();
+    let given = case()
+        .file(file)
+        .variable("MFA_OPTOUT_REASON", "moving to SSO")
+        .settings()
+        .unwrap();
     assert_eq!(given.guards.reason.as_deref(), Some("moving to SSO"));
 }
 
 #[test]
 fn a_dry_run_stays_one_whatever_else_is_said() {
-    let settings = case().flag(Key::Yes, "true").flag(Key::DryRun, "true").settings().unwrap();
+    let settings = case()
+        .flag(Key::Yes, "true")
+        .flag(Key::DryRun, "true")
+        .settings()
+        .unwrap();
     assert_eq!(settings.guards.consent, Consent::DryRun);
-    let settings = case().variable("MFA_OPTOUT_YES", "true").settings().unwrap();
-    assert_eq!(settings.guards.consent, Consent::Ask, "consent is not left lying in an environment");
+    let settings = case()
+        .variable("MFA_OPTOUT_YES", "true")
+        .settings()
+        .unwrap();
+    assert_eq!(
+        settings.guards.consent,
+        Consent::Ask,
+        "consent is not left lying in an environment"
+    );
 }
 
 #[test]
@@ -176,7 +234,9 @@ fn config_shows_values_and_origins_but_no_secret() {
         .variable("MFA_OPTOUT_API_KEY", "hush-hush")
         .variable("MFA_OPTOUT_RATE", "5/s")
         .flag(Key::MaxOptOuts, "5%");
-    let text = case.with(|sources| config_text(sources, &["a note".to_owned()])).unwrap();
+    let text = case
+        .with(|sources| config_text(sources, &["a note".to_owned()]))
+        .unwrap();
     assert!(!text.contains("hush"), "{text}");
     insta::assert_snapshot!(text);
 }
@@ -187,15 +247,29 @@ fn loaded(terminal: bool, asked: Option<&str>) -> Settings {
     let user = folder.path().join("user").join("mfa-optout");
     fs::create_dir_all(&user).unwrap();
     for (place, concurrency) in [(folder.path(), 2), (&user, 3)] {
-        fs::write(place.join("mfa-optout.toml"), format!("concurrency = {concurrency}")).unwrap();
+        fs::write(
+            place.join("mfa-optout.toml"),
+            format!("concurrency = {concurrency}"),
+        )
+        .unwrap();
     }
     fs::write(folder.path().join("asked.toml"), "concurrency = 4").unwrap();
     let home = folder.path().join("user");
-    let environment =
-        |name: &str| ["XDG_CONFIG_HOME", "APPDATA"].contains(&name).then(|| home.clone().into_os_string());
+    let environment = |name: &str| {
+        ["XDG_CONFIG_HOME", "APPDATA"]
+            .contains(&name)
+            .then(|| home.clone().into_os_string())
+    };
     let mut given = Given::default();
-    given.put(Key::Config, asked.map(|name| folder.path().join(name)).as_ref());
-    let facts = Facts { terminal, working_folder: folder.path().to_owned(), variables: Vec::new() };
+    given.put(
+        Key::Config,
+        asked.map(|name| folder.path().join(name)).as_ref(),
+    );
+    let facts = Facts {
+        terminal,
+        working_folder: folder.path().to_owned(),
+        variables: Vec::new(),
+    };
     Settings::load(&given, &environment, &facts).unwrap()
 }
 
@@ -203,14 +277,22 @@ fn loaded(terminal: bool, asked: Option<&str>) -> Settings {
 fn at_a_terminal_the_file_in_the_working_directory_counts_and_is_named() {
     let settings = loaded(true, None);
     assert_eq!(settings.sending.concurrency, 2);
-    assert!(settings.notes[0].contains("found in the working directory"), "{:?}", settings.notes);
+    assert!(
+        settings.notes[0].contains("found in the working directory"),
+        "{:?}",
+        settings.notes
+    );
 }
 
 #[test]
 fn without_a_terminal_it_does_not_count_and_that_is_said() {
     let settings = loaded(false, None);
     assert_eq!(settings.sending.concurrency, 3);
-    assert!(settings.notes[0].contains("does not count without a terminal"), "{:?}", settings.notes);
+    assert!(
+        settings.notes[0].contains("does not count without a terminal"),
+        "{:?}",
+        settings.notes
+    );
 }
 
 #[test]
@@ -223,8 +305,13 @@ fn a_file_that_was_asked_for_counts_everywhere() {
 fn a_profile_needs_a_file() {
     let mut given = Given::default();
     given.put(Key::Profile, Some("eu"));
-    let facts =
-        Facts { terminal: true, working_folder: tempfile::tempdir().unwrap().path().to_owned(), variables: Vec::new() };
-    let complaint = Settings::load(&given, &|_| None, &facts).unwrap_err().to_string();
+    let facts = Facts {
+        terminal: true,
+        working_folder: tempfile::tempdir().unwrap().path().to_owned(),
+        variables: Vec::new(),
+    };
+    let complaint = Settings::load(&given, &|_| None, &facts)
+        .unwrap_err()
+        .to_string();
     assert!(complaint.contains("no file of settings"), "{complaint}");
 }

@@ -26,14 +26,22 @@ pub fn rate(text: &str) -> Parsed<Rate> {
     let text = text.trim().to_ascii_lowercase();
     match text.as_str() {
         "unlimited" => return Ok(Rate::Unlimited),
-        "auto" => return Ok(Rate::Auto { ceiling: AUTO_CEILING }),
+        "auto" => {
+            return Ok(Rate::Auto {
+                ceiling: AUTO_CEILING,
+            });
+        }
         _ => {}
     }
     if let Some(ceiling) = text.strip_prefix("auto:") {
         let ceiling = ceiling.strip_suffix("/s").unwrap_or(ceiling);
-        return positive(ceiling).map(|ceiling| Rate::Auto { ceiling }).ok_or_else(|| HOW.to_owned());
+        return positive(ceiling)
+            .map(|ceiling| Rate::Auto { ceiling })
+            .ok_or_else(|| HOW.to_owned());
     }
-    let (number, unit) = text.split_once('/').ok_or_else(|| format!("a rate needs its unit; {HOW}"))?;
+    let (number, unit) = text
+        .split_once('/')
+        .ok_or_else(|| format!("a rate needs its unit; {HOW}"))?;
     let seconds = match unit.trim() {
         "s" | "sec" | "second" => 1,
         "m" | "min" | "minute" => 60,
@@ -41,7 +49,10 @@ pub fn rate(text: &str) -> Parsed<Rate> {
         _ => return Err(HOW.to_owned()),
     };
     match positive(number) {
-        Some(requests) => Ok(Rate::Limited { requests, per: Duration::from_secs(seconds) }),
+        Some(requests) => Ok(Rate::Limited {
+            requests,
+            per: Duration::from_secs(seconds),
+        }),
         None => Err(format!("the number must be whole and at least 1; {HOW}")),
     }
 }
@@ -81,7 +92,11 @@ pub fn positive_duration(text: &str) -> Parsed<Duration> {
 pub fn limit(text: &str) -> Parsed<Limit> {
     const HOW: &str = "write a whole number such as 100, or a share such as 5%";
     match text.trim().strip_suffix('%') {
-        None => text.trim().parse().map(Limit::Count).map_err(|_| HOW.to_owned()),
+        None => text
+            .trim()
+            .parse()
+            .map(Limit::Count)
+            .map_err(|_| HOW.to_owned()),
         Some(share) => match share.trim().parse::<f64>() {
             Ok(share) if (0.0..=100.0).contains(&share) => Ok(Limit::Percent(share)),
             _ => Err(format!("a share lies between 0% and 100%; {HOW}")),
@@ -105,7 +120,11 @@ pub fn size(text: &str) -> Parsed<u64> {
 /// # Errors
 /// Anything else.
 pub fn concurrency(text: &str) -> Parsed<usize> {
-    let number = text.trim().parse().ok().filter(|number| (1..=1000).contains(number));
+    let number = text
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number| (1..=1000).contains(number));
     number.ok_or_else(|| "write a whole number from 1 to 1000".to_owned())
 }
 
@@ -114,7 +133,11 @@ pub fn concurrency(text: &str) -> Parsed<usize> {
 /// # Errors
 /// Anything else.
 pub fn attempts(text: &str) -> Parsed<u32> {
-    let number = text.trim().parse().ok().filter(|number| (1..=100).contains(number));
+    let number = text
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number| (1..=100).contains(number));
     number.ok_or_else(|| "write a whole number from 1 to 100".to_owned())
 }
 
@@ -150,8 +173,9 @@ pub fn delimiter(text: &str) -> Parsed<u8> {
 /// # Errors
 /// Names that the WHATWG Encoding Standard does not list.
 pub fn encoding(text: &str) -> Parsed<&'static Encoding> {
-    Encoding::for_label_no_replacement(text.as_bytes())
-        .ok_or_else(|| "write a name such as utf-8, utf-16le, windows-1252 or iso-8859-15".to_owned())
+    Encoding::for_label_no_replacement(text.as_bytes()).ok_or_else(|| {
+        "write a name such as utf-8, utf-16le, windows-1252 or iso-8859-15".to_owned()
+    })
 }
 
 /// A time zone by its IANA name, such as `Europe/Berlin`.
@@ -159,8 +183,9 @@ pub fn encoding(text: &str) -> Parsed<&'static Encoding> {
 /// # Errors
 /// Names that neither the system nor the built-in table knows.
 pub fn timezone(text: &str) -> Parsed<TimeZone> {
-    TimeZone::get(text.trim())
-        .map_err(|_| "this system knows no such zone; write a name such as Europe/Berlin or UTC".to_owned())
+    TimeZone::get(text.trim()).map_err(|_| {
+        "this system knows no such zone; write a name such as Europe/Berlin or UTC".to_owned()
+    })
 }
 
 /// The flag that all rows get.
@@ -168,7 +193,9 @@ pub fn timezone(text: &str) -> Parsed<TimeZone> {
 /// # Errors
 /// Anything but `true` and `false`.
 pub fn flag(text: &str) -> Parsed<Flag> {
-    switch(text).map(Flag::from_opt_out).map_err(|_| "write true (opt out) or false (opt back in)".to_owned())
+    switch(text)
+        .map(Flag::from_opt_out)
+        .map_err(|_| "write true (opt out) or false (opt back in)".to_owned())
 }
 
 /// A switch.
@@ -176,7 +203,9 @@ pub fn flag(text: &str) -> Parsed<Flag> {
 /// # Errors
 /// Anything but `true` and `false`.
 pub fn switch(text: &str) -> Parsed<bool> {
-    text.trim().parse().map_err(|_| "write true or false".to_owned())
+    text.trim()
+        .parse()
+        .map_err(|_| "write true or false".to_owned())
 }
 
 /// `text` or `json`.
@@ -208,14 +237,31 @@ mod tests {
 
     #[test]
     fn rates() {
-        let per = |requests, seconds| Ok(Rate::Limited { requests, per: Duration::from_secs(seconds) });
+        let per = |requests, seconds| {
+            Ok(Rate::Limited {
+                requests,
+                per: Duration::from_secs(seconds),
+            })
+        };
         assert_eq!(rate("10/s"), per(10, 1));
         assert_eq!(rate("600/m"), per(600, 60));
         assert_eq!(rate(" 36000 / Hour "), per(36_000, 3600));
         assert_eq!(rate("Unlimited"), Ok(Rate::Unlimited));
         assert_eq!(rate("auto"), Ok(Rate::Auto { ceiling: 50 }));
         assert_eq!(rate("auto:7"), Ok(Rate::Auto { ceiling: 7 }));
-        for wrong in ["", "10", "0/s", "-1/s", "1.5/s", "10/d", "10/", "/s", "auto:", "auto:0", "4294967296/s"] {
+        for wrong in [
+            "",
+            "10",
+            "0/s",
+            "-1/s",
+            "1.5/s",
+            "10/d",
+            "10/",
+            "/s",
+            "auto:",
+            "auto:0",
+            "4294967296/s",
+        ] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
     }
@@ -247,17 +293,28 @@ mod tests {
         assert_eq!(size("2GiB"), Ok(2 << 30));
         assert_eq!(size("500 MB"), Ok(500_000_000));
         assert!(size("0").is_err() && size("-1").is_err() && size("much").is_err());
-        assert_eq!((concurrency("8"), attempts("5"), org("42")), (Ok(8), Ok(5), Ok(42)));
+        assert_eq!(
+            (concurrency("8"), attempts("5"), org("42")),
+            (Ok(8), Ok(5), Ok(42))
+        );
         assert!(
-            concurrency("0").is_err() && concurrency("1001").is_err() && attempts("0").is_err() && org("0").is_err()
+            concurrency("0").is_err()
+                && concurrency("1001").is_err()
+                && attempts("0").is_err()
+                && org("0").is_err()
         );
     }
 
     #[test]
     fn what_tables_are_made_of() {
-        for (text, byte) in
-            [(",", b','), ("tab", b'\t'), ("\\t", b'\t'), ("\t", b'\t'), ("Semicolon", b';'), ("^", b'^')]
-        {
+        for (text, byte) in [
+            (",", b','),
+            ("tab", b'\t'),
+            ("\\t", b'\t'),
+            ("\t", b'\t'),
+            ("Semicolon", b';'),
+            ("^", b'^'),
+        ] {
             assert_eq!(delimiter(text), Ok(byte), "{text}");
         }
         for wrong in ["", ",,", "\"", "a", "1", "\n", "\r", "§"] {
@@ -267,7 +324,10 @@ mod tests {
         assert_eq!(encoding("latin1"), Ok(encoding_rs::WINDOWS_1252));
         assert!(encoding("klingon").is_err());
         assert!(timezone("Europe/Berlin").is_ok() && timezone("Europe/Atlantis").is_err());
-        assert_eq!((flag("true"), flag("false")), (Ok(Flag::OptOut), Ok(Flag::OptIn)));
+        assert_eq!(
+            (flag("true"), flag("false")),
+            (Ok(Flag::OptOut), Ok(Flag::OptIn))
+        );
         assert!(flag("maybe").is_err() && words("  ").is_err() && log_format("xml").is_err());
     }
 }

@@ -23,7 +23,10 @@ impl LastArrival {
     }
 
     fn set(&self, at: Duration) {
-        self.0.store(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.store(
+            u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 }
 
@@ -36,7 +39,10 @@ pub struct Noting {
 impl Noting {
     pub fn new(socket: TcpStream) -> Self {
         kernel::ask_for_times(&socket);
-        Self { socket: TokioIo::new(socket), last: LastArrival::default() }
+        Self {
+            socket: TokioIo::new(socket),
+            last: LastArrival::default(),
+        }
     }
 
     pub fn last(&self) -> LastArrival {
@@ -45,13 +51,19 @@ impl Noting {
 }
 
 impl Read for Noting {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let socket = self.socket.inner();
         let mut bytes = [0; 4096];
         let room = bytes.len().min(into.remaining());
         loop {
             ready!(socket.poll_read_ready(context))?;
-            match socket.try_io(Interest::READABLE, || kernel::receive(socket, &mut bytes[..room])) {
+            match socket.try_io(Interest::READABLE, || {
+                kernel::receive(socket, &mut bytes[..room])
+            }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok((length, at)) => {
@@ -65,7 +77,11 @@ impl Read for Noting {
 }
 
 impl Write for Noting {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
@@ -95,10 +111,18 @@ mod kernel {
         let _ = setsockopt(socket, sockopt::ReceiveTimestampns, &true);
     }
 
-    pub(super) fn receive(socket: &TcpStream, bytes: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
+    pub(super) fn receive(
+        socket: &TcpStream,
+        bytes: &mut [u8],
+    ) -> io::Result<(usize, Option<Duration>)> {
         let mut control = cmsg_space!(TimeSpec);
         let mut into = [IoSliceMut::new(bytes)];
-        let received = recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut control), MsgFlags::empty())?;
+        let received = recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut into,
+            Some(&mut control),
+            MsgFlags::empty(),
+        )?;
         let at = received.cmsgs()?.find_map(|message| match message {
             ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
             _ => None,
@@ -116,7 +140,10 @@ mod kernel {
 
     pub(super) fn ask_for_times(_: &TcpStream) {}
 
-    pub(super) fn receive(socket: &TcpStream, bytes: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
+    pub(super) fn receive(
+        socket: &TcpStream,
+        bytes: &mut [u8],
+    ) -> io::Result<(usize, Option<Duration>)> {
         socket.try_read(bytes).map(|length| (length, None))
     }
 }

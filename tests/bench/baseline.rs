@@ -15,7 +15,10 @@ pub const REPORT: &str = "baseline.csv";
 /// Sends a PUT for each row of a table and writes ID and status, as fast as one thread can with this HTTP client:
 /// headers and address are made once, nothing is followed or repeated, an empty answer is not read.
 pub fn send(table: &Path, address: &str, concurrency: usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
     runtime.block_on(send_all(table, address, concurrency));
 }
 
@@ -37,18 +40,35 @@ async fn send_all(table: &Path, address: &str, concurrency: usize) {
     let mut rows = csv::Reader::from_path(table).expect("the table is there");
     let requests = rows.byte_records().map(|row| {
         let row = row.expect("the table is good");
-        let id: u64 = std::str::from_utf8(&row[0]).expect("digits").parse().expect("digits");
-        let body = if &row[1] == b"true" { r#"{"mfaOptOut": true}"# } else { r#"{"mfaOptOut": false}"# };
+        let id: u64 = std::str::from_utf8(&row[0])
+            .expect("digits")
+            .parse()
+            .expect("digits");
+        let body = if &row[1] == b"true" {
+            r#"{"mfaOptOut": true}"#
+        } else {
+            r#"{"mfaOptOut": false}"#
+        };
         let mut url = base.clone();
         url.set_path(&format!("/user/users/{id}/membership"));
         let mut request = Request::new(Method::PUT, url);
         *request.body_mut() = Some(body.into());
         *request.headers_mut() = headers.clone();
         let client = &client;
-        async move { (id, client.execute(request).await.expect("the server answers").status()) }
+        async move {
+            (
+                id,
+                client
+                    .execute(request)
+                    .await
+                    .expect("the server answers")
+                    .status(),
+            )
+        }
     });
     let mut answers = stream::iter(requests).buffer_unordered(concurrency);
-    let mut report = BufWriter::new(File::create(table.with_extension(REPORT)).expect("a file can be made"));
+    let mut report =
+        BufWriter::new(File::create(table.with_extension(REPORT)).expect("a file can be made"));
     while let Some((id, status)) = answers.next().await {
         writeln!(report, "{id},{}", status.as_u16()).expect("the disk takes it");
     }

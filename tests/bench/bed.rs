@@ -16,7 +16,10 @@ pub struct Bed {
 impl Bed {
     /// Makes the folder beside what was built: a temporary folder may be in memory, where a sync costs nothing.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made") }
+        Self {
+            folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+                .expect("a folder can be made"),
+        }
     }
 
     /// A table with this many users, four columns, made once.
@@ -39,9 +42,21 @@ impl Bed {
     /// The same, to be taken up where it stopped.
     pub fn resume(&self, table: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mfa-optout"));
-        command.arg("apply").arg(table).arg("--yes").args(arguments).current_dir(self.folder.path()).env_clear();
-        command.env("HOME", self.folder.path()).env("TZ", "UTC").env("MFA_OPTOUT_API_KEY", super::KEY);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("apply")
+            .arg(table)
+            .arg("--yes")
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear();
+        command
+            .env("HOME", self.folder.path())
+            .env("TZ", "UTC")
+            .env("MFA_OPTOUT_API_KEY", super::KEY);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
@@ -54,8 +69,13 @@ impl Bed {
     /// This program, as one of its own baselines.
     pub fn baseline(&self, arguments: &[&str], table: &Path) -> Command {
         remove(&table.with_extension(super::baseline::REPORT));
-        let mut command = Command::new(std::env::current_exe().expect("a process knows its own file"));
-        command.args(arguments).arg(table).current_dir(self.folder.path()).env_clear();
+        let mut command =
+            Command::new(std::env::current_exe().expect("a process knows its own file"));
+        command
+            .args(arguments)
+            .arg(table)
+            .current_dir(self.folder.path())
+            .env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
@@ -71,7 +91,12 @@ fn write_table(path: &Path, rows: u64) -> std::io::Result<()> {
     writeln!(table, "user_id,mfa_opt_out,name,department")?;
     for row in 1..=rows {
         let flag = row % 3 != 0;
-        writeln!(table, "{},{flag},User Number {row},Department {}", FIRST_USER + row, row % 97)?;
+        writeln!(
+            table,
+            "{},{flag},User Number {row},Department {}",
+            FIRST_USER + row,
+            row % 97
+        )?;
     }
     table.flush()
 }

@@ -2,11 +2,21 @@
 //! `cargo bench`, or `cargo bench -- --quick` for a first impression, or `cargo bench -- --only pace` for one part.
 //! Seconds differ from machine to machine and from hour to hour; ratios of one run tell something.
 
-#![allow(missing_docs, unreachable_pub, reason = "a program without a public face")]
-#![allow(clippy::expect_used, reason = "a benchmark that can't go on has nothing better to do than to say so")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "a program without a public face"
+)]
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark that can't go on has nothing better to do than to say so"
+)]
 #![allow(clippy::print_stdout, reason = "its table is what it is for")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
-#![allow(clippy::cast_precision_loss, reason = "counts far below 2^52 become ratios")]
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts far below 2^52 become ratios"
+)]
 
 mod arrival;
 mod baseline;
@@ -82,7 +92,11 @@ enum Role {
         hold: Option<u64>,
     },
     #[command(hide = true)]
-    Send { address: String, concurrency: usize, table: PathBuf },
+    Send {
+        address: String,
+        concurrency: usize,
+        table: PathBuf,
+    },
     #[command(hide = true)]
     Check { table: PathBuf },
 }
@@ -91,7 +105,11 @@ fn main() {
     let options = Options::parse().sized();
     match &options.role {
         Some(Role::Serve { exact, hold }) => server::serve(*exact, *hold),
-        Some(Role::Send { address, concurrency, table }) => baseline::send(table, address, *concurrency),
+        Some(Role::Send {
+            address,
+            concurrency,
+            table,
+        }) => baseline::send(table, address, *concurrency),
         Some(Role::Check { table }) => baseline::check(table),
         None if options.bench => measure(&options),
         None => println!("nothing is measured: this is for `cargo bench`"),
@@ -104,7 +122,15 @@ impl Options {
             return self;
         }
         let (send_rows, check_rows, journal_rows) = (20_000, 500_000, 50_000);
-        Self { rounds: 3, send_rows, check_rows, journal_rows, pace_seconds: 3, most_rows: 100_000, ..self }
+        Self {
+            rounds: 3,
+            send_rows,
+            check_rows,
+            journal_rows,
+            pace_seconds: 3,
+            most_rows: 100_000,
+            ..self
+        }
     }
 }
 
@@ -113,7 +139,9 @@ fn measure(options: &Options) {
     println!("{}", table::heading());
     for part in Part::value_variants() {
         if options.only.is_empty() || options.only.contains(part) {
-            part.measure(&bed, options).iter().for_each(|line| println!("{line}"));
+            part.measure(&bed, options)
+                .iter()
+                .for_each(|line| println!("{line}"));
         }
     }
 }

@@ -24,8 +24,15 @@ struct Duel {
 }
 
 impl Duel {
-    fn fight(rounds: usize, mut tool: impl FnMut() -> Command, mut baseline: impl FnMut() -> Command) -> Self {
-        let mut duel = Self { tool: Vec::new(), baseline: Vec::new() };
+    fn fight(
+        rounds: usize,
+        mut tool: impl FnMut() -> Command,
+        mut baseline: impl FnMut() -> Command,
+    ) -> Self {
+        let mut duel = Self {
+            tool: Vec::new(),
+            baseline: Vec::new(),
+        };
         for _ in 0..rounds {
             duel.tool.push(measure(&mut tool(), 0));
             duel.baseline.push(measure(&mut baseline(), 0));
@@ -35,13 +42,21 @@ impl Duel {
 
     /// The median of the ratios of each round, tool to baseline.
     fn ratio(&self, of: fn(&Used) -> f64) -> f64 {
-        median(self.tool.iter().zip(&self.baseline).map(|(tool, baseline)| of(tool) / of(baseline)))
+        median(
+            self.tool
+                .iter()
+                .zip(&self.baseline)
+                .map(|(tool, baseline)| of(tool) / of(baseline)),
+        )
     }
 
     fn line(&self, name: String, rows: u64) -> Line {
         let speed = |used: &[Used]| rows as f64 / median(used.iter().map(wall));
         Line::new(name)
-            .figures(per_second(speed(&self.tool)), per_second(speed(&self.baseline)))
+            .figures(
+                per_second(speed(&self.tool)),
+                per_second(speed(&self.baseline)),
+            )
             .cpu(self.ratio(cpu))
             .peak(peak(&self.tool))
     }
@@ -74,23 +89,43 @@ pub fn sending(bed: &Bed, rows: u64, rounds: usize) -> Vec<Line> {
     let at = |concurrency: usize| {
         let width = concurrency.to_string();
         let tool = || bed.apply(&table, &unlimited(&server, &width));
-        let duel = Duel::fight(rounds, tool, || bed.baseline(&["send", &server.address, &width], &table));
-        let line = duel.line(format!("sending {rows} rows, {concurrency} in flight"), rows);
-        line.ratio(1.0 / duel.ratio(wall)).target("speed >= 0.95, CPU <= 1.15")
+        let duel = Duel::fight(rounds, tool, || {
+            bed.baseline(&["send", &server.address, &width], &table)
+        });
+        let line = duel.line(
+            format!("sending {rows} rows, {concurrency} in flight"),
+            rows,
+        );
+        line.ratio(1.0 / duel.ratio(wall))
+            .target("speed >= 0.95, CPU <= 1.15")
     };
     vec![at(8), at(64)]
 }
 
 fn unlimited<'a>(server: &'a Server, concurrency: &'a str) -> [&'a str; 6] {
-    ["--address", &server.address, "--rate", "unlimited", "--concurrency", concurrency]
+    [
+        "--address",
+        &server.address,
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        concurrency,
+    ]
 }
 
 /// How fast a table is checked.
 pub fn checking(bed: &Bed, rows: u64, rounds: usize) -> Vec<Line> {
     let table = bed.table(rows);
-    let duel = Duel::fight(rounds, || bed.dry_run(&table), || bed.baseline(&["check"], &table));
+    let duel = Duel::fight(
+        rounds,
+        || bed.dry_run(&table),
+        || bed.baseline(&["check"], &table),
+    );
     let line = duel.line(format!("checking {rows} rows"), rows);
-    vec![line.ratio(duel.ratio(wall)).target("time <= 3, peak <= 100 MB at 10 million")]
+    vec![
+        line.ratio(duel.ratio(wall))
+            .target("time <= 3, peak <= 100 MB at 10 million"),
+    ]
 }
 
 /// Whether the pace that was asked for is reached, and kept to.
@@ -105,14 +140,24 @@ pub fn pace(bed: &Bed, seconds: u64) -> Vec<Line> {
 fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
     let (mut server, table) = (Server::exact(), bed.table(rate * seconds));
     let asked = format!("{rate}/s");
-    let arguments = ["--address", &server.address, "--rate", &asked, "--concurrency", "64"];
+    let arguments = [
+        "--address",
+        &server.address,
+        "--rate",
+        &asked,
+        "--concurrency",
+        "64",
+    ];
     let used = measure(&mut bed.apply(&table, &arguments), 0);
     let seen = server.seen();
-    Line::new(format!("pace of {rate}/s for {seconds} s; most in a second: {}", seen.worst_second))
-        .figures(format!("{:.2}/s", seen.rate()), asked)
-        .ratio(seen.rate() / rate as f64)
-        .peak(peak(&[used]))
-        .target("rate >= 0.999, most <= rate + 1")
+    Line::new(format!(
+        "pace of {rate}/s for {seconds} s; most in a second: {}",
+        seen.worst_second
+    ))
+    .figures(format!("{:.2}/s", seen.rate()), asked)
+    .ratio(seen.rate() / rate as f64)
+    .peak(peak(&[used]))
+    .target("rate >= 0.999, most <= rate + 1")
 }
 
 /// Whether the pace is kept to when the process was stopped for a while: what it missed must not come in a burst.
@@ -120,7 +165,14 @@ fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
 fn stalled_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
     let (mut server, table) = (Server::exact(), bed.table(rate * seconds));
     let asked = format!("{rate}/s");
-    let arguments = ["--address", &server.address, "--rate", &asked, "--concurrency", "64"];
+    let arguments = [
+        "--address",
+        &server.address,
+        "--rate",
+        &asked,
+        "--concurrency",
+        "64",
+    ];
     let stall = |child: &std::process::Child| {
         let third = Duration::from_secs(seconds) / 3;
         for signal in [Signal::STOP, Signal::CONT] {
@@ -130,7 +182,10 @@ fn stalled_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
     };
     measure_with(&mut bed.apply(&table, &arguments), 0, stall);
     let worst = server.seen().worst_second;
-    Line::new(format!("pace of {rate}/s with a stall; most in a second: {worst}")).target("most <= rate + 1")
+    Line::new(format!(
+        "pace of {rate}/s with a stall; most in a second: {worst}"
+    ))
+    .target("most <= rate + 1")
 }
 
 /// How long it takes to go on after all but the last row, and how long the report takes when that one is sent.
@@ -138,17 +193,27 @@ pub fn recovery(bed: &Bed, rows: u64) -> Vec<Line> {
     let table = bed.table(rows + 1);
     let mut server = Server::holding(FIRST_USER + rows + 1);
     let stopped_early = 5;
-    let sent = measure(&mut bed.apply(&table, &unlimited(&server, "64")), stopped_early);
+    let sent = measure(
+        &mut bed.apply(&table, &unlimited(&server, "64")),
+        stopped_early,
+    );
     server.seen();
     let checked = measure(&mut bed.dry_run(&table), 0);
     let began = clock();
     let resumed = measure(&mut bed.resume(&table, &unlimited(&server, "64")), 0);
     let until_sent = server.seen().first.saturating_sub(began);
-    let line = |name: &str, took: Duration| Line::new(format!("{name} of {rows} rows")).figure(seconds(took));
+    let line = |name: &str, took: Duration| {
+        Line::new(format!("{name} of {rows} rows")).figure(seconds(took))
+    };
     vec![
-        line("run that is stopped", sent.wall).peak(peak(&[sent])).target("peak < 40 MB at 1 million"),
+        line("run that is stopped", sent.wall)
+            .peak(peak(&[sent]))
+            .target("peak < 40 MB at 1 million"),
         line("recovery, checking included,", until_sent).target("< 1.5 s at 1 million"),
-        line("recovery, checking left out,", until_sent.saturating_sub(checked.wall)),
+        line(
+            "recovery, checking left out,",
+            until_sent.saturating_sub(checked.wall),
+        ),
         line("report", resumed.wall.saturating_sub(until_sent)).peak(peak(&[resumed])),
     ]
 }
@@ -157,7 +222,9 @@ pub fn recovery(bed: &Bed, rows: u64) -> Vec<Line> {
 pub fn start(bed: &Bed, rounds: usize) -> Vec<Line> {
     let (server, table) = (Server::start(), bed.table(20));
     let tool = || bed.apply(&table, &unlimited(&server, "8"));
-    let duel = Duel::fight(rounds, tool, || bed.baseline(&["send", &server.address, "8"], &table));
+    let duel = Duel::fight(rounds, tool, || {
+        bed.baseline(&["send", &server.address, "8"], &table)
+    });
     let ms = |used: &[Used]| format!("{:.1} ms", median(used.iter().map(wall)) * 1000.0);
     vec![
         Line::new("run of 20 rows, start to exit".to_owned())
@@ -172,7 +239,10 @@ pub fn start(bed: &Bed, rounds: usize) -> Vec<Line> {
 /// How time and memory grow with the table, for checking and for a whole run. The baseline is the size before.
 pub fn growth(bed: &Bed, most: u64) -> Vec<Line> {
     let server = Server::start();
-    let sizes: Vec<u64> = [10_000, 100_000, 1_000_000, 10_000_000].into_iter().filter(|size| *size <= most).collect();
+    let sizes: Vec<u64> = [10_000, 100_000, 1_000_000, 10_000_000]
+        .into_iter()
+        .filter(|size| *size <= most)
+        .collect();
     let check = |table: &Path| bed.dry_run(table);
     let run = |table: &Path| bed.apply(table, &unlimited(&server, "64"));
     let mut lines = grow(bed, "checking", &sizes, check);

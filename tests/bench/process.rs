@@ -25,12 +25,24 @@ pub fn measure(command: &mut Command, code: i32) -> Used {
 /// The same, and does `meanwhile` once the process has been started.
 pub fn measure_with(command: &mut Command, code: i32, meanwhile: impl FnOnce(&Child)) -> Used {
     let began = Instant::now();
-    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
+    let child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
     meanwhile(&child);
-    let ended = child.wait4().unwrap_or_else(|error| panic!("{command:?} can't be waited for: {error}"));
-    assert_eq!(ended.status.code(), Some(code), "the exit code of {command:?}");
+    let ended = child
+        .wait4()
+        .unwrap_or_else(|error| panic!("{command:?} can't be waited for: {error}"));
+    assert_eq!(
+        ended.status.code(),
+        Some(code),
+        "the exit code of {command:?}"
+    );
     let used = ended.rusage;
-    Used { wall: began.elapsed(), cpu: used.utime + used.stime, peak: used.maxrss }
+    Used {
+        wall: began.elapsed(),
+        cpu: used.utime + used.stime,
+        peak: used.maxrss,
+    }
 }
 
 /// The middle one; of an even number the higher of the two.

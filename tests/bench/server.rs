@@ -63,11 +63,24 @@ impl Server {
     }
 
     fn start_with(arguments: &[&str]) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("a process knows its own file"));
-        command.arg("serve").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut command =
+            Command::new(std::env::current_exe().expect("a process knows its own file"));
+        command
+            .arg("serve")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("the server can be started");
-        let (asks, says) = (child.stdin.take().expect("it is piped"), child.stdout.take().expect("it is piped"));
-        let mut server = Self { child, asks, says: BufReader::new(says), address: String::new() };
+        let (asks, says) = (
+            child.stdin.take().expect("it is piped"),
+            child.stdout.take().expect("it is piped"),
+        );
+        let mut server = Self {
+            child,
+            asks,
+            says: BufReader::new(says),
+            address: String::new(),
+        };
         server.address = format!("http://127.0.0.1:{}", server.line());
         server
     }
@@ -76,8 +89,13 @@ impl Server {
     pub fn seen(&mut self) -> Seen {
         writeln!(self.asks, "seen").expect("the server is alive");
         let line = self.line();
-        let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().expect("a number")).collect();
-        let [requests, worst_second, first, last] = numbers[..] else { panic!("four numbers, not {line}") };
+        let numbers: Vec<u64> = line
+            .split(' ')
+            .map(|number| number.parse().expect("a number"))
+            .collect();
+        let [requests, worst_second, first, last] = numbers[..] else {
+            panic!("four numbers, not {line}")
+        };
         Seen {
             requests: usize::try_from(requests).expect("it fitted there"),
             worst_second: usize::try_from(worst_second).expect("it fitted there"),
@@ -101,18 +119,25 @@ impl Drop for Server {
 
 /// The time by which both sides go, since 1970. If it is set while something is measured, the figure is wrong.
 pub fn clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// The server's own process.
 pub fn serve(exact: bool, hold: Option<u64>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener.set_nonblocking(true).expect("a socket can be asynchronous");
+    listener
+        .set_nonblocking(true)
+        .expect("a socket can be asynchronous");
     println!("{}", listener.local_addr().expect("it is bound").port());
     let log = Arc::new(Mutex::new(Vec::new()));
     let answering = Arc::clone(&log);
     std::thread::spawn(move || answer_questions(&answering));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
     runtime.block_on(accept(listener, &log, exact, hold));
 }
 
@@ -121,7 +146,9 @@ type Log = Mutex<Vec<Duration>>;
 
 async fn accept(listener: TcpListener, log: &Arc<Log>, exact: bool, hold: Option<u64>) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime is there");
-    let first_refused = Arc::new(Mutex::new(hold.map(|user| format!("/user/users/{user}/membership"))));
+    let first_refused = Arc::new(Mutex::new(
+        hold.map(|user| format!("/user/users/{user}/membership")),
+    ));
     while let Ok((socket, _)) = listener.accept().await {
         let _ = socket.set_nodelay(true);
         let (log, first_refused) = (Arc::clone(log), Arc::clone(&first_refused));
@@ -143,17 +170,32 @@ async fn converse<C: Read + Write + Unpin>(
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
         log.lock().expect("nobody panics").push(came());
-        std::future::ready(Ok::<_, Infallible>(reply(request.uri().path(), &first_refused)))
+        std::future::ready(Ok::<_, Infallible>(reply(
+            request.uri().path(),
+            &first_refused,
+        )))
     });
     // A connection that breaks is the client's affair, which says so itself.
-    drop(http1::Builder::new().serve_connection(connection, service).await);
+    drop(
+        http1::Builder::new()
+            .serve_connection(connection, service)
+            .await,
+    );
 }
 
 fn reply(path: &str, first_refused: &Mutex<Option<String>>) -> Response<String> {
     let mut refused = first_refused.lock().expect("nobody panics");
-    let (status, wait) = if refused.as_deref() == Some(path) { (429, refused.take()) } else { (204, None) };
+    let (status, wait) = if refused.as_deref() == Some(path) {
+        (429, refused.take())
+    } else {
+        (204, None)
+    };
     let builder = Response::builder().status(status);
-    let builder = if wait.is_some() { builder.header("retry-after", "86400") } else { builder };
+    let builder = if wait.is_some() {
+        builder.header("retry-after", "86400")
+    } else {
+        builder
+    };
     builder.body(String::new()).expect("these are good headers")
 }
 
@@ -162,7 +204,13 @@ fn answer_questions(log: &Log) {
         let mut came = std::mem::take(&mut *log.lock().expect("nobody panics"));
         came.sort_unstable();
         let micros = |at: Option<&Duration>| at.map_or(0, Duration::as_micros);
-        println!("{} {} {} {}", came.len(), worst_second(&came), micros(came.first()), micros(came.last()));
+        println!(
+            "{} {} {} {}",
+            came.len(),
+            worst_second(&came),
+            micros(came.first()),
+            micros(came.last())
+        );
     }
 }
 

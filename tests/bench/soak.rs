@@ -6,7 +6,10 @@
 mod common;
 
 #[cfg(unix)]
-#[expect(clippy::print_stdout, reason = "what came of it is for whoever started this")]
+#[expect(
+    clippy::print_stdout,
+    reason = "what came of it is for whoever started this"
+)]
 fn main() {
     // Cargo itself adds `--bench`.
     let mut numbers = std::env::args().filter_map(|word| word.parse().ok());

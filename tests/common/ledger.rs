@@ -35,8 +35,11 @@ pub fn key_of(life: usize) -> String {
 }
 
 fn life_of(seen: &Seen) -> usize {
-    let key = seen.header("x-api-key").and_then(|key| key.strip_prefix(KEY));
-    key.and_then(|tail| tail.strip_prefix('-')?.parse().ok()).unwrap_or(0)
+    let key = seen
+        .header("x-api-key")
+        .and_then(|key| key.strip_prefix(KEY));
+    key.and_then(|tail| tail.strip_prefix('-')?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The Org.
@@ -63,7 +66,11 @@ impl Ledger {
         let kept = Arc::clone(&books);
         let org = Hostile::start(move |seen| {
             if let (Some(user), Some(flag)) = (seen.user(), seen.flag()) {
-                kept.lock().push(Put { user, flag, life: life_of(seen) });
+                kept.lock().push(Put {
+                    user,
+                    flag,
+                    life: life_of(seen),
+                });
                 kept.arrived.notify_all();
             }
             script(seen)
@@ -105,7 +112,11 @@ impl Ledger {
             }
             let slice = left.min(LOOK);
             left -= slice;
-            (books, _) = self.books.arrived.wait_timeout(books, slice).unwrap_or_else(PoisonError::into_inner);
+            (books, _) = self
+                .books
+                .arrived
+                .wait_timeout(books, slice)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         true
     }
@@ -113,7 +124,11 @@ impl Ledger {
     /// The same for a number that has to be reached.
     #[track_caller]
     pub fn must_see(&self, puts: usize, child: &mut Child) {
-        assert!(self.wait_for(puts, child, PATIENCE), "{} of {puts} PUTs arrived", self.count());
+        assert!(
+            self.wait_for(puts, child, PATIENCE),
+            "{} of {puts} PUTs arrived",
+            self.count()
+        );
     }
 }
 
@@ -125,7 +140,11 @@ impl Books {
 
 /// Starts a command whose output is kept for later.
 pub fn start(mut command: Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary can be started")
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary can be started")
 }
 
 /// Sends a signal, whether or not the process is still there to take it.
@@ -151,19 +170,46 @@ pub fn end(child: Child) -> Output {
 /// The same command after something that only a shell can arrange, such as a limit.
 pub fn through_shell(arranged: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("{arranged}; exec \"$@\"")).arg("sh").arg(command.get_program());
-    shell.args(command.get_args()).env_clear().stdin(Stdio::null());
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.current_dir(command.get_current_dir().expect("commands of tests run in their own folder"));
+    shell
+        .arg("-c")
+        .arg(format!("{arranged}; exec \"$@\""))
+        .arg("sh")
+        .arg(command.get_program());
+    shell
+        .args(command.get_args())
+        .env_clear()
+        .stdin(Stdio::null());
+    shell.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    shell.current_dir(
+        command
+            .get_current_dir()
+            .expect("commands of tests run in their own folder"),
+    );
     shell
 }
 
 /// The rows on record in a journal whose input has so many columns, read without the tool's own code: whole lines of the
 /// table that are as wide as a row, which has eight cells after those of the input.
 pub fn on_record(partial: &Path, columns: usize) -> BTreeSet<u64> {
-    let Ok(bytes) = fs::read(partial) else { return BTreeSet::new() };
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes.as_slice());
-    let rows = reader.byte_records().map(|record| record.expect("memory can be read"));
+    let Ok(bytes) = fs::read(partial) else {
+        return BTreeSet::new();
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(bytes.as_slice());
+    let rows = reader
+        .byte_records()
+        .map(|record| record.expect("memory can be read"));
     let rows = rows.filter(|record| record.len() == columns + 8 && record[columns + 7].len() == 8);
-    rows.map(|record| String::from_utf8_lossy(&record[columns]).parse().expect("a row has its number")).collect()
+    rows.map(|record| {
+        String::from_utf8_lossy(&record[columns])
+            .parse()
+            .expect("a row has its number")
+    })
+    .collect()
 }

@@ -2,8 +2,17 @@
 //! binary, and `Report`, which reads what it has written. Whatever the binary writes, into the folder or onto a stream, is
 //! searched for secrets. Servers that misbehave are in `hostile`.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a test may fail here")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of this"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test may fail here"
+)]
 
 pub mod hostile;
 #[cfg(unix)]
@@ -30,7 +39,10 @@ pub struct Cli {
 impl Cli {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        Self { folder, secret_files: RefCell::default() }
+        Self {
+            folder,
+            secret_files: RefCell::default(),
+        }
     }
 
     /// A path in the folder.
@@ -55,28 +67,48 @@ impl Cli {
     /// The binary with these arguments, in the folder, not yet started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mfa-optout"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear();
-        command.env("HOME", self.folder.path()).env("TZ", "UTC").env("MFA_OPTOUT_API_KEY", KEY);
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear();
+        command
+            .env("HOME", self.folder.path())
+            .env("TZ", "UTC")
+            .env("MFA_OPTOUT_API_KEY", KEY);
         command.stdin(std::process::Stdio::null());
         command
     }
 
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(arguments).output().expect("the binary can be started"))
+        Ran::of(
+            self.command(arguments)
+                .output()
+                .expect("the binary can be started"),
+        )
     }
 
     /// The same with a log-in instead of a key.
     pub fn session(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
-        command.env_remove("MFA_OPTOUT_API_KEY").env("MFA_OPTOUT_EMAIL", "admin@example.org");
-        command.env("MFA_OPTOUT_PASSWORD", PASSWORD).env("MFA_OPTOUT_ORG", "42");
+        command
+            .env_remove("MFA_OPTOUT_API_KEY")
+            .env("MFA_OPTOUT_EMAIL", "admin@example.org");
+        command
+            .env("MFA_OPTOUT_PASSWORD", PASSWORD)
+            .env("MFA_OPTOUT_ORG", "42");
         command
     }
 
     /// Applies the table `users.csv` in the folder to the Org at this address, without asking.
     pub fn apply(&self, address: &str, options: &[&str]) -> Ran {
-        self.run(&[&["apply", "users.csv", "--yes", "--address", address], options].concat())
+        self.run(
+            &[
+                &["apply", "users.csv", "--yes", "--address", address],
+                options,
+            ]
+            .concat(),
+        )
     }
 
     /// The report of the table `users.csv`.
@@ -105,7 +137,11 @@ impl Cli {
                 self.search(&path);
             } else if path.is_file() && !self.secret_files.borrow().contains(&path) {
                 let content = fs::read(&path).expect("what the tool has written can be read");
-                assert!(!holds_a_secret(&content), "a secret is in {}", path.display());
+                assert!(
+                    !holds_a_secret(&content),
+                    "a secret is in {}",
+                    path.display()
+                );
             }
         }
     }
@@ -119,13 +155,18 @@ pub const PASSWORD: &str = "p4ss-that-must-never-be-seen-51c8";
 pub const TOKEN: &str = "t0ken-that-must-never-be-seen-";
 
 fn holds_a_secret(content: &[u8]) -> bool {
-    [KEY, PASSWORD, TOKEN].iter().any(|secret| memchr::memmem::find(content, secret.as_bytes()).is_some())
+    [KEY, PASSWORD, TOKEN]
+        .iter()
+        .any(|secret| memchr::memmem::find(content, secret.as_bytes()).is_some())
 }
 
 /// For what comes another way than through [`Ran`], such as from a terminal or from a process that was killed.
 #[track_caller]
 pub fn must_show_no_secret(said: &str) {
-    assert!(!holds_a_secret(said.as_bytes()), "a secret was shown:\n{said}");
+    assert!(
+        !holds_a_secret(said.as_bytes()),
+        "a secret was shown:\n{said}"
+    );
 }
 
 /// A finished process.
@@ -138,7 +179,11 @@ pub struct Ran {
 impl Ran {
     pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the tool writes UTF-8");
-        let ran = Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
+        let ran = Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        };
         must_show_no_secret(&ran.stdout);
         must_show_no_secret(&ran.stderr);
         ran
@@ -147,7 +192,13 @@ impl Ran {
     /// Asserts the exit code, showing everything when it is another.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
@@ -160,7 +211,11 @@ impl Ran {
     #[track_caller]
     pub fn says(self, words: &str) -> Self {
         let said = self.stdout.contains(words) || self.stderr.contains(words);
-        assert!(said, "does not say {words:?}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert!(
+            said,
+            "does not say {words:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 }
@@ -170,10 +225,14 @@ pub type ReportRow = BTreeMap<String, String>;
 
 /// Reads a report; the key must not be in it.
 pub fn report(path: &Path) -> Vec<ReportRow> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(!text.contains(KEY), "the key is in the report");
     let mut reader = csv::Reader::from_reader(text.as_bytes());
-    reader.deserialize().map(|row| row.expect("the report is a table")).collect()
+    reader
+        .deserialize()
+        .map(|row| row.expect("the report is a table"))
+        .collect()
 }
 
 /// How many rows of a report have this outcome.
@@ -183,5 +242,7 @@ pub fn outcomes(rows: &[ReportRow], outcome: &str) -> usize {
 
 /// A table of user IDs from 1, all to be opted out.
 pub fn table(rows: u64) -> String {
-    (1..=rows).fold("user_id,mfa_opt_out\n".to_owned(), |text, id| text + &format!("{id},true\n"))
+    (1..=rows).fold("user_id,mfa_opt_out\n".to_owned(), |text, id| {
+        text + &format!("{id},true\n")
+    })
 }

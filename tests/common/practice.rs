@@ -21,12 +21,24 @@ impl TestOrg {
     /// Starts one that is like these options say.
     pub fn start(cli: &Cli, options: &[&str]) -> Self {
         let mut command = cli.command(&["sandbox", "--port", "0"]);
-        let mut process = command.args(options).stdout(Stdio::piped()).spawn().expect("the binary can be started");
+        let mut process = command
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary can be started");
         let mut says = BufReader::new(process.stdout.take().expect("its output is piped"));
         let mut line = String::new();
         says.read_line(&mut line).expect("it says where it is");
-        let address = line.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned();
-        Self { process, _says: says, address }
+        let address = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .expect("an address")
+            .to_owned();
+        Self {
+            process,
+            _says: says,
+            address,
+        }
     }
 
     pub fn address(&self) -> &str {
@@ -38,22 +50,33 @@ impl TestOrg {
         let members = self.get("/_sandbox/members");
         let members = members.as_array().expect("a list of members").iter();
         let state = members.map(|member| {
-            (member["id"].as_u64().expect("a member has an ID"), member["mfaOptOut"].as_bool().expect("and a state"))
+            (
+                member["id"].as_u64().expect("a member has an ID"),
+                member["mfaOptOut"].as_bool().expect("and a state"),
+            )
         });
         state.collect()
     }
 
     /// A figure of `/_sandbox/stats`.
     pub fn counted(&self, name: &str) -> u64 {
-        self.get("/_sandbox/stats")[name].as_u64().unwrap_or_else(|| panic!("there is no figure {name}"))
+        self.get("/_sandbox/stats")[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("there is no figure {name}"))
     }
 
     fn get(&self, path: &str) -> Value {
         let host = self.address.trim_start_matches("http://");
         let mut stream = TcpStream::connect(host).expect("the Org listens");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it can be asked");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .expect("it can be asked");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers in UTF-8");
+        stream
+            .read_to_string(&mut answer)
+            .expect("it answers in UTF-8");
         let (_, body) = answer.split_once("\r\n\r\n").expect("an answer has a body");
         serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }

@@ -73,7 +73,15 @@ impl<'a> Round<'a> {
         cli.write("users.csv", table());
         let mut random = fastrand::Rng::with_seed(seed);
         let org = Ledger::start(Duration::from_micros(random.u64(0..4000)));
-        Self { seed, random, cli, org, known: BTreeMap::new(), lives: 0, done }
+        Self {
+            seed,
+            random,
+            cli,
+            org,
+            known: BTreeMap::new(),
+            lives: 0,
+            done,
+        }
     }
 
     fn finish(mut self) {
@@ -90,14 +98,26 @@ impl<'a> Round<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.cli.path("users.report.csv").exists() && !self.cli.path("users.report.csv.partial").exists()
+        self.cli.path("users.report.csv").exists()
+            && !self.cli.path("users.report.csv.partial").exists()
     }
 
     fn command(&self) -> Command {
         let concurrency = CONCURRENCY.to_string();
         let url = self.org.url();
-        let words = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--new-key", "--concurrency", &concurrency];
-        let mut command = self.cli.command(&[&words[..], &["--address", &url]].concat());
+        let words = [
+            "apply",
+            "users.csv",
+            "--yes",
+            "--rate",
+            "unlimited",
+            "--new-key",
+            "--concurrency",
+            &concurrency,
+        ];
+        let mut command = self
+            .cli
+            .command(&[&words[..], &["--address", &url]].concat());
         command.env("MFA_OPTOUT_API_KEY", key_of(self.lives));
         command
     }
@@ -143,12 +163,20 @@ impl<'a> Round<'a> {
         let mut first = start(self.command());
         let near_the_end = before + self.left().saturating_sub(self.random.usize(0..3));
         self.org.wait_for(near_the_end, &mut first, PATIENCE);
-        self.org.wait_for(usize::MAX, &mut first, Duration::from_micros(self.random.u64(0..6_000)));
+        self.org.wait_for(
+            usize::MAX,
+            &mut first,
+            Duration::from_micros(self.random.u64(0..6_000)),
+        );
         let second = end(start(self.command())).status;
         let first = end(first).status;
         self.done.overlaps += 1;
         // Either may be the one; for the other the report is taken, or is there already.
-        let (one, other) = if first.success() { (first, second) } else { (second, first) };
+        let (one, other) = if first.success() {
+            (first, second)
+        } else {
+            (second, first)
+        };
         self.done.found_busy += usize::from(other.code() == Some(4));
         self.expect(one, &[0]);
         self.expect(other, &[4, 2]);
@@ -168,7 +196,12 @@ impl<'a> Round<'a> {
             on_record(&self.cli.path("users.report.csv.partial"), COLUMNS)
         };
         let lost: Vec<_> = self.known.keys().filter(|row| !now.contains(row)).collect();
-        assert!(lost.is_empty(), "seed {}, life {}: {lost:?} were on record", self.seed, self.lives);
+        assert!(
+            lost.is_empty(),
+            "seed {}, life {}: {lost:?} were on record",
+            self.seed,
+            self.lives
+        );
         if !self.is_over() {
             for row in now {
                 self.known.entry(row).or_insert(self.lives);
@@ -177,23 +210,52 @@ impl<'a> Round<'a> {
     }
 
     fn check(self) {
-        let Self { seed, cli, org, known, lives, .. } = self;
+        let Self {
+            seed,
+            cli,
+            org,
+            known,
+            lives,
+            ..
+        } = self;
         let puts = org.puts();
-        let again = puts.iter().find(|put| known.get(&put.user).is_some_and(|life| *life < put.life));
+        let again = puts
+            .iter()
+            .find(|put| known.get(&put.user).is_some_and(|life| *life < put.life));
         assert_eq!(again, None, "seed {seed}: sent again although on record");
         let senders: BTreeSet<_> = puts.iter().map(|put| (put.life, put.user)).collect();
-        assert_eq!(senders.len(), puts.len(), "seed {seed}: sent twice by one process, or by two at a time");
+        assert_eq!(
+            senders.len(),
+            puts.len(),
+            "seed {seed}: sent twice by one process, or by two at a time"
+        );
         let repeated = puts.len() - usize::try_from(ROWS).expect("few rows");
-        assert!(repeated <= lives * CONCURRENCY, "seed {seed}: {repeated} repeated in {lives} lives");
+        assert!(
+            repeated <= lives * CONCURRENCY,
+            "seed {seed}: {repeated} repeated in {lives} lives"
+        );
 
         let rows = report(&cli.path("users.report.csv"));
         assert_eq!(rows.len() as u64, ROWS, "seed {seed}");
         for (row, user) in rows.iter().zip(1..) {
-            let last = puts.iter().rfind(|put| put.user == user).map(|put| put.flag);
-            assert_eq!((row["row"].as_str(), row["outcome"].as_str()), (user.to_string().as_str(), "applied"));
-            assert_eq!((last, row["note"].as_str()), (Some(wanted(user)), note(user).as_str()), "seed {seed}");
+            let last = puts
+                .iter()
+                .rfind(|put| put.user == user)
+                .map(|put| put.flag);
+            assert_eq!(
+                (row["row"].as_str(), row["outcome"].as_str()),
+                (user.to_string().as_str(), "applied")
+            );
+            assert_eq!(
+                (last, row["note"].as_str()),
+                (Some(wanted(user)), note(user).as_str()),
+                "seed {seed}"
+            );
         }
-        assert!(cli.path("users.report.json").exists(), "seed {seed}: the run's own record is there");
+        assert!(
+            cli.path("users.report.json").exists(),
+            "seed {seed}: the run's own record is there"
+        );
     }
 }
 
@@ -210,5 +272,8 @@ fn wanted(user: u64) -> bool {
 
 /// Line breaks, quotes and commas, so that a record ends elsewhere than a line.
 fn note(user: u64) -> String {
-    format!("first, of {user}\nsecond \"{user}\"\n{}", "third\n".repeat(usize::try_from(user % 5).unwrap_or(0)))
+    format!(
+        "first, of {user}\nsecond \"{user}\"\n{}",
+        "third\n".repeat(usize::try_from(user % 5).unwrap_or(0))
+    )
 }

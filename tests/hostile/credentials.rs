@@ -13,7 +13,10 @@ fn cli(rows: u64) -> Cli {
 fn a_key_that_is_refused_costs_one_request_and_its_source_is_named() {
     for status in [401, 403] {
         let (cli, org) = (cli(50), Hostile::start(move |_| Reply::new(status)));
-        cli.apply(&org.url(), &[]).exits(3).says("refused the credentials").says("API key from MFA_OPTOUT_API_KEY");
+        cli.apply(&org.url(), &[])
+            .exits(3)
+            .says("refused the credentials")
+            .says("API key from MFA_OPTOUT_API_KEY");
         assert_eq!(org.requests().len(), 1);
     }
 }
@@ -22,9 +25,13 @@ fn a_key_that_is_refused_costs_one_request_and_its_source_is_named() {
 fn one_user_who_is_forbidden_is_one_failed_row() {
     let org = Hostile::start(|seen| Reply::new(if seen.user() == Some(3) { 403 } else { 204 }));
     let cli = cli(6);
-    cli.apply(&org.url(), &["--rate", "unlimited", "--concurrency", "1"]).exits(1);
+    cli.apply(&org.url(), &["--rate", "unlimited", "--concurrency", "1"])
+        .exits(1);
     let rows = cli.report();
-    assert_eq!((outcomes(&rows, "applied"), rows[2]["outcome"].as_str()), (5, "failed"));
+    assert_eq!(
+        (outcomes(&rows, "applied"), rows[2]["outcome"].as_str()),
+        (5, "failed")
+    );
     assert_eq!(org.requests().len(), 6);
 }
 
@@ -32,21 +39,40 @@ fn one_user_who_is_forbidden_is_one_failed_row() {
 fn a_key_revoked_in_mid_run_is_told_apart_from_forbidden_users() {
     let org = Hostile::start(|seen| Reply::new(if seen.number > 7 { 403 } else { 204 }));
     let cli = cli(50);
-    let ran = cli.apply(&org.url(), &["--rate", "unlimited", "--concurrency", "1"]).exits(3);
-    ran.says("accepted until 7 rows were applied").says("mfa-optout apply users.csv");
-    assert_eq!(org.requests().len(), 7 + 5 + 1, "five in a row, and one that had succeeded");
+    let ran = cli
+        .apply(&org.url(), &["--rate", "unlimited", "--concurrency", "1"])
+        .exits(3);
+    ran.says("accepted until 7 rows were applied")
+        .says("mfa-optout apply users.csv");
+    assert_eq!(
+        org.requests().len(),
+        7 + 5 + 1,
+        "five in a row, and one that had succeeded"
+    );
     let partial = cli.read("users.report.csv.partial");
-    assert!(partial.contains("applied") && !partial.contains("failed"), "{partial}");
+    assert!(
+        partial.contains("applied") && !partial.contains("failed"),
+        "{partial}"
+    );
 }
 
 #[test]
 fn a_session_that_is_refused_logs_in_once_more() {
     let org = Hostile::start(|seen| match seen.path.as_str() {
-        "/user/authenticate" => Reply::new(200).body("application/json", format!(r#"{{"token": "{TOKEN}1"}}"#)),
+        "/user/authenticate" => {
+            Reply::new(200).body("application/json", format!(r#"{{"token": "{TOKEN}1"}}"#))
+        }
         _ => Reply::new(401),
     });
     let cli = cli(50);
-    let mut command = cli.session(&["apply", "users.csv", "--yes", "--verbose", "--address", &org.url()]);
+    let mut command = cli.session(&[
+        "apply",
+        "users.csv",
+        "--yes",
+        "--verbose",
+        "--address",
+        &org.url(),
+    ]);
     Ran::of(command.env("RUST_LOG", "trace").output().unwrap()).exits(3);
     let methods: Vec<_> = org.requests().into_iter().map(|seen| seen.method).collect();
     assert_eq!(methods, ["POST", "PUT", "POST", "PUT"]);
@@ -64,14 +90,19 @@ fn nothing_is_sent_without_a_token() {
         let cli = cli(5);
         let mut command = cli.session(&["apply", "users.csv", "--yes", "--address", &org.url()]);
         Ran::of(command.output().unwrap()).exits(code).says(words);
-        assert!(org.requests().iter().all(|seen| seen.method == "POST"), "{status}");
+        assert!(
+            org.requests().iter().all(|seen| seen.method == "POST"),
+            "{status}"
+        );
     }
 }
 
 #[test]
 fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     for option in ["--api-key", "--password"] {
-        let ran = cli(1).apply("http://127.0.0.1:1", &[option, crate::common::KEY]).exits(2);
+        let ran = cli(1)
+            .apply("http://127.0.0.1:1", &[option, crate::common::KEY])
+            .exits(2);
         ran.says("command line");
     }
 }

@@ -1,7 +1,11 @@
 //! Long runs against an Org that is bad for a good part of the time: every row has to come to its end, and the Org's own
 //! books have to agree with the report.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail here")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail here"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -36,11 +40,21 @@ impl Books {
     }
 
     fn note(&self, seen: &Seen) {
-        self.0.lock().unwrap().entry(seen.user().expect("only PUTs come here")).or_default().1 = seen.flag();
+        self.0
+            .lock()
+            .unwrap()
+            .entry(seen.user().expect("only PUTs come here"))
+            .or_default()
+            .1 = seen.flag();
     }
 
     fn noted(&self) -> BTreeMap<u64, Option<bool>> {
-        self.0.lock().unwrap().iter().map(|(user, (_, flag))| (*user, *flag)).collect()
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(user, (_, flag))| (*user, *flag))
+            .collect()
     }
 }
 
@@ -76,7 +90,10 @@ fn with_two_answers_of_five_bad_every_row_is_applied() {
     );
     cli.apply(&org.url(), &["--rate", "unlimited"]).exits(0);
     assert_eq!(outcomes(&cli.report(), "applied"), 300);
-    assert_eq!(books.noted(), (1..=300).map(|user| (user, Some(flag(user)))).collect());
+    assert_eq!(
+        books.noted(),
+        (1..=300).map(|user| (user, Some(flag(user)))).collect()
+    );
     let requests = org.requests().len();
     assert!((400..900).contains(&requests), "{requests} requests");
 }
@@ -87,26 +104,34 @@ fn every_passing_error_is_asked_again() {
     let org = Hostile::start({
         let books = books.clone();
         move |seen| match books.draw(seen) {
-            draw @ 0..30 => Reply::new([408, 425, 500, 502, 503, 504][usize::try_from(draw / 5).unwrap()]),
+            draw @ 0..30 => {
+                Reply::new([408, 425, 500, 502, 503, 504][usize::try_from(draw / 5).unwrap()])
+            }
             _ => Reply::new(204),
         }
     });
     let cli = cli(300);
     cli.apply(&org.url(), &["--rate", "unlimited"]).exits(0);
     assert_eq!(outcomes(&cli.report(), "applied"), 300);
-    assert!((360..600).contains(&org.requests().len()), "{}", org.requests().len());
+    assert!(
+        (360..600).contains(&org.requests().len()),
+        "{}",
+        org.requests().len()
+    );
 }
 
 #[test]
 fn an_org_that_answers_only_that_it_is_unavailable_is_waited_for() {
     let gone_at = OnceLock::<Instant>::new();
     let org = Hostile::start(move |seen| {
-        let gone = seen.number > 50 && gone_at.get_or_init(|| seen.at).elapsed() < Duration::from_secs(3);
+        let gone =
+            seen.number > 50 && gone_at.get_or_init(|| seen.at).elapsed() < Duration::from_secs(3);
         Reply::new(if gone { 503 } else { 204 })
     });
     let cli = cli(200);
     let ran = cli.apply(&org.url(), &["--rate", "200/s"]).exits(0);
-    ran.says("the Org stopped answering").says("the Org is back after");
+    ran.says("the Org stopped answering")
+        .says("the Org is back after");
     assert_eq!(outcomes(&cli.report(), "applied"), 200);
     assert!(org.requests().len() < 200 + 40, "{}", org.requests().len());
 }
@@ -120,48 +145,95 @@ fn tokens_that_live_for_two_seconds_are_renewed_in_time() {
         if seen.path == "/user/authenticate" {
             issued.push(seen.at);
             let expiry = (UNIX_EPOCH.elapsed().unwrap() + LIFE).as_secs_f64();
-            let token = format!(r#"{{"token": "{TOKEN}{}", "expiresAt": {expiry}}}"#, issued.len());
+            let token = format!(
+                r#"{{"token": "{TOKEN}{}", "expiresAt": {expiry}}}"#,
+                issued.len()
+            );
             return Reply::new(200).body("application/json", token);
         }
-        let number = seen.header("authorization").and_then(|value| value.strip_prefix("bearer ")?.strip_prefix(TOKEN));
-        let age = number.and_then(|number| number.parse::<usize>().ok()).map(|number| issued[number - 1].elapsed());
-        Reply::new(if age.is_some_and(|age| age < LIFE) { 204 } else { 401 })
+        let number = seen
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("bearer ")?.strip_prefix(TOKEN));
+        let age = number
+            .and_then(|number| number.parse::<usize>().ok())
+            .map(|number| issued[number - 1].elapsed());
+        Reply::new(if age.is_some_and(|age| age < LIFE) {
+            204
+        } else {
+            401
+        })
     });
     let cli = cli(1_500);
-    let words = ["apply", "users.csv", "--yes", "--rate", "500/s", "--address", &org.url()];
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "500/s",
+        "--address",
+        &org.url(),
+    ];
     Ran::of(cli.session(&words).output().unwrap()).exits(0);
     assert_eq!(outcomes(&cli.report(), "applied"), 1_500);
     let seen = org.requests();
-    let log_ins: Vec<_> = seen.iter().filter(|seen| seen.method == "POST").map(|seen| seen.at).collect();
+    let log_ins: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.method == "POST")
+        .map(|seen| seen.at)
+        .collect();
     assert!(log_ins.len() >= 2, "the run is longer than a token's life");
-    assert!(log_ins.is_sorted_by(|one, next| *next - *one > LIFE / 2), "{log_ins:?}");
+    assert!(
+        log_ins.is_sorted_by(|one, next| *next - *one > LIFE / 2),
+        "{log_ins:?}"
+    );
     let record: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
     let traffic = &record["traffic"];
-    assert_eq!((&traffic["requests"], &traffic["log_ins"]), (&seen.len().into(), &log_ins.len().into()));
+    assert_eq!(
+        (&traffic["requests"], &traffic["log_ins"]),
+        (&seen.len().into(), &log_ins.len().into())
+    );
 }
 
 #[test]
 fn a_key_that_is_refused_in_mid_run_books_no_row_as_failed() {
     let org = Hostile::start(|seen| Reply::new(if seen.number > 20 { 401 } else { 204 }));
     let cli = cli(200);
-    let ran = cli.apply(&org.url(), &["--rate", "unlimited", "--concurrency", "4"]).exits(3);
-    ran.says("accepted until 20 rows were applied").says("mfa-optout apply users.csv --yes");
+    let ran = cli
+        .apply(&org.url(), &["--rate", "unlimited", "--concurrency", "4"])
+        .exits(3);
+    ran.says("accepted until 20 rows were applied")
+        .says("mfa-optout apply users.csv --yes");
     assert!(org.requests().len() <= 20 + 4, "{}", org.requests().len());
     let partial = cli.read("users.report.csv.partial");
     assert_eq!(partial.matches(",applied,").count(), 20, "{partial}");
-    assert!(!partial.contains("failed") && !partial.contains("unknown"), "{partial}");
+    assert!(
+        !partial.contains("failed") && !partial.contains("unknown"),
+        "{partial}"
+    );
 }
 
 #[cfg(unix)]
 #[test]
 fn few_descriptors_are_enough() {
     let org = Hostile::start(|seen| match seen.number % 3 {
-        0 => Reply::new(204).header("connection", "close").then(Then::Close),
+        0 => Reply::new(204)
+            .header("connection", "close")
+            .then(Then::Close),
         _ => Reply::new(204),
     });
     let cli = cli(3_000);
-    let words = ["apply", "users.csv", "--yes", "--rate", "unlimited", "--address", &org.url()];
-    let run = crate::common::ledger::through_shell("ulimit -n 64", &cli.command(&words)).output().unwrap();
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--address",
+        &org.url(),
+    ];
+    let run = crate::common::ledger::through_shell("ulimit -n 64", &cli.command(&words))
+        .output()
+        .unwrap();
     Ran::of(run).exits(0);
     assert_eq!(outcomes(&cli.report(), "applied"), 3_000);
     assert!(org.connections() >= 1_000, "{}", org.connections());

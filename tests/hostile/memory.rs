@@ -24,22 +24,40 @@ fn bomb() -> Vec<u8> {
 fn peak(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let (_, rest) = status.split_once("VmHWM:").unwrap();
-    rest.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+    rest.split_whitespace()
+        .next()
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        << 10
 }
 
 /// Answers to the users from 2 on, each given once; asked again, the Org is well.
 fn answers() -> Vec<Reply> {
     let length = |bytes: usize| format!("HTTP/1.1 500 No\r\ncontent-length: {bytes}\r\n\r\n");
-    let headers = (0..10_000).fold("HTTP/1.1 500 No\r\n".to_owned(), |head, n| head + &format!("x{n}: y\r\n"));
+    let headers = (0..10_000).fold("HTTP/1.1 500 No\r\n".to_owned(), |head, n| {
+        head + &format!("x{n}: y\r\n")
+    });
     vec![
-        Reply::raw("HTTP/1.1 200 OK\r\n\r\n").then(Then::Repeat(vec![b'x'; 1 << 20], Duration::ZERO)),
+        Reply::raw("HTTP/1.1 200 OK\r\n\r\n")
+            .then(Then::Repeat(vec![b'x'; 1 << 20], Duration::ZERO)),
         Reply::raw(length(64 << 20)).then(Then::Repeat(vec![b'x'; 1 << 20], Duration::ZERO)),
         Reply::raw(length(1 << 40)).then(Then::Repeat(vec![b'x'; 100], Duration::from_millis(20))),
-        Reply::new(500).header("content-encoding", "gzip").body("text/plain", bomb()),
-        Reply::raw(format!("HTTP/1.1 500 No\r\nx: {}\r\n\r\n", "y".repeat(1 << 20))).then(Then::Close),
+        Reply::new(500)
+            .header("content-encoding", "gzip")
+            .body("text/plain", bomb()),
+        Reply::raw(format!(
+            "HTTP/1.1 500 No\r\nx: {}\r\n\r\n",
+            "y".repeat(1 << 20)
+        ))
+        .then(Then::Close),
         Reply::raw(format!("{headers}\r\n")).then(Then::Close),
-        Reply::raw("HTTP/1.1 500 No\r\nx: ").then(Then::Repeat(vec![b'y'; 1 << 20], Duration::ZERO)),
-        Reply::raw("").then(Then::Repeat(b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000), Duration::ZERO)),
+        Reply::raw("HTTP/1.1 500 No\r\nx: ")
+            .then(Then::Repeat(vec![b'y'; 1 << 20], Duration::ZERO)),
+        Reply::raw("").then(Then::Repeat(
+            b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000),
+            Duration::ZERO,
+        )),
     ]
 }
 
@@ -58,20 +76,47 @@ fn memory_stays_small_whatever_the_org_answers() {
                 let _ = seen_peak.set(peak(*process.wait()));
             }
             let first = asked.lock().unwrap().insert(user);
-            let answer = usize::try_from(user).unwrap().checked_sub(2).and_then(|number| answers.get(number));
-            answer.filter(|_| first).cloned().unwrap_or_else(|| Reply::new(204))
+            let answer = usize::try_from(user)
+                .unwrap()
+                .checked_sub(2)
+                .and_then(|number| answers.get(number));
+            answer
+                .filter(|_| first)
+                .cloned()
+                .unwrap_or_else(|| Reply::new(204))
         }
     });
     let cli = Cli::new();
     cli.write("users.csv", table(last));
-    let options = ["--rate", "unlimited", "--concurrency", "1", "--timeout", "2s", "--address"];
-    let child = start(cli.command(&[&["apply", "users.csv", "--yes"], &options[..], &[&org.url()]].concat()));
+    let options = [
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "1",
+        "--timeout",
+        "2s",
+        "--address",
+    ];
+    let child = start(
+        cli.command(
+            &[
+                &["apply", "users.csv", "--yes"],
+                &options[..],
+                &[&org.url()],
+            ]
+            .concat(),
+        ),
+    );
     process.set(child.id()).unwrap();
     Ran::of(end(child)).exits(0);
     let rows = cli.report();
     assert_eq!(outcomes(&rows, "applied") as u64, last);
     let again = rows.iter().filter(|row| row["attempts"] == "2").count();
-    assert_eq!((again, org.requests().len()), (7, rows.len() + 7), "all but the endless success are asked again");
+    assert_eq!(
+        (again, org.requests().len()),
+        (7, rows.len() + 7),
+        "all but the endless success are asked again"
+    );
     let peak = *seen_peak.get().expect("the last row was asked for");
     assert!(peak < MOST, "{} MiB", peak >> 20);
 }

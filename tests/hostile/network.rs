@@ -11,13 +11,22 @@ fn cli(rows: u64) -> Cli {
     cli
 }
 
-const QUICK: [&str; 6] = ["--timeout", "1s", "--max-attempts", "2", "--rate", "unlimited"];
+const QUICK: [&str; 6] = [
+    "--timeout",
+    "1s",
+    "--max-attempts",
+    "2",
+    "--rate",
+    "unlimited",
+];
 
 #[test]
 fn a_closed_port_stops_the_run_with_the_command_to_go_on() {
     let (cli, closed) = (cli(3), ClosedPort::new());
     let host = format!("127.0.0.1:{} refused", closed.port());
-    let ran = cli.apply(&format!("http://127.0.0.1:{}", closed.port()), &QUICK).exits(5);
+    let ran = cli
+        .apply(&format!("http://127.0.0.1:{}", closed.port()), &QUICK)
+        .exits(5);
     ran.says(&host).says("mfa-optout apply users.csv --yes");
     assert!(cli.path("users.report.csv.partial").exists());
 }
@@ -26,8 +35,13 @@ fn a_closed_port_stops_the_run_with_the_command_to_go_on() {
 #[test]
 fn a_connection_that_is_never_made_names_host_and_seconds() {
     let (cli, silent) = (cli(3), crate::common::hostile::SilentPort::new());
-    let words = format!("no answer from 127.0.0.1:{}: not connected within 900ms", silent.port());
-    cli.apply(&format!("http://127.0.0.1:{}", silent.port()), &QUICK).exits(5).says(&words);
+    let words = format!(
+        "no answer from 127.0.0.1:{}: not connected within 900ms",
+        silent.port()
+    );
+    cli.apply(&format!("http://127.0.0.1:{}", silent.port()), &QUICK)
+        .exits(5)
+        .says(&words);
 }
 
 #[test]
@@ -35,13 +49,32 @@ fn a_certificate_that_is_wrong_gets_no_request() {
     let authority = Authority::new();
     let (own, other) = (authority.file(), Authority::new().file());
     for (tls, trusted, words) in [
-        (authority.expired_server(&["127.0.0.1"]), &own, "has expired"),
-        (authority.server(&["other.example"]), &own, "is not for 127.0.0.1"),
+        (
+            authority.expired_server(&["127.0.0.1"]),
+            &own,
+            "has expired",
+        ),
+        (
+            authority.server(&["other.example"]),
+            &own,
+            "is not for 127.0.0.1",
+        ),
         (authority.server(&["127.0.0.1"]), &other, "does not trust"),
     ] {
         let (cli, org) = (cli(3), Hostile::start_tls(tls, |_| Reply::new(204)));
-        let ran = cli.apply(&org.url(), &["--ca-cert", &trusted.path().to_string_lossy()]).exits(2).says(words);
-        assert_eq!(ran.text().contains("--ca-cert"), words == "does not trust", "{}", ran.text());
+        let ran = cli
+            .apply(
+                &org.url(),
+                &["--ca-cert", &trusted.path().to_string_lossy()],
+            )
+            .exits(2)
+            .says(words);
+        assert_eq!(
+            ran.text().contains("--ca-cert"),
+            words == "does not trust",
+            "{}",
+            ran.text()
+        );
         assert!(org.requests().is_empty());
     }
 }
@@ -49,20 +82,40 @@ fn a_certificate_that_is_wrong_gets_no_request() {
 #[test]
 fn a_company_authority_is_trusted_when_it_is_given() {
     let authority = Authority::new();
-    let (cli, org) = (cli(3), Hostile::start_tls(authority.server(&["127.0.0.1"]), |_| Reply::new(204)));
-    cli.apply(&org.url(), &["--ca-cert", &authority.file().path().to_string_lossy()]).exits(0);
+    let (cli, org) = (
+        cli(3),
+        Hostile::start_tls(authority.server(&["127.0.0.1"]), |_| Reply::new(204)),
+    );
+    cli.apply(
+        &org.url(),
+        &["--ca-cert", &authority.file().path().to_string_lossy()],
+    )
+    .exits(0);
     assert_eq!(org.requests().len(), 3);
 }
 
 #[test]
 fn a_redirect_is_shown_and_not_followed() {
     let elsewhere = Hostile::start(|_| Reply::new(204));
-    for (status, target) in
-        [(301, elsewhere.url()), (302, "file:///etc/passwd".into()), (307, elsewhere.url()), (308, String::new())]
-    {
-        let shown = if target.is_empty() { "nowhere".to_owned() } else { target.clone() };
-        let (cli, org) = (cli(3), Hostile::start(move |_| Reply::new(status).header("location", &target)));
-        cli.apply(&org.url(), &QUICK).exits(2).says(&shown).says("redirects are not followed");
+    for (status, target) in [
+        (301, elsewhere.url()),
+        (302, "file:///etc/passwd".into()),
+        (307, elsewhere.url()),
+        (308, String::new()),
+    ] {
+        let shown = if target.is_empty() {
+            "nowhere".to_owned()
+        } else {
+            target.clone()
+        };
+        let (cli, org) = (
+            cli(3),
+            Hostile::start(move |_| Reply::new(status).header("location", &target)),
+        );
+        cli.apply(&org.url(), &QUICK)
+            .exits(2)
+            .says(&shown)
+            .says("redirects are not followed");
         assert_eq!(org.requests().len(), 1);
     }
     assert_eq!(elsewhere.connections(), 0);
@@ -77,14 +130,18 @@ fn a_redirect_in_mid_run_stops_it() {
             _ => Reply::new(204),
         }),
     );
-    cli.apply(&org.url(), &["--concurrency", "1", "--rate", "unlimited"]).exits(5).says("https://login.example/");
+    cli.apply(&org.url(), &["--concurrency", "1", "--rate", "unlimited"])
+        .exits(5)
+        .says("https://login.example/");
     assert_eq!(org.requests().len(), 4);
 }
 
 #[test]
 fn not_found_for_everybody_asks_about_the_path() {
     let (cli, org) = (cli(30), Hostile::start(|_| Reply::new(404)));
-    cli.apply(&org.url(), &QUICK).exits(5).says("does the address end in the right path?");
+    cli.apply(&org.url(), &QUICK)
+        .exits(5)
+        .says("does the address end in the right path?");
     assert_eq!(org.requests().len(), 10);
 }
 
@@ -92,7 +149,9 @@ fn not_found_for_everybody_asks_about_the_path() {
 fn a_portal_is_not_the_org() {
     for status in [407, 501, 505, 511] {
         let (cli, org) = (cli(3), Hostile::start(move |_| Reply::new(status)));
-        cli.apply(&org.url(), &QUICK).exits(2).says("a proxy or portal answered, not the Org");
+        cli.apply(&org.url(), &QUICK)
+            .exits(2)
+            .says("a proxy or portal answered, not the Org");
         assert_eq!(org.requests().len(), 1);
     }
 }
@@ -103,7 +162,10 @@ fn an_answer_lost_on_the_way_is_asked_for_again() {
         let tried = std::sync::Mutex::new(std::collections::HashSet::new());
         let org = Hostile::start(move |seen| {
             let first = tried.lock().unwrap().insert(seen.user());
-            match (first && seen.user().is_some_and(|user| user % 5 == 0), status) {
+            match (
+                first && seen.user().is_some_and(|user| user % 5 == 0),
+                status,
+            ) {
                 (false, _) => Reply::new(204),
                 (true, None) => Reply::raw("").then(then.clone()),
                 (true, Some(status)) => Reply::new(status).then(then.clone()),
@@ -113,8 +175,11 @@ fn an_answer_lost_on_the_way_is_asked_for_again() {
         cli.apply(&org.url(), &["--rate", "unlimited"]).exits(0);
         let rows = cli.report();
         assert_eq!(outcomes(&rows, "applied"), 20);
-        let again: Vec<_> =
-            rows.iter().filter(|row| row["attempts"] == "2").map(|row| row["user_id"].as_str()).collect();
+        let again: Vec<_> = rows
+            .iter()
+            .filter(|row| row["attempts"] == "2")
+            .map(|row| row["user_id"].as_str())
+            .collect();
         assert_eq!(again, ["5", "10", "15", "20"]);
         assert_eq!(org.requests().len(), 24);
     }
@@ -127,7 +192,8 @@ fn a_success_is_a_success_whatever_comes_with_it() {
         Some(2) => Reply::new(200).body("text/html", "<title>Sign in</title>"),
         Some(3) => Reply::new(202),
         Some(4) => Reply::new(200).body("application/json", r#"{"error": "not really"}"#),
-        Some(5) => Reply::raw("HTTP/1.1 200 OK\r\n\r\n").then(Then::Repeat(vec![b'x'; 1 << 16], Duration::ZERO)),
+        Some(5) => Reply::raw("HTTP/1.1 200 OK\r\n\r\n")
+            .then(Then::Repeat(vec![b'x'; 1 << 16], Duration::ZERO)),
         Some(6) => Reply::raw(flood.as_bytes()),
         _ => Reply::new(200),
     });
@@ -135,32 +201,59 @@ fn a_success_is_a_success_whatever_comes_with_it() {
     cli.apply(&org.url(), &["--rate", "unlimited"]).exits(0);
     let rows = cli.report();
     assert_eq!((outcomes(&rows, "applied"), org.requests().len()), (7, 7));
-    assert!(rows[2]["detail"].contains("accepted") && rows[3]["detail"].contains("not really"), "{rows:?}");
+    assert!(
+        rows[2]["detail"].contains("accepted") && rows[3]["detail"].contains("not really"),
+        "{rows:?}"
+    );
 }
 
 #[test]
 fn rows_that_are_refused_are_sent_once_and_told_apart() {
     let org = Hostile::start(|seen| match seen.user() {
-        Some(user @ 400..500) => Reply::new(u16::try_from(user).unwrap())
-            .body("application/json", "{\"message\": \"=1+1\\u001b[31m\\u202e\"}"),
+        Some(user @ 400..500) => Reply::new(u16::try_from(user).unwrap()).body(
+            "application/json",
+            "{\"message\": \"=1+1\\u001b[31m\\u202e\"}",
+        ),
         _ => Reply::new(204),
     });
     let cli = Cli::new();
     let ids = [1, 400, 404, 405, 409, 410, 415, 422, 2];
-    cli.write("users.csv", ids.iter().fold("id,opt_out\n".to_owned(), |text, id| text + &format!("{id},true\n")));
-    let ran = cli.apply(&org.url(), &["--rate", "unlimited", "--verbose"]).exits(1);
-    assert!(!ran.text().contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{}", ran.text());
+    cli.write(
+        "users.csv",
+        ids.iter().fold("id,opt_out\n".to_owned(), |text, id| {
+            text + &format!("{id},true\n")
+        }),
+    );
+    let ran = cli
+        .apply(&org.url(), &["--rate", "unlimited", "--verbose"])
+        .exits(1);
+    assert!(
+        !ran.text()
+            .contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'),
+        "{}",
+        ran.text()
+    );
     let rows = cli.report();
     assert_eq!((outcomes(&rows, "failed"), org.requests().len()), (7, 9));
     for row in rows.iter().filter(|row| row["outcome"] == "failed") {
-        assert_eq!((&row["http_status"], row["attempts"].as_str()), (&row["id"], "1"));
-        assert!(row["detail"].starts_with("'=1+1\\u{1b}[31m\\u{202e}"), "{row:?}");
+        assert_eq!(
+            (&row["http_status"], row["attempts"].as_str()),
+            (&row["id"], "1")
+        );
+        assert!(
+            row["detail"].starts_with("'=1+1\\u{1b}[31m\\u{202e}"),
+            "{row:?}"
+        );
     }
 }
 
 #[test]
 fn a_proxy_never_hears_of_a_loopback_address() {
-    let (proxy, org, cli) = (Hostile::start(|_| Reply::new(403)), Hostile::start(|_| Reply::new(204)), cli(3));
+    let (proxy, org, cli) = (
+        Hostile::start(|_| Reply::new(403)),
+        Hostile::start(|_| Reply::new(204)),
+        cli(3),
+    );
     let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]);
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env(name, proxy.url());

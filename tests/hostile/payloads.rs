@@ -102,14 +102,28 @@ const MARKUP: &[&str] = &[
     "]]><b>",
     "'\"/>`",
 ];
-const PATTERNS: &[&str] =
-    &["%n%s%s%s", "{}", "{0}", "$(id)", "`id`", "${HOME}", "%00%0d%0a", "\\x1b[2J", "'; DROP TABLE users"];
+const PATTERNS: &[&str] = &[
+    "%n%s%s%s",
+    "{}",
+    "{0}",
+    "$(id)",
+    "`id`",
+    "${HOME}",
+    "%00%0d%0a",
+    "\\x1b[2J",
+    "'; DROP TABLE users",
+];
 
 /// Of every kind some, as bytes.
 fn payloads() -> Vec<Vec<u8>> {
     let texts = [CONTROLS, SEQUENCES, INVISIBLE, FORMULAS, MARKUP, PATTERNS].concat();
     let mut all: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
-    all.extend([b"\xff\xfe\xfd".to_vec(), b"\xc0\xaf".to_vec(), b"\xed\xa0\x80".to_vec(), b"\x9b2J".to_vec()]);
+    all.extend([
+        b"\xff\xfe\xfd".to_vec(),
+        b"\xc0\xaf".to_vec(),
+        b"\xed\xa0\x80".to_vec(),
+        b"\x9b2J".to_vec(),
+    ]);
     all.extend([vec![b'x'; 5_000], vec![b'x'; 100_000]]);
     all
 }
@@ -163,12 +177,15 @@ fn refusing() -> Hostile {
         match number % FORMS {
             _ if number == 0 => Reply::new(204),
             0 => {
-                let message = serde_json::json!({"message": String::from_utf8_lossy(payload)}).to_string();
+                let message =
+                    serde_json::json!({"message": String::from_utf8_lossy(payload)}).to_string();
                 Reply::new(422).body("application/json", message)
             }
             1 => Reply::new(409).body("text/plain; charset=utf-7", payload),
-            _ => Reply::new(404)
-                .body("text/html; charset=\"\u{ff}", [b"<html><title>", &payload[..], b"</title>"].concat()),
+            _ => Reply::new(404).body(
+                "text/html; charset=\"\u{ff}",
+                [b"<html><title>", &payload[..], b"</title>"].concat(),
+            ),
         }
     })
 }
@@ -176,31 +193,61 @@ fn refusing() -> Hostile {
 /// A table with a text in each row, that of the answer to it; those that can't stand in a table are left out.
 fn table_of_payloads() -> String {
     let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(["user_id", "mfa_opt_out", "name"]).unwrap();
-    for (number, payload) in payloads().iter().flat_map(|payload| [payload; FORMS]).enumerate() {
-        let name = std::str::from_utf8(payload).ok().filter(|text| !text.contains('\0')).unwrap_or("Jo");
-        table.write_record([&(number + 1).to_string(), "true", name]).unwrap();
+    table
+        .write_record(["user_id", "mfa_opt_out", "name"])
+        .unwrap();
+    for (number, payload) in payloads()
+        .iter()
+        .flat_map(|payload| [payload; FORMS])
+        .enumerate()
+    {
+        let name = std::str::from_utf8(payload)
+            .ok()
+            .filter(|text| !text.contains('\0'))
+            .unwrap_or("Jo");
+        table
+            .write_record([&(number + 1).to_string(), "true", name])
+            .unwrap();
     }
     String::from_utf8(table.into_inner().unwrap()).unwrap()
 }
 
-const OPTIONS: [&str; 9] =
-    ["--rate", "unlimited", "--max-failures", "100000", "--verbose", "--html", "page.html", "--metrics", "run.prom"];
+const OPTIONS: [&str; 9] = [
+    "--rate",
+    "unlimited",
+    "--max-failures",
+    "100000",
+    "--verbose",
+    "--html",
+    "page.html",
+    "--metrics",
+    "run.prom",
+];
 
 fn names_of_tags(page: &str) -> BTreeSet<&str> {
     let starts = page.split('<').skip(1);
-    starts.map(|rest| rest.split([' ', '>', '\n', '=']).next().unwrap_or_default()).collect()
+    starts
+        .map(|rest| rest.split([' ', '>', '\n', '=']).next().unwrap_or_default())
+        .collect()
 }
 
 fn must_be_sound(rows: &[ReportRow], table: &str) {
-    let names: Vec<String> =
-        csv::Reader::from_reader(table.as_bytes()).records().map(|row| row.unwrap()[2].to_owned()).collect();
+    let names: Vec<String> = csv::Reader::from_reader(table.as_bytes())
+        .records()
+        .map(|row| row.unwrap()[2].to_owned())
+        .collect();
     assert_eq!(rows.len(), names.len());
     for (row, name) in rows.iter().zip(names) {
-        assert_eq!(row["name"], name, "the table's own cells are carried unchanged");
+        assert_eq!(
+            row["name"], name,
+            "the table's own cells are carried unchanged"
+        );
         let detail = &row["detail"];
         must_be_harmless(detail);
-        assert!(!detail.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']), "{detail}");
+        assert!(
+            !detail.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']),
+            "{detail}"
+        );
         assert!(detail.chars().count() <= 501, "{detail}");
     }
 }
@@ -221,10 +268,16 @@ fn what_the_org_says_is_only_text_in_a_pipe_in_the_report_and_on_the_page() {
     let page = cli.read("page.html");
     must_be_harmless(&page);
     let harmless = Cli::new();
-    harmless.write("users.csv", "user_id,mfa_opt_out,name\n2,true,Jo\n3,true,Jo\n1,true,Jo\n");
+    harmless.write(
+        "users.csv",
+        "user_id,mfa_opt_out,name\n2,true,Jo\n3,true,Jo\n1,true,Jo\n",
+    );
     harmless.apply(&refusing().url(), &OPTIONS);
     let expected = harmless.read("page.html");
-    let foreign: Vec<_> = names_of_tags(&page).difference(&names_of_tags(&expected)).copied().collect();
+    let foreign: Vec<_> = names_of_tags(&page)
+        .difference(&names_of_tags(&expected))
+        .copied()
+        .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
     assert!(!page.contains("onerror=alert(1)>") && !page.contains("<script"));
 }
@@ -233,12 +286,19 @@ fn what_the_org_says_is_only_text_in_a_pipe_in_the_report_and_on_the_page() {
 fn json_lines_are_json_and_only_text() {
     let (cli, org) = (Cli::new(), refusing());
     cli.write("users.csv", table_of_payloads());
-    let ran = cli.apply(&org.url(), &[&OPTIONS[..], &["--log-format", "json"]].concat()).exits(1);
+    let ran = cli
+        .apply(
+            &org.url(),
+            &[&OPTIONS[..], &["--log-format", "json"]].concat(),
+        )
+        .exits(1);
     let text = ran.text();
     must_be_harmless(&text);
     assert!(text.lines().count() > 200, "a line for each row");
     for line in text.lines() {
-        must_hold_harmless_texts(&serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
+        must_hold_harmless_texts(
+            &serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")),
+        );
     }
 }
 
@@ -248,17 +308,38 @@ fn a_terminal_gets_no_sequence_but_the_tools_own() {
     let (cli, org) = (Cli::new(), refusing());
     cli.write("users.csv", table_of_payloads());
     let url = org.url();
-    let mut command = cli.command(&[&["apply", "users.csv", "--yes", "--address", &url], &OPTIONS[..]].concat());
-    command.stdin(std::process::Stdio::inherit()).env("TERM", "xterm-256color");
+    let mut command = cli.command(
+        &[
+            &["apply", "users.csv", "--yes", "--address", &url],
+            &OPTIONS[..],
+        ]
+        .concat(),
+    );
+    command
+        .stdin(std::process::Stdio::inherit())
+        .env("TERM", "xterm-256color");
     let mut session = rexpect::session::spawn_command(command, Some(60_000)).unwrap();
     // Every byte comes as a character.
-    let bytes = session.exp_eof().unwrap().chars().map(|byte| u8::try_from(byte).unwrap()).collect();
+    let bytes = session
+        .exp_eof()
+        .unwrap()
+        .chars()
+        .map(|byte| u8::try_from(byte).unwrap())
+        .collect();
     let said = String::from_utf8(bytes).unwrap();
     crate::common::must_show_no_secret(&said);
     assert!(said.contains("\u{1b}[0J"), "there is a bar");
     // Of the bar: it is wiped, it is cut off rather than wrapped, the cursor goes up and to the line's start, and it has two
     // colours.
-    let wipes = ["\u{1b}[0J", "\u{1b}[K", "\u{1b}[C", "\u{1b}[?7l", "\u{1b}[?7h", "\u{1b}[1A", "\r"];
+    let wipes = [
+        "\u{1b}[0J",
+        "\u{1b}[K",
+        "\u{1b}[C",
+        "\u{1b}[?7l",
+        "\u{1b}[?7h",
+        "\u{1b}[1A",
+        "\r",
+    ];
     let own = [&wipes[..], &["\u{1b}[32m", "\u{1b}[33m", "\u{1b}[0m"]].concat();
     must_be_harmless(&own.iter().fold(said, |text, own| text.replace(own, "")));
 }
@@ -284,7 +365,11 @@ fn reason_phrase_headers_and_the_target_of_a_redirect_are_only_text() {
         let ran = cli.apply(&org.url(), &["--max-attempts", "1", "--verbose"]);
         must_be_harmless(&ran.text());
         // What can't be in a header is no HTTP.
-        let words = if ran.code == Some(2) { "redirects are not followed" } else { "answer not understood" };
+        let words = if ran.code == Some(2) {
+            "redirects are not followed"
+        } else {
+            "answer not understood"
+        };
         assert!(matches!(ran.code, Some(2 | 5)), "{}", ran.text());
         ran.says(words);
         assert_eq!(org.requests().len(), 1);
@@ -294,25 +379,42 @@ fn reason_phrase_headers_and_the_target_of_a_redirect_are_only_text() {
 #[test]
 fn cells_that_are_no_ids_are_shown_as_text() {
     let cli = Cli::new();
-    let cells: Vec<String> = cells().into_iter().filter(|cell| cell.len() < 100_000).collect();
+    let cells: Vec<String> = cells()
+        .into_iter()
+        .filter(|cell| cell.len() < 100_000)
+        .collect();
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(["user_id", "mfa_opt_out"]).unwrap();
     for cell in &cells {
         table.write_record([cell, cell]).unwrap();
     }
     cli.write("users.csv", table.into_inner().unwrap());
-    let ran = cli.apply("http://127.0.0.1:1", &["--problems", "problems.csv"]).exits(2);
+    let ran = cli
+        .apply("http://127.0.0.1:1", &["--problems", "problems.csv"])
+        .exits(2);
     must_be_harmless(&ran.text());
     let problems = report(&cli.path("problems.csv"));
     assert_eq!(problems.len(), cells.len());
     for cell in problems.iter().flat_map(ReportRow::values) {
         must_be_harmless(cell);
-        assert!(!cell.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']), "{cell}");
+        assert!(
+            !cell.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']),
+            "{cell}"
+        );
     }
-    for payload in payloads().into_iter().filter(|payload| payload.len() < 100_000) {
-        cli.write("users.csv", [b"user_id,mfa_opt_out\n", &payload[..], b",true\n"].concat());
+    for payload in payloads()
+        .into_iter()
+        .filter(|payload| payload.len() < 100_000)
+    {
+        cli.write(
+            "users.csv",
+            [b"user_id,mfa_opt_out\n", &payload[..], b",true\n"].concat(),
+        );
         must_be_harmless(&cli.apply("http://127.0.0.1:1", &[]).exits(2).text());
-        cli.write("users.csv", [b"user_id,mfa_opt_out,", &payload[..], b"\nJo,true,\n"].concat());
+        cli.write(
+            "users.csv",
+            [b"user_id,mfa_opt_out,", &payload[..], b"\nJo,true,\n"].concat(),
+        );
         must_be_harmless(&cli.apply("http://127.0.0.1:1", &[]).exits(2).text());
     }
 }
@@ -323,17 +425,37 @@ fn names_of_files_are_shown_as_text() {
     use std::os::unix::ffi::OsStrExt;
 
     let org = Hostile::start(|seen| Reply::new(if seen.user() == Some(2) { 404 } else { 204 }));
-    let can_be_a_name = |name: &Vec<u8>| name.len() < 200 && !name.contains(&0) && !name.contains(&b'/');
+    let can_be_a_name =
+        |name: &Vec<u8>| name.len() < 200 && !name.contains(&0) && !name.contains(&b'/');
     let names: Vec<_> = payloads().into_iter().filter(can_be_a_name).collect();
     assert!(names.len() >= 60, "{}", names.len());
     for name in names {
         let (cli, name) = (Cli::new(), OsStr::from_bytes(&name));
-        std::fs::write(cli.folder().join(name), "user_id,mfa_opt_out\n1,true\n2,true\n").unwrap();
-        let mut command = cli.command(&["apply", "--yes", "--html", "page.html", "--address", &org.url()]);
-        let ran = Ran::of(command.arg("--").arg(name).output().unwrap()).exits(1).says("mfa-optout retry");
+        std::fs::write(
+            cli.folder().join(name),
+            "user_id,mfa_opt_out\n1,true\n2,true\n",
+        )
+        .unwrap();
+        let mut command = cli.command(&[
+            "apply",
+            "--yes",
+            "--html",
+            "page.html",
+            "--address",
+            &org.url(),
+        ]);
+        let ran = Ran::of(command.arg("--").arg(name).output().unwrap())
+            .exits(1)
+            .says("mfa-optout retry");
         must_be_harmless(&ran.text());
         must_be_harmless(&cli.read("page.html"));
-        let missing = Ran::of(cli.command(&["apply", "--yes", "--ca-cert"]).arg(name).arg("none").output().unwrap());
+        let missing = Ran::of(
+            cli.command(&["apply", "--yes", "--ca-cert"])
+                .arg(name)
+                .arg("none")
+                .output()
+                .unwrap(),
+        );
         must_be_harmless(&missing.exits(2).text());
     }
 }

@@ -12,7 +12,15 @@ use crate::common::{Cli, KEY, Ran, table};
 #[test]
 fn a_planted_link_is_not_written_through() {
     let org = Hostile::start(|seen| Reply::new(if seen.user() == Some(2) { 404 } else { 204 }));
-    let options = ["--html", "page.html", "--metrics", "run.prom", "--problems", "problems.csv", "--skip-invalid"];
+    let options = [
+        "--html",
+        "page.html",
+        "--metrics",
+        "run.prom",
+        "--problems",
+        "problems.csv",
+        "--skip-invalid",
+    ];
     for (name, refused) in [
         ("users.report.csv", true),
         ("users.report.csv.partial", true),
@@ -33,7 +41,10 @@ fn a_planted_link_is_not_written_through() {
                 let case = format!("{name} to {target} {more:?}: {}", ran.text());
                 if refused {
                     assert_eq!((ran.code, sent), (Some(2), 0), "{case}");
-                    assert!(ran.text().contains(&format!("{name} is a symbolic link")), "{case}");
+                    assert!(
+                        ran.text().contains(&format!("{name} is a symbolic link")),
+                        "{case}"
+                    );
                 } else {
                     assert_eq!((ran.code, sent), (Some(1), 3), "{case}");
                 }
@@ -52,18 +63,32 @@ const TABLE: &str = "user_id,mfa_opt_out\n1,true\n2,true\n3,true\n4,true\n5,true
 fn given(cli: &Cli, place: usize, limit: &str, command: &mut std::process::Command) {
     match place {
         0 => {
-            cli.write("s.toml", "max_opt_outs = '100%'\n[profile.p]\nmax_opt_outs = 1000\n");
-            command.args(["--max-opt-outs", limit]).env("MFA_OPTOUT_MAX_OPT_OUTS", "1000");
+            cli.write(
+                "s.toml",
+                "max_opt_outs = '100%'\n[profile.p]\nmax_opt_outs = 1000\n",
+            );
+            command
+                .args(["--max-opt-outs", limit])
+                .env("MFA_OPTOUT_MAX_OPT_OUTS", "1000");
         }
         1 => {
-            cli.write("s.toml", "max_opt_outs = '100%'\n[profile.p]\nmax_opt_outs = 1000\n");
+            cli.write(
+                "s.toml",
+                "max_opt_outs = '100%'\n[profile.p]\nmax_opt_outs = 1000\n",
+            );
             command.env("MFA_OPTOUT_MAX_OPT_OUTS", limit);
         }
         2 => {
-            cli.write("s.toml", format!("max_opt_outs = 1000\n[profile.p]\nmax_opt_outs = '{limit}'\n"));
+            cli.write(
+                "s.toml",
+                format!("max_opt_outs = 1000\n[profile.p]\nmax_opt_outs = '{limit}'\n"),
+            );
         }
         _ => {
-            cli.write("s.toml", format!("max_opt_outs = '{limit}'\n[profile.p]\nrate = '50/s'\n"));
+            cli.write(
+                "s.toml",
+                format!("max_opt_outs = '{limit}'\n[profile.p]\nrate = '50/s'\n"),
+            );
         }
     }
     command.args(["--config", "s.toml", "--profile", "p"]);
@@ -87,11 +112,17 @@ fn nothing_talks_the_tool_out_of_its_guard() {
                 let cli = Cli::new();
                 cli.write("users.csv", TABLE);
                 let url = org.url();
-                let mut command =
-                    cli.command(&[&["apply", "users.csv", "--skip-invalid", "--address", &url], way].concat());
+                let mut command = cli.command(
+                    &[
+                        &["apply", "users.csv", "--skip-invalid", "--address", &url],
+                        way,
+                    ]
+                    .concat(),
+                );
                 given(&cli, place, limit, &mut command);
                 let ran = Ran::of(command.output().unwrap()).exits(2);
-                ran.says("the plan opts out 9 people").says("--max-opt-outs allows");
+                ran.says("the plan opts out 9 people")
+                    .says("--max-opt-outs allows");
             }
         }
     }
@@ -99,7 +130,17 @@ fn nothing_talks_the_tool_out_of_its_guard() {
     for limit in ["9", "75%"] {
         let cli = Cli::new();
         cli.write("users.csv", TABLE);
-        cli.apply(&org.url(), &["--skip-invalid", "--rate", "unlimited", "--max-opt-outs", limit]).exits(1);
+        cli.apply(
+            &org.url(),
+            &[
+                "--skip-invalid",
+                "--rate",
+                "unlimited",
+                "--max-opt-outs",
+                limit,
+            ],
+        )
+        .exits(1);
     }
     assert_eq!(org.requests().len(), 20);
 }
@@ -108,13 +149,33 @@ fn nothing_talks_the_tool_out_of_its_guard() {
 fn consent_can_not_be_left_lying_around() {
     let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
     cli.write("users.csv", table(1));
-    for name in ["MFA_OPTOUT_YES", "MFA_OPTOUT_DRY_RUN", "MFA_OPTOUT_SKIP_INVALID"] {
+    for name in [
+        "MFA_OPTOUT_YES",
+        "MFA_OPTOUT_DRY_RUN",
+        "MFA_OPTOUT_SKIP_INVALID",
+    ] {
         let mut command = cli.command(&["apply", "users.csv", "--address", &org.url()]);
-        Ran::of(command.env(name, "true").output().unwrap()).exits(2).says("counts on the command line only");
+        Ran::of(command.env(name, "true").output().unwrap())
+            .exits(2)
+            .says("counts on the command line only");
     }
-    for line in ["yes = true", "skip_invalid = true", "overwrite = true", "sandbox = true"] {
+    for line in [
+        "yes = true",
+        "skip_invalid = true",
+        "overwrite = true",
+        "sandbox = true",
+    ] {
         cli.write("s.toml", line);
-        cli.run(&["apply", "users.csv", "--config", "s.toml", "--address", &org.url()]).exits(2).says("s.toml:1");
+        cli.run(&[
+            "apply",
+            "users.csv",
+            "--config",
+            "s.toml",
+            "--address",
+            &org.url(),
+        ])
+        .exits(2)
+        .says("s.toml:1");
     }
     assert_eq!(org.connections(), 0);
 }
@@ -128,14 +189,24 @@ fn who_and_why_are_on_record_before_anything_is_sent() {
     let input = table(50);
     cli.write("users.csv", &input);
     let org = Ledger::start(std::time::Duration::from_millis(500));
-    let options = ["--reason", "moving to SSO, ticket 42", "--max-opt-outs", "60", "--address", &org.url()];
+    let options = [
+        "--reason",
+        "moving to SSO, ticket 42",
+        "--max-opt-outs",
+        "60",
+        "--address",
+        &org.url(),
+    ];
     let mut child = start(cli.command(&[&["apply", "users.csv", "--yes"], &options[..]].concat()));
     org.must_see(1, &mut child);
     let process = child.id();
     stop(child, rustix::process::Signal::KILL);
 
     let partial = fs::read(cli.path("users.report.csv.partial")).unwrap();
-    let record = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&partial[..]);
+    let record = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(&partial[..]);
     let run = record.into_records().next().unwrap().unwrap();
     assert_eq!(&run[0], "mfa-optout run");
     let run: serde_json::Value = serde_json::from_str(&run[1]).unwrap();

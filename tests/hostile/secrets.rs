@@ -7,11 +7,18 @@ use crate::common::{Cli, KEY, PASSWORD, Ran, TOKEN, must_show_no_secret, table};
 /// Logs in whoever asks, and sends every secret back that it was sent.
 fn echo(seen: &Seen) -> Reply {
     if seen.path == "/user/authenticate" {
-        return Reply::new(200)
-            .body("application/json", format!(r#"{{"token": "{TOKEN}1", "expiresAt": 9999999999}}"#));
+        return Reply::new(200).body(
+            "application/json",
+            format!(r#"{{"token": "{TOKEN}1", "expiresAt": 9999999999}}"#),
+        );
     }
-    let password = if seen.header("authorization").is_some() { PASSWORD } else { "" };
-    let headers = serde_json::json!({"message": format!("{:?} {password}", seen.headers)}).to_string();
+    let password = if seen.header("authorization").is_some() {
+        PASSWORD
+    } else {
+        ""
+    };
+    let headers =
+        serde_json::json!({"message": format!("{:?} {password}", seen.headers)}).to_string();
     match seen.user() {
         Some(1..=3) => Reply::new(204),
         _ => Reply::new(422).body("application/json", headers),
@@ -25,21 +32,55 @@ fn a_run_that_is_watched_closely_shows_no_secret() {
             let (cli, org) = (Cli::new(), Hostile::start(echo));
             cli.write("users.csv", table(4));
             let url = org.url();
-            let options = ["--verbose", "--html", "page.html", "--metrics", "run.prom", "--log-format", format];
-            let words = [&["apply", "users.csv", "--yes", "--address", &url], &options[..]].concat();
-            let mut command = if session { cli.session(&words) } else { cli.command(&words) };
-            command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full");
+            let options = [
+                "--verbose",
+                "--html",
+                "page.html",
+                "--metrics",
+                "run.prom",
+                "--log-format",
+                format,
+            ];
+            let words = [
+                &["apply", "users.csv", "--yes", "--address", &url],
+                &options[..],
+            ]
+            .concat();
+            let mut command = if session {
+                cli.session(&words)
+            } else {
+                cli.command(&words)
+            };
+            command
+                .env("RUST_LOG", "trace")
+                .env("RUST_BACKTRACE", "full");
             let ran = Ran::of(command.output().unwrap()).exits(1);
-            assert!(session || ran.text().contains("x-api-key"), "what the Org sent back is shown: {}", ran.text());
-            for file in ["users.report.csv", "users.report.json", "page.html", "run.prom"] {
+            assert!(
+                session || ran.text().contains("x-api-key"),
+                "what the Org sent back is shown: {}",
+                ran.text()
+            );
+            for file in [
+                "users.report.csv",
+                "users.report.json",
+                "page.html",
+                "run.prom",
+            ] {
                 must_show_no_secret(&cli.read(file));
             }
-            let expected =
-                if session { ("authorization", format!("bearer {TOKEN}1")) } else { ("x-api-key", KEY.into()) };
+            let expected = if session {
+                ("authorization", format!("bearer {TOKEN}1"))
+            } else {
+                ("x-api-key", KEY.into())
+            };
             let seen = org.requests();
             let changes = seen.iter().filter(|seen| seen.method == "PUT");
             assert!(changes.clone().count() == 4 && seen.len() == 4 + usize::from(session));
-            assert!(changes.clone().all(|seen| seen.header(expected.0) == Some(&expected.1)));
+            assert!(
+                changes
+                    .clone()
+                    .all(|seen| seen.header(expected.0) == Some(&expected.1))
+            );
         }
     }
 }
@@ -67,11 +108,19 @@ fn the_system_tells_no_secret_of_a_run_and_keeps_no_core() {
     let org = Ledger::start(std::time::Duration::from_millis(100));
     let mut child = start(cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]));
     org.must_see(2, &mut child);
-    let told = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    let told =
+        |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
     let (line, limits) = (told("cmdline"), told("limits"));
     stop(child, rustix::process::Signal::TERM);
     must_show_no_secret(&line);
     assert!(line.contains("users.csv"), "{line:?}");
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["bytes", "0", "0"], "{core}");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().rev().take(3).collect::<Vec<_>>(),
+        ["bytes", "0", "0"],
+        "{core}"
+    );
 }

@@ -18,20 +18,29 @@ fn nothing_is_sent_while_the_org_wants_a_pause() {
         _ => Reply::new(204),
     });
     let cli = cli(40);
-    let ran = cli.apply(&org.url(), &["--rate", "unlimited", "--max-attempts", "1"]).exits(0);
-    ran.says("the Org asked for a pause").says("held back by the Org");
+    let ran = cli
+        .apply(&org.url(), &["--rate", "unlimited", "--max-attempts", "1"])
+        .exits(0);
+    ran.says("the Org asked for a pause")
+        .says("held back by the Org");
     assert_eq!(outcomes(&cli.report(), "applied"), 40);
     let seen = org.requests();
     assert_eq!(seen.len(), 41);
     // Seven others may have been on their way.
-    let early = seen[9 + 8..].iter().filter(|later| later.at < seen[9].at + Duration::from_secs(2)).count();
+    let early = seen[9 + 8..]
+        .iter()
+        .filter(|later| later.at < seen[9].at + Duration::from_secs(2))
+        .count();
     assert_eq!(early, 0);
 }
 
 #[test]
 fn a_pause_that_is_too_long_stops_the_run() {
     let org = Hostile::start(|_| Reply::new(503).header("retry-after", "600"));
-    cli(5).apply(&org.url(), &[]).exits(5).says("10 min, more than --max-wait 5 min");
+    cli(5)
+        .apply(&org.url(), &[])
+        .exits(5)
+        .says("10 min, more than --max-wait 5 min");
     assert_eq!(org.requests().len(), 1);
 }
 
@@ -43,7 +52,8 @@ fn a_wait_that_can_not_be_read_is_no_wait() {
             _ => Reply::new(204),
         });
         let cli = cli(3);
-        cli.apply(&org.url(), &["--rate", "50/s", "--max-attempts", "1"]).exits(0);
+        cli.apply(&org.url(), &["--rate", "50/s", "--max-attempts", "1"])
+            .exits(0);
         assert_eq!(org.requests().len(), 4, "{wait:?}");
     }
 }
@@ -51,7 +61,10 @@ fn a_wait_that_can_not_be_read_is_no_wait() {
 #[test]
 fn throttling_without_end_ends_the_run() {
     let org = Hostile::start(|_| Reply::new(429));
-    cli(5).apply(&org.url(), &["--max-wait", "1s", "--rate", "20/s"]).exits(5).says("more than --max-wait 1 s");
+    cli(5)
+        .apply(&org.url(), &["--max-wait", "1s", "--rate", "20/s"])
+        .exits(5)
+        .says("more than --max-wait 1 s");
 }
 
 #[test]
@@ -65,7 +78,8 @@ fn an_outage_costs_few_requests_and_no_row() {
     });
     let cli = cli(200);
     let ran = cli.apply(&org.url(), &["--rate", "200/s"]).exits(0);
-    ran.says("the Org stopped answering").says("the Org is back after");
+    ran.says("the Org stopped answering")
+        .says("the Org is back after");
     assert_eq!(outcomes(&cli.report(), "applied"), 200);
     assert!(org.requests().len() < 200 + 40, "{}", org.requests().len());
 }
@@ -80,7 +94,10 @@ fn the_pace_is_found_under_a_limit_that_nobody_tells() {
         let refused = std::sync::Arc::clone(&refused);
         move |seen| {
             let mut taken = taken.lock().unwrap();
-            while taken.front().is_some_and(|first| seen.at.duration_since(*first) >= PAUSE) {
+            while taken
+                .front()
+                .is_some_and(|first| seen.at.duration_since(*first) >= PAUSE)
+            {
                 taken.pop_front();
             }
             if taken.len() < LIMIT {
@@ -92,7 +109,9 @@ fn the_pace_is_found_under_a_limit_that_nobody_tells() {
         }
     });
     let cli = cli(60);
-    let ran = cli.apply(&org.url(), &["--rate", "auto", "--concurrency", "2"]).exits(0);
+    let ran = cli
+        .apply(&org.url(), &["--rate", "auto", "--concurrency", "2"])
+        .exits(0);
     ran.says("requests a second at the end");
     assert_eq!(outcomes(&cli.report(), "applied"), 60);
     let (seen, refused) = (org.requests(), refused.lock().unwrap());
@@ -100,7 +119,10 @@ fn the_pace_is_found_under_a_limit_that_nobody_tells() {
     assert!(!refused.is_empty(), "it rises until it is told to stop");
     for (number, at) in refused.iter() {
         // One other may have been on its way.
-        let early = seen.iter().filter(|later| later.number > number + 1 && later.at < *at + PAUSE).count();
+        let early = seen
+            .iter()
+            .filter(|later| later.number > number + 1 && later.at < *at + PAUSE)
+            .count();
         assert_eq!(early, 0, "after request {number}");
     }
     let record: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();

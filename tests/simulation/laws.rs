@@ -118,13 +118,30 @@ proptest! {
 fn a_machine_that_does_something_else_between_turn_and_wire_never_exceeds_the_rate() {
     for rate in [50, 500, 5_000] {
         let mut server = |_: Duration, _: Change| (status(204), ms(1));
-        let exact = Rules { rate: per_second(rate), concurrency: 64, ..rules() };
+        let exact = Rules {
+            rate: per_second(rate),
+            concurrency: 64,
+            ..rules()
+        };
         let mut simulation = Simulation::new(exact, u64::from(rate) * 20, &mut server);
-        simulation.stalls = Some(Stalls { random: fastrand::Rng::with_seed(1), one_in: 4 * rate });
+        simulation.stalls = Some(Stalls {
+            random: fastrand::Rng::with_seed(1),
+            one_in: 4 * rate,
+        });
         let trace = simulation.run();
         let lateness = |(sent, left): (&Duration, &Duration)| left.saturating_sub(*sent);
-        let most = trace.sent.iter().zip(&trace.left).map(lateness).max().expect("requests were sent");
+        let most = trace
+            .sent
+            .iter()
+            .zip(&trace.left)
+            .map(lateness)
+            .max()
+            .expect("requests were sent");
         assert!(most > ms(5), "{most:?} is no test");
-        assert!(trace.busiest_second() <= rate as usize + 1, "{} at {rate}/s", trace.busiest_second());
+        assert!(
+            trace.busiest_second() <= rate as usize + 1,
+            "{} at {rate}/s",
+            trace.busiest_second()
+        );
     }
 }

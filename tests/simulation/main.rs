@@ -1,7 +1,11 @@
 //! The policy against made-up servers on made-up time: a plain loop plays engine and Org, so that a night's run takes
 //! milliseconds and the laws of the product can be held against thousands of them.
 
-#![allow(clippy::expect_used, unreachable_pub, reason = "a test may fail here, and its parts see each other")]
+#![allow(
+    clippy::expect_used,
+    unreachable_pub,
+    reason = "a test may fail here, and its parts see each other"
+)]
 
 mod laws;
 mod world;
@@ -10,7 +14,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, Cause, Change, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Signal, Silence, Stop, UserId,
+    Answer, Cause, Change, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Signal,
+    Silence, Stop, UserId,
 };
 use mfa_optout::policy::{Next, Policy, Rules};
 
@@ -22,7 +27,11 @@ fn a_quiet_run_takes_what_the_rate_says() {
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(trace.outcomes(Outcome::Applied), 3_000);
     assert_eq!((trace.probes, trace.log_ins.len()), (0, 0));
-    assert!(trace.ended >= s(299) && trace.ended <= s(301), "took {:?}", trace.ended);
+    assert!(
+        trace.ended >= s(299) && trace.ended <= s(301),
+        "took {:?}",
+        trace.ended
+    );
 }
 
 #[test]
@@ -39,7 +48,10 @@ fn a_refused_user_is_one_failed_row() {
 fn a_wrong_key_costs_one_request() {
     for code in [401, 403] {
         let trace = simulate(rules(), 1_000, &mut |_, _| (status(code), ms(20)));
-        assert!(matches!(trace.ending, Ending::Stopped(Stop::CredentialsRefused { accepted: 0, .. })));
+        assert!(matches!(
+            trace.ending,
+            Ending::Stopped(Stop::CredentialsRefused { accepted: 0, .. })
+        ));
         assert_eq!(trace.sent.len(), 1);
         assert!(trace.records.is_empty());
     }
@@ -47,16 +59,27 @@ fn a_wrong_key_costs_one_request() {
 
 #[test]
 fn a_wrong_address_does_not_wait_out_the_patience() {
-    let refused = Answer::Silence(Silence { cause: Cause::Refused, sent: false, message: "refused".to_owned() });
+    let refused = Answer::Silence(Silence {
+        cause: Cause::Refused,
+        sent: false,
+        message: "refused".to_owned(),
+    });
     let trace = simulate(rules(), 1_000, &mut |_, _| (refused.clone(), ms(1)));
-    assert!(matches!(trace.ending, Ending::Stopped(Stop::NeverAnswered { .. })));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::NeverAnswered { .. })
+    ));
     assert_eq!(trace.sent.len(), 5);
     assert!(trace.ended < s(8));
 }
 
 /// What the interrupted run had applied.
 fn applied_before() -> Change {
-    Change { row: 0, user: UserId::new(999).expect("999 is an ID"), flag: Flag::OptOut }
+    Change {
+        row: 0,
+        user: UserId::new(999).expect("999 is an ID"),
+        flag: Flag::OptOut,
+    }
 }
 
 #[test]
@@ -67,15 +90,28 @@ fn a_run_that_is_taken_up_at_a_forbidden_row_goes_on_unless_the_key_was_revoked(
     let trace = simulate(taken_up.clone(), 20, server);
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!((trace.outcomes(Outcome::Applied), trace.probes), (19, 1));
-    assert_eq!((trace.records[&1].outcome, trace.records[&1].http_status), (Outcome::Failed, Some(403)));
+    assert_eq!(
+        (trace.records[&1].outcome, trace.records[&1].http_status),
+        (Outcome::Failed, Some(403))
+    );
 
     let server = &mut |_, change: Change| (status(if change.row == 0 { 204 } else { 403 }), ms(10));
     let block = simulate(taken_up.clone(), 20, server);
-    assert_eq!((block.outcomes(Outcome::Failed), block.ending), (20, Ending::Complete));
+    assert_eq!(
+        (block.outcomes(Outcome::Failed), block.ending),
+        (20, Ending::Complete)
+    );
 
     let revoked = simulate(taken_up, 1_000, &mut |_, _| (status(403), ms(10)));
-    assert!(matches!(revoked.ending, Ending::Stopped(Stop::CredentialsRefused { status: 403, .. })));
-    assert_eq!((revoked.sent.len(), revoked.records.len()), (2, 0), "the row and one probe");
+    assert!(matches!(
+        revoked.ending,
+        Ending::Stopped(Stop::CredentialsRefused { status: 403, .. })
+    ));
+    assert_eq!(
+        (revoked.sent.len(), revoked.records.len()),
+        (2, 0),
+        "the row and one probe"
+    );
 }
 
 #[test]
@@ -85,34 +121,63 @@ fn a_run_that_is_taken_up_at_a_broken_row_goes_on() {
     let server = &mut |_, change: Change| (status(if change.row == 1 { 500 } else { 204 }), ms(10));
     let trace = simulate(taken_up.clone(), 20, server);
     assert_eq!(trace.ending, Ending::Complete);
-    assert_eq!((trace.outcomes(Outcome::Applied), trace.records[&1].outcome), (19, Outcome::Failed));
+    assert_eq!(
+        (trace.outcomes(Outcome::Applied), trace.records[&1].outcome),
+        (19, Outcome::Failed)
+    );
 
     let alone = simulate(taken_up.clone(), 1, &mut |_, _| (status(500), ms(10)));
     assert_eq!((alone.ending, alone.records.len()), (Ending::Complete, 1));
 
     let gone = simulate(taken_up, 100, &mut |_, _| (reset(), ms(10)));
-    assert!(matches!(gone.ending, Ending::Stopped(Stop::NeverAnswered { .. })));
+    assert!(matches!(
+        gone.ending,
+        Ending::Stopped(Stop::NeverAnswered { .. })
+    ));
     assert!(gone.records.is_empty());
 }
 
 #[test]
 fn a_name_that_is_never_found_is_a_wrong_address() {
-    let unknown = Answer::Silence(Silence { cause: Cause::HostNotFound, sent: false, message: "no such host".into() });
+    let unknown = Answer::Silence(Silence {
+        cause: Cause::HostNotFound,
+        sent: false,
+        message: "no such host".into(),
+    });
     let trace = simulate(rules(), 10, &mut |_, _| (unknown.clone(), ms(1)));
-    assert!(matches!(trace.ending, Ending::Stopped(Stop::Unusable { cause: Cause::HostNotFound, .. })));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::Unusable {
+            cause: Cause::HostNotFound,
+            ..
+        })
+    ));
 }
 
 #[test]
 fn a_redirect_stops_the_run() {
     let trace = simulate(rules(), 10, &mut |_, _| (status(302), ms(1)));
-    assert!(matches!(trace.ending, Ending::Stopped(Stop::Redirected { after_success: false, .. })));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::Redirected {
+            after_success: false,
+            ..
+        })
+    ));
     assert_eq!(trace.sent.len(), 1);
 }
 
 #[test]
 fn ten_first_rows_refused_alike_are_not_the_rows_fault() {
     let trace = simulate(rules(), 1_000, &mut |_, _| (status(404), ms(10)));
-    assert!(matches!(trace.ending, Ending::Stopped(Stop::AllRefused { status: 404, rows: 10, .. })));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::AllRefused {
+            status: 404,
+            rows: 10,
+            ..
+        })
+    ));
     assert_eq!(trace.sent.len(), 10);
 }
 
@@ -120,14 +185,29 @@ fn ten_first_rows_refused_alike_are_not_the_rows_fault() {
 fn a_run_that_only_fails_is_stopped() {
     let server = &mut |_, change: Change| (status(if change.row == 1 { 204 } else { 400 }), ms(10));
     let trace = simulate(rules(), 1_000, server);
-    assert!(matches!(trace.ending, Ending::Stopped(Stop::TooManyFailures { .. })));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::TooManyFailures { .. })
+    ));
     assert!((100..=108).contains(&trace.outcomes(Outcome::Failed)));
 
     let mut by_share = rules();
     by_share.max_failures = Limit::Percent(20.0);
-    let server = &mut |_, change: Change| (status(if change.row.is_multiple_of(3) { 400 } else { 204 }), ms(10));
+    let server = &mut |_, change: Change| {
+        (
+            status(if change.row.is_multiple_of(3) {
+                400
+            } else {
+                204
+            }),
+            ms(10),
+        )
+    };
     let trace = simulate(by_share, 1_000, server);
-    assert!(matches!(trace.ending, Ending::Stopped(Stop::TooManyFailures { .. })));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::TooManyFailures { .. })
+    ));
 }
 
 #[test]
@@ -156,23 +236,45 @@ fn a_longer_pause_than_allowed_stops_the_run() {
         _ => (status(204), ms(10)),
     };
     let trace = simulate(rules(), 10, server);
-    let expected = Stop::HeldTooLong { asked: s(600), max_wait: s(300) };
+    let expected = Stop::HeldTooLong {
+        asked: s(600),
+        max_wait: s(300),
+    };
     assert_eq!(trace.ending, Ending::Stopped(expected));
 }
 
 #[test]
 fn throttling_without_end_stops_the_run_and_costs_no_attempt() {
-    let server = &mut |now: Duration, _| (if now < s(10) { status(204) } else { status(429) }, ms(10));
+    let server = &mut |now: Duration, _| {
+        (
+            if now < s(10) {
+                status(204)
+            } else {
+                status(429)
+            },
+            ms(10),
+        )
+    };
     let trace = simulate(rules(), 1_000, server);
-    assert!(matches!(trace.ending, Ending::Stopped(Stop::HeldTooLong { .. })));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::HeldTooLong { .. })
+    ));
     assert_eq!(trace.records.len(), trace.outcomes(Outcome::Applied));
-    assert!(trace.sent_between(s(200), s(300)) <= 11, "the pace falls to one in ten seconds");
+    assert!(
+        trace.sent_between(s(200), s(300)) <= 11,
+        "the pace falls to one in ten seconds"
+    );
 }
 
 #[test]
 fn one_throttle_halves_the_pace_once_and_it_comes_back() {
     let server = &mut |now: Duration, _| {
-        let answer = if (s(10)..s(10) + ms(500)).contains(&now) { status(429) } else { status(204) };
+        let answer = if (s(10)..s(10) + ms(500)).contains(&now) {
+            status(429)
+        } else {
+            status(204)
+        };
         (answer, ms(300))
     };
     let mut fast = rules();
@@ -180,15 +282,25 @@ fn one_throttle_halves_the_pace_once_and_it_comes_back() {
     let trace = simulate(fast, 1_500, server);
     assert_eq!(trace.outcomes(Outcome::Applied), 1_500);
     let halved = trace.sent_between(s(11), s(12));
-    assert!((8..=13).contains(&halved), "{halved} requests in the second after the cut");
+    assert!(
+        (8..=13).contains(&halved),
+        "{halved} requests in the second after the cut"
+    );
     let back = trace.sent_between(s(22), s(24));
-    assert!((38..=41).contains(&back), "{back} requests in two seconds, ten seconds later");
+    assert!(
+        (38..=41).contains(&back),
+        "{back} requests in two seconds, ten seconds later"
+    );
 }
 
 #[test]
 fn an_outage_costs_no_row_and_the_org_is_left_alone() {
     let server = &mut |now: Duration, _| {
-        let answer = if (s(2)..s(22)).contains(&now) { status(502) } else { status(204) };
+        let answer = if (s(2)..s(22)).contains(&now) {
+            status(502)
+        } else {
+            status(204)
+        };
         (answer, ms(5))
     };
     let mut fast = rules();
@@ -207,36 +319,75 @@ fn an_outage_beyond_patience_stops_the_run() {
     let trace = simulate(rules(), 1_000, server);
     assert!(matches!(trace.ending, Ending::Stopped(Stop::Outage { .. })));
     assert_eq!(trace.records.len(), trace.outcomes(Outcome::Applied));
-    assert!((s(604)..s(607)).contains(&trace.ended), "ended at {:?}", trace.ended);
+    assert!(
+        (s(604)..s(607)).contains(&trace.ended),
+        "ended at {:?}",
+        trace.ended
+    );
 }
 
 #[test]
 fn a_few_broken_users_do_not_look_like_an_outage() {
-    let server =
-        &mut |_, change: Change| (if change.row.is_multiple_of(50) { status(500) } else { status(204) }, ms(10));
+    let server = &mut |_, change: Change| {
+        (
+            if change.row.is_multiple_of(50) {
+                status(500)
+            } else {
+                status(204)
+            },
+            ms(10),
+        )
+    };
     let mut fast = rules();
     fast.rate = per_second(100);
     let trace = simulate(fast, 500, server);
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(trace.outages, 0);
     assert_eq!(trace.outcomes(Outcome::Failed), 10);
-    assert!(trace.records.values().filter(|record| record.outcome == Outcome::Failed).all(|row| row.attempts == 10));
+    assert!(
+        trace
+            .records
+            .values()
+            .filter(|record| record.outcome == Outcome::Failed)
+            .all(|row| row.attempts == 10)
+    );
 }
 
 #[test]
 fn the_last_row_broken_is_that_rows_failure() {
-    let server = &mut |_, change: Change| (if change.row == 10 { reset() } else { status(204) }, ms(10));
+    let server = &mut |_, change: Change| {
+        (
+            if change.row == 10 {
+                reset()
+            } else {
+                status(204)
+            },
+            ms(10),
+        )
+    };
     let trace = simulate(rules(), 10, server);
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(trace.records[&10].outcome, Outcome::Unknown);
     assert_eq!(trace.records[&10].http_status, None);
     assert_eq!(trace.rows_sent[&10], 10);
-    assert_eq!(trace.probes, 2, "one after eight failures in a row, one before the row is given up");
+    assert_eq!(
+        trace.probes, 2,
+        "one after eight failures in a row, one before the row is given up"
+    );
 }
 
 #[test]
 fn forbidden_users_are_failed_rows_while_others_succeed() {
-    let server = &mut |_, change: Change| (status(if change.row.is_multiple_of(7) { 403 } else { 204 }), ms(10));
+    let server = &mut |_, change: Change| {
+        (
+            status(if change.row.is_multiple_of(7) {
+                403
+            } else {
+                204
+            }),
+            ms(10),
+        )
+    };
     let trace = simulate(rules(), 100, server);
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(trace.outcomes(Outcome::Failed), 14);
@@ -245,7 +396,16 @@ fn forbidden_users_are_failed_rows_while_others_succeed() {
 
 #[test]
 fn a_block_of_forbidden_users_is_told_from_a_revoked_key_by_one_request() {
-    let server = &mut |_, change: Change| (status(if (50..60).contains(&change.row) { 403 } else { 204 }), ms(10));
+    let server = &mut |_, change: Change| {
+        (
+            status(if (50..60).contains(&change.row) {
+                403
+            } else {
+                204
+            }),
+            ms(10),
+        )
+    };
     let trace = simulate(rules(), 100, server);
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(trace.outcomes(Outcome::Failed), 10);
@@ -256,7 +416,10 @@ fn a_block_of_forbidden_users_is_told_from_a_revoked_key_by_one_request() {
 fn a_key_revoked_in_mid_run_stops_it_and_books_no_row_for_that() {
     let server = &mut |now: Duration, _| (status(if now < s(5) { 204 } else { 403 }), ms(10));
     let trace = simulate(rules(), 1_000, server);
-    let Ending::Stopped(Stop::CredentialsRefused { status, accepted, .. }) = trace.ending else {
+    let Ending::Stopped(Stop::CredentialsRefused {
+        status, accepted, ..
+    }) = trace.ending
+    else {
         panic!("ended as {:?}", trace.ending)
     };
     assert_eq!((status, accepted), (403, 50));
@@ -278,7 +441,8 @@ fn an_interrupted_run_sends_nothing_more_and_waits_for_what_is_out() {
 
 #[test]
 fn an_interrupted_run_gives_up_on_answers_after_ten_seconds() {
-    let mut server = |_: Duration, change: Change| (status(204), if change.row == 1 { ms(5) } else { s(29) });
+    let mut server =
+        |_: Duration, change: Change| (status(204), if change.row == 1 { ms(5) } else { s(29) });
     let mut simulation = Simulation::new(rules(), 1_000, &mut server);
     simulation.interrupt_at = Some(s(2));
     let trace = simulation.run();
@@ -310,48 +474,95 @@ struct Tokens {
 
 impl Server for Tokens {
     fn put(&mut self, now: Duration, _change: Change) -> (Answer, Duration) {
-        (status(if now < self.valid_until { 204 } else { self.refusal }), self.latency)
+        (
+            status(if now < self.valid_until {
+                204
+            } else {
+                self.refusal
+            }),
+            self.latency,
+        )
     }
 
     fn log_in(&mut self, now: Duration) -> (LoginAnswer, Duration) {
         self.valid_until = now + self.life;
-        (LoginAnswer::Token { lifetime: self.told }, self.latency)
+        (
+            LoginAnswer::Token {
+                lifetime: self.told,
+            },
+            self.latency,
+        )
     }
 }
 
 fn with_session() -> Rules {
-    Rules { session: true, ..rules() }
+    Rules {
+        session: true,
+        ..rules()
+    }
 }
 
 #[test]
 fn tokens_are_renewed_ahead_of_their_end() {
     let mut fast = with_session();
     fast.rate = per_second(500);
-    let mut server =
-        Tokens { life: s(2), told: Some(s(2)), refusal: 401, valid_until: Duration::ZERO, latency: ms(10) };
+    let mut server = Tokens {
+        life: s(2),
+        told: Some(s(2)),
+        refusal: 401,
+        valid_until: Duration::ZERO,
+        latency: ms(10),
+    };
     let trace = simulate(fast, 5_000, &mut server);
     assert_eq!(trace.outcomes(Outcome::Applied), 5_000);
-    assert!(trace.records.values().all(|record| record.attempts == 1), "no token ever ran out");
-    assert!((6..=8).contains(&trace.log_ins.len()), "{} log-ins", trace.log_ins.len());
+    assert!(
+        trace.records.values().all(|record| record.attempts == 1),
+        "no token ever ran out"
+    );
+    assert!(
+        (6..=8).contains(&trace.log_ins.len()),
+        "{} log-ins",
+        trace.log_ins.len()
+    );
 }
 
 #[test]
 fn a_token_that_ends_early_costs_a_log_in_and_no_row() {
     for refusal in [401, 403] {
-        let mut server = Tokens { life: s(70), told: None, refusal, valid_until: Duration::ZERO, latency: ms(10) };
+        let mut server = Tokens {
+            life: s(70),
+            told: None,
+            refusal,
+            valid_until: Duration::ZERO,
+            latency: ms(10),
+        };
         let trace = simulate(with_session(), 2_000, &mut server);
         assert_eq!(trace.ending, Ending::Complete, "{refusal}");
         assert_eq!(trace.outcomes(Outcome::Applied), 2_000, "{refusal}");
         assert!(trace.log_ins.len() <= 4, "{} log-ins", trace.log_ins.len());
-        assert!(trace.log_ins.windows(2).all(|pair| pair[1] >= pair[0] + s(60)));
+        assert!(
+            trace
+                .log_ins
+                .windows(2)
+                .all(|pair| pair[1] >= pair[0] + s(60))
+        );
     }
 }
 
 #[test]
 fn credentials_that_log_in_but_are_not_accepted_cost_two_log_ins() {
-    let mut server = Tokens { life: s(0), told: None, refusal: 403, valid_until: Duration::ZERO, latency: ms(10) };
+    let mut server = Tokens {
+        life: s(0),
+        told: None,
+        refusal: 403,
+        valid_until: Duration::ZERO,
+        latency: ms(10),
+    };
     let trace = simulate(with_session(), 100, &mut server);
-    assert!(matches!(trace.ending, Ending::Stopped(Stop::CredentialsRefused { .. })));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::CredentialsRefused { .. })
+    ));
     assert_eq!((trace.log_ins.len(), trace.sent.len()), (2, 4));
 }
 
@@ -369,21 +580,52 @@ impl Server for NoLogIn {
 
 #[test]
 fn nobody_logs_in_for_nothing() {
-    let trace = simulate(with_session(), 0, &mut NoLogIn(LoginAnswer::Failed(status(401))));
+    let trace = simulate(
+        with_session(),
+        0,
+        &mut NoLogIn(LoginAnswer::Failed(status(401))),
+    );
     assert_eq!((trace.ending, trace.sent.len()), (Ending::Complete, 0));
 }
 
 #[test]
 fn nothing_is_sent_without_a_token() {
-    let refused = simulate(with_session(), 10, &mut NoLogIn(LoginAnswer::Failed(status(401))));
-    assert!(matches!(refused.ending, Ending::Stopped(Stop::LogInRefused { status: Some(401), .. })));
+    let refused = simulate(
+        with_session(),
+        10,
+        &mut NoLogIn(LoginAnswer::Failed(status(401))),
+    );
+    assert!(matches!(
+        refused.ending,
+        Ending::Stopped(Stop::LogInRefused {
+            status: Some(401),
+            ..
+        })
+    ));
     assert_eq!(refused.log_ins.len(), 1);
 
-    let unusable = simulate(with_session(), 10, &mut NoLogIn(LoginAnswer::Unusable("no token".to_owned())));
-    assert!(matches!(unusable.ending, Ending::Stopped(Stop::LogInRefused { status: None, .. })));
+    let unusable = simulate(
+        with_session(),
+        10,
+        &mut NoLogIn(LoginAnswer::Unusable("no token".to_owned())),
+    );
+    assert!(matches!(
+        unusable.ending,
+        Ending::Stopped(Stop::LogInRefused { status: None, .. })
+    ));
 
-    let trouble = simulate(with_session(), 10, &mut NoLogIn(LoginAnswer::Failed(status(500))));
-    assert!(matches!(trouble.ending, Ending::Stopped(Stop::NeverAnswered { status: Some(500), .. })));
+    let trouble = simulate(
+        with_session(),
+        10,
+        &mut NoLogIn(LoginAnswer::Failed(status(500))),
+    );
+    assert!(matches!(
+        trouble.ending,
+        Ending::Stopped(Stop::NeverAnswered {
+            status: Some(500),
+            ..
+        })
+    ));
     assert_eq!(trouble.log_ins.len(), 3);
 }
 
@@ -391,12 +633,24 @@ fn nothing_is_sent_without_a_token() {
 fn a_stall_is_not_answered_with_a_burst() {
     let mut stalled = false;
     let server = &mut |now: Duration, _| {
-        let latency = if now > s(5) && !std::mem::replace(&mut stalled, now > s(5)) { s(60) } else { ms(5) };
+        let latency = if now > s(5) && !std::mem::replace(&mut stalled, now > s(5)) {
+            s(60)
+        } else {
+            ms(5)
+        };
         (status(204), latency)
     };
-    let one_by_one = Rules { rate: per_second(50), concurrency: 1, ..rules() };
+    let one_by_one = Rules {
+        rate: per_second(50),
+        concurrency: 1,
+        ..rules()
+    };
     let trace = simulate(one_by_one, 1_000, server);
-    assert!(trace.busiest_second() <= 51, "{} in a second", trace.busiest_second());
+    assert!(
+        trace.busiest_second() <= 51,
+        "{} in a second",
+        trace.busiest_second()
+    );
 }
 
 /// Where the alarm is coarse, more has to be made up for at once.
@@ -407,26 +661,57 @@ fn what_a_stall_has_cost_is_made_up_for_at_twice_the_rate_and_no_faster() {
     let mut server = |now: Duration, _: Change| {
         let into = now.as_micros() % 100_000;
         let left = u64::try_from(100_000 - into).expect("it is below 100,000");
-        (status(204), if into < 80_000 { ms(1) } else { Duration::from_micros(left) })
+        (
+            status(204),
+            if into < 80_000 {
+                ms(1)
+            } else {
+                Duration::from_micros(left)
+            },
+        )
     };
-    let quick = Rules { rate: per_second(5_000), concurrency: 64, ..rules() };
+    let quick = Rules {
+        rate: per_second(5_000),
+        concurrency: 64,
+        ..rules()
+    };
     let trace = simulate(quick, 20_000, &mut server);
     // Twice the rate for a millisecond, the first one, and two milliseconds at twice the rate at once.
-    assert!(trace.busiest(ms(1)) <= 10 + 20 + 1, "{} in a millisecond", trace.busiest(ms(1)));
-    assert!(trace.busiest(ms(1)) > 6, "something has to be made up for: {}", trace.busiest(ms(1)));
+    assert!(
+        trace.busiest(ms(1)) <= 10 + 20 + 1,
+        "{} in a millisecond",
+        trace.busiest(ms(1))
+    );
+    assert!(
+        trace.busiest(ms(1)) > 6,
+        "something has to be made up for: {}",
+        trace.busiest(ms(1))
+    );
 }
 
 #[test]
 fn the_pace_is_kept_although_timers_are_late() {
     for rate in [50, 500, 5_000] {
         let mut server = |_: Duration, _: Change| (status(204), ms(1));
-        let exact = Rules { rate: per_second(rate), concurrency: 64, ..rules() };
+        let exact = Rules {
+            rate: per_second(rate),
+            concurrency: 64,
+            ..rules()
+        };
         let mut simulation = Simulation::new(exact, u64::from(rate) * 30, &mut server);
         simulation.lateness = Duration::from_micros(900);
         let trace = simulation.run();
-        assert!(trace.busiest_second() <= rate as usize + 1, "{} at {rate}/s", trace.busiest_second());
-        let achieved = f64::from(rate * 30 - 1) / trace.sent.last().expect("requests were sent").as_secs_f64();
-        assert!(achieved >= 0.999 * f64::from(rate), "{achieved} at {rate}/s");
+        assert!(
+            trace.busiest_second() <= rate as usize + 1,
+            "{} at {rate}/s",
+            trace.busiest_second()
+        );
+        let achieved =
+            f64::from(rate * 30 - 1) / trace.sent.last().expect("requests were sent").as_secs_f64();
+        assert!(
+            achieved >= 0.999 * f64::from(rate),
+            "{achieved} at {rate}/s"
+        );
     }
 }
 
@@ -455,8 +740,15 @@ fn rate_auto_finds_a_hidden_limit() {
     let seconds = f64::from(u32::try_from(warm.end - warm.start).expect("the run takes minutes"));
     let good: u32 = taken.range(warm.clone()).map(|(_, n)| n).sum();
     let bad: u32 = refused.range(warm).map(|(_, n)| n).sum();
-    assert!(f64::from(good) / seconds >= 180.0, "{} a second", f64::from(good) / seconds);
-    assert!(f64::from(bad) < 0.01 * f64::from(good), "{bad} throttled of {good}");
+    assert!(
+        f64::from(good) / seconds >= 180.0,
+        "{} a second",
+        f64::from(good) / seconds
+    );
+    assert!(
+        f64::from(bad) < 0.01 * f64::from(good),
+        "{bad} throttled of {good}"
+    );
 }
 
 #[test]
@@ -464,15 +756,32 @@ fn twenty_percent_of_faults_lose_no_row_before_its_last_attempt_in_a_thousand_ru
     let all_attempts = 2 * rules().max_attempts;
     let mut out_of_luck = Vec::new();
     for seed in 0..1_000 {
-        let fast = Rules { rate: per_second(1_000), concurrency: 64, seed, ..rules() };
+        let fast = Rules {
+            rate: per_second(1_000),
+            concurrency: 64,
+            seed,
+            ..rules()
+        };
         let random = fastrand::Rng::with_seed(seed + 1_000_000);
-        let mut server = Chance { random, throttled: 2.0, trouble: 15.0, reset: 3.0, latency: ms(20) };
+        let mut server = Chance {
+            random,
+            throttled: 2.0,
+            trouble: 15.0,
+            reset: 3.0,
+            latency: ms(20),
+        };
         let trace = simulate(fast, 10_000, &mut server);
         assert_eq!(trace.records.len(), 10_000, "seed {seed}");
-        out_of_luck.extend(trace.records.into_values().filter(|record| record.outcome != Outcome::Applied));
+        out_of_luck.extend(
+            trace
+                .records
+                .into_values()
+                .filter(|record| record.outcome != Outcome::Applied),
+        );
     }
     let given_up = |record: &Record| {
-        record.attempts >= all_attempts && matches!(record.outcome, Outcome::Failed | Outcome::Unknown)
+        record.attempts >= all_attempts
+            && matches!(record.outcome, Outcome::Failed | Outcome::Unknown)
     };
     assert!(out_of_luck.iter().all(given_up), "{out_of_luck:?}");
     // Of ten million rows one or none has eighteen bad chances in a hundred ten times in a row.
@@ -484,7 +793,13 @@ fn forty_percent_of_faults_cost_less_than_three_requests_a_row() {
     let mut fast = rules();
     fast.rate = per_second(500);
     let random = fastrand::Rng::with_seed(11);
-    let mut server = Chance { random, throttled: 10.0, trouble: 15.0, reset: 15.0, latency: ms(20) };
+    let mut server = Chance {
+        random,
+        throttled: 10.0,
+        trouble: 15.0,
+        reset: 15.0,
+        latency: ms(20),
+    };
     let trace = simulate(fast, 2_000, &mut server);
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(trace.outcomes(Outcome::Applied), 2_000);
@@ -495,7 +810,11 @@ fn forty_percent_of_faults_cost_less_than_three_requests_a_row() {
 fn a_sendable_attempt_is_given_once_for_each_permit() {
     let mut policy = Policy::new(rules());
     assert!(matches!(policy.next(s(0)), Next::TakeRow));
-    policy.offer(Some(Change { row: 1, user: UserId::new(1).expect("1 is an ID"), flag: Flag::OptOut }));
+    policy.offer(Some(Change {
+        row: 1,
+        user: UserId::new(1).expect("1 is an ID"),
+        flag: Flag::OptOut,
+    }));
     assert!(matches!(policy.next(s(0)), Next::Send(_)));
     assert!(matches!(policy.next(s(0)), Next::AwaitAnswer));
     assert!(matches!(policy.next(s(0)), Next::AwaitAnswer));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, Cause, Change, Condition, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal, Silence,
-    UserId,
+    Answer, Cause, Change, Condition, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record,
+    Reply, Signal, Silence, UserId,
 };
 use mfa_optout::policy::{Attempt, Next, Policy, Rules};
 
@@ -19,7 +19,10 @@ pub const fn ms(millis: u64) -> Duration {
 
 pub fn rules() -> Rules {
     Rules {
-        rate: Rate::Limited { requests: 10, per: s(1) },
+        rate: Rate::Limited {
+            requests: 10,
+            per: s(1),
+        },
         concurrency: 8,
         max_attempts: 5,
         max_wait: s(300),
@@ -33,26 +36,45 @@ pub fn rules() -> Rules {
 }
 
 pub fn per_second(requests: u32) -> Rate {
-    Rate::Limited { requests, per: s(1) }
+    Rate::Limited {
+        requests,
+        per: s(1),
+    }
 }
 
 pub fn status(status: u16) -> Answer {
-    Answer::Reply(Reply { status, ..Reply::default() })
+    Answer::Reply(Reply {
+        status,
+        ..Reply::default()
+    })
 }
 
 pub fn throttled(wait: Duration) -> Answer {
-    Answer::Reply(Reply { status: 429, retry_after: Some(wait), ..Reply::default() })
+    Answer::Reply(Reply {
+        status: 429,
+        retry_after: Some(wait),
+        ..Reply::default()
+    })
 }
 
 pub fn reset() -> Answer {
-    Answer::Silence(Silence { cause: Cause::Reset, sent: true, message: "connection reset".to_owned() })
+    Answer::Silence(Silence {
+        cause: Cause::Reset,
+        sent: true,
+        message: "connection reset".to_owned(),
+    })
 }
 
 /// What the server is asked, and how it answers: the answer and how long it takes.
 pub trait Server {
     fn put(&mut self, now: Duration, change: Change) -> (Answer, Duration);
     fn log_in(&mut self, _now: Duration) -> (LoginAnswer, Duration) {
-        (LoginAnswer::Token { lifetime: Some(s(900)) }, ms(100))
+        (
+            LoginAnswer::Token {
+                lifetime: Some(s(900)),
+            },
+            ms(100),
+        )
     }
 }
 
@@ -79,7 +101,10 @@ pub struct Trace {
 
 impl Trace {
     pub fn outcomes(&self, outcome: Outcome) -> usize {
-        self.records.values().filter(|record| record.outcome == outcome).count()
+        self.records
+            .values()
+            .filter(|record| record.outcome == outcome)
+            .count()
     }
 
     pub fn busiest_second(&self) -> usize {
@@ -102,7 +127,10 @@ impl Trace {
     }
 
     pub fn sent_between(&self, from: Duration, to: Duration) -> usize {
-        self.sent.iter().filter(|time| (from..to).contains(*time)).count()
+        self.sent
+            .iter()
+            .filter(|time| (from..to).contains(*time))
+            .count()
     }
 }
 
@@ -196,7 +224,10 @@ impl<'a> Simulation<'a> {
                     }
                 }
                 Next::AwaitAnswer => {
-                    assert!(!self.arrivals.is_empty(), "waits for an answer that nobody owes");
+                    assert!(
+                        !self.arrivals.is_empty(),
+                        "waits for an answer that nobody owes"
+                    );
                     if !self.depart() {
                         self.advance(None);
                     }
@@ -215,7 +246,13 @@ impl<'a> Simulation<'a> {
         self.leave();
         match attempt.number() {
             0 => self.trace.probes += 1,
-            _ => *self.trace.rows_sent.entry(attempt.change().row).or_default() += 1,
+            _ => {
+                *self
+                    .trace
+                    .rows_sent
+                    .entry(attempt.change().row)
+                    .or_default() += 1
+            }
         }
         let (answer, latency) = self.server.put(self.now, attempt.change());
         self.arrive(latency, Arrival::Answer(attempt, answer));
@@ -254,7 +291,8 @@ impl<'a> Simulation<'a> {
 
     pub fn arrive(&mut self, latency: Duration, arrival: Arrival) {
         self.order += 1;
-        self.arrivals.insert((self.now + latency, self.order), arrival);
+        self.arrivals
+            .insert((self.now + latency, self.order), arrival);
     }
 
     fn stall(&mut self) {
@@ -266,25 +304,41 @@ impl<'a> Simulation<'a> {
         let row = self.next_row;
         self.next_row += 1;
         let user = UserId::new(row).expect("rows are counted from 1");
-        self.policy.offer((row <= self.rows).then_some(Change { row, user, flag: Flag::OptOut }));
+        self.policy.offer((row <= self.rows).then_some(Change {
+            row,
+            user,
+            flag: Flag::OptOut,
+        }));
     }
 
     pub fn record(&mut self, record: Record) {
         let row = record.row;
-        assert!(self.trace.records.insert(row, record).is_none(), "row {row} has two records");
+        assert!(
+            self.trace.records.insert(row, record).is_none(),
+            "row {row} has two records"
+        );
     }
 
     pub fn advance(&mut self, timer: Option<Duration>) {
         let timer = timer.map(|until| until + self.lateness);
         let arrival = self.arrivals.first_key_value().map(|((time, _), _)| *time);
-        let next = [timer, arrival, self.interrupt_at].into_iter().flatten().min().expect("something will happen");
+        let next = [timer, arrival, self.interrupt_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .expect("something will happen");
         self.now = next.max(self.now);
         if self.interrupt_at.take_if(|at| *at <= next).is_some() {
             self.policy.interrupt(self.now, Signal::Interrupt);
             return;
         }
         if arrival == Some(next) {
-            match self.arrivals.pop_first().expect("the first arrival was just looked at").1 {
+            match self
+                .arrivals
+                .pop_first()
+                .expect("the first arrival was just looked at")
+                .1
+            {
                 Arrival::Answer(attempt, answer) => {
                     if let Some(record) = self.policy.answered(self.now, attempt, answer) {
                         self.record(record);
@@ -315,7 +369,12 @@ impl Server for Chance {
         let answer = if draw < self.throttled {
             throttled(ms(200))
         } else if draw < self.throttled + self.trouble {
-            status(*self.random.choice([408_u16, 425, 500, 502, 503, 504].iter()).expect("the list is not empty"))
+            status(
+                *self
+                    .random
+                    .choice([408_u16, 425, 500, 502, 503, 504].iter())
+                    .expect("the list is not empty"),
+            )
         } else if draw < self.throttled + self.trouble + self.reset {
             reset()
         } else {

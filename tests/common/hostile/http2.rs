@@ -50,7 +50,12 @@ pub fn serve(mut wire: Wire, mut script: impl FnMut(&[u8]) -> Frames) -> io::Res
     send(&mut wire, (SETTINGS, 0), 0, &[])?;
     let mut bodies = HashMap::<u32, Vec<u8>>::new();
     loop {
-        let Frame { kind, flags, stream, payload } = read(&mut wire)?;
+        let Frame {
+            kind,
+            flags,
+            stream,
+            payload,
+        } = read(&mut wire)?;
         match kind {
             SETTINGS if flags & LAST == 0 => send(&mut wire, (SETTINGS, LAST), 0, &[])?,
             PING if flags & LAST == 0 => send(&mut wire, (PING, LAST), 0, &payload)?,
@@ -77,7 +82,9 @@ fn answer(wire: &mut Wire, stream: u32, frames: Frames) -> io::Result<()> {
 }
 
 fn send(wire: &mut Wire, (kind, flags): (u8, u8), stream: u32, payload: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(payload.len()).expect("frames of tests are short").to_be_bytes();
+    let length = u32::try_from(payload.len())
+        .expect("frames of tests are short")
+        .to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     wire.write_all(&[&head, payload].concat())?;
     wire.flush()
@@ -90,5 +97,10 @@ fn read(wire: &mut Wire) -> io::Result<Frame> {
     let mut payload = vec![0; usize::try_from(length).expect("a frame fits into memory")];
     wire.read_exact(&mut payload)?;
     let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-    Ok(Frame { kind: head[3], flags: head[4], stream, payload })
+    Ok(Frame {
+        kind: head[3],
+        flags: head[4],
+        stream,
+        payload,
+    })
 }

@@ -15,8 +15,16 @@
 //! // ... run the client against org.url() ...
 //! assert_eq!(org.requests()[0].header("x-api-key"), Some("key"));
 //! ```
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test binary uses its own part of this")]
-#![allow(clippy::expect_used, reason = "what goes wrong in a test server fails the test")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each test binary uses its own part of this"
+)]
+#![allow(
+    clippy::expect_used,
+    reason = "what goes wrong in a test server fails the test"
+)]
 #![expect(clippy::disallowed_methods, reason = "a test may ask what time it is")]
 
 pub mod http2;
@@ -75,34 +83,60 @@ type Handler = dyn Fn(usize, Wire, &Shared) -> io::Result<()> + Send + Sync;
 impl Hostile {
     /// Serves plain HTTP; the script is asked for every request.
     pub fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::launch(None, Arc::new(move |number, wire, shared| serve(number, wire, shared, &script)))
+        Self::launch(
+            None,
+            Arc::new(move |number, wire, shared| serve(number, wire, shared, &script)),
+        )
     }
 
     /// The same behind TLS.
-    pub fn start_tls(tls: ServerConfig, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::launch(Some(tls), Arc::new(move |number, wire, shared| serve(number, wire, shared, &script)))
+    pub fn start_tls(
+        tls: ServerConfig,
+        script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::launch(
+            Some(tls),
+            Arc::new(move |number, wire, shared| serve(number, wire, shared, &script)),
+        )
     }
 
     /// Hands every connection (counted from 1) to the script as it is, before a byte of it is read.
     pub fn raw(script: impl Fn(usize, Wire) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        Self::launch(None, Arc::new(move |number, wire, _shared| script(number, wire)))
+        Self::launch(
+            None,
+            Arc::new(move |number, wire, _shared| script(number, wire)),
+        )
     }
 
     /// The same behind TLS.
-    pub fn raw_tls(tls: ServerConfig, script: impl Fn(usize, Wire) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        Self::launch(Some(tls), Arc::new(move |number, wire, _shared| script(number, wire)))
+    pub fn raw_tls(
+        tls: ServerConfig,
+        script: impl Fn(usize, Wire) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::launch(
+            Some(tls),
+            Arc::new(move |number, wire, _shared| script(number, wire)),
+        )
     }
 
     fn launch(tls: Option<ServerConfig>, handler: Arc<Handler>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared::default());
         let accepting = {
             let (shared, tls) = (Arc::clone(&shared), tls.map(Arc::new));
             thread::spawn(move || accept(&listener, tls.as_ref(), &handler, &shared))
         };
-        Self { address, scheme, shared, accepting: Some(accepting) }
+        Self {
+            address,
+            scheme,
+            shared,
+            accepting: Some(accepting),
+        }
     }
 
     /// The base address to give to the client.
@@ -126,10 +160,11 @@ impl Hostile {
 
     /// Waits until nobody is connected any more: what a dead client had sent may lie in a socket for a while.
     pub fn must_be_left(&self) {
-        let waited = self
-            .shared
-            .left
-            .wait_timeout_while(self.shared.lock(), Duration::from_mins(1), |state| !state.sockets.is_empty());
+        let waited = self.shared.left.wait_timeout_while(
+            self.shared.lock(),
+            Duration::from_mins(1),
+            |state| !state.sockets.is_empty(),
+        );
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(state.sockets.is_empty(), "somebody is still connected");
     }
@@ -149,7 +184,10 @@ impl Drop for Hostile {
         if thread::panicking() {
             return;
         }
-        assert!(matches!(accepted, Some(Ok(()))), "the hostile server's own thread panicked");
+        assert!(
+            matches!(accepted, Some(Ok(()))),
+            "the hostile server's own thread panicked"
+        );
         let wrong = std::mem::take(&mut self.shared.lock().wrong);
         assert!(wrong.is_empty(), "inside the hostile server: {wrong:#?}");
     }
@@ -186,7 +224,9 @@ impl Shared {
         }
         state.connections += 1;
         let number = state.connections;
-        state.sockets.insert(number, socket.try_clone().expect("a socket can be cloned"));
+        state
+            .sockets
+            .insert(number, socket.try_clone().expect("a socket can be cloned"));
         Some(number)
     }
 
@@ -204,15 +244,23 @@ impl Shared {
     }
 }
 
-fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, handler: &Arc<Handler>, shared: &Arc<Shared>) {
+fn accept(
+    listener: &TcpListener,
+    tls: Option<&Arc<ServerConfig>>,
+    handler: &Arc<Handler>,
+    shared: &Arc<Shared>,
+) {
     let mut threads = Vec::new();
     for socket in listener.incoming() {
         let socket = socket.expect("loopback accepts");
-        let Some(number) = shared.register(&socket) else { break };
+        let Some(number) = shared.register(&socket) else {
+            break;
+        };
         let wire = match tls {
             None => Wire::Plain(socket),
             Some(tls) => {
-                let session = ServerConnection::new(Arc::clone(tls)).expect("the test's TLS configuration is sound");
+                let session = ServerConnection::new(Arc::clone(tls))
+                    .expect("the test's TLS configuration is sound");
                 Wire::Tls(Box::new(StreamOwned::new(session, socket)))
             }
         };
@@ -252,13 +300,22 @@ fn is_client_gone(error: &io::Error) -> bool {
         )
 }
 
-fn serve(connection: usize, mut wire: Wire, shared: &Shared, script: &dyn Fn(&Seen) -> Reply) -> io::Result<()> {
+fn serve(
+    connection: usize,
+    mut wire: Wire,
+    shared: &Shared,
+    script: &dyn Fn(&Seen) -> Reply,
+) -> io::Result<()> {
     let mut unread = Vec::new();
     while let Some(seen) = seen::read_request(&mut wire, connection, &mut unread)? {
         let seen = shared.record(seen);
         let reply = script(&seen);
         let goes_on = shared.pause(reply.delay);
-        let written = if goes_on { wire.write_all(&reply.bytes).and_then(|()| wire.flush()) } else { Ok(()) };
+        let written = if goes_on {
+            wire.write_all(&reply.bytes).and_then(|()| wire.flush())
+        } else {
+            Ok(())
+        };
         shared.lock().in_flight -= 1;
         written?;
         match reply.then {

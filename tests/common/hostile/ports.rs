@@ -33,14 +33,20 @@ impl SilentPort {
         let address = socket.local_addr().expect("a bound socket has an address");
         let filling = (0..4)
             .map(|_| {
-                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is a socket");
-                socket.set_nonblocking(true).expect("a socket can be non-blocking");
+                let socket =
+                    Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is a socket");
+                socket
+                    .set_nonblocking(true)
+                    .expect("a socket can be non-blocking");
                 // "In progress" is what is wanted here.
                 let _ = socket.connect(&address);
                 socket
             })
             .collect();
-        Self { socket, _filling: filling }
+        Self {
+            socket,
+            _filling: filling,
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -50,10 +56,17 @@ impl SilentPort {
 
 fn bound() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is a socket");
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("loopback has a free port");
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .expect("loopback has a free port");
     socket
 }
 
 fn port_of(socket: &Socket) -> u16 {
-    socket.local_addr().ok().and_then(|address| address.as_socket()).expect("a bound socket has an address").port()
+    socket
+        .local_addr()
+        .ok()
+        .and_then(|address| address.as_socket())
+        .expect("a bound socket has an address")
+        .port()
 }

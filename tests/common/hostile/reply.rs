@@ -28,29 +28,40 @@ pub enum Then {
 impl Reply {
     /// A proper answer with this status and no body.
     pub fn new(status: u16) -> Self {
-        let length = if status == 204 { "" } else { "content-length: 0\r\n" };
+        let length = if status == 204 {
+            ""
+        } else {
+            "content-length: 0\r\n"
+        };
         Self::raw(format!("HTTP/1.1 {status} Scripted\r\n{length}\r\n"))
     }
 
     /// These bytes and nothing else, whatever they are.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: bytes.into(), delay: Duration::ZERO, then: Then::KeepAlive }
+        Self {
+            bytes: bytes.into(),
+            delay: Duration::ZERO,
+            then: Then::KeepAlive,
+        }
     }
 
     /// Puts a header in.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let at = self.end_of_head() - 2;
-        self.bytes.splice(at..at, format!("{name}: {value}\r\n").into_bytes());
+        self.bytes
+            .splice(at..at, format!("{name}: {value}\r\n").into_bytes());
         self
     }
 
     /// Gives an answer made by [`Reply::new`] a body and its true length.
     pub fn body(mut self, content_type: &str, body: impl AsRef<[u8]>) -> Self {
-        let head =
-            String::from_utf8(self.bytes).expect("a head made here is text").replace("content-length: 0\r\n", "");
+        let head = String::from_utf8(self.bytes)
+            .expect("a head made here is text")
+            .replace("content-length: 0\r\n", "");
         self.bytes = head.into_bytes();
-        let mut reply =
-            self.header("content-type", content_type).header("content-length", &body.as_ref().len().to_string());
+        let mut reply = self
+            .header("content-type", content_type)
+            .header("content-length", &body.as_ref().len().to_string());
         reply.bytes.extend_from_slice(body.as_ref());
         reply
     }

@@ -24,12 +24,20 @@ pub struct Seen {
 impl Seen {
     /// The value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The user whose membership is to be set.
     pub fn user(&self) -> Option<u64> {
-        self.path.rsplit_once("/user/users/")?.1.strip_suffix("/membership")?.parse().ok()
+        self.path
+            .rsplit_once("/user/users/")?
+            .1
+            .strip_suffix("/membership")?
+            .parse()
+            .ok()
     }
 
     /// The flag that is to be set, where the body is exactly one of the two that there are.
@@ -43,13 +51,21 @@ impl Seen {
 }
 
 /// `None` where the client closed between two requests.
-pub(super) fn read_request(wire: &mut Wire, connection: usize, unread: &mut Vec<u8>) -> io::Result<Option<Seen>> {
+pub(super) fn read_request(
+    wire: &mut Wire,
+    connection: usize,
+    unread: &mut Vec<u8>,
+) -> io::Result<Option<Seen>> {
     let head = loop {
         if let Some(length) = head_length(unread) {
             break unread.drain(..length).collect::<Vec<_>>();
         }
         if !read_more(wire, unread)? {
-            return if unread.is_empty() { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
+            return if unread.is_empty() {
+                Ok(None)
+            } else {
+                Err(ErrorKind::UnexpectedEof.into())
+            };
         }
     };
     let mut seen = parse_head(&head, connection).ok_or_else(|| improper(&head))?;
@@ -68,7 +84,10 @@ pub(super) fn read_request(wire: &mut Wire, connection: usize, unread: &mut Vec<
 }
 
 fn improper(head: &[u8]) -> io::Error {
-    io::Error::other(format!("not a proper request: {:?}", String::from_utf8_lossy(head)))
+    io::Error::other(format!(
+        "not a proper request: {:?}",
+        String::from_utf8_lossy(head)
+    ))
 }
 
 fn read_more(wire: &mut Wire, unread: &mut Vec<u8>) -> io::Result<bool> {
@@ -81,17 +100,33 @@ fn read_more(wire: &mut Wire, unread: &mut Vec<u8>) -> io::Result<bool> {
 fn parse_head(head: &[u8], connection: usize) -> Option<Seen> {
     let mut lines = std::str::from_utf8(head).ok()?.trim_end().split("\r\n");
     let mut words = lines.next()?.split(' ');
-    let (method, path, "HTTP/1.1", None) = (words.next()?, words.next()?, words.next()?, words.next()) else {
+    let (method, path, "HTTP/1.1", None) =
+        (words.next()?, words.next()?, words.next()?, words.next())
+    else {
         return None;
     };
     let headers = lines
-        .map(|line| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())))
+        .map(|line| {
+            line.split_once(':')
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        })
         .collect::<Option<Vec<_>>>()?;
     let (method, path) = (method.to_owned(), path.to_owned());
-    Some(Seen { number: 0, connection, at: Instant::now(), method, path, headers, body: Vec::new() })
+    Some(Seen {
+        number: 0,
+        connection,
+        at: Instant::now(),
+        method,
+        path,
+        headers,
+        body: Vec::new(),
+    })
 }
 
 /// Up to and with the empty line.
 pub(super) fn head_length(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+    bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map(|at| at + 4)
 }

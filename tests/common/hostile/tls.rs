@@ -23,14 +23,21 @@ impl Authority {
         // Of two authorities with one name, a client would try the wrong one's key.
         let name = format!("Authority {:?}", &key.public_key_raw()[..8]);
         params.distinguished_name.push(DnType::CommonName, name);
-        let pem = params.self_signed(&key).expect("the parameters are sound").pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        let pem = params
+            .self_signed(&key)
+            .expect("the parameters are sound")
+            .pem();
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
     }
 
     /// Its certificate in a file, as `--ca-cert` takes it.
     pub fn file(&self) -> NamedTempFile {
         let mut file = NamedTempFile::new().expect("there is room for a temporary file");
-        file.write_all(self.pem.as_bytes()).expect("a temporary file can be written");
+        file.write_all(self.pem.as_bytes())
+            .expect("a temporary file can be written");
         file
     }
 
@@ -55,12 +62,15 @@ impl Authority {
     }
 
     fn params(names: &[&str]) -> CertificateParams {
-        CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("the names are sound")
+        CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .expect("the names are sound")
     }
 
     fn certified(&self, params: &CertificateParams) -> ServerConfig {
         let key = KeyPair::generate().expect("keys can be made");
-        let certificate = params.signed_by(&key, &self.issuer).expect("the parameters are sound");
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("the parameters are sound");
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
