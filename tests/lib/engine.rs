@@ -1,12 +1,6 @@
 //! The engine alone: a scripted Org under a clock that the runtime moves, and a disk that fails when it is told to.
 //! What is checked is the order of things: on disk before anybody is told, and nothing sent after a failed write.
 
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test may fail here"
-)]
-
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::path::PathBuf;

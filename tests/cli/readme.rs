@@ -1,13 +1,9 @@
 //! The README, taken at its word: its commands are run in its order, and every option that it names exists.
 
-#![allow(clippy::expect_used, reason = "a test may fail here")]
-
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::practice::TestOrg;
-use common::{Cli, Ran, outcomes, report};
+use crate::common::practice::TestOrg;
+use crate::common::{Cli, Ran, outcomes, report};
 
 const README: &str = include_str!("../README.md");
 const ADDRESS: &str = "https://eu.core.resolver.com";

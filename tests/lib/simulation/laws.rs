@@ -6,7 +6,7 @@ use mfa_optout::domain::{Change, Ending, Limit, Outcome, Rate};
 use mfa_optout::policy::Rules;
 use proptest::prelude::*;
 
-use crate::world::*;
+use super::world::*;
 
 prop_compose! {
     fn any_rules()(

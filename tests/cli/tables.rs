@@ -1,12 +1,6 @@
 //! Tables that are odd as files, on the built binary: names, pipes, folders, sizes, and bombs. Nothing is sent of what is
 //! refused, and refusing takes little memory.
 #![cfg(unix)]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test, what can't be had is a failure"
-)]
-
-mod common;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,10 +11,10 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::hostile::{Hostile, Reply};
-use common::ledger::stop;
-use common::practice::TestOrg;
-use common::{Cli, Ran, outcomes, report, table};
+use crate::common::hostile::{Hostile, Reply};
+use crate::common::ledger::stop;
+use crate::common::practice::TestOrg;
+use crate::common::{Cli, Ran, outcomes, report, table};
 use rustix::process::Signal;
 
 fn org() -> Hostile {
@@ -58,7 +52,7 @@ fn bounded(cli: &Cli, org: &Hostile, name: &str) -> Ran {
         .current_dir(cli.folder())
         .env_clear()
         .env("HOME", cli.folder())
-        .env("MFA_OPTOUT_API_KEY", common::KEY);
+        .env("MFA_OPTOUT_API_KEY", crate::common::KEY);
     run(command)
 }
 
@@ -188,7 +182,7 @@ fn a_file_that_others_may_not_read_is_refused() {
         .current_dir(cli.folder());
     command
         .env_clear()
-        .env("MFA_OPTOUT_API_KEY", common::KEY)
+        .env("MFA_OPTOUT_API_KEY", crate::common::KEY)
         .stdin(Stdio::null());
     if rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);

@@ -1,20 +1,12 @@
 //! The samples, checked as far as a machine without a scheduler can: settings load, tables plan, units, tasks and jobs
 //! are well formed and say what the exit codes ask for.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "in a test a panic is the report"
-)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::Cli;
+use crate::common::Cli;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use saphyr::{LoadableYamlNode, Yaml};
@@ -41,7 +33,8 @@ fn the_settings_load_with_every_profile() {
             "--profile",
             profile,
         ]);
-        let ran = common::Ran::of(command.env_remove("MFA_OPTOUT_API_KEY").output().unwrap());
+        let ran =
+            crate::common::Ran::of(command.env_remove("MFA_OPTOUT_API_KEY").output().unwrap());
         ran.exits(0)
     };
     of("practice").says("http://127.0.0.1:8700");
@@ -88,7 +81,7 @@ fn is_understood(arguments: &[String], replacements: &[(&str, &str)]) {
     let path = sample("mfa-optout.toml");
     fs::copy(path, cli.path("mfa-optout.toml")).unwrap();
     for key in ["api-key", "production.key"] {
-        cli.write(key, common::KEY);
+        cli.write(key, crate::common::KEY);
     }
     let arguments: Vec<String> = arguments
         .iter()
@@ -104,7 +97,7 @@ fn is_understood(arguments: &[String], replacements: &[(&str, &str)]) {
         .env_remove("MFA_OPTOUT_API_KEY")
         .output()
         .unwrap();
-    common::Ran::of(output)
+    crate::common::Ran::of(output)
         .exits(2)
         .says("users.csv")
         .says("No such file");

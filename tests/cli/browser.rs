@@ -1,17 +1,13 @@
 //! The pages in a real browser: one user by hand through the practice Org's Swagger UI, as an administrator does it, the
 //! report page with hostile words in it, and how the pages fit a telephone. Needs `chromedriver` with Chromium; a machine without them leaves it out.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
-mod common;
-
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::Cli;
+use crate::common::Cli;
 use fantoccini::elements::Element;
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};

@@ -1,21 +1,12 @@
 //! The client's side of HTTP against servers on loopback that do what no well-behaved server does: what it sends, where
 //! to, and how it reads what comes back. What is done about an answer is not tested here.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "what goes wrong in a test's helper fails the test"
-)]
-
-#[path = "common/hostile/mod.rs"]
-mod hostile;
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hostile::http2::{self, Frames};
-use hostile::{Authority, ClosedPort, Hostile, Reply, Then};
+use crate::hostile::http2::{self, Frames};
+use crate::hostile::{Authority, ClosedPort, Hostile, Reply, Then};
 use mfa_optout::api::{Address, Connection, Credentials, HttpOrg, Org};
 use mfa_optout::domain::{self, Answer, Cause, Flag, LoginAnswer, Silence, UserId};
 use secrecy::SecretString;

@@ -1,8 +1,6 @@
 //! The practice Org over loopback, as a client meets it: statuses, messages, credentials, faults, and who may ask.
 //! Rules that need no connection are tested beside the code; the pages in a browser are in `browser.rs`.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use std::time::{Duration, SystemTime};
 
 use mfa_optout::sandbox::{Faults, Options, Sandbox};

@@ -1,9 +1,6 @@
 //! What comes after a report: `retry` runs again what did not succeed, `undo` sends the opposite of what did. Both are
 //! runs like any other, with plan, guards, confirmation, journal and a report of their own.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test may fail here")]
-
-mod common;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -12,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::hostile::Reply;
-use common::ledger::{Ledger, Put, on_record, send, start, stop};
-use common::{Cli, Ran, outcomes, report};
+use crate::common::hostile::Reply;
+use crate::common::ledger::{Ledger, Put, on_record, send, start, stop};
+use crate::common::{Cli, Ran, outcomes, report};
 use rustix::process::Signal;
 
 const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
@@ -367,7 +364,7 @@ fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() 
     org.must_be_left();
     let sent = org.count();
     let refused = |zone: &str, more: &[&str], why: &str| {
-        common::Ran::of(run(zone, more).output().unwrap())
+        crate::common::Ran::of(run(zone, more).output().unwrap())
             .exits(2)
             .says(why);
     };
@@ -396,11 +393,11 @@ fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() 
 #[test]
 fn a_report_of_another_org_is_refused() {
     let cli = Cli::new();
-    cli.write("users.csv", common::table(2));
-    let first = common::hostile::Hostile::start(|_| common::hostile::Reply::new(204));
+    cli.write("users.csv", crate::common::table(2));
+    let first = crate::common::hostile::Hostile::start(|_| crate::common::hostile::Reply::new(204));
     cli.run(&["apply", "users.csv", "--yes", "--address", &first.url()])
         .exits(0);
-    let other = common::hostile::Hostile::start(|_| common::hostile::Reply::new(204));
+    let other = crate::common::hostile::Hostile::start(|_| crate::common::hostile::Reply::new(204));
     let undo = [
         "undo",
         "users.report.csv",
@@ -431,7 +428,7 @@ fn a_report_of_another_org_is_refused() {
 }
 
 /// The commands of a story that one Org is told, each sent in the table's order.
-fn teller<'a>(cli: &'a Cli, org: &'a Ledger) -> impl Fn(&[&str], i32) -> common::Ran + 'a {
+fn teller<'a>(cli: &'a Cli, org: &'a Ledger) -> impl Fn(&[&str], i32) -> crate::common::Ran + 'a {
     move |words, code| {
         let url = org.url();
         let one_by_one = [
@@ -569,7 +566,7 @@ fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it
     let org = Ledger::scripted(|seen| match (seen.user(), seen.flag(), seen.number) {
         (_, Some(false), _) | (Some(1), ..) => Reply::new(204),
         (Some(2), ..) => Reply::new(500),
-        (Some(3), _, 2) => Reply::raw("").then(common::hostile::Then::Reset),
+        (Some(3), _, 2) => Reply::raw("").then(crate::common::hostile::Then::Reset),
         _ => Reply::new(404),
     });
     let cli = Cli::new();
@@ -740,7 +737,7 @@ fn the_command_that_is_suggested_works_in_a_shell() {
         let cli = Cli::new();
         cli.write(table, "user_id,mfa_opt_out\n1,true\n2,true\n");
         cli.write("my settings.toml", &settings);
-        let key = cli.write("my key.txt", common::KEY);
+        let key = cli.write("my key.txt", crate::common::KEY);
         std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let settings = [
             "--config",
@@ -766,7 +763,7 @@ fn the_command_that_is_suggested_works_in_a_shell() {
         let report = table.replace(".csv", ".retry-1.report");
         assert_eq!(
             outcomes(
-                &common::report(&cli.path(&format!("{report}.csv"))),
+                &crate::common::report(&cli.path(&format!("{report}.csv"))),
                 "applied"
             ),
             1

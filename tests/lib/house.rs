@@ -1,12 +1,6 @@
 //! The house rules that no lint knows: which room may use which, who may name the HTTP client, how long a file may be, and
 //! what must never be compiled in. Reads the sources; runs nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail here"
-)]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

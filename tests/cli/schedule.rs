@@ -1,26 +1,13 @@
 //! Runs that nobody watches, on the built binary: only differences are sent, opt-outs end on their day, every line is
 //! JSON where that is asked for, figures are left for Prometheus, and settings come from where they should.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::float_cmp,
-    reason = "in a test a panic is the report"
-)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "what is today decides what is sent"
-)]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::hostile::{Hostile, Reply};
-use common::{Cli, KEY, PASSWORD, Ran, outcomes, report, table};
+use crate::common::hostile::{Hostile, Reply};
+use crate::common::{Cli, KEY, PASSWORD, Ran, outcomes, report, table};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -183,7 +170,7 @@ fn events(ran: &Ran) -> Vec<Value> {
 
 #[track_caller]
 fn event(line: &str) -> Value {
-    common::must_show_no_secret(line);
+    crate::common::must_show_no_secret(line);
     let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     assert!(value["event"].is_string(), "{line}");
     assert!(

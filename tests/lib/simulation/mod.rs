@@ -1,12 +1,6 @@
 //! The policy against made-up servers on made-up time: a plain loop plays engine and Org, so that a night's run takes
 //! milliseconds and the laws of the product can be held against thousands of them.
 
-#![allow(
-    clippy::expect_used,
-    unreachable_pub,
-    reason = "a test may fail here, and its parts see each other"
-)]
-
 mod laws;
 mod world;
 
@@ -19,7 +13,7 @@ use mfa_optout::domain::{
 };
 use mfa_optout::policy::{Next, Policy, Rules};
 
-use world::*;
+use self::world::*;
 
 #[test]
 fn a_quiet_run_takes_what_the_rate_says() {

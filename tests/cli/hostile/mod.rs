@@ -1,15 +1,6 @@
 //! The built binary against networks and servers that do what they shouldn't: what the server saw, what the report says,
 //! what a person reads, and the exit code.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail here"
-)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod broken;
 mod credentials;
 mod endurance;

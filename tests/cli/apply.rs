@@ -1,14 +1,10 @@
 //! The main job, end to end: the built binary, a table, an Org, a report.
 
-#![allow(clippy::expect_used, reason = "a test may fail here")]
-
-mod common;
-
 use std::path::Path;
 
-use common::hostile::{Hostile, Reply};
-use common::practice::TestOrg;
-use common::{Cli, KEY, ReportRow, outcomes, report, table};
+use crate::common::hostile::{Hostile, Reply};
+use crate::common::practice::TestOrg;
+use crate::common::{Cli, KEY, ReportRow, outcomes, report, table};
 
 #[test]
 fn a_table_goes_in_and_a_report_that_tells_the_truth_comes_out() {
@@ -106,12 +102,12 @@ fn assert_the_report_is_true(org: &TestOrg, rows: &[ReportRow]) {
     );
 }
 
-fn against(org: &TestOrg, cli: &Cli, options: &[&str]) -> common::Ran {
+fn against(org: &TestOrg, cli: &Cli, options: &[&str]) -> crate::common::Ran {
     let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", org.address()]);
     command
         .args(options)
         .env("MFA_OPTOUT_API_KEY", "sandbox-key");
-    common::Ran::of(command.output().expect("the binary can be started"))
+    crate::common::Ran::of(command.output().expect("the binary can be started"))
 }
 
 #[test]
@@ -174,7 +170,7 @@ fn errors_and_throttling_cost_time_and_no_row() {
 #[test]
 fn no_server_there_is_said_with_the_address() {
     let cli = Cli::new();
-    let closed = common::hostile::ClosedPort::new();
+    let closed = crate::common::hostile::ClosedPort::new();
     cli.write("users.csv", table(100));
     let address = format!("http://127.0.0.1:{}", closed.port());
     cli.run(&["apply", "users.csv", "--yes", "--address", &address])
@@ -228,7 +224,7 @@ fn the_key_comes_from_a_file_as_well() {
         &org.url(),
     ]);
     command.env_remove("MFA_OPTOUT_API_KEY");
-    common::Ran::of(command.output().expect("the binary can be started"))
+    crate::common::Ran::of(command.output().expect("the binary can be started"))
         .exits(0)
         .says("API key from key.txt");
     assert_eq!(org.requests()[0].header("x-api-key"), Some(KEY));
@@ -294,7 +290,7 @@ fn nothing_that_is_written_takes_the_place_of_a_key_or_a_certificate() {
     let cli = Cli::new();
     let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(2));
-    cli.write("key.txt", common::KEY);
+    cli.write("key.txt", crate::common::KEY);
     let url = org.url();
     for (credential, output, words) in [
         ("--api-key-file", "--html", "another output, a key"),
@@ -320,10 +316,10 @@ fn nothing_that_is_written_takes_the_place_of_a_key_or_a_certificate() {
         if credential == "--api-key-file" {
             command.env_remove("MFA_OPTOUT_API_KEY");
         }
-        common::Ran::of(command.output().unwrap())
+        crate::common::Ran::of(command.output().unwrap())
             .exits(2)
             .says(words);
-        assert_eq!(cli.read("key.txt"), common::KEY);
+        assert_eq!(cli.read("key.txt"), crate::common::KEY);
     }
     assert!(org.requests().is_empty());
 }
@@ -416,7 +412,7 @@ fn a_run_that_may_have_changed_somebody_keeps_its_journal_and_does_not_say_that_
     ] {
         let cli = Cli::new();
         let org = Hostile::start(move |seen| match seen.number {
-            1 => Reply::raw("").then(common::hostile::Then::Reset),
+            1 => Reply::raw("").then(crate::common::hostile::Then::Reset),
             _ => reply.clone(),
         });
         cli.write("users.csv", table(3));

@@ -1,22 +1,15 @@
 //! A person at a terminal, which is a pseudo-terminal here: what is asked, which answers count, and that nothing is
 //! sent without one.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "in a test a panic is the report"
-)]
 #![cfg(unix)]
-
-mod common;
 
 use std::fs::File;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::hostile::{Hostile, Reply};
-use common::{Cli, must_show_no_secret, outcomes, report, table};
+use crate::common::hostile::{Hostile, Reply};
+use crate::common::{Cli, must_show_no_secret, outcomes, report, table};
 use console::measure_text_width;
 use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};

@@ -1,9 +1,6 @@
 //! Nothing is lost, proved on the built binary: runs that are killed, stopped, contended for, and short of disk or
 //! memory. The Org's own books are held against the report. Instants are tied to what the Org has seen.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test may fail here")]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,9 +9,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use common::hostile::{Reply, Then};
-use common::ledger::{Ledger, end, key_of, on_record, send, start, stop, through_shell};
-use common::{Cli, Ran, outcomes, report, table};
+use crate::common::hostile::{Reply, Then};
+use crate::common::ledger::{Ledger, end, key_of, on_record, send, start, stop, through_shell};
+use crate::common::{Cli, Ran, outcomes, report, table};
 use rustix::process::Signal;
 
 const LATENCY: Duration = Duration::from_millis(5);
@@ -134,7 +131,7 @@ fn ctrl_c_ends_a_run_in_good_order() {
 
 #[test]
 fn kills_amid_recovery_and_the_last_steps_and_a_second_process_around_the_end_break_nothing() {
-    let done = common::soak::soak(60, 1);
+    let done = crate::common::soak::soak(60, 1);
     assert!(
         done.before_sending > 0 && done.after_sending > 0 && done.overlaps > 0,
         "{done:?}"
@@ -174,7 +171,7 @@ fn wait_until_told(child: &mut Child, what: &str) -> std::io::BufReader<std::pro
     let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains(what) {
-        common::must_show_no_secret(&line);
+        crate::common::must_show_no_secret(&line);
         line.clear();
         let read = std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
         assert!(read > 0, "ended without telling of {what}");
@@ -450,7 +447,7 @@ fn a_run_that_is_taken_up_at_a_forbidden_user_asks_once_whether_the_key_still_ho
 fn a_first_try_that_got_nowhere_is_not_in_the_way() {
     let cli = Cli::new();
     cli.write("users.csv", table(3));
-    let nobody = common::hostile::ClosedPort::new();
+    let nobody = crate::common::hostile::ClosedPort::new();
     let wrong = format!("http://127.0.0.1:{}", nobody.port());
     cli.run(&apply(&wrong, &["--max-attempts", "1"])).exits(5);
     let org = Ledger::start(Duration::ZERO);
@@ -676,7 +673,7 @@ fn every_request_is_accounted_for() {
     ));
     command
         .env_remove("MFA_OPTOUT_API_KEY")
-        .env("MFA_OPTOUT_PASSWORD", common::KEY);
+        .env("MFA_OPTOUT_PASSWORD", crate::common::KEY);
     Ran::of(command.output().unwrap()).exits(1);
 
     let told = report(&cli.path("users.report.csv"));

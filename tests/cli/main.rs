@@ -1,0 +1,26 @@
+//! Drives the built binary: what a person or a scheduled job sees, does and gets. One module per subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::float_cmp,
+    reason = "a panic in a test is its report"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read the clock and the date"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod apply;
+mod browser;
+mod hostile;
+mod readme;
+mod resume;
+mod retry_undo;
+mod samples;
+mod schedule;
+mod tables;
+mod terminal;
