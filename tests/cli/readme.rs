@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::common::practice::TestOrg;
 use crate::common::{Cli, Ran, outcomes, report};
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 const ADDRESS: &str = "https://eu.core.resolver.com";
 
 /// The commands of the tool that a reader types, in their order.
@@ -47,7 +47,7 @@ fn example_table() -> String {
 fn the_first_command_runs_on_the_sample_and_ends_as_it_is_said() {
     let cli = Cli::new();
     std::fs::create_dir(cli.path("samples")).expect("the folder can be written to");
-    cli.write("samples/users.csv", include_str!("../samples/users.csv"));
+    cli.write("samples/users.csv", include_str!("../../samples/users.csv"));
     let words: Vec<&str> = the_one("cargo run --release -- ")
         .split_whitespace()
         .collect();

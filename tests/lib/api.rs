@@ -218,7 +218,7 @@ async fn a_success_is_a_success_whatever_its_body_does() {
     let users: Vec<_> = server
         .requests()
         .iter()
-        .filter_map(hostile::Seen::user)
+        .filter_map(crate::hostile::Seen::user)
         .collect();
     assert_eq!(users, (1..=12).collect::<Vec<_>>());
 }
@@ -302,7 +302,7 @@ async fn a_closed_port_refuses() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_connection_that_is_never_made_times_out_unsent() {
-    let silent = hostile::SilentPort::new();
+    let silent = crate::hostile::SilentPort::new();
     let address = format!("http://127.0.0.1:{}", silent.port());
     let connect_timeout = Duration::from_millis(300);
     let silence = silence(
@@ -418,7 +418,7 @@ async fn a_connection_closed_between_two_requests_costs_nothing() {
     let mut users: Vec<_> = server
         .requests()
         .iter()
-        .filter_map(hostile::Seen::user)
+        .filter_map(crate::hostile::Seen::user)
         .collect();
     users.dedup();
     assert_eq!(users.len(), server.requests().len());

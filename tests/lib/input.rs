@@ -50,7 +50,7 @@ fn read_options(path: &Path) -> Options {
                 options.baseline = Some(Baseline {
                     path: Path::new(CORPUS).join(value),
                     set: None,
-                })
+                });
             }
             "baseline-set" => options.baseline.as_mut().unwrap().set = flag(),
             other => panic!("{other} is no option"),

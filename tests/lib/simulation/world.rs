@@ -251,7 +251,7 @@ impl<'a> Simulation<'a> {
                     .trace
                     .rows_sent
                     .entry(attempt.change().row)
-                    .or_default() += 1
+                    .or_default() += 1;
             }
         }
         let (answer, latency) = self.server.put(self.now, attempt.change());
