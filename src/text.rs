@@ -1,5 +1,7 @@
 //! Makes text from outside harmless: for one line of a terminal, and for a cell that a CSV reader or a spreadsheet will
-//! open. Pure. What a text means is not decided here.
+//! open; and keeps values back that may be secrets typed in the wrong place. Pure.
+
+use std::path::Path;
 
 /// The text on one line, with nothing in it that could move a cursor, reorder or hide what is read: control characters
 /// (C0, DEL, C1), bidirectional controls, zero-width and other invisible characters are written as `\u{..}`, line
@@ -54,13 +56,104 @@ pub fn looks_like_formula(cell: &str) -> bool {
     cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\0', '＝', '＋', '－', '＠'])
 }
 
-/// The text with a `'` in front where a spreadsheet would take it for a formula.
+/// Puts a `'` in front of everything that a spreadsheet would take for a formula: at the start, and behind a comma,
+/// semicolon, tab or bar, for a report may be opened with one of them as its delimiter.
 #[must_use]
-pub fn without_formula(text: String) -> String {
-    if looks_like_formula(&text) {
-        format!("'{text}")
+pub fn without_formula(text: &str) -> String {
+    let mut defused = String::with_capacity(text.len() + 1);
+    if looks_like_formula(text) {
+        defused.push('\'');
+    }
+    let mut starts_cell = false;
+    for (at, c) in text.char_indices() {
+        if starts_cell && looks_like_formula(&text[at..]) {
+            defused.push('\'');
+        }
+        starts_cell = match c {
+            ',' | ';' | '\t' | '|' => true,
+            // Readers skip blanks and quotes at the start of a cell.
+            ' ' | '"' => starts_cell,
+            _ => false,
+        };
+        defused.push(c);
+    }
+    defused
+}
+
+/// What is shown instead of a value that may be a secret.
+const NOT_SHOWN: &str = "(not shown, it may be a secret)";
+
+/// Shortest value that is taken for a secret.
+const MIN_SECRET_LEN: usize = 8;
+
+/// From this length on, a single word is taken for a secret whatever it is made of.
+const LONG_WORD_LEN: usize = 32;
+
+/// Endings of the files that the tool reads and writes, and of those that hold keys and certificates.
+const FILE_ENDINGS: [&str; 24] = [
+    "csv", "tsv", "txt", "tab", "xlsx", "xls", "xlsm", "ods", "gz", "json", "html", "htm", "prom",
+    "toml", "pem", "crt", "cer", "der", "key", "conf", "cfg", "log", "ini", "report",
+];
+
+/// Checks whether a value may be a key or a password that was typed in the wrong place: one word, neither a path nor a
+/// name with a usual ending, that mixes kinds of characters or is very long.
+#[must_use]
+pub fn may_be_secret(value: &str) -> bool {
+    // The tool adds this ending to the name of a report.
+    let value = value.strip_suffix(".partial").unwrap_or(value);
+    let length = value.chars().count();
+    if length < MIN_SECRET_LEN || is_like_path(value) {
+        return false;
+    }
+    if value.contains(char::is_whitespace) {
+        return false;
+    }
+    let has_digit = value.contains(|c: char| c.is_ascii_digit());
+    let has_upper = value.contains(char::is_uppercase);
+    let has_lower = value.contains(char::is_lowercase);
+    let has_symbol =
+        value.contains(|c: char| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '.'));
+    let kinds = [has_digit, has_upper, has_lower, has_symbol];
+    let kinds = kinds.into_iter().filter(|has_kind| *has_kind).count();
+    kinds >= 3 || length >= LONG_WORD_LEN || (kinds == 2 && has_digit && length >= 12)
+}
+
+/// Checks whether a value begins like a path, begins with a folder whose name is a word, or ends like a file.
+#[must_use]
+pub fn is_like_path(value: &str) -> bool {
+    let begins_like_path = ["/", "./", "../", "~/", "\\", ".\\", "..\\"]
+        .iter()
+        .any(|start| value.starts_with(start))
+        || value
+            .get(1..3)
+            .is_some_and(|drive| drive == ":\\" || drive == ":/");
+    let ending = value.rsplit_once('.').map(|(_, ending)| ending);
+    let ends_like_file =
+        ending.is_some_and(|ending| FILE_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()));
+    let is_word = |part: &str| !part.is_empty() && !part.contains(|c: char| c.is_ascii_digit());
+    let mut folders = value.split(['/', '\\']).peekable();
+    let first_is_word = folders.next().is_some_and(is_word) && folders.peek().is_some();
+    begins_like_path || ends_like_file || (first_is_word && !value.contains(['+', '=']))
+}
+
+/// Returns a value as a message repeats it: harmless, shortened, and not at all if it may be a secret.
+#[must_use]
+pub fn shown_value(value: &str) -> String {
+    if may_be_secret(value) {
+        NOT_SHOWN.to_owned()
     } else {
-        text
+        shorten(&visible(value), 60)
+    }
+}
+
+/// Returns a path as a message names it: harmless, and not at all if it may be a secret and there is no such file.
+#[must_use]
+pub fn shown_path(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if may_be_secret(&text) && path.symlink_metadata().is_err() {
+        NOT_SHOWN.to_owned()
+    } else {
+        visible(&text)
     }
 }
 
@@ -110,11 +203,77 @@ mod tests {
     #[test]
     fn formulas_are_quoted_and_words_are_not() {
         for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "＝1"] {
-            assert!(
-                without_formula(formula.to_owned()).starts_with('\''),
-                "{formula}"
-            );
+            assert!(without_formula(formula).starts_with('\''), "{formula}");
         }
-        assert_eq!(without_formula("404 not found".to_owned()), "404 not found");
+        for text in ["404 not found", "a, b; c | d", "2-1 = 1", "a;b=1"] {
+            assert_eq!(without_formula(text), text);
+        }
+    }
+
+    #[test]
+    fn formulas_behind_any_delimiter_are_defused() {
+        for (text, defused) in [
+            ("no;=1+1", "no;'=1+1"),
+            ("no\t=1+1", "no\t'=1+1"),
+            ("no|=1+1", "no|'=1+1"),
+            ("no,=1+1", "no,'=1+1"),
+            ("no; @SUM(1)", "no; '@SUM(1)"),
+            ("no;\"=1+1\"", "no;\"'=1+1\""),
+            ("no;;+1", "no;;'+1"),
+            ("no;\u{ff1d}1", "no;'\u{ff1d}1"),
+            ("=1;=2", "'=1;'=2"),
+        ] {
+            assert_eq!(without_formula(text), defused, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_that_may_be_secrets_are_not_shown() {
+        for secret in [
+            "k3y-that-must-never-be-seen-9f27",
+            "Tr0ub4dor&3",
+            "3f2b8c1d9e7a4506",
+            "3f2b8c1d-9e7a-4506-b1c2-d3e4f5a6b7c8",
+            "aGVsbG8/d29ybGQ+Zm9v",
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+            "correcthorsebatterystaplecorrecthorse",
+            "Secret123",
+            "Secret123.partial",
+        ] {
+            assert_eq!(shown_value(secret), NOT_SHOWN, "{secret}");
+            assert_eq!(shown_path(Path::new(secret)), NOT_SHOWN, "{secret}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_words_paths_or_numbers_are_shown() {
+        for value in [
+            "",
+            "none",
+            "10",
+            "600/m",
+            "production",
+            "users-2026-11-28.csv",
+            "Export_2026.report.csv",
+            "/run/secrets/3f2b8c1d9e7a4506",
+            "./3f2b8c1d9e7a4506",
+            "C:\\keys\\Key2026",
+            "keys/Production2026",
+            "Europe/Atlantis",
+            "12345678901234567890",
+            "my key file 2026",
+            "windows-1252",
+            "applied,failed",
+        ] {
+            assert_eq!(shown_value(value), value);
+        }
+    }
+
+    #[test]
+    fn a_file_that_exists_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("3f2b8c1d9e7a4506");
+        std::fs::write(&path, "").unwrap();
+        assert!(shown_path(&path).ends_with("3f2b8c1d9e7a4506"));
     }
 }

@@ -3,10 +3,11 @@
 
 use std::fmt;
 
+use rustls::pki_types::ServerName;
 use url::{Host, Url};
 
 use crate::error::{Error, Kind, Result};
-use crate::text::visible;
+use crate::text::{may_be_secret, visible};
 
 /// The base address of an Org: scheme, host, port and possibly a path prefix.
 ///
@@ -31,6 +32,7 @@ impl Address {
         let proposal = proposal(&url);
         check_scheme(&url)?;
         check_extras(&url, &proposal)?;
+        check_host(&url)?;
         let prefix = url.path().trim_end_matches('/').to_owned();
         if prefix == "/api" {
             return Err(refused("the address is that of the Org's Swagger page").help(proposal));
@@ -146,7 +148,7 @@ const EXAMPLE: &str = "give the Org's base address, such as https://eu.core.reso
 
 /// The text for a message, or nothing where it may hold a secret.
 fn quoted(text: &str) -> String {
-    if Address::may_hold_a_secret(text) {
+    if Address::may_hold_a_secret(text) || may_be_secret(text) {
         String::new()
     } else {
         format!(" \"{}\"", visible(text))
@@ -164,6 +166,24 @@ fn check_scheme(url: &Url) -> Result<()> {
         .help("use https://; plain http:// is for 127.0.0.1, [::1] and localhost only")),
         _ => Err(refused("the address does not begin with https://").help(EXAMPLE)),
     }
+}
+
+/// Checks what the URL standard lets through and no connection could be made to.
+fn check_host(url: &Url) -> Result<()> {
+    let is_valid = match url.host() {
+        Some(Host::Domain(name)) => ServerName::try_from(name).is_ok(),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        None => false,
+    };
+    if !is_valid {
+        return Err(refused("the host in the address is not a possible host name").help(EXAMPLE));
+    }
+    if url.port() == Some(0) {
+        return Err(
+            refused("the port in the address is 0, where nothing can listen").help(EXAMPLE),
+        );
+    }
+    Ok(())
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -249,6 +269,14 @@ mod tests {
             ("ftp://eu.core.resolver.com", "does not begin with https://"),
             ("file:///etc/passwd", "does not begin with https://"),
             ("https://", "can't be read"),
+            ("https://a..b", "not a possible host name"),
+            ("https://.a.example", "not a possible host name"),
+            ("https://-a.example", "not a possible host name"),
+            (
+                "https://a234567890123456789012345678901234567890123456789012345678901234.example",
+                "not a possible host name",
+            ),
+            ("https://h.example:0", "the port in the address is 0"),
             ("https://a b.example", "white space"),
             ("https://a.example\\@b.example", "backslash"),
             ("https://a.exam\nple", "control character"),
@@ -303,6 +331,7 @@ mod tests {
             "https://h.example?key=hunter2",
             "h.example?key=hunter2",
             "https://h.example/#hunter2",
+            "xK9-hunter2-4Fz",
         ] {
             let error = Address::parse(text).expect_err(text);
             assert!(

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 
+use super::redact::Secrets;
 use super::{message, wait};
 use crate::domain::Reply;
 use crate::text::one_line;
@@ -17,12 +18,13 @@ pub(super) fn reply(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
+    secrets: &Secrets,
     here: fn() -> SystemTime,
 ) -> Reply {
     let message = if status.is_success() {
-        message::of_success(status.as_u16(), headers, body)
+        message::of_success(status.as_u16(), headers, body, secrets)
     } else {
-        message::of_refusal(headers, body)
+        message::of_refusal(headers, body, secrets)
     };
     let (retry_after, quota_reset) = waits(headers, here);
     Reply {
@@ -30,7 +32,7 @@ pub(super) fn reply(
         message,
         retry_after,
         quota_reset,
-        location: status.is_redirection().then(|| location(headers)),
+        location: status.is_redirection().then(|| location(headers, secrets)),
     }
 }
 
@@ -46,17 +48,13 @@ fn waits(headers: &HeaderMap, here: fn() -> SystemTime) -> (Option<Duration>, Op
     )
 }
 
-/// Where a redirect points, made harmless; empty where it doesn't say.
-fn location(headers: &HeaderMap) -> String {
-    headers
-        .get(LOCATION)
-        .map(|target| {
-            one_line(
-                &String::from_utf8_lossy(target.as_bytes()),
-                LONGEST_LOCATION,
-            )
-        })
-        .unwrap_or_default()
+/// Returns where a redirect points, harmless and without secrets; empty where it doesn't say.
+fn location(headers: &HeaderMap, secrets: &Secrets) -> String {
+    let Some(target) = headers.get(LOCATION) else {
+        return String::new();
+    };
+    let target = secrets.redact(&String::from_utf8_lossy(target.as_bytes()));
+    one_line(&target, LONGEST_LOCATION)
 }
 
 #[cfg(test)]
@@ -68,9 +66,8 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, headers: &HeaderMap, body: &[u8]) -> Reply {
-        reply(StatusCode::from_u16(status).unwrap(), headers, body, || {
-            UNIX_EPOCH
-        })
+        let status = StatusCode::from_u16(status).unwrap();
+        reply(status, headers, body, &Secrets::default(), || UNIX_EPOCH)
     }
 
     #[test]
@@ -123,5 +120,19 @@ mod tests {
                 ..Reply::default()
             }
         );
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_words_and_target_before_they_are_cut() {
+        let mut secrets = Secrets::default();
+        secrets.add("k3y\"/secret");
+        let page = format!("https://login.example/{}", "x".repeat(270));
+        let target = format!("{page}?k=k3y%22%2Fsecret");
+        let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_str(&target).unwrap())]);
+        let body = format!("{{\"message\": \"{} k3y\\\"\\/secret\"}}", "y".repeat(494));
+        let status = StatusCode::FOUND;
+        let reply = reply(status, &headers, body.as_bytes(), &secrets, || UNIX_EPOCH);
+        assert_eq!(reply.location, Some(format!("{page}?k=(hid…")));
+        assert_eq!(reply.message, format!("{} (hid…", "y".repeat(494)));
     }
 }

@@ -4,25 +4,27 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use reqwest::{Certificate, Client, ClientBuilder, Proxy, Request, Response, redirect, retry, tls};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::{Client, ClientBuilder, Proxy, Request, Response, redirect, retry, tls};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 use url::Url;
 
 use super::address::below;
-use super::environment::{proxy_for, proxy_name};
+use super::environment::{Lookup, ProxyServer, find_localhost, proxy_for};
 use super::limit::{Limit, Limits};
+use super::redact::Secrets;
 use super::silence::{self, Failure, Stage, Tried};
-use super::{Address, Credentials, Org, answer, session, wait};
+use super::{Address, Credentials, Org, answer, session, trust, wait};
 use crate::domain::{Answer, Flag, LoginAnswer, Silence, UserId};
 use crate::error::{Error, Kind, Result};
-use crate::text::visible;
+use crate::text::shown_path;
 
 /// At most so much of a body is read.
 const LONGEST_BODY: usize = 64 << 10;
@@ -66,35 +68,44 @@ pub struct HttpOrg {
     credentials: Credentials,
     /// Of every request for a membership, the proof of who asks included.
     headers: RefCell<HeaderMap>,
+    /// What the run has sent to prove who asks, for as long as it lasts: a late answer can repeat an earlier token.
+    secrets: RefCell<Secrets>,
+    /// Where `localhost` listens, if that is the host.
+    localhost: Option<IpAddr>,
     limits: Limits,
     tried: Tried,
 }
 
 impl HttpOrg {
     /// Sets the client up; nothing is sent yet. Proxies are taken from the environment (on Windows and macOS, from the
-    /// system's settings too).
+    /// system's settings too). For `localhost`, connections are opened and closed to find out where it listens.
     ///
     /// # Errors
     ///
     /// [`Kind::Usage`] for an impossible key, an unreadable `ca_cert`, a proxy that can't be used, or a system without
     /// trusted certificates.
     pub fn new(connection: Connection) -> Result<Self> {
-        Self::behind(connection, &Matcher::from_system())
+        Self::in_environment(connection, &|name| std::env::var_os(name))
     }
 
-    fn behind(connection: Connection, proxies: &Matcher) -> Result<Self> {
-        let proxy = proxy_for(&connection.address, proxies)?;
-        let client = client(&connection, proxy.as_ref())?;
-        let mut headers = membership_headers(&connection.address);
+    fn in_environment(connection: Connection, environment: Lookup<'_>) -> Result<Self> {
+        let proxy = proxy_for(&connection.address, environment)?;
+        let localhost = connection
+            .address
+            .is_localhost_name()
+            .then(|| find_localhost(connection.address.port()));
+        let client = client(&connection, proxy.as_ref(), localhost)?;
+        let mut headers = membership_headers();
         headers.extend(session::first_header(&connection.credentials)?);
         let tried = Tried {
             host: connection.address.host().to_owned(),
             port: connection.address.port(),
             connect_timeout: connection.connect_timeout,
             timeout: connection.timeout,
-            proxy: proxy.as_ref().map(proxy_name),
+            proxy: proxy.map(|proxy| proxy.name),
         };
         let limits = Limits::new(connection.timeout);
+        let secrets = RefCell::new(first_secrets(&connection.credentials));
         let Connection {
             address,
             credentials,
@@ -107,6 +118,8 @@ impl HttpOrg {
             users,
             credentials,
             headers: RefCell::new(headers),
+            secrets,
+            localhost,
             limits,
             tried,
         })
@@ -116,6 +129,12 @@ impl HttpOrg {
     #[must_use]
     pub fn proxy(&self) -> Option<&str> {
         self.tried.proxy.as_deref()
+    }
+
+    /// The loopback address that the name `localhost` stands for in this run; `None` for any other host.
+    #[must_use]
+    pub fn localhost(&self) -> Option<IpAddr> {
+        self.localhost
     }
 
     async fn send(
@@ -131,47 +150,34 @@ impl HttpOrg {
     }
 
     fn silence(&self, error: &reqwest::Error) -> Silence {
-        silence::silence(&self.tried, failure(error))
+        let secrets = self.secrets.borrow();
+        silence::silence(&self.tried, failure(error, &secrets))
     }
 
-    /// What came back. A server may repeat what it was sent; no secret goes on from here.
+    /// Reads what came back. A server may repeat what it was sent; no secret goes on from here.
     async fn reply(&self, mut response: Response, limit: &mut Limit) -> Answer {
-        let mut body = words(&mut response, limit).await;
-        let says_something = !body.is_empty() || response.status().is_redirection();
-        let secrets = if says_something {
-            self.secrets()
-        } else {
-            Vec::new()
-        };
-        for secret in &secrets {
-            body = session::hidden(&body, secret);
-        }
-        let mut reply = answer::reply(response.status(), response.headers(), &body, wall_clock);
-        for secret in &secrets {
-            reply.message = reply.message.replace(secret, session::HIDDEN);
-            reply.location = reply
-                .location
-                .map(|location| location.replace(secret, session::HIDDEN));
-        }
+        let body = words(&mut response, limit).await;
+        let secrets = self.secrets.borrow();
+        let reply = answer::reply(
+            response.status(),
+            response.headers(),
+            &body,
+            &secrets,
+            wall_clock,
+        );
         Answer::Reply(reply)
     }
+}
 
-    /// The key, or the password and the token that is in use.
-    fn secrets(&self) -> Vec<String> {
-        let (Credentials::Key(secret)
-        | Credentials::Session {
-            password: secret, ..
-        }) = &self.credentials;
-        let headers = self.headers.borrow();
-        let token = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok()?.split_once(' '));
-        let token = token.map(|(_, token)| token.to_owned());
-        std::iter::once(secret.expose_secret().to_owned())
-            .chain(token)
-            .filter(|secret| !secret.is_empty())
-            .collect()
-    }
+/// The key or the password, which a server may repeat.
+fn first_secrets(credentials: &Credentials) -> Secrets {
+    let (Credentials::Key(secret)
+    | Credentials::Session {
+        password: secret, ..
+    }) = credentials;
+    let mut secrets = Secrets::default();
+    secrets.add(secret.expose_secret());
+    secrets
 }
 
 impl fmt::Debug for HttpOrg {
@@ -201,6 +207,7 @@ impl Org for HttpOrg {
                 response.status(),
                 response.headers(),
                 &[],
+                &self.secrets.borrow(),
                 wall_clock,
             )),
             // In a box, so that not every request takes the room that few answers need.
@@ -235,6 +242,7 @@ impl Org for HttpOrg {
         match (token, read) {
             (Ok(issued), _) => {
                 let (name, token) = issued.header;
+                self.secrets.borrow_mut().add(&issued.token);
                 self.headers.borrow_mut().insert(name, token);
                 LoginAnswer::Token {
                     lifetime: issued.lifetime,
@@ -249,16 +257,11 @@ impl Org for HttpOrg {
     }
 }
 
-/// Everything that is the same in each request for a membership, `Host` too: over HTTP/1.1 the client would make it anew for
-/// each request. Over HTTP/2 it goes beside `:authority`, to which it is equal (RFC 9113, 8.3.1).
-fn membership_headers(address: &Address) -> HeaderMap {
+/// Returns everything that is the same in each request for a membership. The client adds `Host` over HTTP/1.1 and
+/// `:authority` over HTTP/2; nginx 1.22 refuses a request that has both.
+fn membership_headers() -> HeaderMap {
     let mut headers = json_headers();
     headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
-    headers.extend(
-        HeaderValue::from_str(address.authority())
-            .ok()
-            .map(|host| (HOST, host)),
-    );
     headers
 }
 
@@ -267,7 +270,11 @@ fn json_headers() -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, json.clone()), (ACCEPT, json)])
 }
 
-fn client(connection: &Connection, proxy: Option<&Intercept>) -> Result<Client> {
+fn client(
+    connection: &Connection,
+    proxy: Option<&ProxyServer>,
+    localhost: Option<IpAddr>,
+) -> Result<Client> {
     let builder = Client::builder()
         .user_agent(HeaderValue::from_static(NAME))
         .redirect(redirect::Policy::none())
@@ -280,7 +287,14 @@ fn client(connection: &Connection, proxy: Option<&Intercept>) -> Result<Client> 
         .pool_idle_timeout(IDLE_CONNECTION)
         .tcp_nodelay(true);
     let builder = through(builder, proxy)?;
-    let builder = with_own_localhost(builder, &connection.address);
+    let builder = match localhost {
+        Some(ip) => {
+            let address = SocketAddr::new(ip, connection.address.port());
+            // `localhost` is this machine (RFC 6761, section 6.3), whatever a resolver says.
+            builder.resolve("localhost", address)
+        }
+        None => builder,
+    };
     let builder = with_trust(builder, connection)?;
     builder.build().map_err(|error| set_up(&error))
 }
@@ -296,71 +310,62 @@ fn set_up(error: &reqwest::Error) -> Error {
     )
 }
 
-fn through(builder: ClientBuilder, proxy: Option<&Intercept>) -> Result<ClientBuilder> {
-    let Some(found) = proxy else {
+fn through(builder: ClientBuilder, proxy: Option<&ProxyServer>) -> Result<ClientBuilder> {
+    let Some(ProxyServer {
+        name,
+        authorization,
+    }) = proxy
+    else {
         return Ok(builder);
     };
-    let mut proxy = Proxy::https(found.uri().to_string()).map_err(|_| {
-        Error::new(
-            Kind::Usage,
-            format!("the proxy {} can't be used", proxy_name(found)),
-        )
-    })?;
-    if let Some(password) = found.basic_auth() {
-        proxy = proxy.custom_http_auth(password.clone());
-    }
+    let Ok(proxy) = Proxy::https(name) else {
+        let message = format!("the proxy {name} can't be used");
+        return Err(Error::new(Kind::Usage, message));
+    };
+    let proxy = match authorization {
+        Some(authorization) => proxy.custom_http_auth(authorization.clone()),
+        None => proxy,
+    };
     Ok(builder.proxy(proxy))
 }
 
-/// `localhost` is this machine (RFC 6761, 6.3), whatever a resolver says. IPv4 comes last because of two failures the
-/// last one is told, and the machine may have no IPv6.
-fn with_own_localhost(builder: ClientBuilder, address: &Address) -> ClientBuilder {
-    if !address.is_localhost_name() {
-        return builder;
-    }
-    let port = address.port();
-    let own: [SocketAddr; 2] = [
-        (Ipv6Addr::LOCALHOST, port).into(),
-        (Ipv4Addr::LOCALHOST, port).into(),
-    ];
-    builder.resolve_to_addrs("localhost", &own)
-}
-
-/// The system's trusted certificates and those of `--ca-cert`. Plain `http` needs none, and works on a machine that has
+/// Trusts the system's certificates and those of `--ca-cert`. Plain `http` needs none, and works on a machine that has
 /// none.
 fn with_trust(builder: ClientBuilder, connection: &Connection) -> Result<ClientBuilder> {
     // An error means that another client was set up before, with the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = builder.tls_version_min(tls::Version::TLS_1_2);
-    let own = connection
-        .ca_cert
-        .as_deref()
-        .map(certificates)
-        .transpose()?;
-    Ok(match own {
-        _ if !connection.address.is_https() => builder.tls_certs_only([]),
-        Some(own) => builder.tls_certs_merge(own),
-        None => builder,
-    })
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate>> {
-    let shown = visible(&path.to_string_lossy());
-    let help = "--ca-cert takes a file with one or more certificates in PEM form";
-    let unreadable =
-        |error| Error::new(Kind::Usage, format!("{shown}: can't be read: {error}")).help(help);
-    let pem = fs::read(path).map_err(unreadable)?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(Error::new(
-            Kind::Usage,
-            format!("{shown}: there is no certificate in it"),
-        )
-        .help(help)),
+    let given = match &connection.ca_cert {
+        Some(path) => Some((path, certificates(path)?)),
+        None => None,
+    };
+    match given {
+        _ if !connection.address.is_https() => Ok(builder.tls_certs_only([])),
+        Some((path, certificates)) => match trust::tls_config(certificates) {
+            Ok(config) => Ok(builder.tls_backend_preconfigured(config)),
+            Err(error) => Err(unusable_certificate(path, &error.to_string())),
+        },
+        None => Ok(builder),
     }
 }
 
-fn failure(error: &reqwest::Error) -> Failure<'_> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = fs::read(path)
+        .map_err(|error| unusable_certificate(path, &format!("can't be read: {error}")))?;
+    let certificates: std::result::Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(unusable_certificate(path, "there is no certificate in it")),
+    }
+}
+
+fn unusable_certificate(path: &Path, reason: &str) -> Error {
+    Error::new(Kind::Usage, format!("{}: {reason}", shown_path(path)))
+        .help("--ca-cert takes a file with one or more certificates in PEM form")
+}
+
+fn failure<'a>(error: &'a reqwest::Error, secrets: &'a Secrets) -> Failure<'a> {
     let stage = match error {
         _ if error.is_dns() => Stage::LookUp,
         _ if error.is_connect() => Stage::Connecting,
@@ -370,6 +375,7 @@ fn failure(error: &reqwest::Error) -> Failure<'_> {
         stage,
         timed_out: error.is_timeout(),
         error,
+        secrets,
     }
 }
 
@@ -436,8 +442,11 @@ mod tests {
         }
     }
 
-    fn proxies(proxy: &str) -> Matcher {
-        Matcher::builder().all(proxy.to_owned()).build()
+    /// The Org of an environment in which this is the proxy for everything.
+    fn behind(connection: Connection, proxy: &str) -> Result<HttpOrg> {
+        HttpOrg::in_environment(connection, &|name| {
+            (name == "ALL_PROXY").then(|| proxy.into())
+        })
     }
 
     /// A trusted certificate, so that the test needs none of the machine's.
@@ -473,7 +482,7 @@ mod tests {
             ca_cert: Some(file.path().into()),
             ..connection("https://org.example")
         };
-        let org = HttpOrg::behind(connection, &proxies(&proxy)).unwrap();
+        let org = behind(connection, &proxy).unwrap();
         let Answer::Silence(silence) = opt_out(&org).await else {
             panic!("the proxy let it through")
         };
@@ -523,7 +532,7 @@ mod tests {
             ca_cert: Some(file.path().into()),
             ..connection("https://org.invalid")
         };
-        let org = HttpOrg::behind(connection, &proxies("")).unwrap();
+        let org = behind(connection, "").unwrap();
         let Answer::Silence(silence) = opt_out(&org).await else {
             panic!("there is such a host")
         };
@@ -569,18 +578,19 @@ mod tests {
         proxy.set_nonblocking(true).unwrap();
         let port = org.local_addr().unwrap().port();
         let served = thread::spawn(move || {
-            for _ in 0..2 {
+            let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+            // The one in between only finds out whether somebody listens.
+            for is_request in [true, false, true] {
                 let (mut socket, _) = org.accept().unwrap();
-                let _ = socket.read(&mut [0; 4096]).unwrap();
-                socket
-                    .write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
-                    .unwrap();
+                let read = socket.read(&mut [0; 4096]).unwrap();
+                assert_eq!(read > 0, is_request);
+                let _ = socket.write_all(answer);
             }
         });
-        let proxies = proxies(&format!("http://{}", proxy.local_addr().unwrap()));
+        let proxy_address = format!("http://{}", proxy.local_addr().unwrap());
         for host in ["127.0.0.1", "localhost"] {
-            let org =
-                HttpOrg::behind(connection(&format!("http://{host}:{port}")), &proxies).unwrap();
+            let connection = connection(&format!("http://{host}:{port}"));
+            let org = behind(connection, &proxy_address).unwrap();
             assert_eq!(org.proxy(), None);
             assert!(matches!(opt_out(&org).await, Answer::Reply(reply) if reply.status == 204));
         }
@@ -590,8 +600,8 @@ mod tests {
 
     #[test]
     fn a_proxy_that_can_not_be_used_is_refused_without_its_password() {
-        let proxies = proxies(&format!("socks5://user:{PASSWORD}@proxy.example:1080"));
-        let error = HttpOrg::behind(connection("https://org.example"), &proxies).unwrap_err();
+        let proxy = format!("socks5://user:{PASSWORD}@proxy.example:1080");
+        let error = behind(connection("https://org.example"), &proxy).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -602,24 +612,10 @@ mod tests {
     }
 
     #[test]
-    fn host_is_what_the_address_says() {
-        for (address, host) in [
-            ("https://org.example", "org.example"),
-            ("https://org.example:443/", "org.example"),
-            ("https://org.example:8443/prefix", "org.example:8443"),
-            ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
-            ("http://127.0.0.1:80", "127.0.0.1"),
-        ] {
-            let headers = membership_headers(&Address::parse(address).unwrap());
-            assert_eq!(headers[HOST], host);
-        }
-    }
-
-    #[test]
     fn debug_shows_no_secret() {
         let connection = connection("http://127.0.0.1:1");
         assert!(!format!("{connection:?}").contains("secret-key"));
-        let org = HttpOrg::behind(connection, &proxies("")).unwrap();
+        let org = behind(connection, "").unwrap();
         assert_eq!(
             format!("{org:?}"),
             "HttpOrg { address: \"http://127.0.0.1:1\", .. }"

@@ -6,20 +6,26 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 
+use super::redact::Secrets;
 use crate::domain::remark::MAX_DETAIL;
 use crate::text::one_line;
 
 /// The server's own words for an answer that isn't a success; empty where it said nothing.
-pub(super) fn of_refusal(headers: &HeaderMap, body: &[u8]) -> String {
-    one_line(&words(headers, body), MAX_DETAIL)
+pub(super) fn of_refusal(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> String {
+    one_line(&words(headers, body, secrets), MAX_DETAIL)
 }
 
 /// What is odd about a success: a 202, an error in the body, a page of HTML. Empty for nearly all.
-pub(super) fn of_success(status: u16, headers: &HeaderMap, body: &[u8]) -> String {
+pub(super) fn of_success(
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    secrets: &Secrets,
+) -> String {
     if body.is_empty() && status != 202 {
         return String::new();
     }
-    let note = match (status, odd_words(headers, body)) {
+    let note = match (status, odd_words(headers, body, secrets)) {
         (202, None) => ACCEPTED.to_owned(),
         (202, Some(words)) => format!("{ACCEPTED}: {words}"),
         (_, words) => words.unwrap_or_default(),
@@ -30,8 +36,8 @@ pub(super) fn of_success(status: u16, headers: &HeaderMap, body: &[u8]) -> Strin
 /// RFC 9110, 15.3.3.
 const ACCEPTED: &str = "accepted, which may not yet be carried out";
 
-fn odd_words(headers: &HeaderMap, body: &[u8]) -> Option<String> {
-    let text = decoded(headers, body);
+fn odd_words(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Option<String> {
+    let text = secrets.redact(&decoded(headers, body));
     if is_html(&text) {
         return Some(format!("answered with a web page: {}", page_words(&text)));
     }
@@ -52,17 +58,17 @@ fn holds_something(value: &Value) -> bool {
     }
 }
 
-fn words(headers: &HeaderMap, body: &[u8]) -> String {
+fn words(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> String {
     if let Some(coding) = headers
         .get(CONTENT_ENCODING)
         .filter(|coding| *coding != "identity" && !body.is_empty())
     {
         return format!(
             "(a body compressed by {}, which was not asked for)",
-            String::from_utf8_lossy(coding.as_bytes())
+            secrets.redact(&String::from_utf8_lossy(coding.as_bytes()))
         );
     }
-    let text = decoded(headers, body);
+    let text = secrets.redact(&decoded(headers, body));
     if let Ok(json) = serde_json::from_str::<Value>(&text) {
         return json_words(&json).unwrap_or_else(|| bare(&json));
     }
@@ -190,6 +196,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn of_refusal(headers: &HeaderMap, body: &[u8]) -> String {
+        super::of_refusal(headers, body, &Secrets::default())
+    }
+
+    fn of_success(status: u16, headers: &HeaderMap, body: &[u8]) -> String {
+        super::of_success(status, headers, body, &Secrets::default())
+    }
 
     fn typed(content_type: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])

@@ -6,8 +6,10 @@ mod environment;
 mod http;
 mod limit;
 mod message;
+mod redact;
 mod session;
 mod silence;
+mod trust;
 mod wait;
 
 use std::future::Future;

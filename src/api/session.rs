@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -36,22 +37,6 @@ impl fmt::Debug for Credentials {
             Self::Session { .. } => "Session(hidden)",
         })
     }
-}
-
-/// What stands where a secret stood.
-pub(super) const HIDDEN: &str = "(hidden)";
-
-/// The bytes without this secret in them.
-pub(super) fn hidden(bytes: &[u8], secret: &str) -> Vec<u8> {
-    let mut rest = bytes;
-    let mut shown = Vec::with_capacity(bytes.len());
-    while let Some(at) = memchr::memmem::find(rest, secret.as_bytes()) {
-        shown.extend_from_slice(&rest[..at]);
-        shown.extend_from_slice(HIDDEN.as_bytes());
-        rest = &rest[at + secret.len()..];
-    }
-    shown.extend_from_slice(rest);
-    shown
 }
 
 /// The header with which every request begins: the key's. A session has none before it has logged in.
@@ -101,6 +86,8 @@ pub(super) fn log_in_body(email: &str, password: &SecretString, org: u64) -> Vec
 pub(super) struct Issued {
     /// The header that carries it.
     pub(super) header: (HeaderName, HeaderValue),
+    /// The token alone.
+    pub(super) token: Zeroizing<String>,
     /// How long it is good for, `None` where the answer doesn't say it in a way that can be used.
     pub(super) lifetime: Option<Duration>,
 }
@@ -128,6 +115,7 @@ pub(super) fn read_token(body: &[u8], now: SystemTime) -> std::result::Result<Is
         .and_then(|expiry| lifetime(expiry, now));
     Ok(Issued {
         header: (AUTHORIZATION, value),
+        token: Zeroizing::new(token.clone()),
         lifetime,
     })
 }

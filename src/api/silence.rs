@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 
+use super::redact::Secrets;
 use crate::domain::{Cause, Silence};
 use crate::text::one_line;
 
@@ -46,6 +47,15 @@ pub(super) struct Failure<'a> {
     pub(super) timed_out: bool,
     /// The error and what led to it.
     pub(super) error: &'a (dyn StdError + 'static),
+    /// What must not be shown: a server's words can be part of an error, such as the debug data of an HTTP/2 `GOAWAY`.
+    pub(super) secrets: &'a Secrets,
+}
+
+impl Failure<'_> {
+    /// Returns what the last link of the chain says, without secrets.
+    fn root(&self) -> String {
+        one_line(&self.secrets.redact(&root_text(self.error)), LONGEST_DETAIL)
+    }
 }
 
 /// The longest piece that is taken over from an error's own text, in characters.
@@ -55,8 +65,8 @@ const LONGEST_DETAIL: usize = 200;
 pub(super) fn silence(tried: &Tried, failure: Failure<'_>) -> Silence {
     let (cause, message) = match failure.stage {
         Stage::Underway => underway(tried, failure),
-        _ if is_from_proxy(tried, failure.error) => (Cause::Proxy, by_proxy(tried, failure.error)),
-        Stage::LookUp => (Cause::HostNotFound, not_found(tried, failure.error)),
+        _ if is_from_proxy(tried, failure.error) => (Cause::Proxy, by_proxy(tried, failure)),
+        Stage::LookUp => (Cause::HostNotFound, not_found(tried, failure)),
         Stage::Connecting => connecting(tried, failure),
     };
     Silence {
@@ -82,32 +92,29 @@ fn underway(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
     if failure.timed_out {
         return (
             Cause::Timeout,
-            format!("no complete answer from {host}: {}", root(failure.error)),
+            format!("no complete answer from {host}: {}", failure.root()),
         );
     }
     if find::<hyper::Error>(failure.error).is_some_and(hyper::Error::is_parse) {
         return (
             Cause::NotUnderstood,
-            format!(
-                "answer not understood: {host} sent {}",
-                not_http(failure.error)
-            ),
+            format!("answer not understood: {host} sent {}", not_http(failure)),
         );
     }
     (
         Cause::Reset,
         format!(
             "{host} closed the connection before its answer was complete: {}",
-            root(failure.error)
+            failure.root()
         ),
     )
 }
 
-fn not_http(error: &(dyn StdError + 'static)) -> String {
-    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
+fn not_http(failure: Failure<'_>) -> String {
+    if find::<hyper::Error>(failure.error).is_some_and(hyper::Error::is_parse_too_large) {
         return "more headers than are accepted".to_owned();
     }
-    format!("something that is not HTTP ({})", root(error))
+    format!("something that is not HTTP ({})", failure.root())
 }
 
 fn connecting(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
@@ -121,10 +128,16 @@ fn connecting(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
         return tls(tried, error);
     }
     if failure.timed_out {
-        return (
-            Cause::ConnectTimeout,
-            format!("no answer from {host}:{port}: not connected within {connect_timeout:?}"),
-        );
+        // Behind a proxy, nobody can tell whether the proxy or the Org was waited for.
+        let message = match &tried.proxy {
+            Some(proxy) => format!(
+                "the proxy {proxy} has not connected to {host}:{port} within {connect_timeout:?}"
+            ),
+            None => {
+                format!("no answer from {host}:{port}: not connected within {connect_timeout:?}")
+            }
+        };
+        return (Cause::ConnectTimeout, message);
     }
     match io_kind(failure.error) {
         Some(ErrorKind::ConnectionRefused) => (
@@ -139,17 +152,18 @@ fn connecting(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
         ),
         _ => (
             Cause::Unreachable,
-            format!("{host}:{port} can't be reached: {}", root(failure.error)),
+            format!("{host}:{port} can't be reached: {}", failure.root()),
         ),
     }
 }
 
-fn not_found(tried: &Tried, error: &(dyn StdError + 'static)) -> String {
-    format!(
-        "the host {} could not be found: {}",
-        tried.host,
-        root(error)
-    )
+/// Names the host that was not found. Behind a proxy, only the proxy's own name is looked up here.
+fn not_found(tried: &Tried, failure: Failure<'_>) -> String {
+    let host = match &tried.proxy {
+        Some(proxy) => format!("the host of the proxy {proxy}"),
+        None => format!("the host {}", tried.host),
+    };
+    format!("{host} could not be found: {}", failure.root())
 }
 
 /// The proxy's own failures are told by the first words of an error that the HTTP client keeps to itself.
@@ -157,14 +171,15 @@ fn is_from_proxy(tried: &Tried, error: &(dyn StdError + 'static)) -> bool {
     tried.proxy.is_some() && chain(error).any(|link| link.to_string().starts_with("tunnel error"))
 }
 
-fn by_proxy(tried: &Tried, error: &(dyn StdError + 'static)) -> String {
-    let why = match root(error).strip_prefix("tunnel error: ") {
+fn by_proxy(tried: &Tried, failure: Failure<'_>) -> String {
+    let root = failure.root();
+    let why = match root.strip_prefix("tunnel error: ") {
         Some("proxy authorization required") => {
             "asks for a user name and password, or for other ones".to_owned()
         }
         Some("unsuccessful") => format!("would not connect to {}:{}", tried.host, tried.port),
         Some(other) => format!("gave no usable answer: {other}"),
-        None => format!("can't be used: {}", root(error)),
+        None => format!("can't be used: {root}"),
     };
     format!(
         "the proxy {} {why}",
@@ -219,19 +234,39 @@ fn certificate(host: &str, error: &CertificateError) -> String {
                 .to_owned()
         }
         CertificateError::Revoked => "has been revoked".to_owned(),
+        error if is_authority_as_server(error) => {
+            "is self-signed, or an authority's own, and this machine does not trust it; if it is the right one, give \
+             that very certificate with --ca-cert"
+                .to_owned()
+        }
+        CertificateError::Other(error) if error.0.to_string() == "UnsupportedCertVersion" => {
+            "is of X.509 version 1, which is not accepted; the server needs a certificate of version 3".to_owned()
+        }
+        CertificateError::Other(error) => format!("is not acceptable ({})", detail(&error.0)),
         other => format!("is not acceptable ({})", detail(other)),
     }
+}
+
+/// Checks whether a server's certificate was refused because it is marked as that of an authority, as most self-signed
+/// certificates are. The verifier's own error type is in a crate that nothing else here needs, so its text is compared.
+pub(super) fn is_authority_as_server(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(error) if error.0.to_string() == "CaUsedAsEndEntity")
 }
 
 fn detail(error: &dyn fmt::Display) -> String {
     one_line(&error.to_string(), LONGEST_DETAIL)
 }
 
-/// The last link of the chain: what the operating system or the protocol said.
+/// Returns what the last link of a chain says, for errors that have nothing of a server's words in them.
 pub(super) fn root(error: &(dyn StdError + 'static)) -> String {
+    detail(&root_text(error))
+}
+
+/// The last link of the chain: what the operating system or the protocol said.
+fn root_text(error: &(dyn StdError + 'static)) -> String {
     chain(error)
         .last()
-        .map(|link| detail(&link))
+        .map(ToString::to_string)
         .unwrap_or_default()
 }
 
@@ -304,6 +339,7 @@ mod tests {
                 stage,
                 timed_out: false,
                 error: &error,
+                secrets: &Secrets::default(),
             },
         )
     }
@@ -375,6 +411,7 @@ mod tests {
             stage: Stage::Connecting,
             timed_out: true,
             error: &Link("operation timed out", None),
+            secrets: &Secrets::default(),
         };
         let silence = silence(&tried(None), failure);
         assert_eq!(
@@ -391,6 +428,7 @@ mod tests {
             stage: Stage::Underway,
             timed_out: true,
             error: &io::Error::from(ErrorKind::TimedOut),
+            secrets: &Secrets::default(),
         };
         let silence = super::silence(&tried(None), failure);
         assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
@@ -500,6 +538,7 @@ mod tests {
                 stage: Stage::Connecting,
                 timed_out: false,
                 error: &error,
+                secrets: &Secrets::default(),
             };
             let silence = silence(&tried(Some("http://proxy.example:3128")), failure);
             assert_eq!((silence.cause, silence.sent), (Cause::Proxy, false));
@@ -512,5 +551,48 @@ mod tests {
             );
             assert!(silence.message.contains(words), "{}", silence.message);
         }
+    }
+
+    #[test]
+    fn a_proxy_that_hangs_or_can_not_be_found_is_named_and_not_the_org() {
+        for (stage, timed_out, cause, words) in [
+            (
+                Stage::Connecting,
+                true,
+                Cause::ConnectTimeout,
+                "the proxy http://proxy.example:3128 has not connected to org.example:443 within 10s",
+            ),
+            (
+                Stage::LookUp,
+                false,
+                Cause::HostNotFound,
+                "the host of the proxy http://proxy.example:3128 could not be found: ",
+            ),
+        ] {
+            let failure = Failure {
+                stage,
+                timed_out,
+                error: &Link("operation timed out", None),
+                secrets: &Secrets::default(),
+            };
+            let silence = silence(&tried(Some("http://proxy.example:3128")), failure);
+            assert_eq!((silence.cause, silence.sent), (cause, false));
+            assert!(silence.message.starts_with(words), "{}", silence.message);
+        }
+    }
+
+    #[test]
+    fn secrets_in_an_error_are_hidden_before_it_is_cut() {
+        let mut secrets = Secrets::default();
+        secrets.add("k3y-\"secret\"");
+        let text = format!("{}b\"k3y-\\\"secret\\\"\"", "x".repeat(LONGEST_DETAIL - 8));
+        let failure = Failure {
+            stage: Stage::Underway,
+            timed_out: false,
+            error: &io::Error::other(text),
+            secrets: &secrets,
+        };
+        let silence = silence(&tried(None), failure);
+        assert!(!silence.message.contains("k3y"), "{}", silence.message);
     }
 }

@@ -342,6 +342,7 @@ impl Job {
             notes: settings
                 .notes
                 .iter()
+                .chain(&target.notes)
                 .chain(&found.notes)
                 .cloned()
                 .chain(self.what_undo_means())

@@ -1,6 +1,7 @@
 //! Where a run goes and as whom: the settings' words become an address and credentials, or the practice Org's own. The
 //! secret is read here, once, and goes to `api` and nowhere else.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -25,7 +26,9 @@ pub(super) struct Target {
     pub(super) address: Address,
     /// How the run signs in, in words.
     pub(super) sign_in: String,
-    /// What a person should know about the way to the Org.
+    /// What is worth knowing about the way to the Org.
+    pub(super) notes: Vec<String>,
+    /// What is worth a second look about the way to the Org.
     pub(super) warnings: Vec<String>,
     credentials: Credentials,
     /// The practice Org, which ends with the run.
@@ -83,7 +86,16 @@ impl Target {
             ca_cert: settings.connection.ca_cert.clone(),
             concurrency: settings.sending.concurrency,
         })?;
+        let mut notes = Vec::new();
         let mut warnings = Vec::new();
+        match org.localhost() {
+            Some(IpAddr::V4(ip)) => notes.push(format!("localhost is {ip}")),
+            Some(IpAddr::V6(ip)) => warnings.push(format!(
+                "localhost is [{ip}]: nothing listens at 127.0.0.1:{}",
+                address.port()
+            )),
+            None => {}
+        }
         warnings.extend(
             org.proxy()
                 .map(|proxy| format!("requests go through the proxy {proxy}")),
@@ -98,6 +110,7 @@ impl Target {
             org,
             address,
             sign_in: String::new(),
+            notes,
             warnings,
             credentials,
             sandbox: None,

@@ -117,7 +117,7 @@ impl Listing {
             &problem.message,
             &problem.cell,
         ];
-        file.write_record(cells.map(|cell| without_formula(cell.to_owned())))
+        file.write_record(cells.map(without_formula))
     }
 
     fn into_text(self, notes: &[String]) -> String {

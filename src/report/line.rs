@@ -114,7 +114,7 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
 /// The server's words, harmless on a terminal and in a spreadsheet.
 fn detail_cell(detail: &str) -> String {
     text::shorten(
-        &text::without_formula(text::one_line(detail, MAX_DETAIL)),
+        &text::without_formula(&text::one_line(detail, MAX_DETAIL)),
         MAX_DETAIL,
     )
 }

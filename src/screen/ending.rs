@@ -54,6 +54,10 @@ fn reason(stop: &Stop) -> String {
             status: None,
             message,
         } => format!("the log-in did not work{}", said(message)),
+        Stop::Redirected { status: 304, .. } => {
+            "the address answered 304 (not modified), which is no answer to a change; a cache or another server stands at it"
+                .to_owned()
+        }
         Stop::Redirected { status, to, .. } => {
             let to = if to.is_empty() {
                 "nowhere".to_owned()

@@ -125,6 +125,23 @@ async fn a_change_is_exactly_one_put() {
 }
 
 #[tokio::test]
+async fn a_listener_at_the_other_loopback_address_gets_nothing() {
+    let server = Hostile::start(|_| Reply::new(204).then(Then::Close));
+    // A machine without IPv6 has no other address.
+    let Ok(other) = std::net::TcpListener::bind(("::1", server.port())) else {
+        return;
+    };
+    other.set_nonblocking(true).unwrap();
+    let org = org(&format!("http://localhost:{}", server.port()));
+    assert_eq!(org.localhost(), Some("127.0.0.1".parse().unwrap()));
+    assert_eq!(reply(&org).await.status, 204);
+    // Not even when nothing listens at the first address any more.
+    drop(server);
+    assert!(!silence(&org).await.message.is_empty());
+    assert!(other.accept().is_err(), "somebody has connected to [::1]");
+}
+
+#[tokio::test]
 async fn localhost_is_this_machine() {
     let server = Hostile::start(|_| Reply::new(204));
     assert_eq!(
@@ -489,6 +506,46 @@ async fn a_log_in_gives_the_token_that_is_sent_from_then_on() {
 }
 
 #[tokio::test]
+async fn an_answer_that_repeats_the_password_or_any_token_of_the_run_hides_them() {
+    const PASSWORD: &str = "p\"a\\s/s & w\u{f6}rd";
+    let server = Hostile::start(|seen| match seen.path.as_str() {
+        "/user/authenticate" => Reply::new(200).body(
+            "application/json",
+            format!(r#"{{"token": "first-or-later-t0ken-{}"}}"#, seen.number),
+        ),
+        _ => {
+            let echo = serde_json::json!({ "sent": PASSWORD, "then": "first-or-later-t0ken-1" });
+            Reply::new(302)
+                .header(
+                    "location",
+                    "/login?t=first%2Dor-later-t0ken-1&u=first-or-later-t0ken-3",
+                )
+                .body("application/json", echo.to_string())
+        }
+    });
+    let credentials = Credentials::Session {
+        email: "admin@example.org".into(),
+        password: SecretString::from(PASSWORD),
+        org: 42,
+    };
+    let org = HttpOrg::new(Connection {
+        credentials,
+        ..connection(&server.url())
+    })
+    .unwrap();
+    for _ in 0..2 {
+        assert!(matches!(org.log_in().await, LoginAnswer::Token { .. }));
+        let _ = opt_out(&org, 1).await;
+    }
+    let reply = reply(&org).await;
+    assert_eq!(reply.message, r#"{"sent":"(hidden)","then":"(hidden)"}"#);
+    assert_eq!(
+        reply.location.as_deref(),
+        Some("/login?t=(hidden)&u=(hidden)")
+    );
+}
+
+#[tokio::test]
 async fn a_log_in_that_fails_says_how() {
     let server = Hostile::start(|seen| match seen.number {
         1 => Reply::new(401).body("application/json", r#"{"message": "wrong password"}"#),
@@ -606,6 +663,45 @@ async fn a_certificate_that_is_wrong_gets_no_request() {
     }
 }
 
+#[tokio::test]
+async fn a_self_signed_certificate_that_is_given_is_accepted_from_its_server() {
+    for is_ca in [true, false] {
+        let (tls, file) = Authority::self_signed(&["127.0.0.1"], is_ca, 2100);
+        let server = Hostile::start_tls(tls, |_| Reply::new(204));
+        let org = trusting(&server.url(), Some(file.path().into()));
+        assert_eq!(reply(&org).await.status, 204, "{is_ca}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_exactly_the_given_certificate_is_accepted_whoever_issued_it() {
+    let (tls, file) = Authority::issued(&["127.0.0.1"]);
+    let server = Hostile::start_tls(tls, |_| Reply::new(204));
+    let org = trusting(&server.url(), Some(file.path().into()));
+    assert_eq!(reply(&org).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_that_does_not_fit_gets_no_request() {
+    for is_ca in [true, false] {
+        let (right, _) = Authority::self_signed(&["127.0.0.1"], is_ca, 2100);
+        let (expired, expired_file) = Authority::self_signed(&["127.0.0.1"], is_ca, 2001);
+        let (renamed, renamed_file) = Authority::self_signed(&["other.example"], is_ca, 2100);
+        let (_, other) = Authority::self_signed(&["127.0.0.1"], is_ca, 2100);
+        for (tls, given, words) in [
+            (right, &other, "--ca-cert"),
+            (expired, &expired_file, "has expired"),
+            (renamed, &renamed_file, "is not for 127.0.0.1"),
+        ] {
+            let server = Hostile::start_tls(tls, |_| Reply::new(204));
+            let silence = silence(&trusting(&server.url(), Some(given.path().into()))).await;
+            assert_eq!((silence.cause, silence.sent), (Cause::Tls, false));
+            assert!(silence.message.contains(words), "{is_ca}: {silence:?}");
+            assert_eq!(server.requests().len(), 0);
+        }
+    }
+}
+
 /// Some machines that tests run on trust nobody, so that the authority has to be given.
 fn speaking_tls_to(server: &Hostile) -> (HttpOrg, tempfile::NamedTempFile) {
     let file = Authority::new().file();
@@ -707,16 +803,20 @@ async fn http2_streams_that_are_refused_or_cut_are_resets_and_sent_once() {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_where_the_server_offers_it() {
+async fn http2_is_spoken_where_the_server_offers_it_and_has_no_host_beside_the_authority() {
     let authority = Authority::new();
     let file = authority.file();
     let server = Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), |_, wire| {
         http2::serve(wire, |_| Frames::NoContent)
     });
-    assert_eq!(
-        reply(&trusting(&server.url(), Some(file.path().into())))
-            .await
-            .status,
-        204
-    );
+    // The server looks at the names of all headers, also of those that later requests only refer to.
+    let org = trusting(&server.url(), Some(file.path().into()));
+    for _ in 0..3 {
+        assert_eq!(reply(&org).await.status, 204);
+    }
+    let org = session(Connection {
+        ca_cert: Some(file.path().into()),
+        ..connection(&server.url())
+    });
+    assert!(matches!(org.log_in().await, LoginAnswer::Unusable(_)));
 }

@@ -122,6 +122,17 @@ fn a_redirect_is_shown_and_not_followed() {
 }
 
 #[test]
+fn a_304_is_not_called_a_redirect() {
+    let org = Hostile::start(|_| Reply::new(304));
+    let ran = cli(3)
+        .apply(&org.url(), &QUICK)
+        .exits(2)
+        .says("the address answered 304 (not modified)");
+    assert!(!ran.text().contains("redirect"), "{}", ran.text());
+    assert_eq!(org.requests().len(), 1);
+}
+
+#[test]
 fn a_redirect_in_mid_run_stops_it() {
     let (cli, org) = (
         cli(9),
@@ -212,7 +223,7 @@ fn rows_that_are_refused_are_sent_once_and_told_apart() {
     let org = Hostile::start(|seen| match seen.user() {
         Some(user @ 400..500) => Reply::new(u16::try_from(user).unwrap()).body(
             "application/json",
-            "{\"message\": \"=1+1\\u001b[31m\\u202e\"}",
+            "{\"message\": \"=1+1\\u001b[31m\\u202e;=2+2\"}",
         ),
         _ => Reply::new(204),
     });
@@ -241,7 +252,7 @@ fn rows_that_are_refused_are_sent_once_and_told_apart() {
             (&row["id"], "1")
         );
         assert!(
-            row["detail"].starts_with("'=1+1\\u{1b}[31m\\u{202e}"),
+            row["detail"].starts_with("'=1+1\\u{1b}[31m\\u{202e};'=2+2"),
             "{row:?}"
         );
     }
@@ -260,4 +271,26 @@ fn a_proxy_never_hears_of_a_loopback_address() {
     }
     crate::common::Ran::of(command.output().unwrap()).exits(0);
     assert_eq!((proxy.connections(), org.requests().len()), (0, 3));
+}
+
+#[test]
+fn a_proxy_never_hears_of_an_https_loopback_address() {
+    let authority = Authority::new();
+    let (file, tls) = (
+        authority.file(),
+        authority.server(&["127.0.0.1", "localhost"]),
+    );
+    let proxy = Hostile::start(|_| Reply::new(403));
+    let org = Hostile::start_tls(tls, |_| Reply::new(204));
+    for host in ["127.0.0.1", "localhost"] {
+        let cli = cli(3);
+        let address = format!("https://{host}:{}", org.port());
+        let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &address]);
+        command.arg("--ca-cert").arg(file.path());
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+            command.env(name, proxy.url());
+        }
+        crate::common::Ran::of(command.output().unwrap()).exits(0);
+    }
+    assert_eq!((proxy.connections(), org.requests().len()), (0, 6));
 }

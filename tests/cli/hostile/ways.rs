@@ -103,6 +103,108 @@ fn a_proxy_that_refuses_is_named_without_its_password() {
     }
 }
 
+#[test]
+fn a_proxy_that_hangs_is_named_without_its_password() {
+    let proxy = Hostile::raw(|_, mut wire| wire.wait_for_end());
+    let authority = Authority::new().file();
+    let cli = cli();
+    let mut command = cli.command(&["apply", "users.csv", "--yes", "--address"]);
+    command.args([
+        "https://org.invalid",
+        "--timeout",
+        "1s",
+        "--max-attempts",
+        "1",
+    ]);
+    command.arg("--ca-cert").arg(authority.path());
+    command.env(
+        "HTTPS_PROXY",
+        format!("admin:{PASSWORD}@127.0.0.1:{}", proxy.port()),
+    );
+    let words = format!(
+        "the proxy {} has not connected to org.invalid:443 within 900ms",
+        proxy.url()
+    );
+    Ran::of(command.output().unwrap()).exits(5).says(&words);
+}
+
+#[test]
+fn a_password_with_at_signs_goes_to_the_proxy_whole_and_nowhere_else() {
+    let proxy = Hostile::start(|_| Reply::new(407));
+    let authority = Authority::new().file();
+    let cli = cli();
+    let mut command = cli.command(&["apply", "users.csv", "--yes", "--address"]);
+    command.arg("https://org.invalid");
+    command.arg("--ca-cert").arg(authority.path());
+    let userinfo = format!("admin:se@cret@{PASSWORD}");
+    command.env(
+        "https_proxy",
+        format!("http://{userinfo}@127.0.0.1:{}", proxy.port()),
+    );
+    let ran = Ran::of(command.output().unwrap()).exits(2);
+    assert!(!ran.text().contains("cret"), "{}", ran.text());
+    let [asked] = proxy.requests().try_into().expect("one request");
+    let sent = asked.header("proxy-authorization").unwrap();
+    let expected = "Basic YWRtaW46c2VAY3JldEBwNHNzLXRoYXQtbXVzdC1uZXZlci1iZS1zZWVuLTUxYzg=";
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn a_malformed_proxy_is_an_error_and_nothing_is_sent() {
+    let org = Hostile::raw(|_, mut wire| wire.wait_for_end());
+    for value in [
+        format!(" http://admin:{PASSWORD}@proxy.invalid"),
+        format!("ftp://admin:{PASSWORD}@proxy.invalid"),
+        format!("http://admin:{PASSWORD}@"),
+        "http://".to_owned(),
+    ] {
+        let cli = cli();
+        let mut command = cli.command(&["apply", "users.csv", "--yes", "--address"]);
+        command.arg(format!("https://org.invalid:{}", org.port()));
+        command.env("ALL_PROXY", &value);
+        let ran = Ran::of(command.output().unwrap())
+            .exits(2)
+            .says("ALL_PROXY can't be used: ");
+        assert!(!ran.text().contains("admin"), "{}", ran.text());
+    }
+    assert_eq!(org.connections(), 0);
+}
+
+#[test]
+fn a_self_signed_certificate_is_explained_and_can_be_pinned() {
+    let (tls, certificate) = Authority::self_signed(&["127.0.0.1"], true, 2100);
+    let org = Hostile::start_tls(tls, |_| Reply::new(204));
+    apply(&cli(), &org.url())
+        .exits(2)
+        .says("give that very certificate with --ca-cert");
+    assert!(org.requests().is_empty());
+    let options = ["--ca-cert", &certificate.path().to_string_lossy()];
+    cli().apply(&org.url(), &options).exits(0);
+    assert_eq!(org.requests().len(), 3);
+}
+
+#[test]
+fn a_host_that_is_no_name_is_refused_at_once() {
+    for (address, words) in [
+        ("https://a..b", "not a possible host name"),
+        ("https://.a", "not a possible host name"),
+        ("https://a.example:0", "the port in the address is 0"),
+    ] {
+        cli().apply(address, &[]).exits(2).says(words);
+    }
+}
+
+#[test]
+fn the_plan_names_the_address_of_localhost() {
+    let org = Hostile::start(|_| Reply::new(204));
+    let address = format!("http://localhost:{}", org.port());
+    cli()
+        .apply(&address, &[])
+        .exits(0)
+        .says("note: localhost is 127.0.0.1\n");
+    assert_eq!(org.requests().len(), 3);
+}
+
 #[cfg(all(unix, not(target_vendor = "apple")))]
 #[test]
 fn certificates_that_replace_the_systems_are_named_and_used() {

@@ -1,5 +1,6 @@
 //! HTTP/2 as far as a test needs it (RFC 9113): a connection on which every request is answered as a script says, frame
-//! by frame. Headers of requests are not unpacked; the tests count requests and look at their bodies.
+//! by frame. Of the headers of requests only the names are unpacked; the tests count requests and look at their bodies.
+//! Every request must have one `:authority` and no `host`: some servers refuse a request that has both.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -49,6 +50,7 @@ pub fn serve(mut wire: Wire, mut script: impl FnMut(&[u8]) -> Frames) -> io::Res
     assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     send(&mut wire, (SETTINGS, 0), 0, &[])?;
     let mut bodies = HashMap::<u32, Vec<u8>>::new();
+    let mut names = Names::default();
     loop {
         let Frame {
             kind,
@@ -60,6 +62,20 @@ pub fn serve(mut wire: Wire, mut script: impl FnMut(&[u8]) -> Frames) -> io::Res
             SETTINGS if flags & LAST == 0 => send(&mut wire, (SETTINGS, LAST), 0, &[])?,
             PING if flags & LAST == 0 => send(&mut wire, (PING, LAST), 0, &payload)?,
             DATA => bodies.entry(stream).or_default().extend(payload),
+            HEADERS => {
+                assert_eq!(
+                    flags & !LAST,
+                    END_HEADERS,
+                    "the headers are one plain frame"
+                );
+                let names = names.read(&payload);
+                let count = |wanted| names.iter().filter(|name| **name == wanted).count();
+                assert_eq!(
+                    (count(Name::Authority), count(Name::Host)),
+                    (1, 0),
+                    "`:authority` and `host` of a request"
+                );
+            }
             _ => {}
         }
         if matches!(kind, HEADERS | DATA) && flags & LAST != 0 {
@@ -70,6 +86,97 @@ pub fn serve(mut wire: Wire, mut script: impl FnMut(&[u8]) -> Frames) -> io::Res
             }
         }
     }
+}
+
+/// The name of a header field, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Authority,
+    Host,
+    Other,
+}
+
+/// Reads the names of header fields (RFC 7541) without unpacking their values.
+#[derive(Default)]
+struct Names {
+    /// Those that the client has added to its table, the newest first.
+    added: Vec<Name>,
+}
+
+impl Names {
+    fn read(&mut self, mut block: &[u8]) -> Vec<Name> {
+        let mut names = Vec::new();
+        while let Some(first) = block.first() {
+            // An entry of the table, a new entry of it, a new size of it, or a field that is not added.
+            match first {
+                0x80.. => {
+                    let index = integer(&mut block, 7);
+                    names.push(self.name(index));
+                }
+                0x40..0x80 => {
+                    let name = self.literal(&mut block, 6);
+                    self.added.insert(0, name);
+                    names.push(name);
+                }
+                0x20..0x40 => {
+                    integer(&mut block, 5);
+                }
+                0x00..0x20 => names.push(self.literal(&mut block, 4)),
+            }
+        }
+        names
+    }
+
+    fn literal(&self, block: &mut &[u8], prefix: u32) -> Name {
+        // "host" as it is and in the Huffman code of RFC 7541.
+        const HOST: [&[u8]; 2] = [b"host", &[0x9c, 0xe8, 0x4f]];
+        let name = match integer(block, prefix) {
+            0 if HOST.contains(&string(block)) => Name::Host,
+            0 => Name::Other,
+            index => self.name(index),
+        };
+        string(block);
+        name
+    }
+
+    /// The static table has 61 entries; those that were added follow.
+    fn name(&self, index: usize) -> Name {
+        match index {
+            1 => Name::Authority,
+            38 => Name::Host,
+            0..=61 => Name::Other,
+            index => self.added[index - 62],
+        }
+    }
+}
+
+/// An integer that begins in the low bits of a byte (RFC 7541, section 5.1).
+fn integer(block: &mut &[u8], prefix: u32) -> usize {
+    let largest = (1 << prefix) - 1;
+    let mut value = usize::from(block[0]) & largest;
+    let mut rest = &block[1..];
+    if value == largest {
+        let mut shift = 0;
+        loop {
+            let byte = usize::from(rest[0]);
+            rest = &rest[1..];
+            value += (byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+    }
+    *block = rest;
+    value
+}
+
+/// A string, packed or not (RFC 7541, section 5.2).
+fn string<'a>(block: &mut &'a [u8]) -> &'a [u8] {
+    let length = integer(block, 7);
+    let (string, rest) = block.split_at(length);
+    *block = rest;
+    string
 }
 
 fn answer(wire: &mut Wire, stream: u32, frames: Frames) -> io::Result<()> {

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -61,6 +63,35 @@ impl Authority {
         self.certified(&params)
     }
 
+    /// A server with a self-signed certificate for these names, marked as an authority's or not and valid until this year,
+    /// and the certificate in a file.
+    pub fn self_signed(names: &[&str], is_ca: bool, until: i32) -> (ServerConfig, NamedTempFile) {
+        let mut params = Self::params(names);
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().expect("keys can be made");
+        let certificate = params.self_signed(&key).expect("the parameters are sound");
+        let mut file = NamedTempFile::new().expect("there is room for a temporary file");
+        file.write_all(certificate.pem().as_bytes())
+            .expect("a temporary file can be written");
+        (config(&certificate, &key), file)
+    }
+
+    /// A server with a certificate of an authority that nobody knows, and that server's certificate in a file.
+    pub fn issued(names: &[&str]) -> (ServerConfig, NamedTempFile) {
+        let key = KeyPair::generate().expect("keys can be made");
+        let certificate = Self::params(names)
+            .signed_by(&key, &Self::new().issuer)
+            .expect("the parameters are sound");
+        let mut file = NamedTempFile::new().expect("there is room for a temporary file");
+        file.write_all(certificate.pem().as_bytes())
+            .expect("a temporary file can be written");
+        (config(&certificate, &key), file)
+    }
+
     fn params(names: &[&str]) -> CertificateParams {
         CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())
             .expect("the names are sound")
@@ -71,12 +102,16 @@ impl Authority {
         let certificate = params
             .signed_by(&key, &self.issuer)
             .expect("the parameters are sound");
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring has the default versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .expect("key and certificate belong together")
+        config(&certificate, &key)
     }
+}
+
+fn config(certificate: &Certificate, key: &KeyPair) -> ServerConfig {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .expect("key and certificate belong together")
 }
