@@ -1,6 +1,7 @@
 //! The shape of the command line: commands, their options and help texts. What was typed leaves here as
 //! [`Given`](crate::settings::Given) settings; reading files and doing anything is for others.
 
+mod cleansed;
 mod manual;
 mod options;
 mod practice;
@@ -27,7 +28,9 @@ const VERSION: &str = env!("MFA_OPTOUT_VERSION");
 /// Reads a table of user IDs and opt-out flags, checks the whole table before anything is sent, sends the changes
 /// within a rate limit, tries again what is worth it, and leaves a report with one row for every row of the table.
 #[derive(Debug, Parser)]
-#[command(name = "mfa-optout", version = VERSION, after_help = texts::SEE_MORE, after_long_help = texts::EXIT_CODES)]
+// With a name of its own, no message shows the name by which the program was started.
+#[command(name = "mfa-optout", bin_name = "mfa-optout")]
+#[command(version = VERSION, after_help = texts::SEE_MORE, after_long_help = texts::EXIT_CODES)]
 #[command(
     subcommand_required = true,
     arg_required_else_help = true,
@@ -136,7 +139,7 @@ impl Cli {
     /// It is not understood, or help or the version was asked for: clap's error knows the text, where it belongs and
     /// the exit code.
     pub fn understand(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(words)?;
+        let cli = Self::try_parse_from(words).map_err(cleansed::cleansed)?;
         if let Some(run) = cli.command.run() {
             run.check(&mut Self::command())?;
         }

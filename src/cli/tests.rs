@@ -137,6 +137,77 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     insta::assert_snapshot!(complaint("apply users.csv --api-key hush"));
 }
 
+/// Checks that nothing in a text moves a cursor or sets a clipboard but the colours that clap sets itself.
+fn has_only_own_styling(text: &str) -> bool {
+    console::strip_ansi_codes(text)
+        .chars()
+        .all(|c| c == '\n' || !c.is_control())
+        && text.split('\u{1b}').skip(1).all(|rest| {
+            let end = rest.find('m').unwrap_or(0);
+            rest.starts_with('[') && rest[1..end].chars().all(|c| c.is_ascii_digit() || c == ';')
+        })
+}
+
+#[test]
+fn terminal_sequences_in_what_was_typed_are_shown_as_text() {
+    let hostile = "\u{1b}]52;c;ZXZpbA==\u{7}\u{1b}[8m\u{9b}2J\u{202e}.csv";
+    for words in [
+        &["apply", "a.csv", hostile][..],
+        &["apply", "a.csv", "--adress", hostile],
+        &["apply", "a.csv", &format!("--{hostile}")],
+        &["apply", "a.csv", &format!("-{hostile}")],
+        &["apply", "a.csv", "--rate", hostile],
+        &["apply", "a.csv", "--set", hostile],
+        &["apply", "a.csv", &format!("--yes={hostile}")],
+        &["retry", "a.csv", "--only", hostile],
+        &["sandbox", "--port", hostile],
+        &["completions", hostile],
+        &[hostile],
+        &["help", hostile],
+    ] {
+        for name in ["mfa-optout", hostile] {
+            let all = std::iter::once(&name).chain(words).map(OsString::from);
+            let error = Cli::understand(all).unwrap_err();
+            let text = error.render().ansi().to_string();
+            assert!(has_only_own_styling(&text), "{words:?}: {text:?}");
+            assert!(
+                !text.contains("[8m") || text.contains("\\u{1b}"),
+                "{text:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_was_typed_in_the_wrong_place_is_not_repeated() {
+    let secret = "k3y-that-must-never-be-seen-9f27";
+    for line in [
+        "SECRET",
+        "apply users.csv SECRET",
+        "apply users.csv --org SECRET",
+        "apply users.csv --rate SECRET",
+        "apply users.csv --rate=SECRET",
+        "apply users.csv --set SECRET",
+        "apply users.csv --max-opt-outs SECRET",
+        "apply users.csv --timeout SECRET",
+        "apply users.csv --timezone SECRET",
+        "apply users.csv --delimiter SECRET",
+        "apply users.csv --log-format SECRET",
+        "apply users.csv --yes=SECRET",
+        "apply users.csv --SECRET",
+        "apply users.csv -SECRET",
+        "retry report.csv --only SECRET",
+        "sandbox --port SECRET",
+        "completions SECRET",
+        "help SECRET",
+    ] {
+        let complaint = complaint(&line.replace("SECRET", secret));
+        assert!(!complaint.contains(secret), "{line}: {complaint}");
+        assert!(!complaint.contains("that-must"), "{line}: {complaint}");
+    }
+    insta::assert_snapshot!(complaint(&format!("apply users.csv --org {secret}")));
+}
+
 #[test]
 fn mistakes_are_answered_beside_the_option() {
     insta::assert_snapshot!(complaint("apply users.csv --rate 10"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
-use crate::text::visible;
+use crate::text::shown_path;
 
 /// Bytes that are read, hashed and verified at once.
 const BLOCK: usize = 1 << 18;
@@ -29,7 +29,7 @@ impl Source {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Path(path) => visible(&path.to_string_lossy()),
+            Self::Path(path) => shown_path(path),
             Self::Stdin => "standard input".to_owned(),
         }
     }

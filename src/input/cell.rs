@@ -458,7 +458,15 @@ mod tests {
         };
         assert_eq!(read("eu.core.resolver.com"), Ok(5));
         assert_eq!(read("EU.core.resolver.com"), Ok(5));
-        assert_eq!(read("us.core.resolver.com"), Err(Wrong::OtherHost));
+        for other in [
+            "us.core.resolver.com",
+            "evil-eu.core.resolver.com",
+            "evil.eu.core.resolver.com",
+            "eu.core.resolver.com.evil.example",
+            "eu.core.resolver.com:8443",
+        ] {
+            assert_eq!(read(other), Err(Wrong::OtherHost), "{other}");
+        }
         assert_eq!(
             read("eu.core.resolver.com@evil.example"),
             Err(Wrong::Address)

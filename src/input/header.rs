@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use crate::text::{shorten, visible};
+use crate::text::{shorten, shown_value, visible};
 
 /// The columns that a report adds behind those of its input, in their order.
 pub const RESULT_COLUMNS: [&str; 7] = [
@@ -246,7 +246,7 @@ fn not_there(header: &[String], name: &str, what: &str) -> Problem {
     Problem::new(
         format!(
             "there is no column \"{}\" for the {what}; the header is {}",
-            shown(name),
+            shown_value(name),
             list(header)
         ),
         nearest(header, &[&plain(name)])

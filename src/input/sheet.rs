@@ -16,7 +16,7 @@ use super::open_document::{Broken, Content, Piece};
 use super::text::inflated_limit;
 use super::{Note, Options, Place, Row};
 use crate::error::{Error, Kind, Result};
-use crate::text::visible;
+use crate::text::{shown_value, visible};
 
 /// Above this a number has lost digits: a spreadsheet keeps 15.
 const EXACT: f64 = 1e15;
@@ -196,7 +196,7 @@ fn choose_sheet(sheets: &[Sheet], wanted: Option<&str>, book: &str) -> Result<Ch
                 .collect();
             Err(Error::new(
                 Kind::Input,
-                format!("{book} has no sheet \"{}\"", visible(wanted)),
+                format!("{book} has no sheet \"{}\"", shown_value(wanted)),
             )
             .help(format!("its sheets are {}", names.join(", "))))
         }

@@ -96,7 +96,7 @@ pub struct Counts {
     pub unchanged: u64,
     /// Among all rows: opt-outs whose end date is past, and that count as opt-ins.
     pub lapsed: u64,
-    /// Cells that a spreadsheet would take for a formula.
+    /// Cells that a spreadsheet would take for a formula, those of the header included.
     pub formula_cells: u64,
 }
 
@@ -298,6 +298,9 @@ impl Plan {
             census.counts.formula_cells += reading.formula_cells(&row);
             census.latest_unknown_at = census.latest_unknown_at.max(reading.unknown_at(&row));
         }
+        let header = self.header().iter();
+        let suspect = header.filter(|name| reading::is_formula(name.as_bytes()));
+        census.counts.formula_cells += suspect.count() as u64;
         self.counts = census.counts;
         self.ids.repeated = census.repeated;
         self.ids.contradicted |= census.contradicted;

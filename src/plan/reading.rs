@@ -293,7 +293,8 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn is_formula(cell: &[u8]) -> bool {
+/// Checks whether a spreadsheet would take a cell for a formula; a plain negative number is none.
+pub(super) fn is_formula(cell: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(cell) else {
         return false;
     };

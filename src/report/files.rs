@@ -89,7 +89,7 @@ pub(super) fn name(path: &Path) -> String {
 }
 
 fn refused(path: &Path, why: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Report, format!("{} {why}", name(path)))
+    Error::new(Kind::Report, format!("{} {why}", text::shown_path(path)))
 }
 
 /// Finds out before anything is sent whether a report can be written here: the folder is there, nothing but a plain file

@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 use crate::error::{Error, Kind, Result};
 use crate::settings::key::Key;
 use crate::settings::origin::Origin;
-use crate::text::{one_line, visible};
+use crate::text::{one_line, shown_value, visible};
 
 const PROFILES: &str = "profile";
 const DEFAULT_PROFILE: &str = "default_profile";
@@ -100,7 +100,7 @@ impl File {
         if let Some(found) = self.profiles.iter().find(|profile| *profile == name) {
             return Ok(Some(found));
         }
-        let message = format!("{} has no profile \"{}\"", self.name(), visible(name));
+        let message = format!("{} has no profile \"{}\"", self.name(), shown_value(name));
         Err(Error::new(Kind::Usage, message).help(self.profiles_in_words()))
     }
 
@@ -178,7 +178,7 @@ impl Reader<'_> {
     fn unknown(&self, word: &str, offset: usize) -> Error {
         let error = self.error(
             offset,
-            &format!("there is no setting \"{}\"", visible(word)),
+            &format!("there is no setting \"{}\"", shown_value(word)),
         );
         if ["api_key", "password"].contains(&word) {
             return error.help(format!(

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::settings::file::File;
 use crate::settings::key::{Key, Scope};
 use crate::settings::values::Parsed;
-use crate::text::{shorten, visible};
+use crate::text::shown_value;
 
 /// Where a value comes from. The order is the order of precedence, the strongest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -234,10 +234,10 @@ impl Found {
             .to_str()
             .map_or_else(|| Err("is not UTF-8 text".to_owned()), parse);
         parsed.map_err(|why| {
-            let shown = shorten(&visible(&lossy), 60);
             let message = format!(
-                "{}: \"{shown}\" can't be used as {}",
+                "{}: \"{}\" can't be used as {}",
                 self.origin,
+                shown_value(&lossy),
                 key.setting().name
             );
             Error::new(Kind::Usage, message).help(why)

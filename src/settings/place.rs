@@ -11,7 +11,7 @@ use crate::settings::file::File;
 use crate::settings::key::{Key, Setting, TABLE, VARIABLES};
 use crate::settings::origin::{Environment, Given, Sources};
 use crate::settings::{Settings, values};
-use crate::text::visible;
+use crate::text::{shown_path, shown_value, visible};
 
 const NAME: &str = "mfa-optout.toml";
 
@@ -188,7 +188,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
         Kind::Usage,
         format!(
             "can't read the file of settings {}: {error}",
-            visible(&path.to_string_lossy())
+            shown_path(path)
         ),
     )
 }
@@ -198,7 +198,7 @@ fn no_file_for(profile: &str) -> Error {
         Kind::Usage,
         format!(
             "there is no file of settings that could have the profile \"{}\"",
-            visible(profile)
+            shown_value(profile)
         ),
     )
     .help(format!(

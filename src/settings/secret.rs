@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::Credentials;
 use crate::error::{Error, Kind, Result};
-use crate::text::visible;
+use crate::text::{is_like_path, may_be_secret, visible};
 
 /// A key or password is never longer than this; what is longer is another file.
 const MAX_BYTES: usize = 4096;
@@ -147,7 +147,7 @@ impl SecretPlace {
 fn read_file(path: &Path) -> Result<(SecretString, Option<String>)> {
     let name = shown(path);
     // Looked at before it is opened as well: opening a pipe that nobody writes to would wait for ever.
-    let before = fs::metadata(path).map_err(|error| unreadable(&name, &error))?;
+    let before = fs::metadata(path).map_err(|error| not_there(path, &error))?;
     must_be_regular(&before, &name)?;
     let file = fs::File::open(path).map_err(|error| unreadable(&name, &error))?;
     let metadata = file.metadata().map_err(|error| unreadable(&name, &error))?;
@@ -162,6 +162,22 @@ fn unreadable(name: &str, error: &std::io::Error) -> Error {
     Error::new(
         Kind::Usage,
         format!("can't read the secret from {name}: {error}"),
+    )
+}
+
+/// The error for a file that can't be looked at. People type the secret itself where its file belongs; what does not look
+/// like the name of a file is not repeated.
+fn not_there(path: &Path, error: &std::io::Error) -> Error {
+    let text = path.to_string_lossy();
+    let is_plain_name = text
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || matches!(c, '-' | '_' | '.'));
+    if !may_be_secret(&text) && (is_like_path(&text) || (is_plain_name && text.len() < 16)) {
+        return unreadable(&visible(&text), error);
+    }
+    let message = format!("can't read the secret from the file that is named for it: {error}");
+    Error::new(Kind::Usage, message).help(
+        "give the name of the file that holds the secret, not the secret itself; the name is not shown here, for it may be one",
     )
 }
 
@@ -349,6 +365,34 @@ mod tests {
                 .to_string()
                 .contains("can't read the secret")
         );
+    }
+
+    #[test]
+    fn a_secret_where_its_file_belongs_is_not_repeated() {
+        for secret in [
+            "hunter2",
+            "Hunter",
+            "k3y-that-must-never-be-seen-9f27",
+            "correct-horse-battery-staple",
+            "p\u{e4}ss word",
+            "aGVsbG8/d29ybGQ+Zm9v",
+        ] {
+            let place = SecretPlace::file(PathBuf::from(secret));
+            let error = SignIn::Key(place).read(std::io::empty()).unwrap_err();
+            let text = format!("{error}{error:?}");
+            assert!(text.contains("not the secret itself"), "{text}");
+            assert!(!text.contains(secret), "{text}");
+        }
+        for path in [
+            "none",
+            "key.txt",
+            "keys/Production2",
+            "/run/secrets/Key2026",
+        ] {
+            let place = SecretPlace::file(PathBuf::from(path));
+            let error = SignIn::Key(place).read(std::io::empty()).unwrap_err();
+            assert!(error.to_string().contains(path), "{error}");
+        }
     }
 
     #[cfg(unix)]

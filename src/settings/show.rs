@@ -6,7 +6,7 @@ use crate::api::Address;
 use crate::error::Result;
 use crate::settings::key::{Key, Scope, TABLE};
 use crate::settings::origin::{Origin, Sources};
-use crate::text::{shorten, visible};
+use crate::text::{shorten, shown_value, visible};
 
 const NOT_SHOWN: &str = "(not shown: it has a user name, a password, a query or a fragment in it)";
 
@@ -45,6 +45,18 @@ pub fn config_text(sources: Sources<'_>, notes: &[String]) -> Result<String> {
     Ok(out)
 }
 
+/// The name of a file as it was written; not shown if there is no such file and the name may be the secret itself.
+fn shown_file(sources: Sources<'_>, key: Key, text: &str) -> String {
+    let exists = sources
+        .path(key)
+        .is_some_and(|path| path.symlink_metadata().is_ok());
+    if exists {
+        shorten(&visible(text), 60)
+    } else {
+        shown_value(text)
+    }
+}
+
 struct Row {
     name: &'static str,
     value: String,
@@ -67,11 +79,12 @@ fn row(sources: Sources<'_>, key: Key) -> Result<Option<Row>> {
     Ok(match found {
         Some(found) if everyday || found.origin != Origin::Default => {
             let text = found.text.to_string_lossy();
-            let secret = key == Key::Address && Address::may_hold_a_secret(&text);
-            let value = if secret {
-                NOT_SHOWN.to_owned()
-            } else {
-                shorten(&visible(&text), 60)
+            let value = match key {
+                Key::Address if Address::may_hold_a_secret(&text) => NOT_SHOWN.to_owned(),
+                Key::ApiKeyFile | Key::PasswordFile | Key::CaCert => {
+                    shown_file(sources, key, &text)
+                }
+                _ => shorten(&visible(&text), 60),
             };
             Some(Row {
                 name,

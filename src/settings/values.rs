@@ -68,7 +68,9 @@ fn positive(text: &str) -> Option<u32> {
 pub fn duration(text: &str) -> Parsed<Duration> {
     const HOW: &str = "write a time with its unit, such as 30s, 5m or 2h 30m";
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{HOW}; for seconds {text}s"));
+        // A longer number may be something else that was typed in the wrong place.
+        let example = if text.len() <= 6 { text } else { "30" };
+        return Err(format!("{HOW}; for seconds {example}s"));
     }
     let parsed: SignedDuration = text.trim().parse().map_err(|_| HOW.to_owned())?;
     Duration::try_from(parsed).map_err(|_| "a time can't be negative".to_owned())

@@ -554,3 +554,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_end_of_a_utf16_text_is_read_in_either_byte_order() {
+    // The last byte of the first is that of Ctrl-Z, which ends a text of single bytes; so is the one of the second.
+    for (last, big_endian) in [('\u{11a}', true), ('\u{1a41}', false)] {
+        let text = format!("\u{feff}user_id,mfa_opt_out,name\n1,true,Jo\n2,true,{last}");
+        let mut bytes = Vec::new();
+        for unit in text.encode_utf16() {
+            if big_endian {
+                bytes.extend(unit.to_be_bytes());
+            } else {
+                bytes.extend(unit.to_le_bytes());
+            }
+        }
+        assert_eq!(bytes.last(), Some(&0x1a));
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let plan = plan(file.path(), &Options::on(date(2026, 11, 24))).unwrap();
+        let mut rows = plan.input().rows().unwrap();
+        let mut row = mfa_optout::input::Row::default();
+        let mut names = Vec::new();
+        while rows.read(&mut row).unwrap() {
+            names.push(String::from_utf8(row.cells.get(2).unwrap().to_vec()).unwrap());
+        }
+        assert_eq!(names, ["Jo".to_owned(), last.to_string()]);
+        assert_eq!(plan.counts().opt_out, 2);
+    }
+}

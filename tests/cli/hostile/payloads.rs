@@ -459,3 +459,33 @@ fn names_of_files_are_shown_as_text() {
         must_be_harmless(&missing.exits(2).text());
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn names_of_files_that_are_taken_for_arguments_are_shown_as_text() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let cli = Cli::new();
+    let can_be_an_argument = |name: &Vec<u8>| name.len() < 200 && !name.contains(&0);
+    for name in payloads().into_iter().filter(can_be_an_argument) {
+        let name = OsStr::from_bytes(&name);
+        // As a shell hands on `apply *.csv`, and in the place of a command, an option and its value.
+        for words in [&["apply", "a.csv"][..], &[], &["apply", "a.csv", "--rate"]] {
+            let mut command = cli.command(words);
+            must_be_harmless(&Ran::of(command.arg(name).output().unwrap()).text());
+        }
+    }
+}
+
+#[test]
+fn cells_and_headers_that_look_like_formulas_are_counted() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write(
+        "users.csv",
+        "user_id,mfa_opt_out,=cmd|' /C calc'!A0,@note\n1,true,=1+1,fine\n",
+    );
+    cli.apply(&org.url(), &[])
+        .exits(0)
+        .says("3 cells look like formulas to a spreadsheet");
+}

@@ -85,6 +85,72 @@ fn a_run_that_is_watched_closely_shows_no_secret() {
     }
 }
 
+/// What was typed or set in the wrong place is searched for in every output, as in every run of every test.
+#[test]
+fn a_key_where_a_path_a_number_or_a_name_belongs_is_not_repeated() {
+    let cli = Cli::new();
+    cli.write("users.csv", table(1));
+    let in_file = format!("rate = \"{KEY}\"\n");
+    cli.write("rate.toml", in_file);
+    let address = ["--address", "http://127.0.0.1:1"];
+    for words in [
+        &["apply", KEY][..],
+        &["apply", "users.csv", KEY],
+        &["apply", "users.csv", "--yes", "--address", KEY],
+        &["apply", "users.csv", "--yes", "--profile", KEY],
+        &["apply", "users.csv", "--yes", "--config", KEY],
+        &["apply", "users.csv", "--yes", "--config", "rate.toml"],
+        &["config", "--ca-cert", KEY, "--api-key-file", KEY],
+        &["retry", KEY],
+        &["undo", KEY],
+        &[KEY],
+    ] {
+        cli.run(words);
+    }
+    for option in [
+        "--api-key-file",
+        "--password-file",
+        "--email",
+        "--org",
+        "--ca-cert",
+        "--rate",
+        "--concurrency",
+        "--timeout",
+        "--max-attempts",
+        "--max-duration",
+        "--max-opt-outs",
+        "--id-column",
+        "--flag-column",
+        "--sheet",
+        "--delimiter",
+        "--encoding",
+        "--max-input",
+        "--timezone",
+        "--set",
+        "--baseline",
+        "--log-format",
+    ] {
+        for format in ["text", "json"] {
+            let words = ["apply", "users.csv", "--yes", "--log-format", format];
+            let mut command = cli.command(&[&words[..], &address, &[option, KEY]].concat());
+            command.env_remove("MFA_OPTOUT_API_KEY");
+            if option == "--password-file" {
+                command.args(["--email", "admin@example.org", "--org", "1"]);
+            }
+            Ran::of(command.output().unwrap()).exits(2);
+        }
+        let name = option
+            .trim_start_matches("--")
+            .replace('-', "_")
+            .to_uppercase();
+        let mut command = cli.command(&["apply", "users.csv", "--yes"]);
+        command.args(address);
+        command.env(format!("MFA_OPTOUT_{name}"), KEY);
+        command.env_remove("MFA_OPTOUT_API_KEY");
+        Ran::of(command.output().unwrap()).exits(2);
+    }
+}
+
 #[test]
 fn the_search_finds_what_it_looks_for() {
     for secret in [KEY, PASSWORD, TOKEN] {
