@@ -115,7 +115,10 @@ pub fn may_be_secret(value: &str) -> bool {
         value.contains(|c: char| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '.'));
     let kinds = [has_digit, has_upper, has_lower, has_symbol];
     let kinds = kinds.into_iter().filter(|has_kind| *has_kind).count();
-    kinds >= 3 || length >= LONG_WORD_LEN || (kinds == 2 && has_digit && length >= 12)
+    let mixes_letters_and_digits = value.split(['-', '_', '.']).any(|part| {
+        part.contains(char::is_alphabetic) && part.contains(|c: char| c.is_ascii_digit())
+    });
+    kinds >= 3 || length >= LONG_WORD_LEN || (mixes_letters_and_digits && length >= 12)
 }
 
 /// Checks whether a value begins like a path, begins with a folder whose name is a word, or ends like a file.

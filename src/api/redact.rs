@@ -155,7 +155,9 @@ fn after_char(text: &str, starts: &[usize], wanted: char, nesting: u8) -> Vec<us
         if nesting == 0 || !matches!(first, '\\' | '%' | '&' | '+') {
             continue;
         }
-        for escaped in escapes(wanted) {
+        // In either case, as the digits of an escape that is escaped itself.
+        let upper = escapes(wanted.to_ascii_uppercase());
+        for escaped in escapes(wanted).into_iter().chain(upper) {
             let mut places = vec![start];
             for c in escaped.chars() {
                 places = after_char(text, &places, c, nesting - 1);

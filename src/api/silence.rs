@@ -233,6 +233,11 @@ fn certificate(host: &str, error: &CertificateError) -> String {
              with --ca-cert"
                 .to_owned()
         }
+        CertificateError::BadSignature => {
+            "is not from the authority of that name which this machine trusts; if it is your company's own, give its \
+             certificate with --ca-cert"
+                .to_owned()
+        }
         CertificateError::Revoked => "has been revoked".to_owned(),
         error if is_authority_as_server(error) => {
             "is self-signed, or an authority's own, and this machine does not trust it; if it is the right one, give \

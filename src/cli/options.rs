@@ -94,7 +94,7 @@ struct ConnectionArgs {
     /// The number of the Org that the session is for.
     #[arg(long, value_name = "NUMBER", value_parser = checked(values::org))]
     org: Option<String>,
-    /// Trust the certificates in this PEM file, besides the system's.
+    /// Also trust the authorities or server certificates in this PEM file.
     #[arg(long, value_name = "FILE")]
     ca_cert: Option<PathBuf>,
     /// The file of settings, instead of the mfa-optout.toml that is found.

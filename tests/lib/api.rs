@@ -508,20 +508,16 @@ async fn a_log_in_gives_the_token_that_is_sent_from_then_on() {
 #[tokio::test]
 async fn an_answer_that_repeats_the_password_or_any_token_of_the_run_hides_them() {
     const PASSWORD: &str = "p\"a\\s/s & w\u{f6}rd";
-    let server = Hostile::start(|seen| match seen.path.as_str() {
-        "/user/authenticate" => Reply::new(200).body(
-            "application/json",
-            format!(r#"{{"token": "first-or-later-t0ken-{}"}}"#, seen.number),
-        ),
-        _ => {
-            let echo = serde_json::json!({ "sent": PASSWORD, "then": "first-or-later-t0ken-1" });
-            Reply::new(302)
-                .header(
-                    "location",
-                    "/login?t=first%2Dor-later-t0ken-1&u=first-or-later-t0ken-3",
-                )
-                .body("application/json", echo.to_string())
+    let server = Hostile::start(|seen| {
+        if seen.path == "/user/authenticate" {
+            let token = format!(r#"{{"token": "first-or-later-t0ken-{}"}}"#, seen.number);
+            return Reply::new(200).body("application/json", token);
         }
+        let echo = serde_json::json!({ "sent": PASSWORD, "then": "first-or-later-t0ken-1" });
+        let target = "/login?t=first%2Dor-later-t0ken-1&u=first-or-later-t0ken-3";
+        Reply::new(302)
+            .header("location", target)
+            .body("application/json", echo.to_string())
     });
     let credentials = Credentials::Session {
         email: "admin@example.org".into(),
