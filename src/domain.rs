@@ -1,13 +1,23 @@
 //! The words every room shares: users, changes, answers, outcomes, records, events. Plain data without I/O, clocks or
 //! async. What a room alone needs stays in that room.
 
-pub mod remark;
+mod report_column;
 
 use std::fmt;
 use std::time::Duration;
 
-/// The number of a data row in the input, counted from 1; blank rows are not counted.
+pub use self::report_column::{REPORT_COLUMNS, REPORT_COLUMNS_OF_FORMAT_1, ReportColumn};
+
+/// The longest detail of a record, in characters.
+pub const MAX_DETAIL: usize = 500;
+
+/// The number of a row within the run, counted from 1; blank rows and rows that are not selected are not counted. It
+/// orders the report. Where the row stands in the input is its [`LineNumber`].
 pub type RowNumber = u64;
+
+/// Where a row stands in the input, counted from 1: the physical line on which its record begins, or the row of the
+/// sheet. Rows of an earlier report keep the number that they had there.
+pub type LineNumber = u64;
 
 /// A user's ID on Resolver Core: a positive integer below 2^63.
 ///
@@ -65,6 +75,25 @@ impl Flag {
     pub fn opposite(self) -> Self {
         Self::from_opt_out(!self.is_opt_out())
     }
+
+    /// The word in the report's column `wanted`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OptOut => "true",
+            Self::OptIn => "false",
+        }
+    }
+
+    /// The flag that the report's word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "true" => Some(Self::OptOut),
+            "false" => Some(Self::OptIn),
+            _ => None,
+        }
+    }
 }
 
 /// Something that may be sent: one row that asks for one membership to be set.
@@ -72,10 +101,14 @@ impl Flag {
 pub struct Change {
     /// The row that asks for it.
     pub row: RowNumber,
+    /// Where that row stands in the input; `None` for a row that is not in it.
+    pub line: Option<LineNumber>,
     /// Whose membership.
     pub user: UserId,
     /// What is wanted.
     pub flag: Flag,
+    /// Whether an interrupted run may have made the change without having recorded it.
+    pub in_doubt: bool,
 }
 
 /// What came back for a request, or how nothing came back.
@@ -157,9 +190,9 @@ pub enum LoginAnswer {
 pub enum Outcome {
     /// The Org confirmed the change.
     Applied,
-    /// The Org, or the attempts' end, said no. The change was not made, unless the detail says that it may have been.
+    /// The Org, or the attempts' end, said no. The change was not made.
     Failed,
-    /// A request went out and no answer came back: the change may or may not have been made.
+    /// The change may or may not have been made.
     Unknown,
     /// The row could not be understood and was skipped.
     Invalid,
@@ -167,17 +200,20 @@ pub enum Outcome {
     Duplicate,
     /// An earlier report says that it is so already.
     Unchanged,
+    /// The run ended before the row was sent, or before anything but a refusal of the credentials came back for it.
+    NotSent,
 }
 
 impl Outcome {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Applied,
         Self::Failed,
         Self::Unknown,
         Self::Invalid,
         Self::Duplicate,
         Self::Unchanged,
+        Self::NotSent,
     ];
 
     /// The word in the report.
@@ -190,6 +226,7 @@ impl Outcome {
             Self::Invalid => "invalid",
             Self::Duplicate => "duplicate",
             Self::Unchanged => "unchanged",
+            Self::NotSent => "not_sent",
         }
     }
 
@@ -199,6 +236,58 @@ impl Outcome {
         Self::ALL
             .into_iter()
             .find(|outcome| outcome.as_str() == word)
+    }
+
+    /// Whether a person has to look at the row.
+    #[must_use]
+    pub fn needs_attention(self) -> bool {
+        match self {
+            Self::Failed | Self::Unknown | Self::Invalid | Self::NotSent => true,
+            Self::Applied | Self::Duplicate | Self::Unchanged => false,
+        }
+    }
+
+    /// Whether `retry` sends the row again.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::Failed | Self::Unknown | Self::NotSent => true,
+            Self::Applied | Self::Invalid | Self::Duplicate | Self::Unchanged => false,
+        }
+    }
+
+    /// Whether the user is known to have the flag that the row wanted.
+    #[must_use]
+    pub fn is_confirmed(self) -> bool {
+        match self {
+            Self::Applied | Self::Unchanged => true,
+            Self::Failed | Self::Unknown | Self::Invalid | Self::Duplicate | Self::NotSent => false,
+        }
+    }
+
+    /// Whether `undo` takes back what the row wanted. What may have been made is taken back only if it was an opt-out:
+    /// that lowers security, and the opposite of an opt-in would.
+    #[must_use]
+    pub fn is_undone(self, wanted: Option<Flag>) -> bool {
+        match self {
+            Self::Applied => true,
+            Self::Unknown => wanted != Some(Flag::OptIn),
+            Self::Failed | Self::Invalid | Self::Duplicate | Self::Unchanged | Self::NotSent => {
+                false
+            }
+        }
+    }
+
+    /// Whether the row's outcome came from sending it, or trying to, and it was not applied: what is told of while the
+    /// run goes on.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Failed | Self::Unknown => true,
+            Self::Applied | Self::Invalid | Self::Duplicate | Self::Unchanged | Self::NotSent => {
+                false
+            }
+        }
     }
 }
 
@@ -213,25 +302,37 @@ impl fmt::Display for Outcome {
 pub struct Record {
     /// Which row.
     pub row: RowNumber,
+    /// Where it stands in the input; `None` for a row that is not in it.
+    pub line: Option<LineNumber>,
     /// What became of it.
     pub outcome: Outcome,
+    /// The flag that was wanted; `None` where the row does not tell.
+    pub wanted: Option<Flag>,
     /// Status of the last answer, `None` if none came.
     pub http_status: Option<u16>,
     /// Requests sent for this row.
     pub attempts: u32,
     /// From the first request to the last answer; zero where nothing was sent.
     pub elapsed: Duration,
-    /// One line for a person, at most [`remark::MAX_DETAIL`] characters; may be empty.
+    /// One line for a person, at most [`MAX_DETAIL`] characters; may be empty. No code reads it.
     pub detail: String,
 }
 
 impl Record {
-    /// The record of a row for which nothing is sent.
+    /// Returns the record of a row for which nothing is sent.
     #[must_use]
-    pub fn unsent(row: RowNumber, outcome: Outcome, detail: String) -> Self {
+    pub fn unsent(
+        row: RowNumber,
+        line: Option<LineNumber>,
+        outcome: Outcome,
+        wanted: Option<Flag>,
+        detail: String,
+    ) -> Self {
         Self {
             row,
+            line,
             outcome,
+            wanted,
             http_status: None,
             attempts: 0,
             elapsed: Duration::ZERO,
@@ -262,12 +363,26 @@ impl Tally {
         self.0.iter().sum()
     }
 
-    /// Whether a person has to look at some rows: failed, unknown or invalid ones.
+    /// Rows that a person has to look at.
+    #[must_use]
+    pub fn attention(&self) -> u64 {
+        self.count_where(Outcome::needs_attention)
+    }
+
+    /// Whether a person has to look at some rows.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
-        [Outcome::Failed, Outcome::Unknown, Outcome::Invalid]
+        self.attention() > 0
+    }
+
+    /// Rows with an outcome of which this holds.
+    #[must_use]
+    pub fn count_where(&self, holds: impl Fn(Outcome) -> bool) -> u64 {
+        Outcome::ALL
             .into_iter()
-            .any(|outcome| self.count(outcome) > 0)
+            .filter(|outcome| holds(*outcome))
+            .map(|outcome| self.count(outcome))
+            .sum()
     }
 }
 

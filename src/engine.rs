@@ -14,7 +14,7 @@ use tokio::time::Instant;
 pub use self::alarm::Alarm;
 use crate::api::Org;
 use crate::domain::{
-    Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait, remark,
+    Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait,
 };
 use crate::error::Result;
 use crate::plan::{Step, What};
@@ -214,18 +214,16 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             None => self.policy.offer(None),
             Some(Step {
                 cells,
-                remark,
                 what: What::Send(change),
             }) => {
-                self.books.cells.insert(change.row, (cells, remark));
+                self.books.cells.insert(change.row, cells);
                 self.policy.offer(Some(change));
             }
             Some(Step {
                 cells,
-                remark,
                 what: What::Settled(record),
             }) => {
-                self.books.cells.insert(record.row, (cells, remark));
+                self.books.cells.insert(record.row, cells);
                 self.books.record(now, record)?;
             }
             Some(Step {
@@ -326,8 +324,8 @@ struct Books<'a, S, W> {
     journal: &'a mut Journal<S>,
     /// When it last was looked at: before each batch of answers.
     time_of_day: Timestamp,
-    /// The cells of the rows that have no outcome yet, and what has to be remarked on them.
-    cells: BTreeMap<RowNumber, (Vec<u8>, Option<String>)>,
+    /// The cells of the rows that have no outcome yet.
+    cells: BTreeMap<RowNumber, Vec<u8>>,
     /// Records that nobody may be told of before they are written.
     untold: Vec<Record>,
     condition: Condition,
@@ -367,11 +365,8 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         }
     }
 
-    fn record(&mut self, now: Duration, mut record: Record) -> Result<()> {
-        let (cells, remark) = self.cells.remove(&record.row).unwrap_or_default();
-        if let Some(remark) = remark {
-            record.detail = remark::with(&record.detail, &remark);
-        }
+    fn record(&mut self, now: Duration, record: Record) -> Result<()> {
+        let cells = self.cells.remove(&record.row).unwrap_or_default();
         self.journal.append(&record, &cells, self.time_of_day);
         self.tally.add(record.outcome);
         self.untold.push(record);

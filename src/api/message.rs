@@ -7,7 +7,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 
 use super::redact::Secrets;
-use crate::domain::remark::MAX_DETAIL;
+use crate::domain::MAX_DETAIL;
 use crate::text::one_line;
 
 /// The server's own words for an answer that isn't a success; empty where it said nothing.

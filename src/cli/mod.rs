@@ -93,8 +93,14 @@ pub struct Retry {
     /// The report of the earlier run.
     #[arg(value_name = "REPORT")]
     pub earlier: PathBuf,
-    /// Only rows with these outcomes: failed, unknown, or both.
-    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = again, default_values = ["failed", "unknown"])]
+    /// Only rows with these outcomes, separated by commas.
+    #[arg(
+        long,
+        value_name = "OUTCOME",
+        value_delimiter = ',',
+        value_parser = again,
+        default_values = ["failed", "unknown", "not_sent"],
+    )]
     pub only: Vec<Outcome>,
     /// How.
     #[command(flatten)]
@@ -125,10 +131,11 @@ pub struct Sandbox {
 
 fn again(word: &str) -> Result<Outcome, String> {
     match Outcome::from_word(word.trim()) {
-        Some(outcome @ (Outcome::Failed | Outcome::Unknown)) => Ok(outcome),
-        _ => {
-            Err("only rows that failed or are unknown can be run again: write failed, unknown or failed,unknown".into())
-        }
+        Some(outcome) if outcome.is_retryable() => Ok(outcome),
+        _ => Err(
+            "only rows that are failed, unknown or not_sent can be sent again, such as --only failed,unknown"
+                .into(),
+        ),
     }
 }
 

@@ -236,7 +236,10 @@ fn retry_takes_both_kinds_unless_told() {
         Command::Retry(retry) => retry.only,
         other => panic!("{other:?}"),
     };
-    assert_eq!(only("retry r.csv"), [Outcome::Failed, Outcome::Unknown]);
+    assert_eq!(
+        only("retry r.csv"),
+        [Outcome::Failed, Outcome::Unknown, Outcome::NotSent]
+    );
     assert_eq!(only("retry r.csv --only unknown"), [Outcome::Unknown]);
     assert_eq!(
         only("retry r.csv --only failed,unknown"),

@@ -182,7 +182,7 @@ impl Closing {
 
     /// What to type next, where that is plain.
     fn next_command(&self, exit: Exit, tally: &Tally) -> Option<String> {
-        let to_retry = tally.count(Outcome::Failed) + tally.count(Outcome::Unknown);
+        let to_retry = tally.count_where(Outcome::is_retryable);
         match exit {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
             Exit::RowsNeedAttention if to_retry == 0 => None,

@@ -42,7 +42,11 @@ impl Rest {
                 What::Settled(record) => match record.outcome {
                     Outcome::Duplicate => &mut counts.duplicate,
                     Outcome::Unchanged => &mut counts.unchanged,
-                    _ => &mut counts.invalid,
+                    Outcome::Invalid
+                    | Outcome::Applied
+                    | Outcome::Failed
+                    | Outcome::Unknown
+                    | Outcome::NotSent => &mut counts.invalid,
                 },
                 What::PassedOver => continue,
             };

@@ -1,34 +1,11 @@
-//! What `retry` and `undo` need to know of an earlier run besides its report: where theirs goes, and the flag it had set.
+//! What `retry` and `undo` need to know of an earlier run besides its report: which Org it was, and where theirs goes.
 
-use std::fs::File;
 use std::path::Path;
 
 use super::shown;
-use crate::domain::Flag;
 use crate::error::{Error, Kind, Result};
 use crate::report::Paths;
 use crate::text::visible;
-
-/// The flag that the run of this report sent for all rows, if it was one for all. That of an undo is the opposite of the
-/// one that it was told of. The JSON is believed only beside the very report that it was written with.
-pub(super) fn set_by(report: &Path) -> Option<Flag> {
-    let run = run_of(report)?;
-    let told = Flag::from_opt_out(run["options"]["--set"].as_str()? == "true");
-    if run["report_blake3"].as_str()? != fingerprint(report)? {
-        return None;
-    }
-    Some(if run["command"] == "undo" {
-        told.opposite()
-    } else {
-        told
-    })
-}
-
-fn fingerprint(report: &Path) -> Option<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(report).ok()?).ok()?;
-    Some(hasher.finalize().to_string())
-}
 
 /// An earlier report counts only for the Org that it is of: users of another one are other people. Here the JSON is taken
 /// at its word even beside another report, for a refusal does no harm.

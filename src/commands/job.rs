@@ -1,7 +1,6 @@
 //! The one path of `apply`, `retry` and `undo`: read and check everything, show the plan, have it confirmed, send it,
 //! report. Each step is a room's; here is their order.
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +11,17 @@ use jiff::Unit;
 
 use super::closing::Closing;
 use super::consent::{Confirming, Rest};
-use super::earlier::{must_be_of, set_by};
+use super::earlier::must_be_of;
 use super::start::Asked;
 use super::target::Target;
 use super::{is_standard_input, now, say, shown, signals, start};
 use crate::api::Address;
 use crate::cli::RunArgs;
-use crate::domain::{Ending, Event, Flag, Signal};
+use crate::domain::{Ending, Event, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{self, Input, Source};
-use crate::plan::{self, Baseline, Plan, Selection};
+use crate::plan::{self, Plan, Selection};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Unfinished};
@@ -40,8 +39,6 @@ pub(super) struct Job {
     input: PathBuf,
     selection: Selection,
     args: RunArgs,
-    /// The flag that the earlier run had set for all rows, once it has been looked up.
-    earlier_set: OnceCell<Option<Flag>>,
 }
 
 impl Job {
@@ -56,7 +53,6 @@ impl Job {
             input,
             selection,
             args,
-            earlier_set: OnceCell::new(),
         }
     }
 
@@ -117,7 +113,7 @@ impl Job {
         let asked = Asked {
             command: self.command,
             selection: &self.selection,
-            set: self.set(&settings),
+            set: settings.reading.set,
         };
         let mut start = start::of(&asked, &settings, &target, &plan);
         let found = report::look(&paths, self.input_path(), &start, mode(&settings));
@@ -243,7 +239,7 @@ impl Job {
                 .flag_column
                 .as_deref()
                 .and_then(|text| text.parse().ok()),
-            set: self.set(settings),
+            set: reading.set,
             header: reading.header || !holds(Key::NoHeader),
             max_input: reading.max_input,
         };
@@ -259,27 +255,11 @@ impl Job {
                 host: target.host(),
                 skip_invalid: reading.bad_rows == BadRows::Skip,
                 selection: self.selection.clone(),
-                baseline: reading.baseline.clone().map(|path| Baseline {
-                    set: set_by(&path),
-                    path,
-                }),
+                baseline: reading.baseline.clone(),
                 today: start::zone(settings).to_datetime(now()).date(),
                 problems: reading.problems.clone(),
             },
         )
-    }
-
-    /// The one flag for all rows: as given, or as the earlier run had it.
-    fn set(&self, settings: &Settings) -> Option<Flag> {
-        let look_up = || {
-            (self.selection != Selection::All)
-                .then(|| set_by(&self.input))
-                .flatten()
-        };
-        settings
-            .reading
-            .set
-            .or_else(|| *self.earlier_set.get_or_init(look_up))
     }
 
     /// The input's path, where it has one.
@@ -305,14 +285,10 @@ impl Job {
             .iter()
             .zip(columns)
             .filter_map(|(label, column)| Some(format!("{label}{}", column?)));
-        let verb = if self.selection == Selection::Undo {
-            "had set"
-        } else {
-            "sets"
-        };
-        let set = self
-            .set(settings)
-            .map(|flag| format!("every row {verb} mfaOptOut to {}", flag.is_opt_out()));
+        let set = settings
+            .reading
+            .set
+            .map(|flag| format!("every row sets mfaOptOut to {}", flag.is_opt_out()));
         let per_second = settings.sending.rate.per_second();
         #[expect(
             clippy::cast_precision_loss,

@@ -3,18 +3,8 @@
 
 use std::str::FromStr;
 
+use crate::domain::{REPORT_COLUMNS, REPORT_COLUMNS_OF_FORMAT_1, ReportColumn};
 use crate::text::{shorten, shown_value, visible};
-
-/// The columns that a report adds behind those of its input, in their order.
-pub const RESULT_COLUMNS: [&str; 7] = [
-    "row",
-    "outcome",
-    "http_status",
-    "attempts",
-    "elapsed_ms",
-    "finished_at",
-    "detail",
-];
 
 const ID_NAMES: [&str; 3] = ["userid", "id", "coreuserid"];
 const FLAG_NAMES: [&str; 2] = ["mfaoptout", "optout"];
@@ -72,11 +62,14 @@ impl Columns {
         self.carried < self.width
     }
 
-    /// Where a result column of an earlier report is, such as `outcome`; `None` in a table that is no report.
+    /// Returns where the tool's column of an earlier report is; `None` in a table that is no report.
     #[must_use]
-    pub fn result(&self, name: &str) -> Option<usize> {
-        let place = RESULT_COLUMNS.iter().position(|column| *column == name)?;
-        self.is_report().then_some(self.carried + place)
+    pub fn result(&self, column: ReportColumn) -> Option<usize> {
+        if self.is_report() {
+            Some(self.carried + column.index())
+        } else {
+            None
+        }
     }
 }
 
@@ -86,17 +79,21 @@ impl Columns {
 ///
 /// The message, in words, where a column is missing, or two fit.
 pub(super) fn find(header: &[String], wanted: &Wanted) -> Result<Columns, Problem> {
+    if header.ends_with(&REPORT_COLUMNS_OF_FORMAT_1.map(str::to_owned)) {
+        return Err(report_of_format_1());
+    }
     let carried = carried(header);
     let names = &header[..carried];
     let id = choose(names, wanted.id.as_ref(), &ID_NAMES, "user ID")?
         .ok_or_else(|| missing(names, "user ID"))?;
-    let flag = match choose(names, wanted.flag.as_ref(), &FLAG_NAMES, "flag")? {
-        Some(column) if wanted.flag_is_set => return Err(set_twice(column, &names[column])),
-        // The rows of a report tell their flags themselves.
-        None if !wanted.flag_is_set && carried == header.len() => {
-            return Err(missing(names, "flag"));
-        }
-        flag => flag,
+    let is_report = carried < header.len();
+    let flag = match choose(names, wanted.flag.as_ref(), &FLAG_NAMES, "flag") {
+        Ok(Some(column)) if wanted.flag_is_set => return Err(set_twice(column, &names[column])),
+        // The rows of a report tell in a column of their own which flag they wanted.
+        Ok(None) if !wanted.flag_is_set && !is_report => return Err(missing(names, "flag")),
+        Ok(flag) => flag,
+        Err(_) if is_report && wanted.flag.is_none() => None,
+        Err(problem) => return Err(problem),
     };
     if flag == Some(id) {
         return Err(Problem::new(
@@ -177,9 +174,16 @@ fn set_twice(column: usize, name: &str) -> Problem {
     )
 }
 
+fn report_of_format_1() -> Problem {
+    Problem::new(
+        "this is a report that was written by an earlier version of mfa-optout (format 1)",
+        "use that version for its retry or undo, or run apply on the table that the report was made from",
+    )
+}
+
 fn carried(header: &[String]) -> usize {
-    match header.len().checked_sub(RESULT_COLUMNS.len()) {
-        Some(start) if header[start..].iter().eq(&RESULT_COLUMNS) => start,
+    match header.len().checked_sub(REPORT_COLUMNS.len()) {
+        Some(start) if header[start..].iter().eq(&REPORT_COLUMNS) => start,
         _ => header.len(),
     }
 }
@@ -457,13 +461,36 @@ mod tests {
     #[test]
     fn result_columns_make_a_report() {
         let mut names = vec!["id", "opt_out"];
-        names.extend(RESULT_COLUMNS);
+        names.extend(REPORT_COLUMNS);
         let columns = found(&names);
         assert!(columns.is_report());
-        assert_eq!((columns.carried, columns.result("outcome")), (2, Some(3)));
         assert_eq!(
-            found(&["id", "opt_out", "row", "outcome"]).result("outcome"),
+            (columns.carried, columns.result(ReportColumn::Outcome)),
+            (2, Some(3))
+        );
+        assert_eq!(
+            found(&["id", "opt_out", "line", "outcome"]).result(ReportColumn::Outcome),
             None
         );
+    }
+
+    #[test]
+    fn a_report_needs_no_flag_column_and_two_are_not_ambiguous() {
+        for flags in [&[][..], &["opt_out", "mfa_opt_out"]] {
+            let names = [&["id"], flags, &REPORT_COLUMNS[..]].concat();
+            assert_eq!(found(&names).flag, None);
+        }
+    }
+
+    #[test]
+    fn a_report_of_format_1_is_refused_in_words() {
+        let names = [&["id", "opt_out"], &REPORT_COLUMNS_OF_FORMAT_1[..]].concat();
+        let problem = problem(&names);
+        assert!(
+            problem
+                .message
+                .contains("earlier version of mfa-optout (format 1)")
+        );
+        assert!(problem.help.contains("use that version"));
     }
 }

@@ -21,10 +21,10 @@ use self::bytes::Bytes;
 pub use self::bytes::Source;
 use self::encoding::Seen;
 use self::header::Wanted;
-pub use self::header::{ColumnChoice, Columns, RESULT_COLUMNS};
+pub use self::header::{ColumnChoice, Columns};
 use self::sheet::{SheetRows, Workbook};
 use self::text::{Layout, Nature, TextRows};
-use crate::domain::Flag;
+use crate::domain::{Flag, LineNumber};
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
@@ -111,6 +111,15 @@ pub enum Place {
 }
 
 impl Place {
+    /// Returns its number: that of the line, or of the row of the sheet.
+    #[must_use]
+    pub fn number(self) -> LineNumber {
+        match self {
+            Self::Line(line) => line,
+            Self::Sheet { row, .. } => row.into(),
+        }
+    }
+
     /// The place of one of its cells, from 0: `17`, or `B17`.
     #[must_use]
     pub fn of_cell(self, cell: usize) -> String {
@@ -475,7 +484,8 @@ impl Rows {
         }
     }
 
-    /// Where the row stands that was read last. Counted when asked for, as few rows are.
+    /// Returns where the row stands that was read last. Lines are counted when this is asked for, each stretch of the
+    /// text once.
     #[must_use]
     pub fn place(&self, row: &Row) -> Place {
         match &self.0 {

@@ -1,6 +1,7 @@
 //! Text tables: what the bytes are (compressed or not, separated by what), and a reader of their rows that knows physical
 //! lines. What a cell means is not known here.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 
 use csv::ByteRecord;
@@ -288,7 +289,7 @@ impl TextRows {
         self.reader
             .get_ref()
             .line_at(terminator)
-            .saturating_sub(line_ends(row.as_slice(), None))
+            .saturating_sub(lines_within(row))
             .max(1)
     }
 
@@ -385,7 +386,7 @@ struct Text {
     /// Where `last` begins, and what stands before it.
     start: u64,
     before: Option<u8>,
-    lines_before: u64,
+    counted: Cell<Counted>,
     /// Where the text ended.
     ended: Option<u64>,
     /// Where the row that is being read begins, and its line once that is further back than `last`.
@@ -397,6 +398,17 @@ struct Text {
     delimiter: u8,
 }
 
+/// How far the line ends of the text have been counted.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    /// Up to here, within the last piece.
+    end: usize,
+    /// Line ends from the start of the text up to `end`.
+    line_ends: u64,
+    /// Line ends before the last piece.
+    line_ends_before: u64,
+}
+
 impl Text {
     fn new(inner: Box<dyn Read>, layout: Layout) -> io::Result<Self> {
         let mut text = Self {
@@ -404,7 +416,7 @@ impl Text {
             last: vec![0; layout.skipped],
             start: 0,
             before: None,
-            lines_before: 0,
+            counted: Cell::default(),
             ended: None,
             row_start: 0,
             row_line: 1,
@@ -416,9 +428,23 @@ impl Text {
         Ok(text)
     }
 
-    /// The line, from 1, of the byte at `offset`, which is in the last piece or right behind it.
+    /// Returns the line, from 1, of the byte at `offset`, which is in the last piece or right behind it. Goes on counting
+    /// where the last count ended, so that asking for every row costs no more than one pass over the text.
     fn line_at(&self, offset: u64) -> u64 {
-        1 + self.lines_before + line_ends(&self.last[..self.within(offset)], self.before)
+        let end = self.within(offset);
+        let mut counted = self.counted.get();
+        if counted.end > end {
+            counted = Counted { end: 0, ..counted };
+            counted.line_ends = counted.line_ends_before;
+        }
+        let before = match counted.end.checked_sub(1) {
+            Some(last) => self.last.get(last).copied(),
+            None => self.before,
+        };
+        counted.line_ends += line_ends(&self.last[counted.end..end], before);
+        counted.end = end;
+        self.counted.set(counted);
+        1 + counted.line_ends
     }
 
     fn within(&self, offset: u64) -> usize {
@@ -459,7 +485,12 @@ impl Text {
         let more = &self.last[self.within(self.row_start)..];
         self.row_head.extend_from_slice(more);
         self.delimiters += memchr::memchr_iter(self.delimiter, more).count() as u64;
-        self.lines_before += line_ends(&self.last, self.before);
+        let line_ends = self.line_at(self.start + self.last.len() as u64) - 1;
+        self.counted.set(Counted {
+            end: 0,
+            line_ends,
+            line_ends_before: line_ends,
+        });
         self.before = self.last.last().copied().or(self.before);
         self.start += self.last.len() as u64;
         self.last.clear();
@@ -515,6 +546,14 @@ fn stray_quote(raw: &[u8], delimiter: u8) -> Option<usize> {
         at += 1;
     }
     None
+}
+
+/// Returns the number of line ends within the cells of a row.
+fn lines_within(row: &ByteRecord) -> u64 {
+    if memchr::memchr2(b'\n', b'\r', row.as_slice()).is_none() {
+        return 0;
+    }
+    row.iter().map(|cell| line_ends(cell, None)).sum()
 }
 
 /// Line ends in a text, as LF, CRLF or CR; `before` is the byte in front of it.

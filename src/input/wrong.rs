@@ -50,8 +50,10 @@ pub enum Wrong {
     LongNumber,
     /// A flag cell with nothing in it.
     EmptyFlag,
-    /// A row of an earlier report that has no flag, nor a remark on it.
-    FlagNotTold,
+    /// A cell of an earlier report's column `wanted` that is neither `true` nor `false`.
+    Wanted,
+    /// A cell of an earlier report's column `line` that is not a number.
+    Line,
     /// A flag cell with something else in it.
     Flag,
     /// A date that is none.
@@ -120,7 +122,8 @@ impl Wrong {
                 "is a number cell with more than 15 digits, and a spreadsheet keeps only 15: it may be another user's; format the column as text and enter the ID again"
             }
             Self::EmptyFlag => "the flag is missing; write true (opt out) or false (opt in)",
-            Self::FlagNotTold => "neither a cell nor a remark says which flag was set",
+            Self::Wanted => "does not say which flag was wanted, true or false",
+            Self::Line => "is not the number of a line",
             Self::Flag => "is not a flag; write true (opt out) or false (opt in)",
             Self::NoSuchDate => "is a date that does not exist",
             Self::DateFormat => "is not a date written as year-month-day, such as 2026-11-24",
@@ -161,7 +164,8 @@ impl Wrong {
             Self::Words => "words instead of an ID",
             Self::LongNumber => "number cell above 15 digits",
             Self::EmptyFlag => "missing flag",
-            Self::FlagNotTold => "flag not told",
+            Self::Wanted => "wanted flag not told",
+            Self::Line => "not a line number",
             Self::Flag => "not a flag",
             Self::NoSuchDate => "no such date",
             Self::DateFormat => "date in another format",

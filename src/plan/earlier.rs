@@ -1,9 +1,11 @@
 //! What an earlier report says is so already. Two sets of IDs, in which the later row wins.
 
+use std::path::Path;
+
 use roaring::RoaringTreemap;
 
 use super::reading::{Ask, Reading};
-use super::{Baseline, Options, problems};
+use super::{Options, problems};
 use crate::domain::Flag;
 use crate::error::{Error, Kind, Result};
 use crate::input::{Input, Row, Source};
@@ -18,17 +20,12 @@ pub(super) struct Earlier {
 
 impl Earlier {
     /// Reads the report of an earlier run.
-    pub(super) fn read(baseline: &Baseline, options: &Options) -> Result<Self> {
-        let mut input_options = crate::input::Options {
+    pub(super) fn read(path: &Path, options: &Options) -> Result<Self> {
+        let input_options = crate::input::Options {
             id_column: options.input.id_column.clone(),
-            flag_column: options.input.flag_column.clone(),
-            set: baseline.set,
             ..crate::input::Options::default()
         };
-        let source = Source::Path(baseline.path.clone());
-        if baseline.set.is_some() {
-            input_options.flag_column = None;
-        }
+        let source = Source::Path(path.to_owned());
         let input = Input::open(&source, &input_options)?;
         if !input.columns().is_report() {
             let message = format!(

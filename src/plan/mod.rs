@@ -19,7 +19,7 @@ use self::earlier::Earlier;
 pub use self::guard::{opt_out_allowance, within_allowance};
 pub use self::problems::Problem;
 use self::reading::{Ask, Reading, Understood};
-use crate::domain::{Change, Flag, Limit, Outcome, Record, RowNumber};
+use crate::domain::{Change, Flag, Limit, LineNumber, Outcome, Record, RowNumber};
 use crate::error::{Error, Kind, Result};
 use crate::input::{Input, Place, Row, Rows};
 
@@ -31,17 +31,8 @@ pub enum Selection {
     All,
     /// Those of an earlier report with one of these outcomes.
     Retry(Vec<Outcome>),
-    /// Those of an earlier report that were `applied`, with the opposite flag, and the opt-outs that may have been made.
+    /// Those of an earlier report that were `applied`, with the opposite flag, and the opt-outs that are `unknown`.
     Undo,
-}
-
-/// An earlier report that says what is so already.
-#[derive(Clone, Debug)]
-pub struct Baseline {
-    /// The report.
-    pub path: PathBuf,
-    /// The one flag that its run had set for all rows, where it has no flag column.
-    pub set: Option<Flag>,
 }
 
 /// What decides how the rows are read.
@@ -55,8 +46,8 @@ pub struct Options {
     pub skip_invalid: bool,
     /// Which rows.
     pub selection: Selection,
-    /// What is so already.
-    pub baseline: Option<Baseline>,
+    /// An earlier report that says what is so already.
+    pub baseline: Option<PathBuf>,
     /// The day on which the run takes place.
     pub today: Date,
     /// Where all problems are written, as CSV.
@@ -147,20 +138,9 @@ impl Plan {
             );
             return Err(Error::new(Kind::Input, message).help("for a table of users use apply"));
         }
-        if options.selection == Selection::All
-            && input.columns().flag.is_none()
-            && options.input.set.is_none()
-        {
-            let message = format!(
-                "{} is a report without a column of flags",
-                input.found().name
-            );
-            return Err(
-                Error::new(Kind::Input, message).help("give one flag for all rows with --set")
-            );
-        }
+        check_source_of_flags(&input, &options)?;
         let earlier = match &options.baseline {
-            Some(baseline) => Earlier::read(baseline, &options)?,
+            Some(path) => Earlier::read(path, &options)?,
             None => Earlier::default(),
         };
         let mut plan = Self {
@@ -269,8 +249,10 @@ impl Plan {
             {
                 return Ok(Some(Change {
                     row: number,
+                    line: reading.line(&row, || rows.place(&row)),
                     user,
                     flag,
+                    in_doubt: false,
                 }));
             }
         }
@@ -338,6 +320,24 @@ impl Plan {
     }
 }
 
+/// Checks that the flags come from one place: for a table, a column or the options; for an earlier report, its column
+/// `wanted`.
+fn check_source_of_flags(input: &Input, options: &Options) -> Result<()> {
+    let name = &input.found().name;
+    let set = options.input.set;
+    match options.selection {
+        Selection::All if input.columns().flag.is_none() && set.is_none() => {
+            let message = format!("{name} is a report without a column of flags");
+            Err(Error::new(Kind::Input, message).help("give one flag for all rows with --set"))
+        }
+        Selection::Retry(_) | Selection::Undo if set.is_some() => {
+            let message = format!("{name} says for each row which flag was wanted");
+            Err(Error::new(Kind::Input, message).help("leave out --set"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a counting pass gathers.
 #[derive(Default)]
 struct Census {
@@ -377,8 +377,6 @@ impl Census {
 pub struct Step {
     /// The cells of the input that the report carries, as CSV with commas, without a line end.
     pub cells: Vec<u8>,
-    /// What the detail of its record has to end in, where the cells do not say which flag it was about.
-    pub remark: Option<String>,
     /// What is to be done.
     pub what: What,
 }
@@ -406,7 +404,7 @@ pub struct Changes<'a> {
     reading: Reading<'a>,
     number: RowNumber,
     /// The first row of every repeated ID that has been met.
-    first: HashMap<u64, RowNumber>,
+    first: HashMap<u64, (RowNumber, Option<LineNumber>)>,
 }
 
 impl Iterator for Changes<'_> {
@@ -425,7 +423,6 @@ impl Iterator for Changes<'_> {
         }
         Some(Ok(Step {
             cells: Vec::new(),
-            remark: None,
             what: What::PassedOver,
         }))
     }
@@ -433,61 +430,72 @@ impl Iterator for Changes<'_> {
 
 impl Changes<'_> {
     fn step(&mut self) -> Option<Step> {
-        let understood = self.reading.understand(&self.row);
-        if matches!(understood, Understood::NotSelected) {
+        let ask = match self.reading.understand(&self.row) {
+            Understood::NotSelected => return None,
+            Understood::Wrong(fault) => Err(fault),
+            Understood::Ask(ask) => Ok(ask),
+        };
+        self.number += 1;
+        let is_new = !self.on_record.contains(self.number);
+        // The first row of a repeated ID has to be remembered even if it is on record.
+        if !is_new && !ask.is_ok_and(|ask| self.is_repeated(&ask)) {
             return None;
         }
-        self.number += 1;
-        let what = match &understood {
-            Understood::NotSelected => return None,
-            Understood::Wrong(fault) => {
-                What::Settled(self.settled(Outcome::Invalid, self.describe(*fault)))
-            }
-            Understood::Ask(ask) => self.decide(ask),
+        let line = self.reading.line(&self.row, || self.rows.place(&self.row));
+        let what = match &ask {
+            Ok(ask) => self.decide(ask, line),
+            Err(fault) => What::Settled(Record::unsent(
+                self.number,
+                line,
+                Outcome::Invalid,
+                None,
+                self.describe(*fault),
+            )),
         };
-        let ask = if let Understood::Ask(ask) = &understood {
-            Some(ask)
-        } else {
-            None
-        };
-        let new = !self.on_record.contains(self.number);
-        new.then(|| Step {
-            cells: self
-                .reading
-                .carried_cells(&self.row, ask.map(|ask| ask.flag)),
-            remark: ask.and_then(|ask| self.reading.remark(ask)),
+        if !is_new {
+            return None;
+        }
+        let sent = ask.ok().map(|ask| ask.flag);
+        Some(Step {
+            cells: self.reading.carried_cells(&self.row, sent),
             what,
         })
     }
 
-    fn decide(&mut self, ask: &Ask) -> What {
-        let user = ask.user.get();
+    fn is_repeated(&self, ask: &Ask) -> bool {
+        self.plan.ids.repeated.contains(ask.user.get())
+    }
+
+    fn decide(&mut self, ask: &Ask, line: Option<LineNumber>) -> What {
+        let number = self.number;
+        let settled = |outcome, wanted, detail| {
+            What::Settled(Record::unsent(number, line, outcome, wanted, detail))
+        };
         if let Some(words) = self.plan.contradiction(ask) {
-            return What::Settled(self.settled(Outcome::Invalid, words));
+            return settled(Outcome::Invalid, None, words);
         }
-        if self.plan.ids.repeated.contains(user) {
-            let first = *self.first.entry(user).or_insert(self.number);
-            if first != self.number {
-                return What::Settled(
-                    self.settled(Outcome::Duplicate, format!("same as row {first}")),
-                );
+        if self.is_repeated(ask) {
+            let here = (number, line);
+            let (first, first_line) = *self.first.entry(ask.user.get()).or_insert(here);
+            if first != number {
+                let detail = match first_line {
+                    Some(line) => format!("same as line {line}"),
+                    None => "same as an earlier row".to_owned(),
+                };
+                return settled(Outcome::Duplicate, Some(ask.flag), detail);
             }
         }
         if self.plan.earlier.says(ask) {
-            return What::Settled(self.settled(
-                Outcome::Unchanged,
-                "so already, says the baseline".to_owned(),
-            ));
+            let detail = "already set according to the baseline".to_owned();
+            return settled(Outcome::Unchanged, Some(ask.flag), detail);
         }
         What::Send(Change {
-            row: self.number,
+            row: number,
+            line,
             user: ask.user,
             flag: ask.flag,
+            in_doubt: false,
         })
-    }
-
-    fn settled(&self, outcome: Outcome, detail: String) -> Record {
-        Record::unsent(self.number, outcome, detail)
     }
 
     fn describe(&self, fault: reading::Fault) -> String {

@@ -1,13 +1,15 @@
 //! What one row asks for, or what is wrong with it: the eyes that both passes have in common. Pure; knows one row at a
 //! time.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::{Options, Selection};
-use crate::domain::{Flag, Outcome, UserId, remark};
+use crate::domain::{Flag, LineNumber, Outcome, ReportColumn, UserId};
 use crate::input::cell::{self, Wrong};
-use crate::input::{Columns, Input, Note, Row};
+use crate::input::{Columns, Input, Note, Place, Row};
 use crate::text::{looks_like_formula, needs_quotes, push_csv_cell};
 
 /// What a row asks for.
@@ -61,7 +63,7 @@ impl<'a> Reading<'a> {
             options,
             host: options.host.as_deref(),
             outcome: columns
-                .result("outcome")
+                .result(ReportColumn::Outcome)
                 .filter(|_| options.selection != Selection::All),
             nul: input.has_nul(),
         }
@@ -78,59 +80,86 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Whether the selection wants the row; the flag decides over a row of an undo whose change is in doubt.
+    /// Whether the selection wants the row.
     fn selected(&self, row: &Row) -> Result<bool, Fault> {
-        let Some(column) = self.outcome else {
+        if self.outcome.is_none() {
             return Ok(true);
-        };
-        let outcome = self
-            .outcome_of(row)
-            .ok_or_else(|| match row.cells.get(column) {
-                Some(_) => Fault {
-                    column: Some(column),
-                    wrong: Wrong::Outcome,
-                },
-                None => Fault {
-                    column: None,
-                    wrong: Wrong::TooFewCells,
-                },
-            })?;
+        }
+        let outcome = self.earlier_outcome(row)?;
         match &self.options.selection {
             Selection::All => Ok(true),
             Selection::Retry(outcomes) => Ok(outcomes.contains(&outcome)),
-            Selection::Undo if outcome == Outcome::Applied => Ok(true),
-            Selection::Undo => Ok(self.is_in_doubt(row) && self.flag_then(row)?.is_opt_out()),
+            Selection::Undo => Ok(outcome.is_undone(self.wanted(row))),
         }
     }
 
-    /// Whether an earlier run may have changed the user without being told so.
-    fn is_in_doubt(&self, row: &Row) -> bool {
-        match self.outcome_of(row) {
-            Some(Outcome::Unknown) => true,
-            Some(Outcome::Failed) => self.result(row, "detail").is_some_and(remark::is_in_doubt),
-            _ => false,
+    fn result<'r>(&self, row: &'r Row, column: ReportColumn) -> Option<&'r str> {
+        std::str::from_utf8(row.cells.get(self.columns.result(column)?)?).ok()
+    }
+
+    /// Returns the outcome that an earlier report gives the row.
+    fn earlier_outcome(&self, row: &Row) -> Result<Outcome, Fault> {
+        self.width(row)?;
+        let word = self.result(row, ReportColumn::Outcome);
+        word.and_then(Outcome::from_word)
+            .ok_or_else(|| self.fault_in(ReportColumn::Outcome, Wrong::Outcome))
+    }
+
+    /// Returns the flag that an earlier report says was wanted.
+    fn wanted(&self, row: &Row) -> Option<Flag> {
+        Flag::from_word(self.result(row, ReportColumn::Wanted)?)
+    }
+
+    /// Returns the same, or what is wrong if the report does not say.
+    fn earlier_flag(&self, row: &Row) -> Result<Flag, Fault> {
+        self.wanted(row)
+            .ok_or_else(|| self.fault_in(ReportColumn::Wanted, Wrong::Wanted))
+    }
+
+    fn fault_in(&self, column: ReportColumn, wrong: Wrong) -> Fault {
+        Fault {
+            column: self.columns.result(column),
+            wrong,
         }
     }
 
-    fn result<'r>(&self, row: &'r Row, name: &str) -> Option<&'r str> {
-        std::str::from_utf8(row.cells.get(self.columns.result(name)?)?).ok()
+    /// Returns the line for the row's report: the one that an earlier report of the row has, or that of the row itself,
+    /// which is asked for only then.
+    pub(super) fn line(&self, row: &Row, place: impl FnOnce() -> Place) -> Option<LineNumber> {
+        if self.outcome.is_some() {
+            self.result(row, ReportColumn::Line)?.parse().ok()
+        } else {
+            Some(place().number())
+        }
     }
 
-    fn outcome_of(&self, row: &Row) -> Option<Outcome> {
-        Outcome::from_word(self.result(row, "outcome")?)
+    /// Checks that the line of an earlier report is a number or empty.
+    fn check_line(&self, row: &Row) -> Result<(), Fault> {
+        match self.result(row, ReportColumn::Line) {
+            None | Some("") => Ok(()),
+            Some(text) if text.parse::<LineNumber>().is_ok_and(|line| line > 0) => Ok(()),
+            Some(_) => Err(self.fault_in(ReportColumn::Line, Wrong::Line)),
+        }
     }
 
     fn ask(&self, row: &Row) -> Result<Ask, Fault> {
         self.shape(row)?;
         let user = self.user(row)?;
-        if self.options.selection == Selection::Undo {
-            return Ok(Ask {
-                user,
-                flag: self.flag_then(row)?.opposite(),
-                lapsed: None,
-            });
-        }
-        let written = self.flag(row)?;
+        let written = match &self.options.selection {
+            Selection::All => self.flag(row)?,
+            Selection::Retry(_) => {
+                self.check_line(row)?;
+                self.earlier_flag(row)?
+            }
+            Selection::Undo => {
+                self.check_line(row)?;
+                return Ok(Ask {
+                    user,
+                    flag: self.earlier_flag(row)?.opposite(),
+                    lapsed: None,
+                });
+            }
+        };
         let lapsed = self
             .until(row)?
             .filter(|until| written.is_opt_out() && *until <= self.options.today);
@@ -145,53 +174,40 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// What has to be said of a row in its report, where the cells alone do not tell the flag that was sent.
-    pub(super) fn remark(&self, ask: &Ask) -> Option<String> {
-        match ask.lapsed {
-            Some(day) => Some(remark::lapsed(day)),
-            None => self.columns.flag.is_none().then(|| remark::about(ask.flag)),
-        }
-    }
-
-    /// What an earlier report says about a row: the flag that was sent for it.
+    /// What an earlier report says about a row: the flag that the user is known to have.
     pub(super) fn reported(&self, row: &Row) -> Result<Option<(UserId, Flag)>, Fault> {
-        self.shape(row)?;
-        match self.outcome_of(row) {
-            Some(Outcome::Applied | Outcome::Unchanged) => {
-                Ok(Some((self.user(row)?, self.flag_then(row)?)))
-            }
-            Some(_) => Ok(None),
-            None => Err(Fault {
-                column: self.columns.result("outcome"),
-                wrong: Wrong::Outcome,
-            }),
+        if self.earlier_outcome(row)?.is_confirmed() {
+            Ok(Some((self.user(row)?, self.earlier_flag(row)?)))
+        } else {
+            Ok(None)
         }
     }
 
     fn shape(&self, row: &Row) -> Result<(), Fault> {
-        let whole = |wrong| {
-            Err(Fault {
-                column: None,
-                wrong,
-            })
-        };
-        if row.cells.len() > self.columns.width {
-            return whole(Wrong::TooManyCells);
+        self.width(row)?;
+        if !self.nul {
+            return Ok(());
         }
-        if row.cells.len() < self.columns.width {
-            return whole(Wrong::TooFewCells);
-        }
-        match self
-            .nul
-            .then(|| row.cells.iter().position(|cell| cell.contains(&0)))
-            .flatten()
-        {
+        match row.cells.iter().position(|cell| cell.contains(&0)) {
             Some(column) => Err(Fault {
                 column: Some(column),
                 wrong: Wrong::Nul,
             }),
             None => Ok(()),
         }
+    }
+
+    /// Checks that the row has as many cells as the header.
+    fn width(&self, row: &Row) -> Result<(), Fault> {
+        let wrong = match row.cells.len().cmp(&self.columns.width) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Greater => Wrong::TooManyCells,
+            Ordering::Less => Wrong::TooFewCells,
+        };
+        Err(Fault {
+            column: None,
+            wrong,
+        })
     }
 
     fn user(&self, row: &Row) -> Result<UserId, Fault> {
@@ -205,33 +221,16 @@ impl<'a> Reading<'a> {
         read.map_err(Fault::of(column))
     }
 
+    /// The flag that a table asks for.
     fn flag(&self, row: &Row) -> Result<Flag, Fault> {
-        if let Some(column) = self.columns.flag {
-            return cell::flag(&row.cells[column]).map_err(Fault::of(column));
-        }
-        // What an earlier report says of its own rows is surer than what is said about it.
-        let said = self
-            .outcome
-            .and_then(|_| remark::flag_of(self.result(row, "detail")?));
-        said.or(self.options.input.set).ok_or(Fault {
-            column: None,
-            wrong: Wrong::FlagNotTold,
-        })
-    }
-
-    /// The flag that an earlier run sent: its remark says so where the cells don't.
-    fn flag_then(&self, row: &Row) -> Result<Flag, Fault> {
-        self.shape(row)?;
-        let detail = self.result(row, "detail").unwrap_or_default();
-        if self
-            .until(row)?
-            .is_some_and(|until| detail.ends_with(&remark::lapsed(until)))
-        {
-            return Ok(Flag::OptIn);
-        }
-        match self.columns.flag {
-            None => remark::flag_of(detail).map_or_else(|| self.flag(row), Ok),
-            Some(_) => self.flag(row),
+        match (self.columns.flag, self.options.input.set) {
+            (Some(column), _) => cell::flag(&row.cells[column]).map_err(Fault::of(column)),
+            (None, Some(flag)) => Ok(flag),
+            // A plan of a table that has neither is refused before a row is read.
+            (None, None) => Err(Fault {
+                column: None,
+                wrong: Wrong::EmptyFlag,
+            }),
         }
     }
 
@@ -242,16 +241,14 @@ impl<'a> Reading<'a> {
         cell::until(&row.cells[column]).map_err(Fault::of(column))
     }
 
-    /// When a selected row was given up while a request of it may still have been on its way: one that nobody has
-    /// answered, or that somebody in front of the Org has answered in its place.
+    /// When an earlier run gave up a selected row of which it is not known whether the change was made: a request for it
+    /// may still be on its way.
     pub(super) fn unknown_at(&self, row: &Row) -> Option<Timestamp> {
         self.outcome?;
-        let answered = self.outcome_of(row) == Some(Outcome::Failed)
-            && self.result(row, "http_status") == Some("500");
-        if answered || !self.is_in_doubt(row) {
-            return None;
+        match self.earlier_outcome(row) {
+            Ok(Outcome::Unknown) => self.result(row, ReportColumn::FinishedAt)?.parse().ok(),
+            _ => None,
         }
-        self.result(row, "finished_at")?.parse().ok()
     }
 
     /// How many of the carried cells a spreadsheet would take for a formula; a plain negative number is none.

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::verdict;
-use crate::domain::remark::{self, MAX_DETAIL};
-use crate::domain::{Answer, Change, Outcome, Record, RowNumber};
+use crate::domain::{Answer, Change, MAX_DETAIL, Outcome, Record, RowNumber};
 use crate::text;
 
 /// A row that has no outcome yet.
@@ -24,8 +23,6 @@ pub(super) struct Pending {
     first_sent: Option<Duration>,
     last_answer: Duration,
     status: Option<u16>,
-    /// Whether a request went out to which no answer came.
-    unanswered: bool,
     /// Whether the change may have been made although nobody has confirmed it.
     in_doubt: bool,
     /// What came back last, in words.
@@ -45,8 +42,7 @@ impl Pending {
             first_sent: None,
             last_answer: Duration::ZERO,
             status: None,
-            unanswered: false,
-            in_doubt: false,
+            in_doubt: change.in_doubt,
             said: String::new(),
             refused_in: None,
         }
@@ -68,7 +64,6 @@ impl Pending {
             }
             Answer::Silence(silence) => {
                 self.status = None;
-                self.unanswered |= silence.sent;
                 self.said = silence.message;
             }
         }
@@ -103,35 +98,32 @@ impl Pending {
         self.record(Outcome::Applied, &detail)
     }
 
-    /// The record of a row that the Org refused; what an earlier request did is another question.
+    /// The record of a row that the Org refused. A refusal does not remove the doubt about an earlier request.
     pub(super) fn refused(self) -> Record {
         let detail = self.last_words();
-        if !self.in_doubt {
-            return self.record(Outcome::Failed, &detail);
+        if self.in_doubt {
+            self.unknown(&detail, "; an earlier request may have made the change")
+        } else {
+            self.record(Outcome::Failed, &detail)
         }
-        let detail = remark::with_doubt(&detail, remark::EARLIER);
-        self.without_success(&detail)
     }
 
     /// The record of a row whose attempts are spent.
     pub(super) fn given_up(self) -> Record {
-        let last = self.last_words();
+        let detail = self.last_words();
         if self.in_doubt {
-            let detail = remark::with_doubt(&last, "; ");
-            self.without_success(&detail)
+            self.unknown(&detail, "; the change may or may not have been made")
         } else {
-            self.record(Outcome::Failed, &format!("{last}; given up"))
+            self.record(Outcome::Failed, &format!("{detail}; given up"))
         }
     }
 
-    /// The record of a row that may have been changed: unknown, unless every request was answered.
-    fn without_success(self, detail: &str) -> Record {
-        let outcome = if self.unanswered {
-            Outcome::Unknown
-        } else {
-            Outcome::Failed
-        };
-        self.record(outcome, detail)
+    /// The record of a row of which nobody knows whether the change was made. What is said about that is not cut off
+    /// by a long detail; the last character is left free for the mark that keeps spreadsheets from reading a formula.
+    fn unknown(self, detail: &str, doubt: &str) -> Record {
+        let room = MAX_DETAIL - 1 - doubt.chars().count();
+        let detail = text::shorten(detail, room) + doubt;
+        self.record(Outcome::Unknown, &detail)
     }
 
     fn last_words(&self) -> String {
@@ -145,7 +137,9 @@ impl Pending {
     fn record(self, outcome: Outcome, detail: &str) -> Record {
         Record {
             row: self.change.row,
+            line: self.change.line,
             outcome,
+            wanted: Some(self.change.flag),
             http_status: self.status,
             attempts: self.requests,
             elapsed: self

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::state::State;
 use super::words;
-use crate::domain::{Event, Outcome, Wait};
+use crate::domain::{Event, Flag, Outcome, Wait};
 use crate::text::one_line;
 
 /// One line.
@@ -27,8 +27,9 @@ enum What<'a> {
         on_record: u64,
     },
     Row {
-        row: u64,
+        line: Option<u64>,
         outcome: &'a str,
+        wanted: Option<bool>,
         http_status: Option<u16>,
         attempts: u32,
         elapsed_ms: u128,
@@ -60,6 +61,7 @@ struct Figures {
     invalid: u64,
     duplicate: u64,
     unchanged: u64,
+    not_sent: u64,
     to_retry: u64,
     requests: u64,
     requests_per_second: f64,
@@ -79,8 +81,9 @@ pub(super) fn event(
             on_record: on_record.total(),
         },
         Event::Recorded(record) => What::Row {
-            row: record.row,
+            line: record.line,
             outcome: record.outcome.as_str(),
+            wanted: record.wanted.map(Flag::is_opt_out),
             http_status: record.http_status,
             attempts: record.attempts,
             elapsed_ms: record.elapsed.as_millis(),
@@ -133,6 +136,7 @@ fn figures(state: &State, now: Duration) -> Figures {
         invalid: count(Outcome::Invalid),
         duplicate: count(Outcome::Duplicate),
         unchanged: count(Outcome::Unchanged),
+        not_sent: count(Outcome::NotSent),
         to_retry: state.to_retry(),
         requests: state.requests,
         requests_per_second: (state.speed(now) * 10.0).round() / 10.0,

@@ -12,7 +12,7 @@ use console::Term;
 use jiff::Timestamp;
 
 use self::out::Out;
-use crate::domain::{Event, Outcome, Wait};
+use crate::domain::{Event, Wait};
 use crate::settings::{LogFormat, Talk, Volume};
 
 pub use state::State;
@@ -178,9 +178,7 @@ impl Progress {
 
     fn worth_a_line(&self, event: &Event<'_>) -> bool {
         match event {
-            Event::Recorded(record) => {
-                self.verbose || matches!(record.outcome, Outcome::Failed | Outcome::Unknown)
-            }
+            Event::Recorded(record) => self.verbose || record.outcome.is_failure(),
             _ => true,
         }
     }

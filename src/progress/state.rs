@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Condition, Event, Outcome, Tally, Wait};
+use crate::domain::{Condition, Event, Tally, Wait};
 
 /// Over how many seconds speed is measured.
 const WINDOW: usize = 10;
@@ -95,10 +95,7 @@ impl State {
     /// Rows that a person will have to look at.
     #[must_use]
     pub fn troubled(&self) -> u64 {
-        [Outcome::Failed, Outcome::Unknown, Outcome::Invalid]
-            .map(|outcome| self.tally.count(outcome))
-            .iter()
-            .sum()
+        self.tally.attention()
     }
 
     /// Requests a second over the last seconds.

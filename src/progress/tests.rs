@@ -1,7 +1,7 @@
 //! A run as it is seen: played through by hand, on made-up time.
 
 use super::*;
-use crate::domain::{Answer, Change, Ending, Flag, Record, Reply, Tally, UserId, Wait};
+use crate::domain::{Answer, Change, Ending, Flag, Outcome, Record, Reply, Tally, UserId, Wait};
 
 fn at(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
@@ -10,8 +10,10 @@ fn at(seconds: f64) -> Duration {
 fn change(row: u64) -> Change {
     Change {
         row,
+        line: Some(row + 1),
         user: UserId::new(row).unwrap(),
         flag: Flag::OptOut,
+        in_doubt: false,
     }
 }
 
@@ -23,7 +25,9 @@ fn record(row: u64, outcome: Outcome) -> Record {
     };
     Record {
         row,
+        line: Some(row + 1),
         outcome,
+        wanted: Some(Flag::OptOut),
         http_status,
         attempts: 1,
         elapsed: at(0.25),
@@ -339,9 +343,9 @@ fn without_a_terminal_there_is_a_line_every_ten_seconds() {
 #[test]
 fn verbose_names_every_row_and_defuses_what_the_server_said() {
     let told = lines(played(Style::Lines, Volume::Verbose));
-    assert!(told.contains(&"row 1: applied (204, 1 attempt)".to_owned()));
+    assert!(told.contains(&"line 2: applied (204, 1 attempt)".to_owned()));
     assert!(
-        told.contains(&"row 18: failed (404, 1 attempt): User \"not\" found\\u{1b}[2J".to_owned())
+        told.contains(&"line 19: failed (404, 1 attempt): User \"not\" found\\u{1b}[2J".to_owned())
     );
 }
 

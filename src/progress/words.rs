@@ -42,14 +42,18 @@ pub fn bar(state: &State, now: Duration, width: usize, colour: bool) -> String {
     format!("{first}\n{second}")
 }
 
-/// What a row came to: `row 17: failed (404, 1 attempt): User not found`.
+/// What a row came to: `line 17: failed (404, 1 attempt): User not found`.
 pub(super) fn row(record: &Record) -> String {
     let Record {
-        row,
+        line,
         outcome,
         attempts,
         ..
     } = record;
+    let place = match line {
+        Some(line) => format!("line {line}"),
+        None => "a row that is not in the table".to_owned(),
+    };
     let mut how = Vec::new();
     how.extend(record.http_status.map(|status| status.to_string()));
     if *attempts > 0 {
@@ -69,7 +73,7 @@ pub(super) fn row(record: &Record) -> String {
     } else {
         format!(": {detail}")
     };
-    format!("row {row}: {outcome}{how}{detail}")
+    format!("{place}: {outcome}{how}{detail}")
 }
 
 /// One word or two for how the sending ended; the closing summary has the rest.

@@ -7,12 +7,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use crate::domain::Outcome;
+use crate::domain::{Outcome, REPORT_COLUMNS};
 use crate::error::{Error, Kind, Result};
 use crate::report::chart::{self, duration, grouped, moment};
 use crate::report::files;
 use crate::report::journal::Journal;
-use crate::report::line::{COLUMNS, Finished};
+use crate::report::line::{CELLS_BEHIND_A_ROW, Finished};
 use crate::report::reasons::Group;
 use crate::report::run::Run;
 use crate::report::summary::Summary;
@@ -73,7 +73,7 @@ pub fn write_page_so_far(place: &Path, summary: &Summary, journal: &Journal<File
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Report,
-    /// Has a check behind each row, and other records between them.
+    /// Has a number and a check behind each row, and other records between them.
     Journal,
 }
 
@@ -228,15 +228,15 @@ fn reasons(out: &mut dyn Write, groups: &[Group]) -> io::Result<()> {
         } else {
             &group.reason
         };
-        let rows: Vec<String> = group.rows.iter().map(ToString::to_string).collect();
-        let more = match group.count.saturating_sub(group.rows.len() as u64) {
+        let lines: Vec<String> = group.lines.iter().map(ToString::to_string).collect();
+        let more = match group.count.saturating_sub(group.lines.len() as u64) {
             0 => String::new(),
             more => format!(" and {} more", grouped(more)),
         };
         let (counted, label) = if group.count == 1 {
-            ("row", "Row")
+            ("row", "Line")
         } else {
-            ("rows", "Rows")
+            ("rows", "Lines")
         };
         writeln!(
             out,
@@ -255,7 +255,7 @@ fn reasons(out: &mut dyn Write, groups: &[Group]) -> io::Result<()> {
         writeln!(
             out,
             r#"<p class="soft num">{label} {}{more}</p></section>"#,
-            rows.join(", ")
+            lines.join(", ")
         )?;
     }
     writeln!(out, "</div>")
@@ -340,9 +340,12 @@ fn table(out: &mut dyn Write, rows: impl Read, source: Source) -> io::Result<()>
 
 /// The row's own cells as one text, and ours; `None` for a record that is no row.
 fn take_apart(record: &csv::StringRecord, source: Source) -> Option<(String, Finished<'_>)> {
-    let behind = usize::from(source == Source::Journal);
-    let own = record.len().checked_sub(COLUMNS.len() + behind)?;
-    let mut ours = [""; COLUMNS.len()];
+    let behind = match source {
+        Source::Report => 0,
+        Source::Journal => CELLS_BEHIND_A_ROW,
+    };
+    let own = record.len().checked_sub(REPORT_COLUMNS.len() + behind)?;
+    let mut ours = [""; REPORT_COLUMNS.len()];
     for (offset, cell) in ours.iter_mut().enumerate() {
         *cell = record.get(own + offset)?;
     }
@@ -353,14 +356,14 @@ fn take_apart(record: &csv::StringRecord, source: Source) -> Option<(String, Fin
         .collect();
     Some((
         text::one_line(&cells.join(" · "), MAX_INPUT),
-        Finished::from_cells(ours)?,
+        Finished::from_cells(&ours)?,
     ))
 }
 
 fn one_table(out: &mut dyn Write, class: &str, body: &[u8]) -> io::Result<()> {
     writeln!(
         out,
-        r#"<div class="{class}"><table><thead><tr><th class="w-row" scope="col">Row</th>"#
+        r#"<div class="{class}"><table><thead><tr><th class="w-row" scope="col">Line</th>"#
     )?;
     writeln!(
         out,
@@ -379,13 +382,14 @@ fn table_row(out: &mut dyn Write, own: &str, row: &Finished<'_>) -> io::Result<(
         .http_status
         .map(|status| status.to_string())
         .unwrap_or_default();
+    let line = row.line.map(|line| line.to_string()).unwrap_or_default();
     writeln!(
         out,
         concat!(
             r#"<tr><td class="row">{}</td><td class="input">{}</td><td class="word {}">{}</td>"#,
             r#"<td class="small">{}</td><td class="small tries">{}</td><td class="detail">{}</td></tr>"#
         ),
-        row.row,
+        line,
         escaped(own),
         row.outcome,
         row.outcome,

@@ -3,6 +3,9 @@
 //!
 //! Every record is one CSV record (comma, LF) whose last cell is a check: the CRC-32 of this record's other bytes,
 //! carried on from the check before it. A record that is missing, moved or altered therefore breaks the chain.
+//!
+//! The record of a row begins with the row as the report has it: the cells that the report carries, then
+//! [`REPORT_COLUMNS`]. Behind that stands the row's number, which orders the report and is not in it.
 
 use std::io::{self, BufRead};
 use std::time::Duration;
@@ -11,8 +14,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::domain::remark::MAX_DETAIL;
-use crate::domain::{Outcome, Record, RowNumber};
+use crate::domain::{
+    Flag, LineNumber, MAX_DETAIL, Outcome, REPORT_COLUMNS, Record, ReportColumn, RowNumber,
+};
 use crate::report::moment::{LastRead, Stamp};
 use crate::report::run::{FORMAT, Noted, Run, Stop};
 use crate::text::{self, push_csv_cell};
@@ -24,17 +28,6 @@ pub(super) const NOTE: &str = "mfa-optout note";
 /// The first cell of the record that closes a run.
 pub(super) const STOP: &str = "mfa-optout stop";
 
-/// The tool's own columns, after those of the input.
-pub const COLUMNS: [&str; 7] = [
-    "row",
-    "outcome",
-    "http_status",
-    "attempts",
-    "elapsed_ms",
-    "finished_at",
-    "detail",
-];
-
 /// The longest record that is read, in bytes. What runs on for longer is not a record but an opened quote.
 pub const MAX_RECORD: usize = 32 << 20;
 
@@ -43,6 +36,9 @@ const CHECK_LEN: usize = 10;
 
 /// A control record has two cells and its check; a row always has more.
 const CONTROL_CELLS: usize = 3;
+
+/// What stands in the record of a row behind the row of the report: its number and the check.
+pub(super) const CELLS_BEHIND_A_ROW: usize = 2;
 
 /// Adds a record to `out` and returns its check. `cells` are CSV without the line end.
 fn seal(out: &mut Vec<u8>, start: usize, previous: u32) -> u32 {
@@ -84,9 +80,15 @@ pub(super) fn write_row(
     let start = out.len();
     out.extend_from_slice(cells);
     out.push(b',');
-    push_number(out, row.row);
+    if let Some(line) = row.line {
+        push_number(out, line);
+    }
     out.push(b',');
     out.extend_from_slice(row.outcome.as_str().as_bytes());
+    out.push(b',');
+    if let Some(wanted) = row.wanted {
+        out.extend_from_slice(wanted.as_str().as_bytes());
+    }
     out.push(b',');
     if let Some(status) = row.http_status {
         push_number(out, status.into());
@@ -104,6 +106,8 @@ pub(super) fn write_row(
     if !row.detail.is_empty() {
         push_csv_cell(out, detail_cell(&row.detail).as_bytes());
     }
+    out.push(b',');
+    push_number(out, row.row);
     seal(out, start, previous)
 }
 
@@ -126,11 +130,11 @@ pub(super) fn write_control(out: &mut Vec<u8>, previous: u32, word: &str, json: 
     seal(out, start, previous)
 }
 
-/// The header line of the report: the input's header cells (already CSV), then [`COLUMNS`].
+/// The header line of the report: the carried header cells (already CSV), then [`REPORT_COLUMNS`].
 pub(super) fn header_line(cells: &str) -> Vec<u8> {
     let mut line = cells.as_bytes().to_vec();
     line.push(b',');
-    push_cells(&mut line, &COLUMNS);
+    push_cells(&mut line, &REPORT_COLUMNS);
     line.push(b'\n');
     line
 }
@@ -201,6 +205,13 @@ pub(super) fn body(frame: &[u8]) -> &[u8] {
     &frame[..frame.len().saturating_sub(CHECK_LEN)]
 }
 
+/// Returns the part of a row's record that is the row of the report.
+pub(super) fn report_row(frame: &[u8]) -> &[u8] {
+    let body = body(frame);
+    let end = memchr::memrchr(b',', body).unwrap_or(body.len());
+    &body[..end]
+}
+
 /// The record's check, where it is the one that has to follow `previous`.
 pub(super) fn verify(previous: u32, frame: &[u8]) -> Option<u32> {
     let check = check_of(previous, body(frame));
@@ -219,16 +230,18 @@ pub(super) enum Entry<'a> {
     /// A run of a version of the tool whose journal has a newer form.
     Newer(u32),
     /// A row has its outcome.
-    Row(Finished<'a>),
+    Row(RowNumber, Finished<'a>),
 }
 
 /// The tool's own cells of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finished<'a> {
-    /// Which row.
-    pub row: RowNumber,
+    /// Where the row stands in the input; `None` for a row that is not in it.
+    pub line: Option<LineNumber>,
     /// What became of it.
     pub outcome: Outcome,
+    /// The flag that was wanted, where it is known.
+    pub wanted: Option<Flag>,
     /// Status of the last answer.
     pub http_status: Option<u16>,
     /// Requests sent for it.
@@ -241,30 +254,47 @@ pub struct Finished<'a> {
     pub detail: &'a str,
 }
 
+/// The tool's cells of a row, in the order of [`REPORT_COLUMNS`].
+pub type ReportCells<'a> = [&'a str; REPORT_COLUMNS.len()];
+
 impl<'a> Finished<'a> {
-    /// Reads the cells in the order of [`COLUMNS`]; `None` if one of them is not what the tool writes.
+    /// Reads the tool's cells of a row; `None` if one of them is not what the tool writes.
     #[must_use]
-    pub fn from_cells(cells: [&'a str; 7]) -> Option<Self> {
+    pub fn from_cells(cells: &ReportCells<'a>) -> Option<Self> {
         Self::at(cells, &mut LastRead::default())
     }
 
     /// As [`from_cells`](Self::from_cells), where `last` may know the time stamp already.
-    fn at(cells: [&'a str; 7], last: &mut LastRead) -> Option<Self> {
-        let [row, outcome, status, attempts, elapsed, at, detail] = cells;
+    fn at(cells: &ReportCells<'a>, last: &mut LastRead) -> Option<Self> {
+        let cell = |column: ReportColumn| cells[column.index()];
         Some(Self {
-            row: row.parse().ok().filter(|row| *row > 0)?,
-            outcome: Outcome::from_word(outcome)?,
-            http_status: if status.is_empty() {
-                None
-            } else {
-                Some(status.parse().ok()?)
-            },
-            attempts: attempts.parse().ok()?,
-            elapsed: Duration::from_millis(elapsed.parse().ok()?),
-            finished_at: last.parse(at)?,
-            detail,
+            line: empty_or(cell(ReportColumn::Line), |cell| cell.parse().ok())?,
+            outcome: Outcome::from_word(cell(ReportColumn::Outcome))?,
+            wanted: empty_or(cell(ReportColumn::Wanted), Flag::from_word)?,
+            http_status: empty_or(cell(ReportColumn::HttpStatus), |cell| cell.parse().ok())?,
+            attempts: cell(ReportColumn::Attempts).parse().ok()?,
+            elapsed: Duration::from_millis(cell(ReportColumn::ElapsedMs).parse().ok()?),
+            finished_at: last.parse(cell(ReportColumn::FinishedAt))?,
+            detail: cell(ReportColumn::Detail),
         })
     }
+}
+
+/// Reads a cell that may be empty; `None` if it is neither empty nor something that `read` understands.
+#[expect(
+    clippy::option_option,
+    reason = "an empty cell is not the same as one that is not understood"
+)]
+fn empty_or<T>(cell: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if cell.is_empty() {
+        Some(None)
+    } else {
+        read(cell).map(Some)
+    }
+}
+
+fn row_number(cell: &str) -> Option<RowNumber> {
+    cell.parse().ok().filter(|row| *row > 0)
 }
 
 /// Takes records apart; keeps its buffers from one to the next.
@@ -291,13 +321,13 @@ impl Parser {
     /// What a whole record says; `None` if it is none that this version of the tool writes.
     pub(super) fn parse<'a>(&'a mut self, frame: &'a [u8]) -> Option<Entry<'a>> {
         if memchr::memchr(b'"', frame).is_none() {
-            return plain_row(body(frame), &mut self.last_time).map(Entry::Row);
+            return plain_row(body(frame), &mut self.last_time);
         }
         let count = self.split(frame)?;
         if count == CONTROL_CELLS {
             self.control()
         } else {
-            self.row(count).map(Entry::Row)
+            self.row(count)
         }
     }
 
@@ -325,13 +355,15 @@ impl Parser {
         cell(&self.text, &self.ends, index)
     }
 
-    fn row(&mut self, count: usize) -> Option<Finished<'_>> {
-        let first = count.checked_sub(COLUMNS.len() + 1)?;
-        let mut cells = [""; COLUMNS.len()];
+    fn row(&mut self, count: usize) -> Option<Entry<'_>> {
+        let first = count.checked_sub(REPORT_COLUMNS.len() + CELLS_BEHIND_A_ROW)?;
+        let mut cells = [""; REPORT_COLUMNS.len()];
         for (offset, found) in cells.iter_mut().enumerate() {
             *found = cell(&self.text, &self.ends, first + offset)?;
         }
-        Finished::at(cells, &mut self.last_time)
+        let number = cell(&self.text, &self.ends, first + REPORT_COLUMNS.len())?;
+        let row = Finished::at(&cells, &mut self.last_time)?;
+        Some(Entry::Row(row_number(number)?, row))
     }
 
     fn control(&self) -> Option<Entry<'_>> {
@@ -353,21 +385,24 @@ fn cell<'a>(text: &'a [u8], ends: &[usize], index: usize) -> Option<&'a str> {
     str::from_utf8(&text[start..ends[index]]).ok()
 }
 
-/// A row without a quoted cell, as nearly all are: each comma in it ends a cell, and ours are the last.
-fn plain_row<'a>(body: &'a [u8], last: &mut LastRead) -> Option<Finished<'a>> {
-    let (mut commas, mut end) = ([0; COLUMNS.len()], body.len());
+/// Reads the record of a row without a quoted cell, as nearly all are: each comma in it ends a cell, and ours are the
+/// last.
+fn plain_row<'a>(body: &'a [u8], last: &mut LastRead) -> Option<Entry<'a>> {
+    const OURS: usize = REPORT_COLUMNS.len() + 1;
+    let mut commas = [0; OURS];
+    let mut end = body.len();
     for comma in commas.iter_mut().rev() {
         end = memchr::memrchr(b',', &body[..end])?;
         *comma = end;
     }
-    let ours = str::from_utf8(&body[commas[0]..]).ok()?;
-    let (mut cells, mut end) = ([""; COLUMNS.len()], ours.len());
-    for (cell, comma) in cells.iter_mut().zip(commas).rev() {
-        let comma = comma - commas[0];
-        *cell = &ours[comma + 1..end];
-        end = comma;
+    let start = commas[0];
+    let ours = str::from_utf8(&body[start..]).ok()?;
+    let mut cells = [""; REPORT_COLUMNS.len()];
+    for (index, cell) in cells.iter_mut().enumerate() {
+        *cell = &ours[commas[index] + 1 - start..commas[index + 1] - start];
     }
-    Finished::at(cells, last)
+    let number = row_number(&ours[commas[OURS - 1] + 1 - start..])?;
+    Some(Entry::Row(number, Finished::at(&cells, last)?))
 }
 
 /// As much of a run record as every version can read.

@@ -22,7 +22,7 @@ mod window;
 pub use files::Paths;
 pub use html::{check_page_place, write_page, write_page_so_far};
 pub use journal::{Journal, PendingSync, SYNC_AFTER, SYNC_RECORDS, Storage};
-pub use line::{COLUMNS, Finished, MAX_RECORD};
+pub use line::{Finished, MAX_RECORD, ReportCells};
 pub use metrics::{Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished};
 pub use open::{Begin, Mode, look, open};
 pub use order::{finish, summarize};

@@ -158,7 +158,7 @@ fn survey(source: Source<'_>, paths: &Paths, rows: u64) -> Result<Survey> {
     each_entry(source, |entry, record| {
         fold.add(&entry);
         match entry {
-            Entry::Row(row) => books.enter(row.row, record)?,
+            Entry::Row(row, _) => books.enter(row, record)?,
             Entry::Run(run) => books.begin(&run.identity.header),
             _ => {}
         }
@@ -261,7 +261,7 @@ impl Books {
             return Ok(());
         }
         let load = if self.draft.is_some() {
-            line::body(record.frame).to_vec()
+            line::report_row(record.frame).to_vec()
         } else {
             Vec::new()
         };
@@ -340,17 +340,16 @@ impl Sorter<'_> {
         let mut reader = from_start(self.source)?;
         while step(&mut reader)? {
             let (start, size) = (reader.start(), reader.frame().len());
-            let Entry::Row(row) = reader.record().0.ok_or_else(|| damaged(start))? else {
+            let Entry::Row(row, _) = reader.record().0.ok_or_else(|| damaged(start))? else {
                 continue;
             };
-            let row = row.row;
             if self.window.has_passed(row) {
                 continue;
             }
             self.window.push(Held {
                 row,
                 size,
-                load: line::body(reader.frame()).to_vec(),
+                load: line::report_row(reader.frame()).to_vec(),
             });
             let fetched = self.write_ready(Fill::UpToLimit)?;
             if fetched {
@@ -394,7 +393,7 @@ impl Sorter<'_> {
             .seek(SeekFrom::Start(place))
             .and_then(|_| line::read_frame(&mut input, &mut frame))
             .map_err(failed("the journal can't be read"))?;
-        Ok(line::body(&frame).to_vec())
+        Ok(line::report_row(&frame).to_vec())
     }
 }
 
@@ -457,7 +456,7 @@ mod tests {
             let summary = merge(source, &desk.paths(), total, false).unwrap();
             prop_assert_eq!(summary.outcomes.total(), total);
             let mut report = csv::Reader::from_path(desk.paths().report).unwrap();
-            let rows: Vec<u64> = report.records().map(|row| row.unwrap()[2].parse().unwrap()).collect();
+            let rows: Vec<u64> = report.records().map(|row| row.unwrap()[0].parse().unwrap()).collect();
             prop_assert_eq!(rows, (1..=total).collect::<Vec<_>>());
         }
     }

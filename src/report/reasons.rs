@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::{Outcome, RowNumber, remark};
+use crate::domain::{LineNumber, Outcome};
 use crate::report::line::Finished;
 use crate::text;
 
 /// So many groups are told apart; what comes after is counted together.
 const MAX_GROUPS: usize = 100;
 
-/// So many row numbers are kept of each group.
+/// Number of lines that are kept of each group.
 const EXAMPLES: usize = 5;
 
 /// So many words of a message tell its kind.
@@ -28,8 +28,8 @@ pub struct Group {
     pub reason: String,
     /// How many rows.
     pub count: u64,
-    /// The first few of them, in order.
-    pub rows: Vec<RowNumber>,
+    /// The lines of the first few of them, in order.
+    pub lines: Vec<LineNumber>,
     /// What it means.
     pub meaning: &'static str,
     /// What to do about it.
@@ -45,15 +45,18 @@ pub struct Reasons(BTreeMap<Key, Members>);
 #[derive(Clone, Debug, Default)]
 struct Members {
     count: u64,
-    first: Vec<RowNumber>,
+    first: Vec<LineNumber>,
 }
 
 impl Members {
-    fn add(&mut self, row: RowNumber) {
+    fn add(&mut self, line: Option<LineNumber>) {
         self.count += 1;
-        let place = self.first.partition_point(|known| *known < row);
+        let Some(line) = line else {
+            return;
+        };
+        let place = self.first.partition_point(|known| *known < line);
         if place < EXAMPLES {
-            self.first.insert(place, row);
+            self.first.insert(place, line);
             self.first.truncate(EXAMPLES);
         }
     }
@@ -62,15 +65,12 @@ impl Members {
 impl Reasons {
     /// Counts a row if a person has to look at it.
     pub fn add(&mut self, row: &Finished<'_>) {
-        if !matches!(
-            row.outcome,
-            Outcome::Failed | Outcome::Unknown | Outcome::Invalid
-        ) {
+        if !row.outcome.needs_attention() {
             return;
         }
         let reason = match row.outcome {
             Outcome::Invalid => kind_of(fault(row.detail)),
-            _ => refusal(remark::without(row.detail)),
+            _ => kind_of(row.detail),
         };
         let mut key = (row.outcome, row.http_status, reason);
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key) {
@@ -80,7 +80,7 @@ impl Reasons {
                 "(many other messages)".to_owned(),
             );
         }
-        self.0.entry(key).or_default().add(row.row);
+        self.0.entry(key).or_default().add(row.line);
     }
 
     /// The groups, the largest first.
@@ -91,7 +91,7 @@ impl Reasons {
             .iter()
             .map(|(key, members)| group(key, members))
             .collect();
-        groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.rows.cmp(&b.rows)));
+        groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.lines.cmp(&b.lines)));
         groups
     }
 }
@@ -103,21 +103,10 @@ fn group((outcome, status, reason): &Key, members: &Members) -> Group {
         http_status: *status,
         reason: reason.clone(),
         count: members.count,
-        rows: members.first.clone(),
+        lines: members.first.clone(),
         meaning,
         next,
     }
-}
-
-/// What a row met with, and whether an earlier request may have made its change all the same.
-fn refusal(detail: &str) -> String {
-    let in_doubt = detail
-        .strip_suffix(remark::DOUBT)
-        .and_then(|words| words.strip_suffix(remark::EARLIER));
-    in_doubt.map_or_else(
-        || kind_of(detail),
-        |words| kind_of(words) + "; an earlier request may have made the change",
-    )
 }
 
 /// How the detail of a row begins that contradicts another; it goes on with both places and the user.
@@ -170,9 +159,17 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
             "a request went out and no answer came back: the change may or may not have been made",
             "run `mfa-optout retry` on this report; sending a row again is harmless",
         ),
+        (Outcome::Unknown, Some(500 | 502 | 504 | 512..=599)) => (
+            "the Org or a server in front of it failed, and the attempts ran out: the change may or may not have been made",
+            "run `mfa-optout retry` on this report later; sending a row again is harmless",
+        ),
         (Outcome::Unknown, Some(_)) => (
-            "an earlier request got no answer: the change may or may not have been made by that one",
+            "the change may or may not have been made by an earlier request",
             "run `mfa-optout retry` on this report; sending a row again is harmless",
+        ),
+        (Outcome::NotSent, None) => (
+            "the run ended before these rows were sent",
+            "run `mfa-optout retry` on this report",
         ),
         (_, Some(400 | 415 | 422)) => (
             "the Org did not accept the request for these users",
@@ -193,10 +190,6 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
         (_, Some(409)) => (
             "the Org refused because something else changed the user at the same time",
             "run `mfa-optout retry` on this report",
-        ),
-        (_, Some(500 | 502 | 504 | 512..=599)) => (
-            "the Org or a server in front of it failed, and the attempts ran out: the change may or may not have been made",
-            "run `mfa-optout retry` on this report later; sending a row again is harmless",
         ),
         (_, Some(408 | 425 | 429 | 500..=599)) => (
             "the Org could not do it at the time, and the attempts ran out",
@@ -220,11 +213,13 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::domain::Flag;
 
-    fn failed(row: RowNumber, detail: &str) -> Finished<'_> {
+    fn failed(line: LineNumber, detail: &str) -> Finished<'_> {
         Finished {
-            row,
+            line: Some(line),
             outcome: Outcome::Failed,
+            wanted: Some(Flag::OptOut),
             http_status: Some(404),
             attempts: 1,
             elapsed: Duration::ZERO,
@@ -246,28 +241,33 @@ mod tests {
             (groups[0].reason.as_str(), groups[0].count),
             ("user … not found", 6)
         );
-        assert_eq!(groups[0].rows, [1, 2, 4, 7, 8]);
+        assert_eq!(groups[0].lines, [1, 2, 4, 7, 8]);
     }
 
     #[test]
-    fn a_change_that_an_earlier_request_may_have_made_is_a_reason_of_its_own() {
+    fn rows_that_are_unknown_and_rows_that_failed_are_told_apart() {
         let mut reasons = Reasons::default();
-        let doubt = remark::with_doubt("there is no such user in this Org", remark::EARLIER);
-        for (row, detail) in (1..).zip(["there is no such user in this Org", &doubt, &doubt]) {
-            reasons.add(&failed(row, detail));
+        let detail = "there is no such user in this Org";
+        for (line, outcome) in [
+            (1, Outcome::Failed),
+            (2, Outcome::Unknown),
+            (3, Outcome::Unknown),
+        ] {
+            reasons.add(&Finished {
+                outcome,
+                ..failed(line, detail)
+            });
         }
         let told: Vec<_> = reasons
             .groups()
             .into_iter()
-            .map(|group| (group.reason, group.count))
+            .map(|group| (group.outcome, group.lines))
             .collect();
-        let doubt =
-            "there is no such user in this Org; an earlier request may have made the change";
         assert_eq!(
             told,
             [
-                (doubt.to_owned(), 2),
-                ("there is no such user in this Org".to_owned(), 1)
+                ("unknown".to_owned(), vec![2, 3]),
+                ("failed".to_owned(), vec![1])
             ]
         );
     }
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn every_end_has_a_meaning_and_something_to_do() {
         for status in (100..600).map(Some).chain([None]) {
-            for outcome in [Outcome::Failed, Outcome::Unknown, Outcome::Invalid] {
+            for outcome in Outcome::ALL {
                 let (meaning, next) = advice(outcome, status);
                 assert!(!meaning.is_empty() && !next.is_empty());
                 assert!(

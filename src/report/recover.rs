@@ -81,16 +81,16 @@ fn take<R: BufRead>(
                 "it was written by a newer version of the tool (form {form})"
             ));
         }
-        Some(Entry::Note(_) | Entry::Stop(_) | Entry::Row(_)) if found.runs.is_empty() => {
+        Some(Entry::Note(_) | Entry::Stop(_) | Entry::Row(..)) if found.runs.is_empty() => {
             return Err("it does not begin with the record of a run".to_owned());
         }
         Some(Entry::Note(_) | Entry::Stop(_)) => {}
-        Some(Entry::Row(row)) => {
-            if !found.rows.insert(row.row) {
-                return Err(format!("row {} is on record twice", row.row));
+        Some(Entry::Row(number, row)) => {
+            if !found.rows.insert(number) {
+                return Err(format!("row {number} is on record twice"));
             }
             if row.outcome == Outcome::Applied {
-                found.applied.insert(row.row);
+                found.applied.insert(number);
             }
             found.tally.add(row.outcome);
         }

@@ -160,7 +160,7 @@ impl Fold {
             Entry::Run(run) => self.add_run(run),
             Entry::Note(noted) => self.add_note(*noted),
             Entry::Stop(stop) => self.add_stop(stop),
-            Entry::Row(row) => self.add_row(row),
+            Entry::Row(_, row) => self.add_row(row),
             Entry::Newer(_) => {}
         }
     }

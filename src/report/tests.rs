@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::{Outcome, Record};
+use crate::domain::{Flag, Outcome, Record};
 use crate::error::{Error, Kind};
 
 /// A folder with an input in it, and the run that reads it.
@@ -109,7 +109,9 @@ pub(super) fn at(second: i64) -> Timestamp {
 pub(super) fn applied(row: u64) -> Record {
     Record {
         row,
+        line: Some(row + 1),
         outcome: Outcome::Applied,
+        wanted: Some(Flag::OptOut),
         http_status: Some(204),
         attempts: 1,
         elapsed: Duration::from_millis(50 + row % 50),
@@ -148,14 +150,19 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
     append(&mut journal, [7, 3, 6, 5]);
     let summary = desk.finish(journal, false).unwrap();
 
-    let header = "user_id,name,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n";
+    let header =
+        "user_id,name,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n";
     let rows: Vec<String> = (1..=7_u64)
         .map(|row| {
             let (own, time) = (
                 String::from_utf8(cells(row)).unwrap(),
                 at(row.cast_signed()),
             );
-            format!("{own},{row},applied,204,1,{},{time:.3},\n", 50 + row)
+            format!(
+                "{own},{},applied,true,204,1,{},{time:.3},\n",
+                row + 1,
+                50 + row
+            )
         })
         .collect();
     assert_eq!(desk.report(), header.to_owned() + &rows.concat());
@@ -250,7 +257,7 @@ fn a_finished_report_is_replaced_only_when_asked() {
     append(&mut journal, [1]);
     assert_eq!(desk.report(), "precious");
     desk.finish(journal, true).unwrap();
-    assert!(desk.report().starts_with("user_id,name,row,"));
+    assert!(desk.report().starts_with("user_id,name,line,"));
 }
 
 #[test]

@@ -151,19 +151,22 @@ fn group_text(group: &Group) -> String {
     } = group;
     format!(
         "{count} {outcome}{status}{reason}\n  {}\n  means: {meaning}\n  to do: {next}\n",
-        row_numbers(group)
+        lines(group)
     )
 }
 
-fn row_numbers(group: &Group) -> String {
+fn lines(group: &Group) -> String {
+    if group.lines.is_empty() {
+        return "rows that are not in the table".to_owned();
+    }
     let numbers = group
-        .rows
+        .lines
         .iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(", ");
-    let more = group.count.saturating_sub(group.rows.len() as u64);
-    let label = if group.count == 1 { "row" } else { "rows" };
+    let more = group.count.saturating_sub(group.lines.len() as u64);
+    let label = if group.count == 1 { "line" } else { "lines" };
     if more > 0 {
         format!("{label} {numbers} and {} more", grouped(more))
     } else {

@@ -1,7 +1,7 @@
 //! How a run ended, in words: what happened and, for an early end, what to do about it.
 
 use super::counted;
-use crate::domain::{Cause, Ending, Outcome, Signal, Stop, Tally};
+use crate::domain::{Cause, Ending, Signal, Stop, Tally};
 use crate::progress::{grouped, rough};
 use crate::text::one_line;
 
@@ -21,9 +21,7 @@ pub fn ending_text(ending: &Ending, tally: &Tally) -> (String, Option<&'static s
 }
 
 fn complete(tally: &Tally) -> String {
-    let attention =
-        [Outcome::Failed, Outcome::Unknown, Outcome::Invalid].map(|outcome| tally.count(outcome));
-    match (attention.iter().sum::<u64>(), tally.total()) {
+    match (tally.attention(), tally.total()) {
         (0, 0) => "Done: there was nothing to do.".to_owned(),
         (0, 1) => "Done: the row is as it should be.".to_owned(),
         (0, rows) => format!("Done: all {} rows are as they should be.", grouped(rows)),

@@ -110,7 +110,7 @@ fn rows_that_need_attention_are_grouped_by_reason() {
         http_status: Some(404),
         reason: "User not found".into(),
         count: 8,
-        rows: vec![17, 20, 31, 44, 58],
+        lines: vec![17, 20, 31, 44, 58],
         meaning: "the Org does not know these users",
         next: "check the IDs",
     };
@@ -119,7 +119,7 @@ fn rows_that_need_attention_are_grouped_by_reason() {
         http_status: None,
         reason: "connection reset".into(),
         count: 1,
-        rows: vec![99],
+        lines: vec![99],
         meaning: "no answer came back",
         next: "run `mfa-optout retry` on this report",
     };

@@ -92,12 +92,12 @@ fn assert_the_report_is_true(org: &TestOrg, rows: &[ReportRow]) {
     for row in rows {
         let id = row["user_id"].parse().expect("the sample has plain IDs");
         let reported = (row["outcome"] == "applied").then(|| row["mfa_opt_out"] == "true");
-        assert_eq!(members.get(&id).copied(), reported, "row {}", row["row"]);
+        assert_eq!(members.get(&id).copied(), reported, "line {}", row["line"]);
     }
     assert!(
         rows.iter()
-            .zip(1..)
-            .all(|(row, number)| row["row"] == number.to_string()),
+            .zip(2..)
+            .all(|(row, line)| row["line"] == line.to_string()),
         "the order is the input's"
     );
 }
@@ -117,7 +117,7 @@ fn the_first_command_of_the_readme_reports_the_one_who_has_left() {
     let ran = cli
         .run(&["apply", "users.csv", "--sandbox", "--yes"])
         .exits(1);
-    ran.says("row 18")
+    ran.says("line 20")
         .says("mfa-optout retry users.report.csv --sandbox\n")
         .says("Report: users.report.csv");
     let rows = report(&cli.path("users.report.csv"));

@@ -43,8 +43,8 @@ fn assert_true_to(cli: &Cli, org: &Ledger, rows: u64) {
     let told = report(&cli.path("users.report.csv"));
     assert!(
         told.iter()
-            .map(|row| row["row"].clone())
-            .eq((1..=rows).map(|row| row.to_string()))
+            .map(|row| row["line"].clone())
+            .eq((1..=rows).map(|row| (row + 1).to_string()))
     );
     assert_eq!(outcomes(&told, "applied") as u64, rows);
     let at_the_org: BTreeSet<_> = org.puts().iter().map(|put| (put.user, put.flag)).collect();
@@ -718,18 +718,18 @@ fn a_ragged_row_that_is_skipped_leaves_a_well_formed_report() {
         .iter()
         .map(|row| {
             (
-                row["row"].as_str(),
+                row["line"].as_str(),
                 row["outcome"].as_str(),
                 row["note"].as_str(),
             )
         })
         .collect();
     let wanted = [
-        ("1", "applied", "a"),
-        ("2", "invalid", ""),
-        ("3", "invalid", "a"),
-        ("4", "invalid", "a\nb"),
-        ("5", "applied", "e"),
+        ("2", "applied", "a"),
+        ("3", "invalid", ""),
+        ("4", "invalid", "a"),
+        ("5", "invalid", "a\nb"),
+        ("8", "applied", "e"),
     ];
     assert_eq!(told, wanted);
 }

@@ -16,15 +16,22 @@ use rustix::process::Signal;
 
 const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
 
-/// The report of an earlier run: (user, flag, outcome) of each row.
+/// The report of an earlier run: (user, flag, outcome) of each row. Its table stood below three other lines.
 fn earlier(rows: &[(u64, &str, &str)], finished_at: &str) -> String {
     let head =
-        "user_id,mfa_opt_out,note,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n"
+        "user_id,mfa_opt_out,note,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n"
             .to_owned();
     rows.iter()
-        .zip(1..)
-        .fold(head, |text, ((user, flag, outcome), row)| {
-            text + &format!("{user},{flag},\"note, {user}\",{row},{outcome},,1,5,{finished_at},\n")
+        .zip(5..)
+        .fold(head, |text, ((user, flag, outcome), line)| {
+            let wanted = match *flag {
+                "yes" => "true",
+                "no" => "false",
+                _ => "",
+            };
+            text + &format!(
+                "{user},{flag},\"note, {user}\",{line},{outcome},{wanted},,1,5,{finished_at},\n"
+            )
         })
 }
 
@@ -67,7 +74,7 @@ fn on_mixed(words: &[&str]) -> (Cli, Vec<Put>) {
 }
 
 #[test]
-fn retry_runs_what_failed_or_is_unknown_again_into_a_report_of_its_own() {
+fn retry_sends_failed_and_unknown_rows_and_keeps_their_lines_in_a_report_of_its_own() {
     let (cli, puts) = on_mixed(&["retry", "users.report.csv"]);
     assert_eq!(
         puts,
@@ -76,7 +83,7 @@ fn retry_runs_what_failed_or_is_unknown_again_into_a_report_of_its_own() {
     assert_eq!(cli.read("users.report.csv"), earlier(&MIXED, LONG_AGO));
     let text = cli.read("users.retry-1.report.csv");
     assert!(
-        text.starts_with("user_id,mfa_opt_out,note,row,outcome,http_status,"),
+        text.starts_with("user_id,mfa_opt_out,note,line,outcome,wanted,http_status,"),
         "{text}"
     );
     let rows = report(&cli.path("users.retry-1.report.csv"));
@@ -84,17 +91,17 @@ fn retry_runs_what_failed_or_is_unknown_again_into_a_report_of_its_own() {
         .iter()
         .map(|row| {
             (
-                row["row"].as_str(),
+                row["line"].as_str(),
                 row["note"].as_str(),
                 row["outcome"].as_str(),
             )
         })
         .collect();
     let wanted = [
-        ("1", "note, 3", "applied"),
-        ("2", "note, 4", "applied"),
-        ("3", "note, 5", "applied"),
-        ("4", "note, 6", "applied"),
+        ("7", "note, 3", "applied"),
+        ("8", "note, 4", "applied"),
+        ("9", "note, 5", "applied"),
+        ("10", "note, 6", "applied"),
     ];
     assert_eq!(told, wanted);
 }
@@ -240,9 +247,7 @@ fn a_report_made_with_one_flag_for_all_is_retried_and_undone_with_it() {
     };
     run(&["apply", "users.csv", "--set", "true"]).exits(1);
     run(&["retry", "users.report.csv"]).exits(0);
-    run(&["undo", "users.report.csv"])
-        .exits(0)
-        .says("every row had set mfaOptOut to true");
+    run(&["undo", "users.report.csv"]).exits(0);
     // What a retry and an undo sent is known of their reports as well, and an undo sent the opposite.
     run(&["undo", "users.retry-1.report.csv"]).exits(0);
     run(&["undo", "users.undo-1.report.csv"]).exits(0);
@@ -449,10 +454,10 @@ fn what_was_sent_for_an_opt_out_that_had_ended_is_known_whenever_and_wherever_it
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     let run = teller(&cli, &org);
     // Row 1 was sent on the last day of its opt-out and recorded after midnight, row 2 on the day after.
-    let head = "user_id,mfa_opt_out,opt_out_until,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n";
+    let head = "user_id,mfa_opt_out,opt_out_until,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n";
     let report = format!(
-        "{head}1,true,2024-02-29,1,applied,204,1,5,2024-02-29T00:00:01.000Z,\n\
-         2,true,2024-02-29,2,applied,204,1,5,2024-02-28T23:59:59.000Z,[mfaOptOut false: opt-out ended 2024-02-29]\n"
+        "{head}1,true,2024-02-29,2,applied,true,204,1,5,2024-02-29T00:00:01.000Z,\n\
+         2,true,2024-02-29,3,applied,false,204,1,5,2024-02-28T23:59:59.000Z,\n"
     );
     cli.write("users.report.csv", report);
     run(
@@ -526,23 +531,27 @@ fn a_report_alone_tells_what_its_run_had_set() {
         &[put(3, true)],
     ];
     assert_eq!(org.puts(), wanted.concat());
-    let details: Vec<_> = report(&cli.path("users.report.csv"))
+    let told: Vec<_> = report(&cli.path("users.report.csv"))
         .into_iter()
-        .map(|mut row| row.remove("detail").unwrap())
+        .map(|row| (row["line"].clone(), row["wanted"].clone()))
         .collect();
-    assert_eq!(details[0], "[mfaOptOut true]");
-    assert_eq!(details[1], "[mfaOptOut false: opt-out ended 2020-02-29]");
-    assert!(
-        details[2].ends_with("404 and gave no reason [mfaOptOut false: opt-out ended 2020-02-29]"),
-        "{}",
-        details[2]
+    let wanted = [("2", "true"), ("3", "false"), ("4", "false"), ("5", "true")];
+    assert_eq!(
+        told,
+        wanted.map(|(line, wanted)| (line.to_owned(), wanted.to_owned()))
+    );
+    let of_retry = report(&cli.path("users.retry-1.report.csv"));
+    assert_eq!(
+        (&of_retry[0]["line"][..], &of_retry[0]["wanted"][..]),
+        ("4", "false")
     );
 
     run(&["apply", "users.report.csv", "--report", "again.csv"], 2).says("--set");
+    run(&["retry", "users.report.csv", "--set", "true"], 2).says("leave out --set");
 }
 
 #[test]
-fn what_is_told_of_another_report_is_not_believed() {
+fn a_row_whose_wanted_flag_is_missing_is_refused() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     let run = teller(&cli, &org);
     cli.write("users.csv", "user_id\n1\n2\n");
@@ -552,13 +561,55 @@ fn what_is_told_of_another_report_is_not_believed() {
         told["report_blake3"],
         blake3::hash(cli.read("users.report.csv").as_bytes()).to_string()
     );
-    // Another report has come into its place, one that says nothing itself of what was set.
+    let blanked = cli
+        .read("users.report.csv")
+        .replace(",applied,true,", ",applied,,");
+    cli.write("users.report.csv", blanked);
+    run(&["undo", "users.report.csv"], 2).says("does not say which flag was wanted");
+    assert_eq!(org.count(), 2);
+}
+
+#[test]
+fn a_report_of_format_1_is_refused_in_words() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let run = teller(&cli, &org);
     cli.write(
         "users.report.csv",
-        cli.read("users.report.csv").replace("[mfaOptOut true]", ""),
+        "user_id,mfa_opt_out,row,outcome,http_status,attempts,elapsed_ms,finished_at,detail\n\
+         1,true,1,failed,404,1,5,2024-02-29T12:00:00.000Z,\n",
     );
-    run(&["undo", "users.report.csv"], 2).says("which flag was set");
-    assert_eq!(org.count(), 2);
+    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n");
+    for words in [
+        &["retry", "users.report.csv"][..],
+        &["undo", "users.report.csv"],
+        &["apply", "users.report.csv", "--report", "x.csv"],
+        &[
+            "apply",
+            "users.csv",
+            "--report",
+            "x.csv",
+            "--baseline",
+            "users.report.csv",
+        ],
+    ] {
+        run(words, 2).says("written by an earlier version of mfa-optout (format 1)");
+    }
+    assert_eq!(org.requests(), 0);
+}
+
+#[test]
+fn not_sent_rows_are_retried_and_not_undone() {
+    let rows = [
+        (1, "yes", "applied"),
+        (2, "yes", "not_sent"),
+        (3, "no", "not_sent"),
+    ];
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let run = teller(&cli, &org);
+    cli.write("users.report.csv", earlier(&rows, LONG_AGO));
+    run(&["retry", "users.report.csv", "--only", "not_sent"], 0);
+    run(&["undo", "users.report.csv"], 0);
+    assert_eq!(org.puts(), [put(2, true), put(3, false), put(1, false)]);
 }
 
 #[test]
@@ -583,7 +634,7 @@ fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it
             (
                 row["outcome"].as_str(),
                 row["http_status"].as_str(),
-                row["detail"].contains("may or may not"),
+                row["detail"].contains("may "),
             )
         })
         .collect();
@@ -593,7 +644,7 @@ fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it
             ("applied", "204", false),
             ("unknown", "404", true),
             ("failed", "404", false),
-            ("failed", "500", true)
+            ("unknown", "500", true)
         ]
     );
     let sent = org.count();
@@ -669,14 +720,16 @@ fn the_command_that_is_suggested_knows_columns_with_names_of_their_own() {
     cli.write("users.csv", "Staff no;Leaves;Number\n1;yes;1\n99;no;99\n");
     cli.write("bare.csv", "1,yes\n99,no\n");
     let sandbox = ["--sandbox", "--members", "98", "--yes"];
-    for (table, columns) in [
+    for (table, columns, line) in [
         (
             "users",
             &["--id-column", "Staff no", "--flag-column", "2"][..],
+            3,
         ),
         (
             "bare",
             &["--no-header", "--id-column", "1", "--flag-column", "2"],
+            2,
         ),
     ] {
         let name = format!("{table}.csv");
@@ -685,7 +738,7 @@ fn the_command_that_is_suggested_knows_columns_with_names_of_their_own() {
             .exits(1);
         in_a_shell(&cli, next_command(&ran))
             .exits(1)
-            .says("row 1\n")
+            .says(&format!("line {line}\n"))
             .says("404");
         let rows = report(&cli.path(&format!("{table}.retry-1.report.csv")));
         assert_eq!((rows.len(), outcomes(&rows, "failed")), (1, 1), "{table}");
@@ -715,7 +768,7 @@ fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
         .exits(1);
     in_a_shell(&cli, next_command(&ran))
         .exits(1)
-        .says("row 1\n")
+        .says("line 2\n")
         .says("404");
     cli.run(&[&["undo", "users.report.csv"], &practice[..]].concat())
         .exits(0);

@@ -226,7 +226,7 @@ fn a_whole_run_is_told_in_json() {
         (&12.into(), &12.into(), &"say \"why\"".into())
     );
     assert_eq!(find(&told, "waiting")["why"], "throttled");
-    assert_eq!(find(&told, "row")["row"], 2);
+    assert_eq!(find(&told, "row")["line"], 3);
     let ended = find(&told, "ended");
     assert_eq!(
         (&ended["applied"], &ended["failed"], &ended["requests"]),
@@ -237,7 +237,7 @@ fn a_whole_run_is_told_in_json() {
         (&closed["event"], &closed["exit_code"]),
         (&"closed".into(), &1.into())
     );
-    assert_eq!(closed["failures"][0]["rows"], serde_json::json!([2]));
+    assert_eq!(closed["failures"][0]["lines"], serde_json::json!([3]));
     assert_eq!(closed["report"], "users.report.csv");
 }
 
@@ -297,7 +297,7 @@ fn interrupted_it_stays_json() {
     let before: Vec<Value> = lines
         .by_ref()
         .map(|line| event(&line))
-        .take_while(|event| event["row"] != 3)
+        .take_while(|event| event["line"] != 4)
         .collect();
     assert_eq!(before[0]["event"], "plan");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();

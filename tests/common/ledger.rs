@@ -192,8 +192,9 @@ pub fn through_shell(arranged: &str, command: &Command) -> Command {
     shell
 }
 
-/// The rows on record in a journal whose input has so many columns, read without the tool's own code: whole lines of the
-/// table that are as wide as a row, which has eight cells after those of the input.
+/// Returns the numbers of the rows on record in a journal whose input has so many columns, read without the tool's own
+/// code: whole lines of the table that are as wide as a row. After the cells of the input these have eight cells of the
+/// report, the row's number and the check.
 pub fn on_record(partial: &Path, columns: usize) -> BTreeSet<u64> {
     let Ok(bytes) = fs::read(partial) else {
         return BTreeSet::new();
@@ -205,9 +206,9 @@ pub fn on_record(partial: &Path, columns: usize) -> BTreeSet<u64> {
     let rows = reader
         .byte_records()
         .map(|record| record.expect("memory can be read"));
-    let rows = rows.filter(|record| record.len() == columns + 8 && record[columns + 7].len() == 8);
+    let rows = rows.filter(|record| record.len() == columns + 10 && record[columns + 9].len() == 8);
     rows.map(|record| {
-        String::from_utf8_lossy(&record[columns])
+        String::from_utf8_lossy(&record[columns + 8])
             .parse()
             .expect("a row has its number")
     })

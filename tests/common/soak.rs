@@ -237,15 +237,17 @@ impl<'a> Round<'a> {
 
         let rows = report(&cli.path("users.report.csv"));
         assert_eq!(rows.len() as u64, ROWS, "seed {seed}");
+        let mut line = 2;
         for (row, user) in rows.iter().zip(1..) {
             let last = puts
                 .iter()
                 .rfind(|put| put.user == user)
                 .map(|put| put.flag);
             assert_eq!(
-                (row["row"].as_str(), row["outcome"].as_str()),
-                (user.to_string().as_str(), "applied")
+                (row["line"].as_str(), row["outcome"].as_str()),
+                (line.to_string().as_str(), "applied")
             );
+            line += 1 + note(user).matches('\n').count();
             assert_eq!(
                 (last, row["note"].as_str()),
                 (Some(wanted(user)), note(user).as_str()),

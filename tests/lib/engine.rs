@@ -80,7 +80,7 @@ impl Disk {
 
     fn holds(&self, row: u64) -> bool {
         let text = String::from_utf8(self.bytes.borrow().clone()).unwrap();
-        text.contains(&format!("user {row},{row},"))
+        text.contains(&format!("user {row},{},", row + 1))
     }
 }
 
@@ -123,20 +123,28 @@ fn steps(rows: u64) -> impl Iterator<Item = Result<Step>> {
     (1..=rows).map(|row| {
         let cells = format!("user {row}").into_bytes();
         let what = if row.is_multiple_of(10) {
-            What::Settled(Record::unsent(row, Outcome::Duplicate, String::new()))
+            What::Settled(duplicate(row))
         } else {
             What::Send(Change {
                 row,
+                line: Some(row + 1),
                 user: UserId::new(row).unwrap(),
                 flag: Flag::OptOut,
+                in_doubt: false,
             })
         };
-        Ok(Step {
-            cells,
-            remark: None,
-            what,
-        })
+        Ok(Step { cells, what })
     })
+}
+
+fn duplicate(row: u64) -> Record {
+    Record::unsent(
+        row,
+        Some(row + 1),
+        Outcome::Duplicate,
+        Some(Flag::OptOut),
+        String::new(),
+    )
 }
 
 fn never() -> BoxStream<'static, Signal> {
@@ -318,17 +326,10 @@ async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
     let made = |what| {
         Ok(Step {
             cells: Vec::new(),
-            remark: None,
             what,
         })
     };
-    let settled = move |row| {
-        made(What::Settled(Record::unsent(
-            row,
-            Outcome::Duplicate,
-            String::new(),
-        )))
-    };
+    let settled = move |row| made(What::Settled(duplicate(row)));
     let passed_over = move |_| made(What::PassedOver);
     for (many, kind) in [(1_000_000, 0), (1_000, 1)] {
         let org = Scripted::new(Duration::ZERO, |_| 204);

@@ -10,7 +10,7 @@ use jiff::civil::date;
 use mfa_optout::domain::{Flag, Outcome};
 use mfa_optout::error::{Kind, Result};
 use mfa_optout::input::{Input, Options as InputOptions, Source};
-use mfa_optout::plan::{Baseline, Options, Plan, Selection, What};
+use mfa_optout::plan::{Options, Plan, Selection, What};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 
@@ -46,13 +46,7 @@ fn read_options(path: &Path) -> Options {
                     Selection::Retry(value.split(' ').filter_map(Outcome::from_word).collect());
             }
             "undo" => options.selection = Selection::Undo,
-            "baseline" => {
-                options.baseline = Some(Baseline {
-                    path: Path::new(CORPUS).join(value),
-                    set: None,
-                });
-            }
-            "baseline-set" => options.baseline.as_mut().unwrap().set = flag(),
+            "baseline" => options.baseline = Some(Path::new(CORPUS).join(value)),
             other => panic!("{other} is no option"),
         }
     }
@@ -93,12 +87,19 @@ fn show(plan: &Plan) -> String {
         let step = step.unwrap();
         let what = match step.what {
             What::Send(change) => format!(
-                "send {:?} for {} as row {}",
-                change.flag, change.user, change.row
+                "send {:?} for {} as row {} of line {}",
+                change.flag,
+                change.user,
+                change.row,
+                number_or_none(change.line)
             ),
             What::Settled(record) => format!(
-                "row {} is {}: {}",
-                record.row, record.outcome, record.detail
+                "row {} of line {} is {}, wanted {:?}: {}",
+                record.row,
+                number_or_none(record.line),
+                record.outcome,
+                record.wanted,
+                record.detail
             ),
             What::PassedOver => continue,
         };
@@ -110,6 +111,10 @@ fn show(plan: &Plan) -> String {
         .unwrap();
     }
     text
+}
+
+fn number_or_none(line: Option<u64>) -> String {
+    line.map_or_else(|| "none".to_owned(), |line| line.to_string())
 }
 
 /// The plan, or what is refused and then what is left of it when invalid rows are skipped.
@@ -303,6 +308,132 @@ fn a_change_before_anything_is_sent_is_the_inputs_fault() {
     );
 }
 
+/// Returns the line of every row of a plan.
+fn lines_of(path: &Path, options: &Options) -> Vec<Option<u64>> {
+    let plan = plan(path, options).unwrap();
+    let nothing = RoaringTreemap::new();
+    let lines = plan
+        .changes(&nothing)
+        .unwrap()
+        .map(|step| match step.unwrap().what {
+            What::Send(change) => change.line,
+            What::Settled(record) => record.line,
+            What::PassedOver => panic!("few rows are passed over"),
+        });
+    lines.collect()
+}
+
+#[test]
+fn the_line_of_a_row_counts_every_physical_line_before_it() {
+    let cases: [(&[u8], &[u64]); 5] = [
+        (b"user_id,opt_out\n5,true\n6,true\n", &[2, 3]),
+        (b"sep=;\nuser_id;opt_out\n5;true\n\n;\n6;true\n", &[3, 6]),
+        (
+            b"user_id,note,opt_out\r\n5,\"a\r\nb\nc\",true\r\n\r\n6,,true",
+            &[2, 6],
+        ),
+        (
+            b"user_id,note,opt_out\r5,\"a\rb\",true\r\r6,\"c\r\",true\r7,,true",
+            &[2, 5, 7],
+        ),
+        // A cell that ends in CR beside one that begins with LF is two line ends.
+        (
+            b"user_id,note,more,opt_out\n5,\"a\r\",\"\nb\",true\n6,,,true\n",
+            &[2, 5],
+        ),
+    ];
+    for (text, lines) in cases {
+        let lines: Vec<_> = lines.iter().copied().map(Some).collect();
+        let (_folder, path) = file(text);
+        assert_eq!(
+            lines_of(&path, &today()),
+            lines,
+            "{}",
+            String::from_utf8_lossy(text)
+        );
+        let utf_16 = encode(std::str::from_utf8(text).unwrap(), Writing::Utf16(false)).unwrap();
+        let (_folder, path) = file(&utf_16);
+        assert_eq!(lines_of(&path, &today()), lines);
+    }
+}
+
+#[test]
+fn the_line_of_a_row_beyond_the_first_piece_of_the_text_is_right() {
+    let note = "x\ny".repeat(100);
+    let table = (1..=5_000).fold("user_id,note,opt_out\n".to_owned(), |text, user| {
+        text + &format!("{user},\"{note}\",true\n")
+    });
+    let (_folder, path) = file(table.as_bytes());
+    let lines = lines_of(&path, &today());
+    let wanted = (0..5_000).map(|row| Some(2 + row * 101));
+    assert!(lines.into_iter().eq(wanted));
+}
+
+#[test]
+fn the_line_of_a_row_in_a_sheet_is_its_row_there() {
+    let options = Options {
+        skip_invalid: true,
+        ..today()
+    };
+    // The table begins in row 5 of the sheet, and two of its rows are blank.
+    let lines = lines_of(&Path::new(CORPUS).join("xw_offset.xlsx"), &options);
+    assert_eq!(lines, [6, 9, 10, 11, 12].map(Some));
+}
+
+#[test]
+fn retry_and_undo_keep_the_lines_and_the_flags_of_the_earlier_report() {
+    let report = "user_id,opt_out_until,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n\
+        5,,17,failed,true,404,1,1,2026-11-23T10:00:00.000Z,\n\
+        6,2026-11-23,23,unknown,true,404,1,1,2026-11-23T10:00:00.000Z,\n\
+        7,,,failed,false,404,1,1,2026-11-23T10:00:00.000Z,\n\
+        8,2020-01-01,31,applied,false,204,1,1,2026-11-23T10:00:00.000Z,\n";
+    let (_folder, path) = file(report.as_bytes());
+    let asked = |selection: Selection| {
+        let plan = plan(
+            &path,
+            &Options {
+                selection,
+                ..today()
+            },
+        )
+        .unwrap();
+        let nothing = RoaringTreemap::new();
+        let steps = plan.changes(&nothing).unwrap().map(|step| {
+            let What::Send(change) = step.unwrap().what else {
+                panic!("every row is sent")
+            };
+            (change.user.get(), change.line, change.flag)
+        });
+        steps.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        asked(Selection::Retry(vec![Outcome::Failed, Outcome::Unknown])),
+        [
+            (5, Some(17), Flag::OptOut),
+            // Its end date has passed since.
+            (6, Some(23), Flag::OptIn),
+            (7, None, Flag::OptIn)
+        ]
+    );
+    assert_eq!(
+        asked(Selection::Undo),
+        [(6, Some(23), Flag::OptIn), (8, Some(31), Flag::OptOut)]
+    );
+}
+
+#[test]
+fn a_line_of_an_earlier_report_that_is_no_number_is_refused() {
+    let report = "user_id,opt_out,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n\
+        5,true,0,failed,true,404,1,1,2026-11-23T10:00:00.000Z,\n";
+    let (_folder, path) = file(report.as_bytes());
+    let options = Options {
+        selection: Selection::Retry(vec![Outcome::Failed]),
+        ..today()
+    };
+    let error = plan(&path, &options).err().unwrap().to_string();
+    assert!(error.contains("is not the number of a line"), "{error}");
+}
+
 #[test]
 fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
     let (_folder, path) = file(b"user_id,opt_out\n5,true\n6,true\n5,true\n7,false\n");
@@ -313,7 +444,7 @@ fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
         .map(|step| step.unwrap().what)
         .collect();
     assert!(
-        matches!(&steps[0], What::Settled(record) if record.row == 3 && record.detail == "same as row 1")
+        matches!(&steps[0], What::Settled(record) if record.row == 3 && record.detail == "same as line 2")
     );
     assert!(matches!(&steps[1], What::Send(change) if change.row == 4 && change.user.get() == 7));
 }
@@ -531,7 +662,9 @@ proptest! {
             let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(step.cells.as_slice());
             let record = reader.records().next().unwrap().unwrap();
             prop_assert_eq!(record.iter().skip(2).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
-            prop_assert!(matches!(step.what, What::Send(change) if change.row == numbers && change.user.get() == numbers));
+            let before = table(&cells[..usize::try_from(numbers - 1).unwrap()], delimiter, terminator, style);
+            let line = 1 + before.replace("\r\n", "\n").matches(['\n', '\r']).count() as u64;
+            prop_assert!(matches!(step.what, What::Send(change) if change.row == numbers && change.user.get() == numbers && change.line == Some(line)));
         }
         prop_assert_eq!(plan.counts().rows, cells.len() as u64);
         prop_assert_eq!(plan.changes(&none).unwrap().count(), cells.len());

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use mfa_optout::domain::{Outcome, Record};
+use mfa_optout::domain::{Flag, Outcome, Record};
 use mfa_optout::report::{self, Credential, Identity, Mode, Paths, Start, Who};
 
 const ROWS: u64 = 8;
@@ -74,7 +74,9 @@ fn write(paths: &Paths, cells: &[u8]) -> Vec<u64> {
 fn append(journal: &mut report::Journal<fs::File>, row: u64, text: &[u8]) {
     let record = Record {
         row,
+        line: Some(row + 1),
         outcome: Outcome::Applied,
+        wanted: Some(Flag::OptOut),
         http_status: Some(204),
         attempts: 1,
         elapsed: Duration::from_millis(row),

@@ -71,8 +71,10 @@ fn a_wrong_address_does_not_wait_out_the_patience() {
 fn applied_before() -> Change {
     Change {
         row: 0,
+        line: None,
         user: UserId::new(999).expect("999 is an ID"),
         flag: Flag::OptOut,
+        in_doubt: false,
     }
 }
 
@@ -117,7 +119,7 @@ fn a_run_that_is_taken_up_at_a_broken_row_goes_on() {
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(
         (trace.outcomes(Outcome::Applied), trace.records[&1].outcome),
-        (19, Outcome::Failed)
+        (19, Outcome::Unknown)
     );
 
     let alone = simulate(taken_up.clone(), 1, &mut |_, _| (status(500), ms(10)));
@@ -337,12 +339,12 @@ fn a_few_broken_users_do_not_look_like_an_outage() {
     let trace = simulate(fast, 500, server);
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(trace.outages, 0);
-    assert_eq!(trace.outcomes(Outcome::Failed), 10);
+    assert_eq!(trace.outcomes(Outcome::Unknown), 10);
     assert!(
         trace
             .records
             .values()
-            .filter(|record| record.outcome == Outcome::Failed)
+            .filter(|record| record.outcome == Outcome::Unknown)
             .all(|row| row.attempts == 10)
     );
 }
@@ -806,8 +808,10 @@ fn a_sendable_attempt_is_given_once_for_each_permit() {
     assert!(matches!(policy.next(s(0)), Next::TakeRow));
     policy.offer(Some(Change {
         row: 1,
+        line: None,
         user: UserId::new(1).expect("1 is an ID"),
         flag: Flag::OptOut,
+        in_doubt: false,
     }));
     assert!(matches!(policy.next(s(0)), Next::Send(_)));
     assert!(matches!(policy.next(s(0)), Next::AwaitAnswer));

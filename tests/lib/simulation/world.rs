@@ -306,8 +306,10 @@ impl<'a> Simulation<'a> {
         let user = UserId::new(row).expect("rows are counted from 1");
         self.policy.offer((row <= self.rows).then_some(Change {
             row,
+            line: None,
             user,
             flag: Flag::OptOut,
+            in_doubt: false,
         }));
     }
 
