@@ -125,14 +125,31 @@ pub enum Answer {
 pub struct Reply {
     /// The HTTP status code.
     pub status: u16,
+    /// What the body of a 2xx response says about the change; of other responses nothing.
+    pub body: BodyKind,
     /// The server's own message: one line, at most 500 characters, nothing in it that moves a cursor. May be empty.
     pub message: String,
-    /// How long `Retry-After` asks to wait, counted from now. `None` where there is no such header or it is unreadable.
+    /// How long `Retry-After` asks to wait, counted from now; never zero. `None` where there is no such header, it is
+    /// unreadable, or its time has passed.
     pub retry_after: Option<Duration>,
     /// How long until the server's `RateLimit` fields allow another request, where they say that none is left.
     pub quota_reset: Option<Duration>,
     /// Where a redirect points, made harmless for a terminal.
     pub location: Option<String>,
+}
+
+/// What the body of a 2xx response says about the change, judged by its first 64 KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyKind {
+    /// Nothing about the change.
+    #[default]
+    Plain,
+    /// The value that `mfaOptOut` has now.
+    Set(Flag),
+    /// That the change failed: `success: false`, an `error`, or a failed part of a 207.
+    Failure,
+    /// A web page, such as a sign-in or maintenance page: the API has not answered.
+    WebPage,
 }
 
 /// No usable answer.
@@ -488,7 +505,21 @@ pub enum Stop {
         /// What it said.
         message: String,
     },
-    /// Nothing has ever succeeded, and the first change's attempts are spent.
+    /// A web page with a 2xx status came before any change was confirmed.
+    WebPage {
+        /// The status.
+        status: u16,
+        /// The page's title or its first words.
+        title: String,
+    },
+    /// Before any change was confirmed, a 2xx response contradicted the change that it answered.
+    Contradicted {
+        /// The status.
+        status: u16,
+        /// What contradicts it, in words.
+        message: String,
+    },
+    /// Nothing has ever succeeded, and there is no row left to try, or nobody answers at all.
     NeverAnswered {
         /// Status of the last answer, where one came.
         status: Option<u16>,

@@ -156,6 +156,10 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                     now = self.began.elapsed();
                     continue;
                 }
+                Next::Defer(row) => {
+                    self.books.defer(row);
+                    continue;
+                }
                 Next::WaitUntil(until, why) => {
                     self.books.waiting(now, why, until);
                     Some(until)
@@ -165,10 +169,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             };
             self.turns = 0;
             self.books.write(now)?;
-            if now >= self.next_tick {
-                self.next_tick = now + TICK;
-                (self.books.watch)(now, None);
-            }
+            self.tick(now);
             self.set_alarm(until);
             let arrival = tokio::select! {
                 biased;
@@ -198,6 +199,14 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             }
             self.books.commit(now)?;
             now = self.began.elapsed();
+        }
+    }
+
+    /// Tells whoever watches that time has passed, if it is time to.
+    fn tick(&mut self, now: Duration) {
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            (self.books.watch)(now, None);
         }
     }
 
@@ -363,6 +372,10 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         if matches!(answer, LoginAnswer::Token { .. }) {
             self.journal.note(Note::LoggedIn, self.time_of_day);
         }
+    }
+
+    fn defer(&mut self, row: RowNumber) {
+        self.journal.note(Note::Deferred { row }, self.time_of_day);
     }
 
     fn record(&mut self, now: Duration, record: Record) -> Result<()> {

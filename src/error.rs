@@ -49,11 +49,13 @@ impl Exit {
                 ..
             }
             | Stop::Unusable { .. }
-            | Stop::Intercepted { .. } => Self::NothingChanged,
+            | Stop::Intercepted { .. }
+            | Stop::WebPage { .. } => Self::NothingChanged,
             Stop::Redirected {
                 after_success: true,
                 ..
             }
+            | Stop::Contradicted { .. }
             | Stop::NeverAnswered { .. }
             | Stop::AllRefused { .. }
             | Stop::TooManyFailures { .. }

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::redact::Secrets;
 use super::{message, wait};
-use crate::domain::Reply;
+use crate::domain::{BodyKind, Reply};
 use crate::text::one_line;
 
 /// A redirect's target is shown up to this length, in characters.
@@ -21,14 +21,15 @@ pub(super) fn reply(
     secrets: &Secrets,
     here: fn() -> SystemTime,
 ) -> Reply {
-    let message = if status.is_success() {
+    let (body, message) = if status.is_success() {
         message::of_success(status.as_u16(), headers, body, secrets)
     } else {
-        message::of_refusal(headers, body, secrets)
+        (BodyKind::Plain, message::of_refusal(headers, body, secrets))
     };
     let (retry_after, quota_reset) = waits(headers, here);
     Reply {
         status: status.as_u16(),
+        body,
         message,
         retry_after,
         quota_reset,

@@ -29,9 +29,6 @@ use crate::text::shown_path;
 /// At most so much of a body is read.
 const LONGEST_BODY: usize = 64 << 10;
 
-/// The status of a success says it all; its body is waited for so long, in case that it holds an odd message.
-const SUCCESS_BODY_TIME: Duration = Duration::from_secs(2);
-
 /// Connections that were idle for longer are not used again: gateways drop theirs after 60 s, and a request that meets
 /// such a drop is lost.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
@@ -384,17 +381,11 @@ fn is_bare_success(response: &Response) -> bool {
     response.status().is_success() && response.content_length() == Some(0)
 }
 
-/// What the server has to say, as far as it is worth waiting for. Whether or not it came to its end, what has been read is
-/// used.
+/// Reads what the server has to say, for as long as the request may last: the body of a success can contradict it.
+/// Whether or not it came to its end, what has been read is used.
 async fn words(response: &mut Response, limit: &mut Limit) -> Vec<u8> {
-    let is_success = response.status().is_success();
     let mut body = Vec::new();
-    let reading = limit.within(beginning(response, &mut body));
-    if is_success {
-        let _ = tokio::time::timeout(SUCCESS_BODY_TIME, reading).await;
-    } else {
-        let _ = reading.await;
-    }
+    let _ = limit.within(beginning(response, &mut body)).await;
     body
 }
 

@@ -6,8 +6,9 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 
+use super::body;
 use super::redact::Secrets;
-use crate::domain::MAX_DETAIL;
+use crate::domain::{BodyKind, MAX_DETAIL};
 use crate::text::one_line;
 
 /// The server's own words for an answer that isn't a success; empty where it said nothing.
@@ -15,40 +16,61 @@ pub(super) fn of_refusal(headers: &HeaderMap, body: &[u8], secrets: &Secrets) ->
     one_line(&words(headers, body, secrets), MAX_DETAIL)
 }
 
-/// What is odd about a success: a 202, an error in the body, a page of HTML. Empty for nearly all.
+/// Returns what the body of a success says about the change, and the words that a person should read of it. Most have
+/// none: a 202, an error, a web page or a compressed body do.
 pub(super) fn of_success(
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
     secrets: &Secrets,
-) -> String {
-    if body.is_empty() && status != 202 {
-        return String::new();
+) -> (BodyKind, String) {
+    if let Some(compressed) = compression(headers, body, secrets) {
+        return (
+            body::kind_by_label(headers),
+            one_line(&compressed, MAX_DETAIL),
+        );
     }
-    let note = match (status, odd_words(headers, body, secrets)) {
-        (202, None) => ACCEPTED.to_owned(),
-        (202, Some(words)) => format!("{ACCEPTED}: {words}"),
-        (_, words) => words.unwrap_or_default(),
+    if body.is_empty() && status != 202 {
+        return (body::kind(status, headers, ""), String::new());
+    }
+    let text = decoded(headers, body);
+    let kind = body::kind(status, headers, &text);
+    let text = secrets.redact(&text);
+    let words = match kind {
+        BodyKind::WebPage => page_words(&text),
+        BodyKind::Failure => failure_words(&text),
+        BodyKind::Plain | BodyKind::Set(_) => odd_words(&text).unwrap_or_default(),
     };
-    one_line(&note, MAX_DETAIL)
+    let message = match (status, kind, words.is_empty()) {
+        (202, BodyKind::Plain | BodyKind::Set(_), true) => ACCEPTED.to_owned(),
+        (202, BodyKind::Plain | BodyKind::Set(_), false) => format!("{ACCEPTED}: {words}"),
+        _ => words,
+    };
+    (kind, one_line(&message, MAX_DETAIL))
 }
 
 /// RFC 9110, 15.3.3.
 const ACCEPTED: &str = "accepted, which may not yet be carried out";
 
-fn odd_words(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Option<String> {
-    let text = secrets.redact(&decoded(headers, body));
-    if is_html(&text) {
-        return Some(format!("answered with a web page: {}", page_words(&text)));
+/// Returns the words of a body that says that the change failed; the body itself where it has no message.
+fn failure_words(text: &str) -> String {
+    match serde_json::from_str::<Value>(text) {
+        Ok(json) => json_words(&json).unwrap_or_else(|| bare(&json)),
+        Err(_) => first_line(text),
     }
-    let json: Value = serde_json::from_str(&text).ok()?;
-    let is_an_error = ["error", "errors"]
-        .iter()
-        .any(|&key| json.get(key).is_some_and(holds_something));
-    is_an_error.then(|| json_words(&json)).flatten()
 }
 
-fn holds_something(value: &Value) -> bool {
+/// Returns the words of an `errors` field, which does not contradict the change but should be read.
+fn odd_words(text: &str) -> Option<String> {
+    let json: Value = serde_json::from_str(text).ok()?;
+    if json.get("errors").is_some_and(holds_something) {
+        json_words(&json)
+    } else {
+        None
+    }
+}
+
+pub(super) fn holds_something(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Array(items) => !items.is_empty(),
@@ -58,21 +80,26 @@ fn holds_something(value: &Value) -> bool {
     }
 }
 
-fn words(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> String {
-    if let Some(coding) = headers
+/// Names the compression of a body that has one, which was not asked for and is not undone.
+fn compression(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Option<String> {
+    let coding = headers
         .get(CONTENT_ENCODING)
-        .filter(|coding| *coding != "identity" && !body.is_empty())
-    {
-        return format!(
-            "(a body compressed by {}, which was not asked for)",
-            secrets.redact(&String::from_utf8_lossy(coding.as_bytes()))
-        );
+        .filter(|coding| *coding != "identity" && !body.is_empty())?;
+    let coding = secrets.redact(&String::from_utf8_lossy(coding.as_bytes()));
+    Some(format!(
+        "(a body compressed by {coding}, which was not asked for)"
+    ))
+}
+
+fn words(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> String {
+    if let Some(compressed) = compression(headers, body, secrets) {
+        return compressed;
     }
     let text = secrets.redact(&decoded(headers, body));
     if let Ok(json) = serde_json::from_str::<Value>(&text) {
         return json_words(&json).unwrap_or_else(|| bare(&json));
     }
-    if is_html(&text) {
+    if body::begins_like_html(&text) {
         page_words(&text)
     } else {
         first_line(&text)
@@ -137,15 +164,6 @@ fn bare(json: &Value) -> String {
     }
 }
 
-fn is_html(text: &str) -> bool {
-    let start = text
-        .trim_start()
-        .get(..14)
-        .unwrap_or(text.trim_start())
-        .to_ascii_lowercase();
-    start.starts_with("<!doctype html") || start.starts_with("<html")
-}
-
 /// A page's title; where it has none, its first words.
 fn page_words(html: &str) -> String {
     let lower = html.to_ascii_lowercase();
@@ -158,8 +176,9 @@ fn page_words(html: &str) -> String {
 }
 
 fn without_tags(html: &str) -> String {
-    let mut text = String::new();
-    for piece in html.split('<') {
+    let mut pieces = html.split('<');
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
         text.push_str(piece.split_once('>').map_or("", |(_tag, rest)| rest));
         text.push(' ');
     }
@@ -196,12 +215,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::Flag;
 
     fn of_refusal(headers: &HeaderMap, body: &[u8]) -> String {
         super::of_refusal(headers, body, &Secrets::default())
     }
 
-    fn of_success(status: u16, headers: &HeaderMap, body: &[u8]) -> String {
+    fn of_success(status: u16, headers: &HeaderMap, body: &[u8]) -> (BodyKind, String) {
         super::of_success(status, headers, body, &Secrets::default())
     }
 
@@ -337,7 +357,7 @@ mod tests {
             tail: Vec<u8>,
         ) {
             let body = [start.as_bytes(), pieces.concat().as_bytes(), &tail].concat();
-            for message in [of_refusal(&HeaderMap::new(), &body), of_success(200, &HeaderMap::new(), &body)] {
+            for message in [of_refusal(&HeaderMap::new(), &body), of_success(200, &HeaderMap::new(), &body).1] {
                 prop_assert!(message.chars().count() <= MAX_DETAIL);
                 prop_assert!(!message.contains(char::is_control), "{message:?}");
             }
@@ -356,33 +376,79 @@ mod tests {
 
     #[test]
     fn a_success_is_silent_unless_it_is_odd() {
-        for (status, body, message) in [
-            (204, "", ""),
+        for (status, body, kind, message) in [
+            (204, "", BodyKind::Plain, ""),
             (
                 200,
                 r#"{"id": 7, "mfaOptOut": true, "message": "saved"}"#,
+                BodyKind::Set(Flag::OptOut),
                 "",
             ),
-            (200, r#"{"error": null, "errors": []}"#, ""),
-            (200, "OK", ""),
-            (200, r#"{"error": "not really"}"#, "not really"),
+            (200, r#"{"error": null, "errors": []}"#, BodyKind::Plain, ""),
+            (200, "OK", BodyKind::Plain, ""),
+            (200, r#"{"errors": ["one"]}"#, BodyKind::Plain, "one"),
+            (
+                200,
+                r#"{"error": "not really"}"#,
+                BodyKind::Failure,
+                "not really",
+            ),
+            (
+                200,
+                r#"{"success": false}"#,
+                BodyKind::Failure,
+                r#"{"success":false}"#,
+            ),
+            (
+                200,
+                r#"{"success": false, "error": "cut o"#,
+                BodyKind::Failure,
+                r#"{"success": false, "error": "cut o"#,
+            ),
+            (
+                207,
+                r#"[{"status": 403, "message": "no"}]"#,
+                BodyKind::Failure,
+                "no",
+            ),
             (
                 200,
                 "<html><title>Sign in</title>",
-                "answered with a web page: Sign in",
+                BodyKind::WebPage,
+                "Sign in",
             ),
-            (202, "", "accepted, which may not yet be carried out"),
+            (
+                202,
+                "",
+                BodyKind::Plain,
+                "accepted, which may not yet be carried out",
+            ),
             (
                 202,
                 r#"{"errors": ["queue"]}"#,
+                BodyKind::Plain,
                 "accepted, which may not yet be carried out: queue",
             ),
+            (202, r#"{"error": "queue"}"#, BodyKind::Failure, "queue"),
         ] {
             assert_eq!(
                 of_success(status, &HeaderMap::new(), body.as_bytes()),
-                message,
+                (kind, message.to_owned()),
                 "{status} {body}"
             );
+        }
+    }
+
+    #[test]
+    fn of_a_compressed_success_only_the_label_counts() {
+        for (label, kind) in [
+            ("text/html", BodyKind::WebPage),
+            ("application/json", BodyKind::Plain),
+        ] {
+            let mut headers = typed(label);
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            let words = "(a body compressed by gzip, which was not asked for)".to_owned();
+            assert_eq!(of_success(200, &headers, b"\x1f\x8b\x08"), (kind, words));
         }
     }
 }

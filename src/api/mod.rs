@@ -2,6 +2,7 @@
 
 mod address;
 mod answer;
+mod body;
 mod environment;
 mod http;
 mod limit;

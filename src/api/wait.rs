@@ -28,14 +28,15 @@ pub(super) fn may_ask(headers: &HeaderMap) -> bool {
         .any(|field| names.iter().any(|name| field.as_str().contains(name)))
 }
 
-/// What `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date in one of three formats. A date that has passed
-/// is no wait at all; what is neither is ignored; of several headers the longest wait counts.
+/// Returns the time that `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or a date in one of three formats. Zero,
+/// a date that has passed and anything unreadable are no hint, as if there were no header; of several headers the longest
+/// wait counts. A client that takes a zero literally sends thousands of requests a second.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    headers
-        .get_all(RETRY_AFTER)
-        .iter()
-        .filter_map(|value| seconds_or_date(value.to_str().ok()?.trim(), now))
-        .max()
+    let waits = headers.get_all(RETRY_AFTER).iter().filter_map(|value| {
+        let text = value.to_str().ok()?;
+        seconds_or_date(text.trim(), now)
+    });
+    waits.filter(|wait| !wait.is_zero()).max()
 }
 
 fn seconds_or_date(text: &str, now: SystemTime) -> Option<Duration> {
@@ -168,7 +169,8 @@ mod tests {
         for (text, wait) in [
             ("2", seconds(2)),
             (" 2 ", seconds(2)),
-            ("0", seconds(0)),
+            ("0", None),
+            ("000", None),
             ("007", seconds(7)),
             ("1000000000", seconds(1_000_000_000)),
             ("999999999999999999999", Some(LONGEST)),
@@ -184,8 +186,9 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:47 GMT", seconds(10)),
             ("Sunday, 06-Nov-94 08:49:47 GMT", seconds(10)),
             ("Sun Nov  6 08:49:47 1994", seconds(10)),
-            ("Sun, 06 Nov 1994 08:49:27 GMT", seconds(0)),
-            ("Thu, 01 Jan 1970 00:00:00 GMT", seconds(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+            ("Sun, 06 Nov 1994 08:49:27 GMT", None),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", None),
             ("Fri, 31 Dec 9999 23:59:59 GMT", Some(LONGEST)),
             ("Sun, 06 Nov 1994 08:49:47", None),
         ] {
@@ -202,6 +205,7 @@ mod tests {
         for fields in [
             [("retry-after", "2"), ("retry-after", "7")],
             [("retry-after", "7"), ("retry-after", "soon")],
+            [("retry-after", "0"), ("retry-after", "7")],
         ] {
             assert_eq!(
                 retry_after(&headers(&fields), at(NOW)),

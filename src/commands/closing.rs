@@ -92,8 +92,12 @@ impl Closing {
         }
         // A limit that is reached with the last row has nothing left to stop.
         let ending = if whole { Ending::Complete } else { sent.ending };
+        let has_changed = [Outcome::Applied, Outcome::Unknown]
+            .into_iter()
+            .any(|outcome| sent.tally.count(outcome) > 0);
         let exit = match Exit::of_run(&ending, &sent.tally) {
-            Exit::NothingChanged if sent.in_doubt => Exit::StoppedEarly,
+            // Nothing may have been changed before an interruption either.
+            Exit::NothingChanged if sent.in_doubt || has_changed => Exit::StoppedEarly,
             exit => exit,
         };
         let (words, _) = ending_text(&ending, &sent.tally);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use jiff::Unit;
+use jiff::{Timestamp, Unit};
 
 use super::closing::Closing;
 use super::consent::{Confirming, Rest};
@@ -17,11 +17,11 @@ use super::target::Target;
 use super::{is_standard_input, now, say, shown, signals, start};
 use crate::api::Address;
 use crate::cli::RunArgs;
-use crate::domain::{Ending, Event, Signal};
+use crate::domain::{Ending, Event, Outcome, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{self, Input, Source};
-use crate::plan::{self, Plan, Selection};
+use crate::plan::{self, Plan, Selection, SendOrder};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Unfinished};
@@ -358,14 +358,19 @@ async fn send(
             on_record: &on_record.tally,
         },
     );
+    let order = SendOrder::new(
+        plan.counts().rows,
+        &on_record.rows,
+        on_record.deferred.values(),
+    );
     let run = Run {
         // The one seed that nobody chose: runs on two machines must not wait in step.
         policy: Policy::new(Rules {
-            applied_before: plan.first_asked_as_before(&on_record.applied)?,
+            confirmed_before: on_record.tally.count(Outcome::Applied) > 0,
             ..settings.rules(fastrand::u64(..))
         }),
         org: &target.org,
-        changes: plan.changes(&on_record.rows)?,
+        changes: plan.changes_in(&order)?,
         journal,
         on_record: on_record.tally,
         alarm: Alarm::fine(),
@@ -417,11 +422,7 @@ async fn let_it_settle(
     plan: &Plan,
     signals: &mut BoxStream<'static, Signal>,
 ) -> Option<Signal> {
-    let settled = plan.latest_unknown_at()?.checked_add(SETTLE).ok()?;
-    let left = Duration::try_from(settled.duration_since(now()))
-        .ok()
-        .filter(|left| !left.is_zero())?
-        .min(SETTLE);
+    let left = time_to_settle(plan.latest_unknown_at()?, now())?;
     let seconds = left.as_secs() + 1;
     say::note(
         settings,
@@ -431,6 +432,17 @@ async fn let_it_settle(
         () = tokio::time::sleep(left) => None,
         signal = signals.next() => signal,
     }
+}
+
+/// Returns how long to wait after a row became unknown at this time, so that no request for it can arrive any more.
+/// `None` if that time has passed. A clock that was put back does not make the wait longer.
+fn time_to_settle(unknown_at: Timestamp, now: Timestamp) -> Option<Duration> {
+    let settled = unknown_at.checked_add(SETTLE).ok()?;
+    let left = Duration::try_from(settled.duration_since(now)).ok()?;
+    if left.is_zero() {
+        return None;
+    }
+    Some(left.min(SETTLE))
 }
 
 fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
@@ -472,4 +484,33 @@ fn place(path: &Path) -> PathBuf {
     let there = path.canonicalize().ok();
     let to_come = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
     there.or_else(to_come).unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_unknown_is_waited_for_until_a_minute_after_its_last_attempt() {
+        let unknown_at = Timestamp::from_second(1_800_000_000).unwrap();
+        for (seconds_later, left) in [
+            (0, Some(60)),
+            (1, Some(59)),
+            (59, Some(1)),
+            (60, None),
+            (61, None),
+            (86_400, None),
+            (-30, Some(60)),
+            (-86_400, Some(60)),
+        ] {
+            let now = unknown_at + SignedDuration::from_secs(seconds_later);
+            assert_eq!(
+                time_to_settle(unknown_at, now),
+                left.map(Duration::from_secs),
+                "{seconds_later} s later"
+            );
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod asked;
 mod earlier;
 mod guard;
+mod order;
 mod problems;
 mod reading;
 
@@ -17,6 +18,7 @@ use roaring::RoaringTreemap;
 use self::asked::{Asked, Meeting};
 use self::earlier::Earlier;
 pub use self::guard::{opt_out_allowance, within_allowance};
+pub use self::order::{OrderedChanges, SendOrder};
 pub use self::problems::Problem;
 use self::reading::{Ask, Reading, Understood};
 use crate::domain::{Change, Flag, Limit, LineNumber, Outcome, Record, RowNumber};
@@ -223,40 +225,6 @@ impl Plan {
             number: 0,
             first: HashMap::new(),
         })
-    }
-
-    /// The first of these rows of which the plan asks today what it has always asked: an end date that has been reached
-    /// may have made another request of it.
-    ///
-    /// # Errors
-    ///
-    /// Where the input can't be read any more, or was changed.
-    pub fn first_asked_as_before(&self, applied: &RoaringTreemap) -> Result<Option<Change>> {
-        if applied.is_empty() {
-            return Ok(None);
-        }
-        let (reading, mut rows, mut row) = (self.reading(), self.input.rows()?, Row::default());
-        let mut number = 0;
-        while rows.read(&mut row)? {
-            let understood = reading.understand(&row);
-            number += u64::from(!matches!(understood, Understood::NotSelected));
-            if let Understood::Ask(Ask {
-                user,
-                flag,
-                lapsed: None,
-            }) = understood
-                && applied.contains(number)
-            {
-                return Ok(Some(Change {
-                    row: number,
-                    line: reading.line(&row, || rows.place(&row)),
-                    user,
-                    flag,
-                    in_doubt: false,
-                }));
-            }
-        }
-        Ok(None)
     }
 
     fn reading(&self) -> Reading<'_> {

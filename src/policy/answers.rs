@@ -7,26 +7,13 @@ use super::backoff;
 use super::rows::{Doubt, Pending};
 use super::session::Refusal;
 use super::verdict::{self, Verdict};
-use super::{Attempt, CANARIES, Policy, Purpose, Recheck};
-use crate::domain::{Answer, Cause, Record, Stop};
+use super::{Attempt, Policy, Recheck};
+use crate::domain::{Answer, Record, Stop};
 
 /// Up to this share more is waited than `Retry-After` asks, so that several runs don't come back together.
 const HOLD_JITTER: f64 = 0.1;
 
 impl Policy {
-    /// What an answer means. A 403 before the first success of a run that is taken up may be for this one user: repeating
-    /// what was applied then will tell.
-    pub(super) fn verdict(&self, attempt: &Attempt, answer: &Answer) -> Verdict {
-        let proven = self.health.is_proven();
-        let can_be_told = attempt.purpose == Purpose::Row && self.proof.is_some();
-        match answer {
-            Answer::Reply(reply) if reply.status == 403 && !proven && can_be_told => {
-                Verdict::Forbidden
-            }
-            _ => verdict::of(answer, proven),
-        }
-    }
-
     /// What an answer says beyond its own row.
     pub(super) fn heed_answer(
         &mut self,
@@ -45,7 +32,7 @@ impl Policy {
         }
         match verdict {
             Verdict::SlowDown(wait) => self.slow_down(now, wait),
-            Verdict::Redirected | Verdict::Intercepted | Verdict::Unusable => {
+            Verdict::Redirected | Verdict::WebPage | Verdict::Intercepted | Verdict::Unusable => {
                 let stop = self.way_is_wrong(answer, verdict);
                 self.stop(now, stop);
             }
@@ -66,25 +53,17 @@ impl Policy {
             generation,
             ..
         } = attempt;
-        let cause = cause_of(&answer);
-        row.answered(now, answer);
+        if !self.health.is_proven() {
+            self.note_at_start(&answer, verdict);
+        }
+        let leaves_doubt = verdict::leaves_doubt(&answer, verdict);
+        row.answered(now, answer, leaves_doubt);
         match verdict {
-            Verdict::Applied => {
-                self.proof = Some(row.change);
-                if row.requests == 1 {
-                    self.budget.earn();
-                }
-                let record = self.book(now, row.applied());
-                self.all_is_well(now, sent, generation);
-                Some(record)
-            }
+            Verdict::Applied => Some(self.confirm(now, row, sent, generation)),
+            Verdict::Contradicted => Some(self.contradict(now, row)),
             Verdict::RowRefused => Some(self.refuse(now, row)),
             Verdict::TryAgain => {
-                self.try_again(now, row, cause);
-                None
-            }
-            Verdict::SlowDown(_) => {
-                self.rows.wait_until(now, row);
+                self.try_again(now, row);
                 None
             }
             Verdict::NotAuthenticated => self.not_authenticated(now, row, generation),
@@ -92,12 +71,50 @@ impl Policy {
                 self.rows.wait_until(now, row);
                 None
             }
-            Verdict::Forbidden => {
+            Verdict::Forbidden if self.health.is_proven() => {
                 self.rows.doubt(now, Doubt::Forbidden, row);
                 None
             }
-            Verdict::Redirected | Verdict::Intercepted | Verdict::Unusable => None,
+            Verdict::Forbidden => {
+                self.forbidden_at_start(now, row);
+                None
+            }
+            // The run ends after all but the first of these. The row keeps what is known of it.
+            Verdict::SlowDown(_)
+            | Verdict::Redirected
+            | Verdict::WebPage
+            | Verdict::Intercepted
+            | Verdict::Unusable => {
+                self.rows.wait_until(now, row);
+                None
+            }
         }
+    }
+
+    fn confirm(&mut self, now: Duration, row: Pending, sent: Duration, generation: u32) -> Record {
+        self.proof = Some(row.change);
+        if row.requests == 1 {
+            self.budget.earn();
+        }
+        let record = self.book(now, row.applied());
+        self.all_is_well(now, sent, generation);
+        record
+    }
+
+    /// Books a row as unknown to which a 2xx response came that contradicts its change. Before any change is confirmed,
+    /// the next one would be answered alike, and the run stops.
+    fn contradict(&mut self, now: Duration, row: Pending) -> Record {
+        if self.health.is_proven() {
+            self.sign_of_life(now);
+        } else {
+            let (status, _) = row.last_answer();
+            let stop = Stop::Contradicted {
+                status: status.unwrap_or_default(),
+                message: row.contradiction(),
+            };
+            self.stop(now, stop);
+        }
+        self.book(now, row.contradicted())
     }
 
     fn refuse(&mut self, now: Duration, row: Pending) -> Record {
@@ -107,7 +124,7 @@ impl Policy {
         self.book(now, row.refused())
     }
 
-    fn book(&mut self, now: Duration, record: Record) -> Record {
+    pub(super) fn book(&mut self, now: Duration, record: Record) -> Record {
         if let Some(stop) = self
             .health
             .booked(record.outcome, record.http_status, &record.detail)
@@ -134,32 +151,21 @@ impl Policy {
         }
     }
 
-    fn try_again(&mut self, now: Duration, mut row: Pending, cause: Option<Cause>) {
+    fn try_again(&mut self, now: Duration, mut row: Pending) {
         self.health.in_trouble(now);
         if self.health.is_gone() {
             self.rows.wait_until(now, row);
             return;
         }
         row.spend(self.health.life());
-        let allowed = self.rules.max_attempts * if self.second_chance { 2 } else { 1 };
-        let spent = row.spent >= allowed;
-        if spent
-            && !self.health.is_proven()
-            && self.rules.applied_before.is_some()
-            && self.canaries < CANARIES
-        {
-            self.canaries += 1;
-            if self.second_chance {
-                self.settled.push_back(row.given_up());
-            } else {
-                self.rows.wait_for_second_chance(row);
-            }
-        } else if spent && !self.health.is_proven() {
-            let last = row.given_up();
-            self.stop(now, no_answer(cause, last.http_status, last.detail));
-        } else if spent && self.second_chance {
+        let passes = if self.second_chance { 2 } else { 1 };
+        let is_spent = row.spent >= self.rules.max_attempts * passes;
+        if is_spent && !self.health.is_proven() {
+            self.attempts_spent_at_start(now, row);
+        } else if is_spent && self.second_chance {
             self.rows.doubt(now, Doubt::Spent, row);
-        } else if spent || (!self.second_chance && self.health.is_proven() && !self.budget.pay()) {
+        } else if is_spent || (!self.second_chance && self.health.is_proven() && !self.budget.pay())
+        {
             self.rows.wait_for_second_chance(row);
         } else {
             let wait = backoff::delay(row.spent_in_pass(), self.random.f64());
@@ -203,14 +209,20 @@ impl Policy {
         match self.session.refused(now, generation) {
             Refusal::Replay => self.rows.wait_until(now, row),
             Refusal::Final => {
-                let last = row.refused();
-                self.credentials_refused(now, last.http_status, last.detail);
+                let (status, message) = row.last_answer();
+                self.credentials_refused(now, status, message);
+                self.rows.wait_until(now, row);
             }
         }
         None
     }
 
-    fn credentials_refused(&mut self, now: Duration, status: Option<u16>, message: String) {
+    pub(super) fn credentials_refused(
+        &mut self,
+        now: Duration,
+        status: Option<u16>,
+        message: String,
+    ) {
         let status = status.unwrap_or_default();
         self.stop(
             now,
@@ -231,10 +243,7 @@ impl Policy {
     ) {
         self.probe_out = false;
         match verdict {
-            Verdict::Applied | Verdict::RowRefused => {
-                if verdict == Verdict::Applied {
-                    self.health.prove();
-                }
+            Verdict::Applied | Verdict::Contradicted | Verdict::RowRefused => {
                 if self.recheck == Recheck::AfterLogIn {
                     self.rows.forgive_forbidden(now);
                 }
@@ -251,6 +260,7 @@ impl Policy {
             }
             Verdict::SlowDown(_)
             | Verdict::Redirected
+            | Verdict::WebPage
             | Verdict::Intercepted
             | Verdict::Unusable => {}
         }
@@ -270,7 +280,7 @@ impl Policy {
     pub(super) fn log_in_failed(&mut self, now: Duration, answer: &Answer) {
         let proven = self.health.is_proven();
         let (status, message) = words_of(answer);
-        match verdict::of(answer, proven) {
+        match verdict::of(answer, None, proven) {
             Verdict::SlowDown(wait) => {
                 self.slow_down(now, wait);
                 self.session.log_in_later(now);
@@ -278,15 +288,20 @@ impl Policy {
             Verdict::TryAgain => {
                 let fraction = self.random.f64();
                 if !self.session.log_in_failed(now, proven, fraction) {
-                    let stop = no_answer(cause_of(answer), status, message);
+                    self.start.note_failure(answer);
+                    let stop = self.start.never_succeeded();
                     self.stop(now, stop);
                 }
             }
-            verdict @ (Verdict::Redirected | Verdict::Intercepted | Verdict::Unusable) => {
+            verdict @ (Verdict::Redirected
+            | Verdict::WebPage
+            | Verdict::Intercepted
+            | Verdict::Unusable) => {
                 let stop = self.way_is_wrong(answer, verdict);
                 self.stop(now, stop);
             }
             Verdict::Applied
+            | Verdict::Contradicted
             | Verdict::RowRefused
             | Verdict::NotAuthenticated
             | Verdict::Forbidden => {
@@ -306,6 +321,10 @@ impl Policy {
                 to: reply.location.clone().unwrap_or_default(),
                 after_success: self.health.is_proven(),
             },
+            Answer::Reply(reply) if verdict == Verdict::WebPage => Stop::WebPage {
+                status: reply.status,
+                title: reply.message.clone(),
+            },
             Answer::Reply(reply) => Stop::Intercepted {
                 status: reply.status,
                 message: reply.message.clone(),
@@ -314,24 +333,9 @@ impl Policy {
     }
 }
 
-fn cause_of(answer: &Answer) -> Option<Cause> {
-    match answer {
-        Answer::Reply(_) => None,
-        Answer::Silence(silence) => Some(silence.cause),
-    }
-}
-
-fn words_of(answer: &Answer) -> (Option<u16>, String) {
+pub(super) fn words_of(answer: &Answer) -> (Option<u16>, String) {
     match answer {
         Answer::Reply(reply) => (Some(reply.status), reply.message.clone()),
         Answer::Silence(silence) => (None, silence.message.clone()),
-    }
-}
-
-/// Nothing has ever answered well, and it is time to say so. A name that is never found is a wrong address.
-fn no_answer(cause: Option<Cause>, status: Option<u16>, message: String) -> Stop {
-    match cause {
-        Some(cause @ Cause::HostNotFound) => Stop::Unusable { cause, message },
-        _ => Stop::NeverAnswered { status, message },
     }
 }

@@ -24,8 +24,6 @@ pub(super) struct Health {
     max_failures: Limit,
     /// Changes that were applied.
     applied: u64,
-    /// Whether a change of the run that is taken up was applied again.
-    proven_again: bool,
     /// Numbers the Org's signs of life.
     life: u64,
     /// Failures in a row, and when the first of them came.
@@ -60,7 +58,6 @@ impl Health {
         Self {
             max_failures,
             applied: 0,
-            proven_again: false,
             life: 0,
             trouble: None,
             probing: None,
@@ -71,14 +68,9 @@ impl Health {
         }
     }
 
-    /// Whether a change was ever applied: address and credentials are right.
+    /// Whether this run has confirmed a change: address and credentials are right.
     pub(super) fn is_proven(&self) -> bool {
-        self.applied > 0 || self.proven_again
-    }
-
-    /// A probe was applied, which is no row's success and yet proves as much.
-    pub(super) fn prove(&mut self) {
-        self.proven_again = true;
+        self.applied > 0
     }
 
     pub(super) fn applied(&self) -> u64 {
@@ -112,6 +104,11 @@ impl Health {
                 next: now,
             });
         }
+    }
+
+    /// Since when only failures that say nothing of their rows have come.
+    pub(super) fn in_trouble_since(&self) -> Option<Duration> {
+        self.trouble.map(|(_, since)| since)
     }
 
     /// A probe failed as well, so it is not the rows.

@@ -10,6 +10,7 @@ mod health;
 mod pace;
 mod rows;
 mod session;
+mod start;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -20,21 +21,20 @@ use self::health::Health;
 use self::pace::Pace;
 use self::rows::{Pending, Rows};
 use self::session::Session;
+use self::start::AtStart;
 use crate::domain::{
-    Answer, Change, Condition, Ending, Limit, LoginAnswer, Rate, Record, Signal, Stop, Wait,
+    Answer, Change, Condition, Ending, Limit, LoginAnswer, Rate, Record, RowNumber, Signal, Stop,
+    Wait,
 };
 
 /// How long requests in flight get to finish when the run ends early.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a row rests before its second chance.
 const REST: Duration = Duration::from_secs(30);
-/// So many 403 in a row are looked into,
+/// Number of 403 responses in a row, after a confirmed change, that triggers a check of the credentials.
 const FORBIDDEN: usize = 5;
-/// at most once in so long.
+/// Minimum time between two such checks.
 const FORBIDDEN_AGAIN: Duration = Duration::from_mins(1);
-/// So many rows may be put aside before the first success of a run that is taken up again: the row on which it comes back
-/// may be one that never works.
-const CANARIES: u32 = 3;
 
 /// The rules of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,9 +55,9 @@ pub struct Rules {
     pub max_duration: Option<Duration>,
     /// Whether a log-in comes before the first request.
     pub session: bool,
-    /// A change that an interrupted run, which this one takes up, had applied: address and credentials were right then, and
-    /// to repeat it tells whether they still are.
-    pub applied_before: Option<Change>,
+    /// Whether the interrupted run that this one continues had confirmed a change: address and credentials were right
+    /// then, and rows that fail now may fail for reasons of their own.
+    pub confirmed_before: bool,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -76,7 +76,7 @@ pub struct Attempt {
 enum Purpose {
     /// To get a row done.
     Row,
-    /// To find out whether the Org and the credentials are all right, by repeating a row that was applied.
+    /// To find out whether the Org and the credentials are all right, by repeating a change that this run confirmed.
     Probe,
 }
 
@@ -124,6 +124,8 @@ pub enum Next {
     TakeRow,
     /// A row whose outcome was open has it now.
     Settle(Record),
+    /// A row has failed before any change was confirmed: put on record that a later run sends it last.
+    Defer(RowNumber),
     /// Nothing to do before this time, unless an answer comes.
     WaitUntil(Duration, Wait),
     /// Nothing to do before an answer comes.
@@ -150,11 +152,11 @@ pub struct Policy {
     second_chance: bool,
     /// Rows whose outcome became clear by another row's answer.
     settled: VecDeque<Record>,
-    /// The last change that was applied, be it by the run that is taken up: what a probe repeats.
+    /// The last change that this run confirmed: what a probe repeats.
     proof: Option<Change>,
     recheck: Recheck,
-    /// First changes that were put aside.
-    canaries: u32,
+    /// What is known while no change is confirmed.
+    start: AtStart,
     forbidden_checked: Option<Duration>,
     /// Since when the Org throttles, with no success in between.
     throttled_since: Option<Duration>,
@@ -179,9 +181,9 @@ impl Policy {
             no_more_rows: false,
             second_chance: false,
             settled: VecDeque::new(),
-            proof: rules.applied_before,
+            proof: None,
             recheck: Recheck::No,
-            canaries: 0,
+            start: AtStart::default(),
             forbidden_checked: None,
             throttled_since: None,
             ending: None,
@@ -193,6 +195,7 @@ impl Policy {
     pub fn next(&mut self, now: Duration) -> Next {
         self.heed_deadlines(now);
         self.settle()
+            .or_else(|| self.defer())
             .or_else(|| self.wind_down(now))
             .or_else(|| self.log_in(now))
             .or_else(|| self.wait_for_room())
@@ -227,8 +230,9 @@ impl Policy {
     /// What came back for an attempt. Gives the row's record where that decides its outcome.
     pub fn answered(&mut self, now: Duration, attempt: Attempt, answer: Answer) -> Option<Record> {
         self.in_flight -= 1;
-        self.rows.left_doubt |= verdict::leaves_doubt(&answer);
-        let verdict = self.verdict(&attempt, &answer);
+        let wanted = Some(attempt.change().flag);
+        let verdict = verdict::of(&answer, wanted, self.health.is_proven());
+        self.rows.left_doubt |= verdict::leaves_doubt(&answer, verdict);
         self.heed_answer(now, &attempt, &answer, verdict);
         match attempt.purpose {
             Purpose::Row => self.row_answered(now, attempt, answer, verdict),
@@ -308,10 +312,20 @@ impl Policy {
                 },
             );
         }
+        if let Some(since) = self.failing_since_start()
+            && now >= since.saturating_add(self.rules.outage_patience)
+        {
+            let stop = self.start.never_succeeded();
+            self.stop(now, stop);
+        }
     }
 
     fn settle(&mut self) -> Option<Next> {
         self.settled.pop_front().map(Next::Settle)
+    }
+
+    fn defer(&mut self) -> Option<Next> {
+        self.start.next_to_defer().map(Next::Defer)
     }
 
     fn wind_down(&mut self, now: Duration) -> Option<Next> {
@@ -400,6 +414,9 @@ impl Policy {
         if self.in_flight > 0 {
             return self.await_answer();
         }
+        if !self.health.is_proven() && self.no_row_left_at_start(now) {
+            return self.next(now);
+        }
         self.second_chance = true;
         if self.rows.begin_second_chance(REST) {
             return self.next(now);
@@ -428,10 +445,8 @@ impl Policy {
     }
 
     fn forbidden_needs_a_check(&self, now: Duration) -> bool {
-        if !self.health.is_proven() {
-            return self.rows.forbidden() > 0;
-        }
-        self.rows.forbidden() >= FORBIDDEN
+        self.health.is_proven()
+            && self.rows.forbidden() >= FORBIDDEN
             && self
                 .forbidden_checked
                 .is_none_or(|checked| now >= checked + FORBIDDEN_AGAIN)
@@ -475,7 +490,15 @@ impl Policy {
         let patience = self
             .away_since()
             .map(|since| since.saturating_add(self.rules.outage_patience));
-        self.rules.max_duration.into_iter().chain(patience).min()
+        let patience_at_start = self
+            .failing_since_start()
+            .map(|since| since.saturating_add(self.rules.outage_patience));
+        self.rules
+            .max_duration
+            .into_iter()
+            .chain(patience)
+            .chain(patience_at_start)
+            .min()
     }
 
     fn stop(&mut self, now: Duration, stop: Stop) {

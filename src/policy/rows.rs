@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::verdict;
 use crate::domain::{Answer, Change, MAX_DETAIL, Outcome, Record, RowNumber};
 use crate::text;
 
@@ -23,7 +22,8 @@ pub(super) struct Pending {
     first_sent: Option<Duration>,
     last_answer: Duration,
     status: Option<u16>,
-    /// Whether the change may have been made although nobody has confirmed it.
+    /// Whether an attempt, in this run or before an interruption, may have made the change without confirming it. What
+    /// comes later never removes it, except for a confirmation.
     in_doubt: bool,
     /// What came back last, in words.
     said: String,
@@ -53,10 +53,10 @@ impl Pending {
         self.first_sent.get_or_insert(now);
     }
 
-    /// Takes note of what came back.
-    pub(super) fn answered(&mut self, now: Duration, answer: Answer) {
+    /// Takes note of what came back, and whether it leaves open if the change was made.
+    pub(super) fn answered(&mut self, now: Duration, answer: Answer, leaves_doubt: bool) {
         self.last_answer = now;
-        self.in_doubt |= verdict::leaves_doubt(&answer);
+        self.in_doubt |= leaves_doubt;
         match answer {
             Answer::Reply(reply) => {
                 self.status = Some(reply.status);
@@ -98,32 +98,65 @@ impl Pending {
         self.record(Outcome::Applied, &detail)
     }
 
-    /// The record of a row that the Org refused. A refusal does not remove the doubt about an earlier request.
+    /// Returns the record of a row that the Org refused.
     pub(super) fn refused(self) -> Record {
-        let detail = self.last_words();
-        if self.in_doubt {
-            self.unknown(&detail, "; an earlier request may have made the change")
+        let remark = if self.in_doubt {
+            "; an earlier request may have made the change"
         } else {
-            self.record(Outcome::Failed, &detail)
-        }
+            ""
+        };
+        self.without_success(remark)
     }
 
-    /// The record of a row whose attempts are spent.
+    /// Returns the record of a row whose attempts are spent.
     pub(super) fn given_up(self) -> Record {
-        let detail = self.last_words();
-        if self.in_doubt {
-            self.unknown(&detail, "; the change may or may not have been made")
+        let remark = if self.in_doubt {
+            "; the change may or may not have been made"
         } else {
-            self.record(Outcome::Failed, &format!("{detail}; given up"))
+            "; given up"
+        };
+        self.without_success(remark)
+    }
+
+    /// Returns the record of a row to which a 2xx response came that contradicts the change.
+    pub(super) fn contradicted(self) -> Record {
+        let contradiction = self.contradiction();
+        let status = self.status.unwrap_or_default();
+        let detail =
+            format!("the Org answered {status}, but contradicted the change: {contradiction}");
+        self.record(Outcome::Unknown, &detail)
+    }
+
+    /// Returns what a response said that contradicts the change, in words.
+    pub(super) fn contradiction(&self) -> String {
+        if self.said.is_empty() {
+            let set = self.change.flag.opposite().is_opt_out();
+            format!("mfaOptOut is {set}")
+        } else {
+            self.said.clone()
         }
     }
 
-    /// The record of a row of which nobody knows whether the change was made. What is said about that is not cut off
-    /// by a long detail; the last character is left free for the mark that keeps spreadsheets from reading a formula.
-    fn unknown(self, detail: &str, doubt: &str) -> Record {
-        let room = MAX_DETAIL - 1 - doubt.chars().count();
-        let detail = text::shorten(detail, room) + doubt;
-        self.record(Outcome::Unknown, &detail)
+    /// Returns the record of a row that nobody confirmed, with a remark behind the last words.
+    fn without_success(self, remark: &str) -> Record {
+        let outcome = if self.in_doubt {
+            Outcome::Unknown
+        } else {
+            Outcome::Failed
+        };
+        // One character is left free for the mark that keeps a spreadsheet from reading a formula.
+        let room = MAX_DETAIL - 1 - remark.chars().count();
+        let detail = text::shorten(&self.last_words(), room) + remark;
+        self.record(outcome, &detail)
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
+    /// Returns the status of the last answer, and what was said in it or instead of it.
+    pub(super) fn last_answer(&self) -> (Option<u16>, String) {
+        (self.status, self.last_words())
     }
 
     fn last_words(&self) -> String {
@@ -197,6 +230,10 @@ impl Rows {
 
     pub(super) fn any_doubted(&self) -> bool {
         !self.doubted.is_empty()
+    }
+
+    pub(super) fn any_set_aside(&self) -> bool {
+        !self.later.is_empty()
     }
 
     /// How many of those that wait may have been changed by an earlier request.

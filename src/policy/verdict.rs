@@ -1,15 +1,17 @@
-//! What an answer means for the run: the table of status codes and of ways to get no answer. What follows from a verdict
-//! is decided elsewhere, and what a code means to a person is said in `report`.
+//! What an answer means for the run: the table of status codes, bodies and ways to get no answer. What follows from a
+//! verdict is decided elsewhere, and what a code means to a person is said in `report`.
 
 use std::time::Duration;
 
-use crate::domain::{Answer, Cause, Reply, Silence};
+use crate::domain::{Answer, BodyKind, Cause, Flag, Reply, Silence};
 
 /// What an answer means for the row and for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The change is made.
+    /// The change is confirmed: a 2xx response without a web page or a contradiction in its body.
     Applied,
+    /// A 2xx response whose body contradicts the change.
+    Contradicted,
     /// This row is not wanted; the same request again would get the same answer.
     RowRefused,
     /// Trouble that may pass: worth another attempt, and the attempt counts.
@@ -18,31 +20,34 @@ pub(super) enum Verdict {
     SlowDown(Option<Duration>),
     /// The credentials are not accepted.
     NotAuthenticated,
-    /// Either this user is not ours to change, or the credentials are no longer accepted.
+    /// Either this user is not ours to change, or the credentials are not accepted.
     Forbidden,
     /// A redirect, never followed.
     Redirected,
+    /// A web page with a 2xx status before anything was confirmed: the address does not lead to the API.
+    WebPage,
     /// Something in between answered for the Org.
     Intercepted,
     /// The way to the Org is wrong, and trying again will not mend it.
     Unusable,
 }
 
-/// The verdict on an answer; `proven` says whether a change had been applied before, so that address, certificate and
-/// credentials are known to be right.
-pub(super) fn of(answer: &Answer, proven: bool) -> Verdict {
+/// Returns the verdict on an answer. `wanted` is the flag that was sent, where one was; `proven` says whether a change of
+/// this run was confirmed before, so that address, certificate and credentials are known to be right.
+pub(super) fn of(answer: &Answer, wanted: Option<Flag>, proven: bool) -> Verdict {
     match answer {
-        Answer::Reply(reply) => of_reply(reply, proven),
+        Answer::Reply(reply) => of_reply(reply, wanted, proven),
         Answer::Silence(silence) => of_silence(silence, proven),
     }
 }
 
-fn of_reply(reply: &Reply, proven: bool) -> Verdict {
+fn of_reply(reply: &Reply, wanted: Option<Flag>, proven: bool) -> Verdict {
     match (reply.status, proven) {
-        (200..=299, _) => Verdict::Applied,
+        (200..=299, _) => of_success(reply.body, wanted, proven),
         (300..=399, _) => Verdict::Redirected,
-        (401, _) | (403, false) => Verdict::NotAuthenticated,
-        (403, true) => Verdict::Forbidden,
+        (401, _) => Verdict::NotAuthenticated,
+        (403, true) if asks_for_a_pause(reply) => Verdict::SlowDown(reply.retry_after),
+        (403, _) => Verdict::Forbidden,
         (429, _) => Verdict::SlowDown(reply.retry_after),
         (503, _) if reply.retry_after.is_some() => Verdict::SlowDown(reply.retry_after),
         (407 | 501 | 505 | 511, false) => Verdict::Intercepted,
@@ -52,6 +57,21 @@ fn of_reply(reply: &Reply, proven: bool) -> Verdict {
     }
 }
 
+fn of_success(body: BodyKind, wanted: Option<Flag>, proven: bool) -> Verdict {
+    match body {
+        BodyKind::WebPage if proven => Verdict::TryAgain,
+        BodyKind::WebPage => Verdict::WebPage,
+        BodyKind::Failure => Verdict::Contradicted,
+        BodyKind::Set(flag) if wanted.is_some_and(|wanted| wanted != flag) => Verdict::Contradicted,
+        BodyKind::Set(_) | BodyKind::Plain => Verdict::Applied,
+    }
+}
+
+/// Checks whether a 403 is about the number of requests and not about the user: some APIs send their quota as 403.
+fn asks_for_a_pause(reply: &Reply) -> bool {
+    reply.retry_after.is_some() || reply.quota_reset.is_some()
+}
+
 fn of_silence(silence: &Silence, proven: bool) -> Verdict {
     match silence.cause {
         Cause::Tls | Cause::NotTls | Cause::Proxy if !proven => Verdict::Unusable,
@@ -59,15 +79,19 @@ fn of_silence(silence: &Silence, proven: bool) -> Verdict {
     }
 }
 
-/// Whether the change may have been made although nobody has confirmed it.
+/// Checks whether the change may have been made although the answer, on which this is the verdict, does not confirm it.
 ///
 /// A server that fails (500) may do so after the change; one in front of the Org that gives it up (502, 504, and the codes
 /// above 511, which are such servers' own) does not know what the Org went on to do. What is said to be not implemented,
-/// unavailable or out of reach has not been begun.
-pub(super) fn leaves_doubt(answer: &Answer) -> bool {
-    match answer {
-        Answer::Reply(reply) => matches!(reply.status, 500 | 502 | 504 | 512..=599),
-        Answer::Silence(silence) => silence.sent,
+/// unavailable or out of reach has not been begun. A web page in the place of a confirmation says nothing about the change,
+/// unless it is the very first answer: then the address is wrong.
+pub(super) fn leaves_doubt(answer: &Answer, verdict: Verdict) -> bool {
+    match (answer, verdict) {
+        (_, Verdict::Applied | Verdict::WebPage) => false,
+        (Answer::Reply(reply), _) => {
+            matches!(reply.status, 200..=299 | 500 | 502 | 504 | 512..=599)
+        }
+        (Answer::Silence(silence), _) => silence.sent,
     }
 }
 
@@ -77,19 +101,35 @@ mod tests {
 
     use super::*;
 
-    fn reply(status: u16, retry_after: Option<Duration>) -> Answer {
-        Answer::Reply(Reply {
+    const WANTED: Option<Flag> = Some(Flag::OptOut);
+
+    fn reply(status: u16, retry_after: Option<Duration>) -> Reply {
+        Reply {
             status,
             retry_after,
             ..Reply::default()
-        })
+        }
     }
 
-    /// Runs of statuses with the same verdict, one line each.
+    fn verdict(reply: Reply, proven: bool) -> Verdict {
+        of(&Answer::Reply(reply), WANTED, proven)
+    }
+
+    fn words(reply: Reply, proven: bool) -> String {
+        let answer = Answer::Reply(reply);
+        let verdict = of(&answer, WANTED, proven);
+        if leaves_doubt(&answer, verdict) {
+            format!("{verdict:?}, in doubt")
+        } else {
+            format!("{verdict:?}")
+        }
+    }
+
+    /// Returns runs of statuses with the same verdict, one line each.
     fn table(proven: bool) -> String {
-        let mut lines: Vec<(u16, u16, Verdict)> = Vec::new();
+        let mut lines: Vec<(u16, u16, String)> = Vec::new();
         for status in 100..=999 {
-            let verdict = of(&reply(status, None), proven);
+            let verdict = words(reply(status, None), proven);
             match lines.last_mut() {
                 Some(last) if last.2 == verdict => last.1 = status,
                 _ => lines.push((status, status, verdict)),
@@ -98,7 +138,7 @@ mod tests {
         lines
             .iter()
             .fold(String::new(), |mut text, (from, to, verdict)| {
-                let _ = writeln!(text, "{from}-{to} {verdict:?}");
+                let _ = writeln!(text, "{from}-{to} {verdict}");
                 text
             })
     }
@@ -114,28 +154,78 @@ mod tests {
     }
 
     #[test]
+    fn every_body_and_hint_of_the_statuses_for_which_they_count() {
+        let second = Some(Duration::from_secs(1));
+        let bodies = [
+            BodyKind::Plain,
+            BodyKind::Set(Flag::OptOut),
+            BodyKind::Set(Flag::OptIn),
+            BodyKind::Failure,
+            BodyKind::WebPage,
+        ];
+        let mut table = String::new();
+        for status in [200, 201, 202, 204, 207] {
+            for body in bodies {
+                let reply = Reply {
+                    body,
+                    ..reply(status, second)
+                };
+                let before = words(reply.clone(), false);
+                let after = words(reply, true);
+                let _ = writeln!(
+                    table,
+                    "{status} {body:?}: {before}; after a success {after}"
+                );
+            }
+        }
+        let hints = [
+            ("no hint", None, None),
+            ("Retry-After", second, None),
+            ("exhausted quota", None, second),
+            ("quota that resets now", None, Some(Duration::ZERO)),
+        ];
+        for status in [401, 403, 404, 429, 500, 503] {
+            for (hint, retry_after, quota_reset) in hints {
+                let reply = Reply {
+                    quota_reset,
+                    ..reply(status, retry_after)
+                };
+                let before = words(reply.clone(), false);
+                let after = words(reply, true);
+                let _ = writeln!(table, "{status} {hint}: {before}; after a success {after}");
+            }
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn without_a_wanted_flag_no_flag_contradicts() {
+        let reply = Reply {
+            body: BodyKind::Set(Flag::OptIn),
+            ..reply(200, None)
+        };
+        assert_eq!(of(&Answer::Reply(reply), None, true), Verdict::Applied);
+    }
+
+    #[test]
     fn retry_after_makes_a_503_a_throttle_and_nothing_else() {
         let wait = Some(Duration::from_secs(7));
-        assert_eq!(of(&reply(503, wait), true), Verdict::SlowDown(wait));
-        assert_eq!(of(&reply(429, wait), true), Verdict::SlowDown(wait));
-        assert_eq!(of(&reply(500, wait), true), Verdict::TryAgain);
-        assert_eq!(of(&reply(404, wait), true), Verdict::RowRefused);
-        assert_eq!(of(&reply(204, wait), true), Verdict::Applied);
+        assert_eq!(verdict(reply(503, wait), true), Verdict::SlowDown(wait));
+        assert_eq!(verdict(reply(429, wait), true), Verdict::SlowDown(wait));
+        assert_eq!(verdict(reply(500, wait), true), Verdict::TryAgain);
+        assert_eq!(verdict(reply(404, wait), true), Verdict::RowRefused);
+        assert_eq!(verdict(reply(204, wait), true), Verdict::Applied);
     }
 
     #[test]
     fn only_what_may_have_reached_the_org_leaves_doubt() {
-        let in_doubt: Vec<u16> = (100..=511)
-            .filter(|status| leaves_doubt(&reply(*status, None)))
-            .collect();
-        assert_eq!(in_doubt, [500, 502, 504]);
         for sent in [false, true] {
-            let silence = Silence {
+            let answer = Answer::Silence(Silence {
                 cause: Cause::Reset,
                 sent,
                 message: String::new(),
-            };
-            assert_eq!(leaves_doubt(&Answer::Silence(silence)), sent);
+            });
+            assert_eq!(leaves_doubt(&answer, of(&answer, WANTED, true)), sent);
         }
     }
 
@@ -161,8 +251,8 @@ mod tests {
             });
             format!(
                 "{cause:?}: {:?}, after a success {:?}",
-                of(&silence, false),
-                of(&silence, true)
+                of(&silence, WANTED, false),
+                of(&silence, WANTED, true)
             )
         });
         insta::assert_snapshot!(verdicts.join("\n"));

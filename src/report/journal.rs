@@ -81,6 +81,8 @@ pub struct Journal<S> {
     gathered: u64,
     /// Rows that are written.
     recorded: u64,
+    /// Whether a row was deferred, which the next run has to know.
+    has_deferred: bool,
     /// Rows that are written but not synced.
     unsynced: u64,
     /// When the oldest of those was written.
@@ -110,13 +112,13 @@ impl Journal<File> {
         files::sync_folder(folder).map_err(|error| self.fail(&error))
     }
 
-    /// Removes the journal of a run in which no row came to an outcome: there is nothing to go on from, and the next
-    /// try may well use another address or key.
+    /// Removes the journal of a run in which no row came to an outcome and none was deferred: there is nothing to go on
+    /// from, and the next try may well use another address or key.
     ///
     /// # Errors
     /// [`Kind::MidRun`] if the file can't be removed.
     pub fn discard_if_empty(self) -> Result<()> {
-        if self.recorded > 0 {
+        if self.recorded > 0 || self.has_deferred {
             return Ok(());
         }
         let name = files::name(&self.path);
@@ -137,6 +139,7 @@ impl<S: Storage> Journal<S> {
             stamp: Stamp::of(Timestamp::UNIX_EPOCH),
             gathered: 0,
             recorded: 0,
+            has_deferred: false,
             unsynced: 0,
             unsynced_since: None,
             syncing: None,
@@ -153,6 +156,7 @@ impl<S: Storage> Journal<S> {
 
     /// Gathers a note.
     pub fn note(&mut self, note: Note, at: Timestamp) {
+        self.has_deferred |= matches!(note, Note::Deferred { .. });
         self.push_control(line::NOTE, &Noted { at, note });
     }
 

@@ -163,6 +163,10 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
             "the Org or a server in front of it failed, and the attempts ran out: the change may or may not have been made",
             "run `mfa-optout retry` on this report later; sending a row again is harmless",
         ),
+        (Outcome::Unknown, Some(200..=299)) => (
+            "the answer was a web page, or contradicted the change: the change may or may not have been made",
+            "read the message and look one of these users up in the Org, then run `mfa-optout retry` on this report",
+        ),
         (Outcome::Unknown, Some(_)) => (
             "the change may or may not have been made by an earlier request",
             "run `mfa-optout retry` on this report; sending a row again is harmless",
@@ -324,6 +328,7 @@ mod tests {
                 .0
                 .contains("does not know")
         );
+        assert!(advice(Outcome::Unknown, Some(200)).0.contains("web page"));
         assert!(
             advice(Outcome::Unknown, Some(503))
                 .0

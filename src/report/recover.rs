@@ -1,23 +1,25 @@
 //! Reads a journal that an earlier process left: which rows are on record, and where the good part ends. Tells a record
 //! that was torn by a kill or a power cut from damage. Changes nothing; cutting the torn tail off is the caller's.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use roaring::RoaringTreemap;
 
-use crate::domain::{Outcome, Tally};
+use crate::domain::{RowNumber, Tally};
 use crate::error::{Error, Kind, Result};
 use crate::report::line::{self, Entry, Frame, Reader, Step};
-use crate::report::run::Run;
+use crate::report::run::{Note, Noted, Run};
 
 /// What an interrupted run had put on record.
 #[derive(Debug, Default)]
 pub struct OnRecord {
     /// The rows that have their outcome and are not sent again.
     pub rows: RoaringTreemap,
-    /// Those of them that were applied.
-    pub applied: RoaringTreemap,
+    /// Rows that were deferred, by the number of the run in `runs` that did so last, counted from 1. Some of them may be
+    /// on record.
+    pub deferred: BTreeMap<usize, RoaringTreemap>,
     /// How many came to which outcome.
     pub tally: Tally,
     /// The run and each time it was taken up again.
@@ -26,6 +28,19 @@ pub struct OnRecord {
     pub torn: u64,
     /// Where an earlier journal was put that had to make room for this one.
     pub kept: Option<PathBuf>,
+}
+
+impl OnRecord {
+    /// Notes that the last run has deferred a row.
+    fn defer(&mut self, row: RowNumber) {
+        for rows in self.deferred.values_mut() {
+            rows.remove(row);
+        }
+        self.deferred
+            .entry(self.runs.len())
+            .or_default()
+            .insert(row);
+    }
 }
 
 /// What was found, and how to go on writing.
@@ -84,13 +99,14 @@ fn take<R: BufRead>(
         Some(Entry::Note(_) | Entry::Stop(_) | Entry::Row(..)) if found.runs.is_empty() => {
             return Err("it does not begin with the record of a run".to_owned());
         }
+        Some(Entry::Note(Noted {
+            note: Note::Deferred { row },
+            ..
+        })) => found.defer(row),
         Some(Entry::Note(_) | Entry::Stop(_)) => {}
         Some(Entry::Row(number, row)) => {
             if !found.rows.insert(number) {
                 return Err(format!("row {number} is on record twice"));
-            }
-            if row.outcome == Outcome::Applied {
-                found.applied.insert(number);
             }
             found.tally.add(row.outcome);
         }
@@ -347,6 +363,25 @@ mod tests {
                 "{reason}"
             );
         }
+    }
+
+    #[test]
+    fn deferred_rows_are_known_by_the_run_that_deferred_them_last() {
+        let desk = Desk::new(9);
+        for rows in [&[1, 2][..], &[], &[2, 3]] {
+            let (mut journal, _) = desk.resume();
+            for row in rows {
+                journal.note(Note::Deferred { row: *row }, at(1));
+            }
+            journal.sync().unwrap();
+        }
+        let (_, on_record) = desk.resume();
+        let deferred: Vec<(usize, Vec<u64>)> = on_record
+            .deferred
+            .into_iter()
+            .map(|(run, rows)| (run, rows.into_iter().collect()))
+            .collect();
+        assert_eq!(deferred, [(1, vec![1]), (3, vec![2, 3])]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::RowNumber;
+
 /// The version of the journal's form. A journal with a higher one was written by a newer tool and is left alone.
 pub const FORMAT: u32 = 1;
 
@@ -296,6 +298,11 @@ pub enum Note {
     },
     /// A token was issued.
     LoggedIn,
+    /// A row failed before any change was confirmed; a run that continues this one sends it last.
+    Deferred {
+        /// The row.
+        row: RowNumber,
+    },
 }
 
 /// A note with its time.

@@ -213,6 +213,7 @@ impl Fold {
                 self.current.log_ins += 1;
                 self.current.requests += 1;
             }
+            Note::Deferred { .. } => {}
         }
     }
 

@@ -73,21 +73,16 @@ fn reason(stop: &Stop) -> String {
                 said(message)
             )
         }
-        Stop::NeverAnswered {
-            status: Some(status),
-            message,
-        } => {
+        Stop::WebPage { status, title } => {
+            format!("this is a web page, not the API ({status}{})", said(title))
+        }
+        Stop::Contradicted { status, message } => {
             format!(
-                "nothing has succeeded, and the last answer was {status}{}",
+                "the Org answered {status}, but contradicted the change{}",
                 said(message)
             )
         }
-        Stop::NeverAnswered {
-            status: None,
-            message,
-        } => {
-            format!("nothing has succeeded, and no answer came{}", said(message))
-        }
+        Stop::NeverAnswered { status, message } => never_answered(*status, message),
         Stop::AllRefused {
             status,
             message,
@@ -108,6 +103,14 @@ fn reason(stop: &Stop) -> String {
         }
         Stop::Outage { lasted } => format!("the Org has not answered for {}", rough(*lasted)),
         Stop::TimeIsUp => "the time of --max-duration is up".to_owned(),
+    }
+}
+
+fn never_answered(status: Option<u16>, message: &str) -> String {
+    let said = said(message);
+    match status {
+        Some(status) => format!("nothing has succeeded, and the last answer was {status}{said}"),
+        None => format!("nothing has succeeded, and no answer came{said}"),
     }
 }
 
@@ -153,6 +156,13 @@ fn help(stop: &Stop) -> Option<&'static str> {
         } => "check the proxy in HTTPS_PROXY",
         Stop::Unusable { .. } => "check the address",
         Stop::Intercepted { .. } => "check the network: a proxy or a sign-in page is in the way",
+        Stop::WebPage { .. } => {
+            "check the address and the network: a sign-in, portal or maintenance page answers instead of the Org"
+        }
+        Stop::Contradicted { .. } => {
+            "look this user up in the Org before the same command goes on with the next row: the change may or may not \
+             have been made"
+        }
         Stop::NeverAnswered { .. } => "check the address, then run the same command",
         Stop::AllRefused { status: 404, .. } => {
             "does the address end in the right path? If it does, check that the table belongs to this Org"

@@ -133,10 +133,10 @@ fn a_good_end_is_short() {
     insta::assert_snapshot!(closing(&Ending::Complete, &tally, &[], None));
 }
 
-#[test]
-fn every_early_end_says_what_happened_and_what_to_do() {
+/// Every reason for a run to stop early.
+fn stops() -> Vec<Stop> {
     let message = || "Invalid key\u{1b}[31m".to_owned();
-    let stops = [
+    vec![
         Stop::CredentialsRefused {
             status: 401,
             message: message(),
@@ -176,6 +176,14 @@ fn every_early_end_says_what_happened_and_what_to_do() {
             status: 511,
             message: String::new(),
         },
+        Stop::WebPage {
+            status: 200,
+            title: "Sign in to Example".into(),
+        },
+        Stop::Contradicted {
+            status: 200,
+            message: "not really".into(),
+        },
         Stop::NeverAnswered {
             status: Some(503),
             message: message(),
@@ -205,8 +213,12 @@ fn every_early_end_says_what_happened_and_what_to_do() {
             lasted: Duration::from_mins(10),
         },
         Stop::TimeIsUp,
-    ];
-    let endings = stops.into_iter().map(Ending::Stopped);
+    ]
+}
+
+#[test]
+fn every_early_end_says_what_happened_and_what_to_do() {
+    let endings = stops().into_iter().map(Ending::Stopped);
     let endings = endings.chain([Signal::Interrupt, Signal::Terminate].map(Ending::Interrupted));
     let told = endings.map(|ending| {
         let (words, help) = ending_text(&ending, &Tally::default());

@@ -229,7 +229,7 @@ impl Settings {
             outage_patience: sending.outage_patience,
             max_failures: sending.max_failures,
             max_duration: sending.max_duration,
-            applied_before: None,
+            confirmed_before: false,
             session: !self.connection.sandbox
                 && matches!(self.connection.sign_in, Some(SignIn::Session { .. })),
             seed,

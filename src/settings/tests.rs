@@ -67,7 +67,7 @@ fn case() -> Case {
 fn nothing_given_means_the_documented_defaults() {
     let rules = case().settings().unwrap().rules(7);
     let expected = Rules {
-        applied_before: None,
+        confirmed_before: false,
         rate: Rate::Limited {
             requests: 10,
             per: Duration::from_secs(1),

@@ -411,7 +411,7 @@ fn starting_over_keeps_the_old_journal_and_overwrite_keeps_the_old_report_until_
 }
 
 #[test]
-fn a_run_that_is_taken_up_at_a_forbidden_user_asks_once_whether_the_key_still_holds() {
+fn a_run_that_is_continued_at_a_forbidden_user_goes_on_and_repeats_nothing() {
     let org = Ledger::scripted(|seen| match (seen.user(), seen.number) {
         (_, 5) => Reply::raw("").then(Then::Hang),
         (Some(5), _) => Reply::new(403),
@@ -440,7 +440,43 @@ fn a_run_that_is_taken_up_at_a_forbidden_user_asks_once_whether_the_key_still_ho
         8
     );
     let sent: Vec<u64> = org.puts()[5..].iter().map(|put| put.user).collect();
-    assert_eq!(sent, [5, 1, 6, 7, 8, 9]);
+    assert_eq!(sent, [5, 6, 7, 8, 9]);
+}
+
+/// Users 1 to 4 may not be changed, then 5 to 8; the others are not asked for before the third run.
+#[test]
+fn users_whose_403_ended_a_run_are_sent_last_by_the_next_one() {
+    let org = Ledger::scripted(|seen| match seen.user() {
+        Some(1..=8) => Reply::new(403),
+        _ => Reply::new(204),
+    });
+    let cli = Cli::new();
+    cli.write("users.csv", table(12));
+    let url = org.url();
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "1",
+        "--address",
+        &url,
+    ];
+    cli.run(&words).exits(3);
+    cli.run(&words).exits(3);
+    cli.run(&words).exits(1);
+    let sent: Vec<u64> = org.puts().iter().map(|put| put.user).collect();
+    assert_eq!(sent[..8], [1, 2, 3, 4, 5, 6, 7, 8], "the first two runs");
+    // User 12 is asked for again after five 403 in a row, and at the end.
+    let third_run = [9, 10, 11, 12, 1, 2, 3, 4, 5, 12, 6, 7, 8, 12];
+    assert_eq!(sent[8..], third_run);
+    let rows = report(&cli.path("users.report.csv"));
+    assert_eq!(
+        (outcomes(&rows, "applied"), outcomes(&rows, "failed")),
+        (4, 8)
+    );
 }
 
 #[test]

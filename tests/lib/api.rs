@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::hostile::http2::{self, Frames};
 use crate::hostile::{Authority, ClosedPort, Hostile, Reply, Then};
 use mfa_optout::api::{Address, Connection, Credentials, HttpOrg, Org};
-use mfa_optout::domain::{self, Answer, Cause, Flag, LoginAnswer, Silence, UserId};
+use mfa_optout::domain::{self, Answer, BodyKind, Cause, Flag, LoginAnswer, Silence, UserId};
 use secrecy::SecretString;
 
 const KEY: &str = "key-that-nobody-may-see";
@@ -211,7 +211,7 @@ async fn a_success_is_a_success_whatever_its_body_does() {
             Some(7) => Reply::raw(
                 "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
             ),
-            Some(8) => Reply::new(200).body("text/html", "<html><title>Welcome</title>"),
+            Some(8) => Reply::new(200).body("text/plain", "Welcome"),
             Some(9) => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
                 .then(Then::Reset),
             Some(10) => Reply::raw("HTTP/1.0 204 No Content\r\n\r\n").then(Then::Close),
@@ -219,14 +219,19 @@ async fn a_success_is_a_success_whatever_its_body_does() {
             _ => Reply::new(202),
         }
     });
-    let org = org(&server.url());
     for user in 1..=12 {
+        // The third body does not end before the request's time is over.
+        let org = if user == 3 {
+            impatient(&server.url())
+        } else {
+            org(&server.url())
+        };
         let Answer::Reply(reply) = opt_out(&org, user).await else {
             panic!("{user}")
         };
+        assert_eq!(reply.body, BodyKind::Plain, "{user}");
         assert!((200..300).contains(&reply.status), "{user}: {reply:?}");
         let message = match user {
-            8 => "answered with a web page: Welcome",
             12 => "accepted, which may not yet be carried out",
             _ => "",
         };
@@ -238,6 +243,72 @@ async fn a_success_is_a_success_whatever_its_body_does() {
         .filter_map(crate::hostile::Seen::user)
         .collect();
     assert_eq!(users, (1..=12).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_web_page_and_a_contradiction_are_told_apart_from_a_success() {
+    let long = "x".repeat(100 << 10);
+    let server = Hostile::start(move |seen| match seen.user() {
+        Some(1) => Reply::new(200).body("text/html", "<html><title>Sign in</title>"),
+        Some(2) => Reply::new(200).body("text/html; charset=utf-8", "Sign in"),
+        Some(3) => Reply::new(200).body("text/plain", "\u{feff}\n<!-- x --><!doctype html>"),
+        Some(4) => Reply::raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n")
+            .then(Then::Repeat(vec![b'x'; 1 << 16], Duration::ZERO)),
+        Some(5) => {
+            Reply::raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 9\r\n\r\n")
+                .then(Then::Reset)
+        }
+        Some(6) => Reply::new(200).body("application/json", r#"{"mfaOptOut": false}"#),
+        Some(7) => Reply::new(200).body(
+            "application/json",
+            format!(r#"{{"success": false, "log": "{long}"}}"#),
+        ),
+        Some(8) => Reply::new(200).body(
+            "application/json",
+            format!(r#"{{"log": "{long}", "success": false}}"#),
+        ),
+        _ => Reply::new(207).body("application/json", r#"[{"status": 409, "message": "no"}]"#),
+    });
+    let org = org(&server.url());
+    for (user, body, message) in [
+        (1, BodyKind::WebPage, "Sign in"),
+        (2, BodyKind::WebPage, "Sign in"),
+        (3, BodyKind::WebPage, ""),
+        (4, BodyKind::WebPage, "xxx"),
+        (5, BodyKind::WebPage, ""),
+        (6, BodyKind::Set(Flag::OptIn), ""),
+        (7, BodyKind::Failure, "{\"success\": false"),
+        (8, BodyKind::Plain, ""),
+        (9, BodyKind::Failure, "no"),
+    ] {
+        let Answer::Reply(reply) = opt_out(&org, user).await else {
+            panic!("{user}")
+        };
+        assert_eq!(reply.body, body, "{user}");
+        assert!(
+            reply.message.starts_with(message),
+            "{user}: {}",
+            reply.message
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wait_of_no_time_is_no_hint() {
+    let server = Hostile::start(|seen| match seen.user() {
+        Some(1) => Reply::new(429).header("retry-after", "0"),
+        Some(2) => Reply::new(503).header("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        _ => Reply::new(429)
+            .header("retry-after", "0")
+            .header("retry-after", "3"),
+    });
+    let org = org(&server.url());
+    for (user, wait) in [(1, None), (2, None), (3, Some(Duration::from_secs(3)))] {
+        let Answer::Reply(reply) = opt_out(&org, user).await else {
+            panic!("{user}")
+        };
+        assert_eq!(reply.retry_after, wait, "{user}");
+    }
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ fn rules(rate: Rate) -> Rules {
         outage_patience: Duration::from_mins(10),
         max_failures: Limit::Count(100),
         max_duration: None,
-        applied_before: None,
+        confirmed_before: false,
         session: false,
         seed: 3,
     }

@@ -34,9 +34,10 @@ fn a_row_that_never_gets_an_answer_is_unknown_and_said_to_be() {
         Some(5) => Reply::raw("\u{1b}[2J\u{202e}garbage\0\r\n\r\n").then(Then::Close),
         Some(7) => Reply::raw("HTTP/1.1 20").then(Then::Close),
         Some(9) => Reply::raw("HTTP/1.1 204 No Content\r\ncontent-le").then(Then::Reset),
+        Some(11) => Reply::new(200).body("text/html", "<title>Maintenance</title>"),
         _ => Reply::new(204),
     });
-    let cli = cli(10);
+    let cli = cli(12);
     let ran = cli
         .apply(
             &org.url(),
@@ -55,15 +56,17 @@ fn a_row_that_never_gets_an_answer_is_unknown_and_said_to_be() {
     let rows = cli.report();
     assert_eq!(
         (outcomes(&rows, "applied"), outcomes(&rows, "unknown")),
-        (6, 4)
+        (7, 5)
     );
     for row in rows.iter().filter(|row| row["outcome"] == "unknown") {
+        let status = if row["user_id"] == "11" { "200" } else { "" };
         assert_eq!(
             (row["http_status"].as_str(), row["attempts"].as_str()),
-            ("", "2"),
+            (status, "2"),
             "{row:?}"
         );
     }
+    assert!(rows[10]["detail"].contains("Maintenance"), "{:?}", rows[10]);
     assert!(
         rows[4]["detail"].contains("answer not understood"),
         "{:?}",

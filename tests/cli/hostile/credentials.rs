@@ -10,15 +10,28 @@ fn cli(rows: u64) -> Cli {
 }
 
 #[test]
-fn a_key_that_is_refused_costs_one_request_and_its_source_is_named() {
-    for status in [401, 403] {
+fn a_key_that_is_refused_costs_few_requests_and_its_source_is_named() {
+    for (status, requests) in [(401, 1), (403, 4)] {
         let (cli, org) = (cli(50), Hostile::start(move |_| Reply::new(status)));
         cli.apply(&org.url(), &[])
             .exits(3)
             .says("refused the credentials")
             .says("API key from MFA_OPTOUT_API_KEY");
-        assert_eq!(org.requests().len(), 1);
+        assert_eq!(org.requests().len(), requests);
     }
+}
+
+#[test]
+fn first_users_who_are_forbidden_are_failed_rows_once_a_later_one_succeeds() {
+    let org = Hostile::start(|seen| Reply::new(if seen.user() <= Some(3) { 403 } else { 204 }));
+    let cli = cli(6);
+    cli.apply(&org.url(), &["--rate", "unlimited"]).exits(1);
+    let rows = cli.report();
+    assert_eq!(
+        (outcomes(&rows, "failed"), outcomes(&rows, "applied")),
+        (3, 3)
+    );
+    assert_eq!(org.requests().len(), 6);
 }
 
 #[test]

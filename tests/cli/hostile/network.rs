@@ -200,9 +200,11 @@ fn an_answer_lost_on_the_way_is_asked_for_again() {
 fn a_success_is_a_success_whatever_comes_with_it() {
     let flood = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50) + "HTTP/1.1 204 No Content\r\n\r\n";
     let org = Hostile::start(move |seen| match seen.user() {
-        Some(2) => Reply::new(200).body("text/html", "<title>Sign in</title>"),
+        Some(2) => {
+            Reply::new(200).body("application/json", r#"{"mfaOptOut": true, "error": null}"#)
+        }
         Some(3) => Reply::new(202),
-        Some(4) => Reply::new(200).body("application/json", r#"{"error": "not really"}"#),
+        Some(4) => Reply::new(200).body("application/json", r#"{"errors": ["not really"]}"#),
         Some(5) => Reply::raw("HTTP/1.1 200 OK\r\n\r\n")
             .then(Then::Repeat(vec![b'x'; 1 << 16], Duration::ZERO)),
         Some(6) => Reply::raw(flood.as_bytes()),
@@ -216,6 +218,93 @@ fn a_success_is_a_success_whatever_comes_with_it() {
         rows[2]["detail"].contains("accepted") && rows[3]["detail"].contains("not really"),
         "{rows:?}"
     );
+}
+
+#[test]
+fn a_web_page_for_every_row_stops_the_run_after_one_request() {
+    let page = "<!doctype html><html><head><title>Sign in to Example</title></head></html>";
+    for status in [200, 201, 203] {
+        let (cli, org) = (
+            cli(40),
+            Hostile::start(move |_| Reply::new(status).body("text/html; charset=utf-8", page)),
+        );
+        cli.apply(&org.url(), &["--rate", "unlimited"])
+            .exits(2)
+            .says("this is a web page, not the API")
+            .says("Sign in to Example");
+        assert_eq!(org.requests().len(), 1);
+        assert!(!cli.path("users.report.csv").exists());
+        assert!(!cli.path("users.report.csv.partial").exists());
+    }
+}
+
+#[test]
+fn a_web_page_before_any_success_of_a_continued_run_is_not_exit_2_if_rows_were_changed_before() {
+    let org = Hostile::start(|seen| match seen.number {
+        1..=5 => Reply::new(204),
+        6 => Reply::new(302).header("location", "https://login.example/"),
+        _ => Reply::new(200).body("text/html", "<title>Sign in</title>"),
+    });
+    let cli = cli(40);
+    let options = ["--rate", "unlimited", "--concurrency", "1"];
+    cli.apply(&org.url(), &options).exits(5);
+    cli.apply(&org.url(), &options)
+        .exits(5)
+        .says("this is a web page, not the API");
+    assert_eq!(org.requests().len(), 7);
+    assert!(cli.path("users.report.csv.partial").exists());
+}
+
+#[test]
+fn a_contradiction_of_the_first_change_stops_the_run_and_the_row_is_unknown() {
+    let bodies = [
+        (200, r#"{"mfaOptOut": false}"#, "mfaOptOut is false"),
+        (200, r#"{"success": false}"#, "success"),
+        (
+            200,
+            r#"{"error": "the user is locked"}"#,
+            "the user is locked",
+        ),
+        (
+            207,
+            r#"[{"status": 409, "message": "half done"}]"#,
+            "half done",
+        ),
+    ];
+    for (status, body, words) in bodies {
+        let (cli, org) = (
+            cli(40),
+            Hostile::start(move |_| Reply::new(status).body("application/json", body)),
+        );
+        cli.apply(&org.url(), &["--rate", "unlimited"])
+            .exits(5)
+            .says("contradicted the change")
+            .says(words);
+        assert_eq!(org.requests().len(), 1);
+        let partial = cli.read("users.report.csv.partial");
+        assert!(partial.contains(",unknown,"), "{partial}");
+    }
+}
+
+#[test]
+fn a_contradiction_after_a_success_makes_its_row_unknown_at_once() {
+    let org = Hostile::start(|seen| match seen.user() {
+        Some(3) => Reply::new(200).body("application/json", r#"{"mfaOptOut": false}"#),
+        Some(4) => Reply::new(200).body("application/json", r#"{"error": "the user is locked"}"#),
+        _ => Reply::new(200).body("application/json", r#"{"mfaOptOut": true}"#),
+    });
+    let cli = cli(6);
+    cli.apply(&org.url(), &["--rate", "unlimited"]).exits(1);
+    let rows = cli.report();
+    assert_eq!(
+        (outcomes(&rows, "applied"), outcomes(&rows, "unknown")),
+        (4, 2)
+    );
+    assert_eq!(org.requests().len(), 6);
+    for (row, words) in [(2, "mfaOptOut is false"), (3, "the user is locked")] {
+        assert_eq!(rows[row]["http_status"], "200");
+        assert!(rows[row]["detail"].contains(words), "{:?}", rows[row]);
+    }
 }
 
 #[test]

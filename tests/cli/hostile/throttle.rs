@@ -59,6 +59,54 @@ fn a_wait_that_can_not_be_read_is_no_wait() {
 }
 
 #[test]
+fn a_403_with_a_waiting_time_after_a_success_is_a_pause() {
+    let hints: [&[(&str, &str)]; 2] = [
+        &[("retry-after", "1")],
+        &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")],
+    ];
+    for headers in hints {
+        let org = Hostile::start(move |seen| match seen.number {
+            3 => headers
+                .iter()
+                .fold(Reply::new(403), |reply, (name, value)| {
+                    reply.header(name, value)
+                }),
+            _ => Reply::new(204),
+        });
+        let cli = cli(5);
+        let options = [
+            "--rate",
+            "unlimited",
+            "--concurrency",
+            "1",
+            "--max-attempts",
+            "1",
+        ];
+        cli.apply(&org.url(), &options)
+            .exits(0)
+            .says("the Org asked for a pause");
+        let seen = org.requests();
+        assert_eq!(seen.len(), 6);
+        assert!(
+            seen[3].at >= seen[2].at + Duration::from_secs(1),
+            "{headers:?}"
+        );
+    }
+}
+
+#[test]
+fn a_retry_after_of_zero_at_an_unlimited_rate_does_not_become_a_flood() {
+    let org = Hostile::start(|seen| match seen.number {
+        1 => Reply::new(204),
+        _ => Reply::new(429).header("retry-after", "0"),
+    });
+    let options = ["--rate", "unlimited", "--max-wait", "3s"];
+    cli(50).apply(&org.url(), &options).exits(5);
+    let requests = org.requests().len();
+    assert!(requests < 100, "{requests} requests in three seconds");
+}
+
+#[test]
 fn throttling_without_end_ends_the_run() {
     let org = Hostile::start(|_| Reply::new(429));
     cli(5)

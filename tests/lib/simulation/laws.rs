@@ -19,9 +19,10 @@ prop_compose! {
         concurrency in 1_usize..40,
         max_attempts in 1_u32..7,
         session in any::<bool>(),
+        confirmed_before in any::<bool>(),
         seed in any::<u64>(),
     ) -> Rules {
-        Rules { rate, concurrency, max_attempts, session, seed, max_failures: Limit::Percent(100.0), ..rules() }
+        Rules { rate, concurrency, max_attempts, session, confirmed_before, seed, max_failures: Limit::Percent(100.0), ..rules() }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The policy against made-up servers on made-up time: a plain loop plays engine and Org, so that a night's run takes
 //! milliseconds and the laws of the product can be held against thousands of them.
 
+mod doubt;
 mod laws;
+mod start;
 mod world;
 
 use std::collections::BTreeMap;
@@ -39,16 +41,14 @@ fn a_refused_user_is_one_failed_row() {
 }
 
 #[test]
-fn a_wrong_key_costs_one_request() {
-    for code in [401, 403] {
-        let trace = simulate(rules(), 1_000, &mut |_, _| (status(code), ms(20)));
-        assert!(matches!(
-            trace.ending,
-            Ending::Stopped(Stop::CredentialsRefused { accepted: 0, .. })
-        ));
-        assert_eq!(trace.sent.len(), 1);
-        assert!(trace.records.is_empty());
-    }
+fn a_key_that_is_refused_with_401_costs_one_request() {
+    let trace = simulate(rules(), 1_000, &mut |_, _| (status(401), ms(20)));
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::CredentialsRefused { accepted: 0, .. })
+    ));
+    assert_eq!(trace.sent.len(), 1);
+    assert!(trace.records.is_empty());
 }
 
 #[test]
@@ -65,72 +65,6 @@ fn a_wrong_address_does_not_wait_out_the_patience() {
     ));
     assert_eq!(trace.sent.len(), 5);
     assert!(trace.ended < s(8));
-}
-
-/// What the interrupted run had applied.
-fn applied_before() -> Change {
-    Change {
-        row: 0,
-        line: None,
-        user: UserId::new(999).expect("999 is an ID"),
-        flag: Flag::OptOut,
-        in_doubt: false,
-    }
-}
-
-#[test]
-fn a_run_that_is_taken_up_at_a_forbidden_row_goes_on_unless_the_key_was_revoked() {
-    let mut taken_up = rules();
-    taken_up.applied_before = Some(applied_before());
-    let server = &mut |_, change: Change| (status(if change.row == 1 { 403 } else { 204 }), ms(10));
-    let trace = simulate(taken_up.clone(), 20, server);
-    assert_eq!(trace.ending, Ending::Complete);
-    assert_eq!((trace.outcomes(Outcome::Applied), trace.probes), (19, 1));
-    assert_eq!(
-        (trace.records[&1].outcome, trace.records[&1].http_status),
-        (Outcome::Failed, Some(403))
-    );
-
-    let server = &mut |_, change: Change| (status(if change.row == 0 { 204 } else { 403 }), ms(10));
-    let block = simulate(taken_up.clone(), 20, server);
-    assert_eq!(
-        (block.outcomes(Outcome::Failed), block.ending),
-        (20, Ending::Complete)
-    );
-
-    let revoked = simulate(taken_up, 1_000, &mut |_, _| (status(403), ms(10)));
-    assert!(matches!(
-        revoked.ending,
-        Ending::Stopped(Stop::CredentialsRefused { status: 403, .. })
-    ));
-    assert_eq!(
-        (revoked.sent.len(), revoked.records.len()),
-        (2, 0),
-        "the row and one probe"
-    );
-}
-
-#[test]
-fn a_run_that_is_taken_up_at_a_broken_row_goes_on() {
-    let mut taken_up = rules();
-    taken_up.applied_before = Some(applied_before());
-    let server = &mut |_, change: Change| (status(if change.row == 1 { 500 } else { 204 }), ms(10));
-    let trace = simulate(taken_up.clone(), 20, server);
-    assert_eq!(trace.ending, Ending::Complete);
-    assert_eq!(
-        (trace.outcomes(Outcome::Applied), trace.records[&1].outcome),
-        (19, Outcome::Unknown)
-    );
-
-    let alone = simulate(taken_up.clone(), 1, &mut |_, _| (status(500), ms(10)));
-    assert_eq!((alone.ending, alone.records.len()), (Ending::Complete, 1));
-
-    let gone = simulate(taken_up, 100, &mut |_, _| (reset(), ms(10)));
-    assert!(matches!(
-        gone.ending,
-        Ending::Stopped(Stop::NeverAnswered { .. })
-    ));
-    assert!(gone.records.is_empty());
 }
 
 #[test]
@@ -550,7 +484,7 @@ fn credentials_that_log_in_but_are_not_accepted_cost_two_log_ins() {
     let mut server = Tokens {
         life: s(0),
         told: None,
-        refusal: 403,
+        refusal: 401,
         valid_until: Duration::ZERO,
         latency: ms(10),
     };
@@ -560,6 +494,22 @@ fn credentials_that_log_in_but_are_not_accepted_cost_two_log_ins() {
         Ending::Stopped(Stop::CredentialsRefused { .. })
     ));
     assert_eq!((trace.log_ins.len(), trace.sent.len()), (2, 4));
+
+    let mut server = Tokens {
+        refusal: 403,
+        ..server
+    };
+    let trace = simulate(with_session(), 100, &mut server);
+    assert!(matches!(
+        trace.ending,
+        Ending::Stopped(Stop::CredentialsRefused { .. })
+    ));
+    assert_eq!(
+        (trace.log_ins.len(), trace.sent.len()),
+        (2, 2 + 8),
+        "four rows with either token"
+    );
+    assert!(trace.records.is_empty());
 }
 
 struct NoLogIn(LoginAnswer);

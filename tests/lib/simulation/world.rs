@@ -29,7 +29,7 @@ pub fn rules() -> Rules {
         outage_patience: s(600),
         max_failures: Limit::Count(100),
         max_duration: None,
-        applied_before: None,
+        confirmed_before: false,
         session: false,
         seed: 7,
     }
@@ -93,10 +93,16 @@ pub struct Trace {
     pub left: Vec<Duration>,
     pub rows_sent: HashMap<u64, u32>,
     pub probes: u32,
+    /// Rows that a later run sends last.
+    pub deferred: Vec<u64>,
     pub log_ins: Vec<Duration>,
     pub outages: u32,
     pub ending: Ending,
     pub ended: Duration,
+    /// Whether a change may have been made that is not on record as applied.
+    pub leaves_doubt: bool,
+    /// Rows without an outcome whose change may have been made.
+    pub open_rows: u64,
 }
 
 impl Trace {
@@ -163,6 +169,8 @@ pub struct Simulation<'a> {
     pub rows: u64,
     pub now: Duration,
     pub next_row: u64,
+    /// The rows in the order in which they are offered, where that is not 1 to `rows`.
+    pub send_order: Option<Vec<u64>>,
     pub arrivals: BTreeMap<(Duration, u64), Arrival>,
     pub order: u64,
     /// How late the timer fires.
@@ -188,6 +196,7 @@ impl<'a> Simulation<'a> {
             rows,
             now: Duration::ZERO,
             next_row: 1,
+            send_order: None,
             arrivals: BTreeMap::new(),
             order: 0,
             lateness: Duration::ZERO,
@@ -200,10 +209,13 @@ impl<'a> Simulation<'a> {
                 left: Vec::new(),
                 rows_sent: HashMap::new(),
                 probes: 0,
+                deferred: Vec::new(),
                 log_ins: Vec::new(),
                 outages: 0,
                 ending: Ending::Complete,
                 ended: Duration::ZERO,
+                leaves_doubt: false,
+                open_rows: 0,
             },
             leaving: 0,
         }
@@ -217,6 +229,7 @@ impl<'a> Simulation<'a> {
                 Next::LogIn => self.log_in(),
                 Next::TakeRow => self.offer(),
                 Next::Settle(record) => self.record(record),
+                Next::Defer(row) => self.trace.deferred.push(row),
                 Next::WaitUntil(until, _) => {
                     assert!(until > self.now, "waits for a time that has passed");
                     if !self.depart() {
@@ -235,6 +248,8 @@ impl<'a> Simulation<'a> {
                 Next::End(ending) => {
                     self.trace.ending = ending;
                     self.trace.ended = self.now;
+                    self.trace.leaves_doubt = self.policy.leaves_doubt();
+                    self.trace.open_rows = self.policy.open_rows();
                     return self.trace;
                 }
             }
@@ -301,13 +316,19 @@ impl<'a> Simulation<'a> {
 
     pub fn offer(&mut self) {
         self.stall();
-        let row = self.next_row;
+        let number = self.next_row;
         self.next_row += 1;
-        let user = UserId::new(row).expect("rows are counted from 1");
-        self.policy.offer((row <= self.rows).then_some(Change {
+        let row = match &self.send_order {
+            Some(order) => usize::try_from(number - 1)
+                .ok()
+                .and_then(|index| order.get(index).copied()),
+            None if number <= self.rows => Some(number),
+            None => None,
+        };
+        self.policy.offer(row.map(|row| Change {
             row,
-            line: None,
-            user,
+            line: Some(row),
+            user: UserId::new(row).expect("rows are counted from 1"),
             flag: Flag::OptOut,
             in_doubt: false,
         }));

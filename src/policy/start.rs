@@ -1,0 +1,179 @@
+//! The rules until a change of this run is confirmed. Nothing is known to be right then: the address, the credentials, the
+//! rows. Requests are sent one at a time, and no change of another run is repeated to find something out.
+//!
+//! - While nobody answers at the address, one row is tried and the run stops when its attempts are spent: a wrong address
+//!   must not wait out the patience. An answer with any status shows that a server is there. Where the interrupted run had
+//!   confirmed a change, a request that was sent shows it too, because the address was right then.
+//! - With a server there, a row that keeps failing is set aside and the next one is tried. The run stops when no other row
+//!   is left, or when it has failed for as long as an outage may last. Where the interrupted run had confirmed a change,
+//!   the rows are tried once more after the usual rest and then given up: only they are left.
+//! - A row that is answered with 403 is set aside as well. Four in a row, or no other row left, are taken for a refusal of
+//!   the credentials; with a session, after one more log-in.
+//! - Rows that were set aside are deferred: a later run sends them last, so that every run tries rows that the ones before
+//!   it have not tried.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::Policy;
+use super::answers::words_of;
+use super::rows::{Doubt, Pending};
+use super::session::Refusal;
+use super::verdict::Verdict;
+use crate::domain::{Answer, Cause, RowNumber, Stop};
+
+/// Number of 403 responses in a row, before any change is confirmed, that count as a refusal of the credentials.
+const MAX_FORBIDDEN: u32 = 4;
+
+/// The status of these responses.
+const FORBIDDEN: u16 = 403;
+
+/// What is known of a run that has not confirmed a change yet.
+#[derive(Debug, Default)]
+pub(super) struct AtStart {
+    /// Whether a server answers at this address, so that rows can fail for reasons of their own.
+    is_answered: bool,
+    /// 403 responses in a row.
+    forbidden_in_a_row: u32,
+    /// What the last of them said.
+    forbidden_message: String,
+    /// The last answer that may be better next time.
+    last_failure: Option<Failure>,
+    /// Rows that a later run sends last.
+    deferred: BTreeSet<RowNumber>,
+    /// Those of them that are not on record yet.
+    to_defer: VecDeque<RowNumber>,
+}
+
+/// A failed attempt, in words.
+#[derive(Clone, Debug)]
+struct Failure {
+    cause: Option<Cause>,
+    status: Option<u16>,
+    message: String,
+}
+
+impl AtStart {
+    /// Returns the next row that has to be put on record as deferred.
+    pub(super) fn next_to_defer(&mut self) -> Option<RowNumber> {
+        self.to_defer.pop_front()
+    }
+
+    fn defer(&mut self, row: RowNumber) {
+        if self.deferred.insert(row) {
+            self.to_defer.push_back(row);
+        }
+    }
+
+    /// Remembers the last failure, for [`never_succeeded`](Self::never_succeeded).
+    pub(super) fn note_failure(&mut self, answer: &Answer) {
+        let (status, message) = words_of(answer);
+        let cause = match answer {
+            Answer::Reply(_) => None,
+            Answer::Silence(silence) => Some(silence.cause),
+        };
+        self.last_failure = Some(Failure {
+            cause,
+            status,
+            message,
+        });
+    }
+
+    /// Returns the reason to stop a run in which nothing has succeeded. A name that is never found is a wrong address.
+    pub(super) fn never_succeeded(&self) -> Stop {
+        match self.last_failure.clone() {
+            Some(Failure {
+                cause: Some(cause @ Cause::HostNotFound),
+                message,
+                ..
+            }) => Stop::Unusable { cause, message },
+            Some(Failure {
+                status, message, ..
+            }) => Stop::NeverAnswered { status, message },
+            None => Stop::NeverAnswered {
+                status: None,
+                message: String::new(),
+            },
+        }
+    }
+}
+
+impl Policy {
+    /// Since when nothing but failures have come in a run that has not confirmed a change yet.
+    pub(super) fn failing_since_start(&self) -> Option<Duration> {
+        self.health
+            .in_trouble_since()
+            .filter(|_| !self.health.is_proven())
+    }
+
+    /// Takes note of an answer for a row.
+    pub(super) fn note_at_start(&mut self, answer: &Answer, verdict: Verdict) {
+        self.start.is_answered |= match answer {
+            Answer::Reply(_) => true,
+            Answer::Silence(silence) => silence.sent && self.rules.confirmed_before,
+        };
+        if !matches!(verdict, Verdict::Forbidden | Verdict::SlowDown(_)) {
+            self.start.forbidden_in_a_row = 0;
+        }
+        if verdict == Verdict::TryAgain {
+            self.start.note_failure(answer);
+        }
+    }
+
+    /// Sets a row aside whose attempts are spent. Stops the run if nobody answers.
+    pub(super) fn attempts_spent_at_start(&mut self, now: Duration, row: Pending) {
+        let number = row.change.row;
+        if self.start.is_answered && self.second_chance {
+            let record = self.book(now, row.given_up());
+            self.settled.push_back(record);
+            return;
+        }
+        if self.start.is_answered || row.is_in_doubt() {
+            self.start.defer(number);
+        }
+        self.rows.wait_for_second_chance(row);
+        if !self.start.is_answered {
+            let stop = self.start.never_succeeded();
+            self.stop(now, stop);
+        }
+    }
+
+    /// Sets a row aside that was answered with 403.
+    pub(super) fn forbidden_at_start(&mut self, now: Duration, row: Pending) {
+        let (_, message) = row.last_answer();
+        self.start.forbidden_message = message;
+        self.start.defer(row.change.row);
+        self.rows.doubt(now, Doubt::Forbidden, row);
+        self.start.forbidden_in_a_row += 1;
+        if self.start.forbidden_in_a_row >= MAX_FORBIDDEN {
+            self.doubt_credentials_at_start(now);
+        }
+    }
+
+    /// Decides what follows when every row has been tried and no change is confirmed. Returns whether that is the end of
+    /// the run, or there are rows to be sent again.
+    pub(super) fn no_row_left_at_start(&mut self, now: Duration) -> bool {
+        if self.rows.forbidden() > 0 {
+            self.doubt_credentials_at_start(now);
+            return true;
+        }
+        if self.rows.any_set_aside() && !self.rules.confirmed_before {
+            let stop = self.start.never_succeeded();
+            self.stop(now, stop);
+            return true;
+        }
+        false
+    }
+
+    /// Sends the forbidden rows again with a new token, or stops the run if there is none to be had.
+    fn doubt_credentials_at_start(&mut self, now: Duration) {
+        self.start.forbidden_in_a_row = 0;
+        match self.session.refused(now, self.session.generation()) {
+            Refusal::Replay => self.rows.forgive_forbidden(now),
+            Refusal::Final => {
+                let message = self.start.forbidden_message.clone();
+                self.credentials_refused(now, Some(FORBIDDEN), message);
+            }
+        }
+    }
+}
