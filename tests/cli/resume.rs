@@ -443,6 +443,49 @@ fn a_run_that_is_continued_at_a_forbidden_user_goes_on_and_repeats_nothing() {
     assert_eq!(sent, [5, 6, 7, 8, 9]);
 }
 
+#[test]
+fn a_continued_run_comes_to_the_rows_behind_those_that_always_fail() {
+    let org = Ledger::scripted(|seen| match seen.user() {
+        Some(1..=4) => Reply::new(500),
+        _ => Reply::new(204),
+    });
+    let cli = Cli::new();
+    cli.write("users.csv", table(40));
+    let url = org.url();
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "50/s",
+        "--concurrency",
+        "1",
+        "--max-attempts",
+        "1",
+        "--address",
+        &url,
+    ];
+    let mut child = start(cli.command(&words));
+    org.must_see(20, &mut child);
+    stop(child, Signal::KILL);
+    let before = org.count();
+    cli.run(&words).exits(1);
+    let rows = report(&cli.path("users.report.csv"));
+    assert_eq!(
+        (outcomes(&rows, "applied"), outcomes(&rows, "unknown")),
+        (36, 4)
+    );
+    let sent: Vec<u64> = org.puts()[before..].iter().map(|put| put.user).collect();
+    let first_bad = sent.iter().position(|user| *user <= 4);
+    assert_eq!(
+        first_bad,
+        sent.iter()
+            .position(|user| *user == 40)
+            .map(|last_good| last_good + 1),
+        "they come last: {sent:?}"
+    );
+}
+
 /// Users 1 to 4 may not be changed, then 5 to 8; the others are not asked for before the third run.
 #[test]
 fn users_whose_403_ended_a_run_are_sent_last_by_the_next_one() {
