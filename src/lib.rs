@@ -21,6 +21,7 @@ pub mod engine;
 pub mod error;
 pub mod hardening;
 pub mod input;
+pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod progress;

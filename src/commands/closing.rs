@@ -12,12 +12,13 @@ use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::stream::BoxStream;
 
+use super::outputs::ExtraOutputs;
 use super::{now, say, shown};
 use crate::cli::PracticeArgs;
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
-use crate::report::{self, Journal, Paths, Stop, Summary};
+use crate::report::{self, Completion, Journal, Paths, Stop, Summary};
 use crate::screen::{ClosingView, ending_text};
 use crate::settings::{Given, Key, Settings};
 
@@ -25,6 +26,8 @@ use crate::settings::{Given, Key, Settings};
 pub(super) struct Closing {
     pub(super) settings: Settings,
     pub(super) paths: Paths,
+    /// The page and the metrics, where they are wanted.
+    pub(super) outputs: ExtraOutputs,
     /// Rows of the input.
     pub(super) rows: u64,
     /// What was typed.
@@ -115,7 +118,7 @@ impl Closing {
                 &self.paths.partial,
             )
         };
-        if let Some(metrics) = &self.settings.outputs.metrics {
+        if let Some(metrics) = &self.outputs.metrics {
             self.besides(report::write_metrics(metrics, &summary));
         }
         let closing = ClosingView {
@@ -140,15 +143,12 @@ impl Closing {
     }
 
     fn finished(&self, journal: Journal<File>) -> Result<Summary> {
-        let outputs = &self.settings.outputs;
-        let summary = report::finish(
-            journal,
-            &self.paths,
-            self.rows,
-            outputs.overwrite,
-            &self.stop,
-        )?;
-        if let Some(page) = &outputs.html {
+        let Completion { summary, warning } =
+            report::finish(journal, &self.paths, self.rows, &self.stop)?;
+        if let Some(warning) = warning {
+            self.warn(&warning);
+        }
+        if let Some(page) = &self.outputs.html {
             self.besides(report::write_page(page, &summary, &self.paths.report));
         }
         Ok(summary)
@@ -156,13 +156,20 @@ impl Closing {
 
     fn stopped(&self, mut journal: Journal<File>, exit: Exit, in_doubt: bool) -> Result<Summary> {
         let summary = report::summarize(&mut journal, &self.stop)?;
-        if let Some(page) = &self.settings.outputs.html {
+        if let Some(page) = &self.outputs.html {
             self.besides(report::write_page_so_far(page, &summary, &journal));
         }
         if matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused) && !in_doubt {
             journal.discard_if_empty()?;
+        } else if let Some(warning) = journal.ensure_saved()? {
+            self.warn(&warning);
         }
         Ok(summary)
+    }
+
+    /// Says that something is not as it should be and changes nothing in what came of the rows.
+    fn warn(&self, words: &str) {
+        say::error(self.settings.talk.format, &Error::new(Kind::MidRun, words));
     }
 
     /// Says that a page or metrics could not be written. What came of the rows is not changed by that.

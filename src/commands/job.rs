@@ -12,6 +12,7 @@ use jiff::{Timestamp, Unit};
 use super::closing::Closing;
 use super::consent::{Confirming, Rest};
 use super::earlier::must_be_of;
+use super::outputs::{ExtraOutputs, check_output_conflicts};
 use super::start::Asked;
 use super::target::Target;
 use super::{is_standard_input, now, say, shown, signals, start};
@@ -19,16 +20,15 @@ use crate::api::Address;
 use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Outcome, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
-use crate::error::{Error, Exit, Kind, Result};
+use crate::error::{Exit, Kind, Result};
 use crate::input::{self, Input, Source};
+use crate::output::Output;
 use crate::plan::{self, Plan, Selection, SendOrder};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Unfinished};
 use crate::screen::PlanView;
-use crate::settings::{
-    BadRows, Consent, EarlierRun, Facts, Key, Outputs, Settings, SignIn, may_hold_settings,
-};
+use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Settings};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -60,9 +60,9 @@ impl Job {
         let facts = Facts::of_this_process();
         let settings = Settings::load(&self.args.given(), &|name| std::env::var_os(name), &facts)?;
         let paths = settings.outputs.report.clone().map_or(default, Paths::of);
-        self.keep_apart(&settings, &paths)?;
-        let unfinished = self.for_the_metrics(&settings);
-        let ended = self.go(settings, paths, &facts).await;
+        let outputs = check_output_conflicts(&self.input, &settings, &paths)?;
+        let unfinished = self.for_the_metrics(&settings, outputs.metrics.clone());
+        let ended = self.go(settings, paths, outputs, &facts).await;
         if let (Err(error), Some(write)) = (&ended, unfinished)
             && error.kind() != Kind::Busy
         {
@@ -72,12 +72,12 @@ impl Job {
     }
 
     /// What writes to the metrics, where they are wanted, that the run ended before it had figures of its own.
-    fn for_the_metrics(&self, settings: &Settings) -> Option<impl FnOnce(Exit) + use<>> {
-        let place = settings
-            .outputs
-            .metrics
-            .clone()
-            .filter(|_| settings.guards.consent != Consent::DryRun)?;
+    fn for_the_metrics(
+        &self,
+        settings: &Settings,
+        metrics: Option<Output>,
+    ) -> Option<impl FnOnce(Exit) + use<>> {
+        let place = metrics.filter(|_| settings.guards.consent != Consent::DryRun)?;
         // An address that can't be used may have a secret in it.
         let address = settings
             .connection
@@ -107,9 +107,15 @@ impl Job {
         })
     }
 
-    async fn go(self, settings: Settings, paths: Paths, facts: &Facts) -> Result<Exit> {
+    async fn go(
+        self,
+        settings: Settings,
+        paths: Paths,
+        outputs: ExtraOutputs,
+        facts: &Facts,
+    ) -> Result<Exit> {
         let target = Target::of(&settings, &self.args.practice, &self.input).await?;
-        let plan = self.plan(&settings, &target)?;
+        let plan = self.plan(&settings, &target, outputs.problems.clone())?;
         let asked = Asked {
             command: self.command,
             selection: &self.selection,
@@ -160,6 +166,7 @@ impl Job {
         let closing = Closing {
             settings,
             paths,
+            outputs,
             rows,
             given,
             practice,
@@ -168,56 +175,7 @@ impl Job {
         closing.close_listening(journal, sent, signals).await
     }
 
-    /// What is written must not take the place of anything that the run reads or reports to.
-    fn keep_apart(&self, settings: &Settings, paths: &Paths) -> Result<()> {
-        let connection = &settings.connection;
-        let credentials = connection.sign_in.as_ref().and_then(SignIn::file);
-        let read = [
-            credentials,
-            connection.ca_cert.as_deref(),
-            settings.file.as_deref(),
-        ];
-        let mut taken: Vec<PathBuf> = read.into_iter().flatten().map(place).collect();
-        let is_taken = |taken: &[PathBuf], path: &Path| {
-            taken.contains(&place(path)) || may_hold_settings(path)
-        };
-        let report = [&paths.report, &paths.partial, &paths.json];
-        if let Some(path) = report.into_iter().find(|path| is_taken(&taken, path)) {
-            let message = format!(
-                "the report can't be {}: it is a key, a certificate or settings",
-                shown(path)
-            );
-            return Err(Error::new(Kind::Usage, message).help("see --report"));
-        }
-        taken.push(place(&self.input));
-        taken.extend(report.map(|path| place(path)));
-        taken.extend(settings.reading.baseline.as_deref().map(place));
-        let Outputs { html, metrics, .. } = &settings.outputs;
-        let written = [
-            ("--html", html),
-            ("--metrics", metrics),
-            ("--problems", &settings.reading.problems),
-        ];
-        for (option, path) in written
-            .into_iter()
-            .filter_map(|(option, path)| Some((option, path.as_deref()?)))
-        {
-            if is_taken(&taken, path) {
-                let message = format!(
-                    "{option} {} is the input, the report, another output, a key, a certificate or settings",
-                    shown(path)
-                );
-                return Err(Error::new(Kind::Usage, message).help("give it a name of its own"));
-            }
-            taken.push(place(path));
-        }
-        html.as_deref().map_or(Ok(()), report::check_page_place)?;
-        metrics
-            .as_deref()
-            .map_or(Ok(()), report::check_metrics_place)
-    }
-
-    fn plan(&self, settings: &Settings, target: &Target) -> Result<Plan> {
+    fn plan(&self, settings: &Settings, target: &Target, problems: Option<Output>) -> Result<Plan> {
         let source = if is_standard_input(&self.input) {
             Source::Stdin
         } else {
@@ -257,7 +215,7 @@ impl Job {
                 selection: self.selection.clone(),
                 baseline: reading.baseline.clone(),
                 today: start::zone(settings).to_datetime(now()).date(),
-                problems: reading.problems.clone(),
+                problems,
             },
         )
     }
@@ -473,17 +431,6 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
             "its last record was torn and was cut off; what it told of is done again",
         );
     }
-}
-
-/// Where a path leads, whether or not there is a file yet.
-fn place(path: &Path) -> PathBuf {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let there = path.canonicalize().ok();
-    let to_come = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
-    there.or_else(to_come).unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod closing;
 mod consent;
 mod earlier;
 mod job;
+mod outputs;
 mod practice;
 mod say;
 mod signals;

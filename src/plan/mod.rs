@@ -19,11 +19,12 @@ use self::asked::{Asked, Meeting};
 use self::earlier::Earlier;
 pub use self::guard::{opt_out_allowance, within_allowance};
 pub use self::order::{OrderedChanges, SendOrder};
-pub use self::problems::Problem;
+pub use self::problems::{Problem, check_problems_place};
 use self::reading::{Ask, Reading, Understood};
 use crate::domain::{Change, Flag, Limit, LineNumber, Outcome, Record, RowNumber};
 use crate::error::{Error, Kind, Result};
 use crate::input::{Input, Place, Row, Rows};
+use crate::output::Output;
 
 /// Which rows of the input the run is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub struct Options {
     /// The day on which the run takes place.
     pub today: Date,
     /// Where all problems are written, as CSV.
-    pub problems: Option<PathBuf>,
+    pub problems: Option<Output>,
 }
 
 impl Options {

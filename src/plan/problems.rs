@@ -2,14 +2,17 @@
 //! all of them as CSV where that is wanted.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use super::Plan;
 use super::reading::{Fault, Reading, Understood};
 use crate::error::{Error, Kind, Result};
 use crate::input::cell::Wrong;
 use crate::input::{Input, Place, Row};
+use crate::output::{Existing, Output};
 use crate::text::{shorten, visible, without_formula};
 
 /// How many problems are shown one by one.
@@ -17,6 +20,20 @@ const SHOWN: usize = 20;
 
 /// The longest piece of a cell that is shown, in characters.
 const CELL: usize = 60;
+
+/// The header of the list of problems, and how such a file begins.
+const PROBLEMS_HEADER: &str = "file,place,column,kind,problem,cell\n";
+
+/// Checks, before anything is read, that the list of problems can be written to `place`. An earlier list is replaced,
+/// another kind of file is not.
+///
+/// # Errors
+/// Of [`Kind::Usage`], naming the file.
+pub fn check_problems_place(place: &Path) -> Result<Output> {
+    let existing = Existing::ReplaceIfBegins(PROBLEMS_HEADER);
+    Output::check(place, existing, Kind::Usage)
+        .map_err(|error| error.help("give another file to --problems"))
+}
 
 /// One thing that is wrong in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +113,11 @@ struct Listing {
     shown: Vec<String>,
     kinds: BTreeMap<&'static str, u64>,
     total: u64,
-    file: Option<csv::Writer<BufWriter<File>>>,
+    file: Option<ListFile>,
 }
+
+/// The list of problems while it is written.
+type ListFile = csv::Writer<BufWriter<NamedTempFile>>;
 
 impl Listing {
     fn take(&mut self, name: &str, problem: &Problem) -> csv::Result<()> {
@@ -142,10 +162,14 @@ impl Listing {
 impl Plan {
     /// Reads the rows once more, for the words.
     pub(super) fn report_problems(&self) -> Result<()> {
-        let file = self.problems_file()?;
-        if file.is_none() && self.options.skip_invalid {
+        let output = self.options.problems.as_ref();
+        if output.is_none() && self.options.skip_invalid {
             return Ok(());
         }
+        let file = output
+            .map(|output| output.create().map(new_list))
+            .transpose()
+            .map_err(|error| cant_write(&error))?;
         let mut listing = Listing {
             shown: Vec::new(),
             kinds: BTreeMap::new(),
@@ -153,9 +177,8 @@ impl Plan {
             file,
         };
         self.list_problems(&mut listing)?;
-        if let Some(file) = &mut listing.file {
-            file.flush()
-                .map_err(|error| cant_write(&csv::Error::from(error)))?;
+        if let (Some(output), Some(file)) = (output, listing.file.take()) {
+            put_in_place(output, file).map_err(|error| cant_write(&error))?;
         }
         if self.options.skip_invalid {
             return Ok(());
@@ -169,31 +192,6 @@ impl Plan {
         let message = format!("nothing was sent, for {rows} not understood:\n{text}");
         Err(Error::new(Kind::Input, message)
             .help("correct the input, or leave these rows out with --skip-invalid"))
-    }
-
-    fn problems_file(&self) -> Result<Option<csv::Writer<BufWriter<File>>>> {
-        let Some(path) = &self.options.problems else {
-            return Ok(None);
-        };
-        if path.is_symlink() {
-            let message = format!(
-                "{} is a symbolic link, so no list is written there",
-                visible(&path.to_string_lossy())
-            );
-            return Err(Error::new(Kind::Usage, message).help("give another file to --problems"));
-        }
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        owners_own(&mut options);
-        let file = options
-            .open(path)
-            .map_err(|error| cant_write(&csv::Error::from(error)))?;
-        let mut writer = csv::Writer::from_writer(BufWriter::new(file));
-        writer
-            .write_record(["file", "place", "column", "kind", "problem", "cell"])
-            .map_err(|error| cant_write(&error))?;
-        Ok(Some(writer))
     }
 
     fn list_problems(&self, listing: &mut Listing) -> Result<()> {
@@ -223,23 +221,28 @@ impl Plan {
             };
             listing
                 .take(name, &problem)
-                .map_err(|error| cant_write(&error))?;
+                .map_err(|error| cant_write(&error.into()))?;
         }
         Ok(())
     }
 }
 
-/// Not through a link that was planted in the meantime, and for nobody else to read.
-#[cfg(unix)]
-fn owners_own(options: &mut std::fs::OpenOptions) {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    options
-        .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+fn new_list(file: NamedTempFile) -> ListFile {
+    let mut buffered = BufWriter::new(file);
+    // Into memory, which does not fail.
+    let _ = io::Write::write_all(&mut buffered, PROBLEMS_HEADER.as_bytes());
+    csv::Writer::from_writer(buffered)
 }
 
-fn cant_write(error: &csv::Error) -> Error {
+fn put_in_place(output: &Output, list: ListFile) -> io::Result<()> {
+    let buffered = list.into_inner().map_err(csv::IntoInnerError::into_error)?;
+    let file = buffered
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
+    output.put(file)
+}
+
+fn cant_write(error: &io::Error) -> Error {
     Error::new(
         Kind::Usage,
         format!("can't write the list of problems: {error}"),

@@ -10,7 +10,7 @@ use std::thread::{Builder, JoinHandle};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Kind, Result};
-use crate::report::files::{self, Paths};
+use crate::output::Output;
 use crate::report::line;
 
 /// So many bytes are written at once.
@@ -36,8 +36,9 @@ struct Written {
 }
 
 impl Draft {
-    pub(super) fn new(paths: &Paths) -> Result<Self> {
-        files::temporary(&paths.report)
+    pub(super) fn new(report: &Output) -> Result<Self> {
+        report
+            .create()
             .and_then(Self::within)
             .map_err(|error| cant_be_written(&error))
     }
@@ -87,13 +88,10 @@ impl Draft {
         }
     }
 
-    /// Gives the file, which is on the disk then, and the BLAKE3 of what is in it.
+    /// Returns the file, which is not synced yet, and the BLAKE3 of its content.
     pub(super) fn finish(mut self) -> Result<(NamedTempFile, blake3::Hash)> {
         self.hand_over()?;
         let Written { file, hasher } = self.written()?;
-        file.as_file()
-            .sync_all()
-            .map_err(|error| cant_be_written(&error))?;
         Ok((file, hasher.finalize()))
     }
 
@@ -150,17 +148,19 @@ fn cant_be_written(error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::Existing;
 
-    fn in_folder() -> (tempfile::TempDir, Paths) {
+    fn in_folder() -> (tempfile::TempDir, Output) {
         let folder = tempfile::tempdir().unwrap();
-        let paths = Paths::of(folder.path().join("users.report.csv"));
-        (folder, paths)
+        let place = folder.path().join("users.report.csv");
+        let report = Output::check(&place, Existing::Refuse, Kind::Report).unwrap();
+        (folder, report)
     }
 
     #[test]
     fn it_has_the_header_once_and_every_row_and_their_hash() {
-        let (_folder, paths) = in_folder();
-        let mut draft = Draft::new(&paths).unwrap();
+        let (_folder, report) = in_folder();
+        let mut draft = Draft::new(&report).unwrap();
         let mut wanted = line::header_line("user_id");
         for row in 0..300_000 {
             draft.begin("user_id");
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn what_is_given_up_leaves_no_file_behind() {
-        let (folder, paths) = in_folder();
-        let mut draft = Draft::new(&paths).unwrap();
+        let (folder, report) = in_folder();
+        let mut draft = Draft::new(&report).unwrap();
         for _ in 0..1000 {
             draft.row(&[b'x'; 1000]).unwrap();
         }

@@ -2,13 +2,14 @@
 //! pipe or another process. Says nothing about what is in them.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use crate::error::{Error, Kind, Result};
+use crate::output::{
+    Existing, Output, check_private, disk, folder_of, guarded, is_at, is_same_file, kind_in_words,
+};
 use crate::report::recover;
 use crate::text;
 
@@ -33,10 +34,11 @@ impl Paths {
         let is_csv = report
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        // A name of its own: `out` and `out.csv` may be two reports.
         let json = if is_csv {
             report.with_extension("json")
         } else {
-            with_suffix(&report, ".json")
+            with_suffix(&report, ".record.json")
         };
         Self {
             partial: with_suffix(&report, ".partial"),
@@ -76,13 +78,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// A path as it is shown.
 pub(super) fn name(path: &Path) -> String {
     text::visible(&path.to_string_lossy())
@@ -92,8 +87,8 @@ fn refused(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::new(Kind::Report, format!("{} {why}", text::shown_path(path)))
 }
 
-/// Finds out before anything is sent whether a report can be written here: the folder is there, nothing but a plain file
-/// stands in the report's place, and none of the files is the input.
+/// Checks before anything is sent that a report can be written here: the folder is there, none of the files is the input,
+/// and none belongs to another report.
 ///
 /// # Errors
 /// Of [`Kind::Report`], naming the path.
@@ -123,17 +118,48 @@ pub(super) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
             .help("see --report"));
         }
     }
-    for path in [&paths.report, &paths.json] {
-        if let Some(found) = metadata_of(path)?
-            && !found.is_file()
-        {
-            return Err(refused(
-                path,
-                format_args!("is {}, so no report can be written there", kind_of(&found)),
-            ));
+    check_record_is_not_shared(paths)
+}
+
+/// Checks that no other report in the folder, finished or not, has its record where this one would have it, as `out` and
+/// `out.record.csv` would.
+fn check_record_is_not_shared(paths: &Paths) -> Result<()> {
+    let Ok(entries) = fs::read_dir(paths.folder()) else {
+        // Files can be written to a folder that can't be listed. No record is replaced unless it was there before.
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let found = entry.path();
+        let report = match found.extension() {
+            Some(extension) if extension == "partial" => found.with_extension(""),
+            _ => found,
+        };
+        let shares = report.file_name() != paths.report.file_name()
+            && Paths::of(report.clone()).json.file_name() == paths.json.file_name();
+        if shares && !is_same_file(&report, &paths.report) {
+            let why = format!("is the place of the record of {}", name(&report));
+            return Err(
+                refused(&paths.json, why).help("give this report another name with --report")
+            );
         }
     }
     Ok(())
+}
+
+/// The places of a report and of its record, and what stood there before anything was sent.
+#[derive(Clone, Debug)]
+pub struct Places {
+    pub(super) report: Output,
+    pub(super) json: Output,
+}
+
+impl Places {
+    pub(super) fn check(paths: &Paths, existing: Existing<'_>) -> Result<Self> {
+        Ok(Self {
+            report: Output::check(&paths.report, existing, Kind::Report)?,
+            json: Output::check(&paths.json, existing, Kind::Report)?,
+        })
+    }
 }
 
 /// What stands at this path, links not followed; `None` if nothing does.
@@ -142,26 +168,6 @@ pub(super) fn metadata_of(path: &Path) -> Result<Option<Metadata>> {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(refused(path, format_args!("can't be looked at: {error}"))),
-    }
-}
-
-fn kind_of(found: &Metadata) -> &'static str {
-    if found.is_symlink() {
-        "a symbolic link"
-    } else if found.is_dir() {
-        "a folder"
-    } else {
-        "not a plain file"
-    }
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(a), Ok(b)) if platform::CAN_COMPARE => platform::same(&a, &b),
-        (Ok(_), Ok(_)) => {
-            matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
-        }
-        _ => false,
     }
 }
 
@@ -215,7 +221,7 @@ fn take_lock(partial: &Path, file: &File) -> Result<bool> {
     if !found.is_file() {
         return Err(refused(
             partial,
-            format_args!("is {}, not a journal", kind_of(&found)),
+            format_args!("is {}, not a journal", kind_in_words(&found)),
         ));
     }
     match file.try_lock() {
@@ -225,16 +231,16 @@ fn take_lock(partial: &Path, file: &File) -> Result<bool> {
             return Err(refused(partial, format_args!("can't be locked: {error}")));
         }
     }
-    if !is_still_at(partial, file) {
+    if !is_at(partial, file) {
         return Ok(false);
     }
-    platform::check_owner(&found).map_err(|why| refused(partial, why))?;
+    check_private(&found).map_err(|why| refused(partial, why))?;
     Ok(true)
 }
 
 /// `None` if there is something already.
 fn create(partial: &Path) -> Result<Option<File>> {
-    match guarded().create_new(true).open(partial) {
+    match guarded().append(true).create_new(true).open(partial) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(refused(partial, format_args!("can't be created: {error}"))),
@@ -249,20 +255,13 @@ fn open(partial: &Path) -> Result<Option<File>> {
     if !found.is_file() {
         return Err(refused(
             partial,
-            format_args!("is {}, not a journal", kind_of(&found)),
+            format_args!("is {}, not a journal", kind_in_words(&found)),
         ));
     }
-    match guarded().open(partial) {
+    match guarded().append(true).open(partial) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(refused(partial, format_args!("can't be opened: {error}"))),
-    }
-}
-
-pub(super) fn is_still_at(path: &Path, file: &File) -> bool {
-    match (fs::symlink_metadata(path), file.metadata()) {
-        (Ok(at_path), Ok(opened)) => platform::same(&at_path, &opened),
-        _ => false,
     }
 }
 
@@ -286,166 +285,67 @@ fn busy(partial: &Path, file: &File) -> Error {
 }
 
 /// Gives the locked journal another name, and returns that.
-pub(super) fn set_aside(partial: &Path) -> Result<PathBuf> {
-    let mut number = 1_u32;
-    let kept = loop {
-        let candidate = with_suffix(partial, &format!(".old-{number}"));
-        if metadata_of(&candidate)?.is_none() {
-            break candidate;
-        }
-        number = number.saturating_add(1);
-    };
+pub(super) fn set_aside(partial: &Path, journal: &File) -> Result<PathBuf> {
+    let kept = free_name_beside(partial)?;
+    if !is_at(partial, journal) {
+        return Err(refused(partial, "was replaced by something else"));
+    }
     fs::rename(partial, &kept)
         .map_err(|error| refused(partial, format_args!("can't be renamed: {error}")))?;
     Ok(kept)
 }
 
-/// Makes names in a folder last through a power cut.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    platform::sync_folder(folder)
-}
-
-/// A new file in this folder under a name that nobody can predict, mode 0600, removed unless it is put in place.
-pub(super) fn temporary(place: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(&temporary_prefix(place))
-        .suffix(TEMPORARY)
-        .tempfile_in(folder_of(place))
-}
-
-/// How the names of temporary files end.
-const TEMPORARY: &str = ".tmp";
-
-/// Tells the temporary files of one place from those of another, which another run may be writing.
-fn temporary_prefix(place: &Path) -> String {
-    let name = place.file_name().unwrap_or_default();
-    format!(
-        ".mfa-optout-{}-",
-        &blake3::hash(name.as_encoded_bytes()).to_hex()[..8]
-    )
-}
-
-/// Removes what a run that was killed while it made the report has left of it. Only whoever has the report's lock may do so.
-/// What can't be looked at or removed is left: it is in nobody's way.
-pub(super) fn remove_stale(paths: &Paths) {
-    leftovers(&paths.report).for_each(|left| drop(fs::remove_file(left)));
-}
-
-/// The temporary files of one place that are there, made by a run that goes on or by one that was killed.
-pub(super) fn leftovers(place: &Path) -> impl Iterator<Item = PathBuf> {
-    let prefix = temporary_prefix(place);
-    let is_ours = |entry: &fs::DirEntry| {
-        entry
-            .metadata()
-            .is_ok_and(|found| found.is_file() && platform::check_owner(&found).is_ok())
-    };
-    let entries = fs::read_dir(folder_of(place))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let named = entries.filter(move |entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.starts_with(&prefix) && name.ends_with(TEMPORARY)
-    });
-    named.filter(is_ours).map(|entry| entry.path())
-}
-
-/// How a file that others may have put there is opened to be locked.
-pub(super) fn guarded() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true);
-    platform::never_follow(&mut options);
-    options
-}
-
-/// Whether two files have the same bytes.
-pub(super) fn same_content(one: &mut File, other: &Path) -> io::Result<bool> {
-    one.rewind()?;
-    let (mut one, mut other) = (BufReader::new(one), BufReader::new(File::open(other)?));
+/// Returns the first free name of `users.report.csv.partial.old-1`, `users.report.csv.partial.old-2` and so on.
+fn free_name_beside(partial: &Path) -> Result<PathBuf> {
+    let mut number = 1_u32;
     loop {
-        let (a, b) = (
-            io::BufRead::fill_buf(&mut one)?,
-            io::BufRead::fill_buf(&mut other)?,
+        let candidate = with_suffix(partial, &format!(".old-{number}"));
+        if metadata_of(&candidate)?.is_none() {
+            return Ok(candidate);
+        }
+        number = number.saturating_add(1);
+    }
+}
+
+/// Removes the journal if it is still the file at its path.
+pub(super) fn remove_journal(partial: &Path, journal: &File) -> io::Result<()> {
+    if is_at(partial, journal) {
+        return disk::remove(partial);
+    }
+    fs::symlink_metadata(partial)?;
+    Err(io::Error::other("another file has taken its place"))
+}
+
+/// Makes sure that the content of a journal has a name. If somebody has removed or replaced the journal during the run, the
+/// content is saved in a new file, whose path is returned. A file that has taken the journal's place is not touched.
+///
+/// # Errors
+/// Of [`Kind::MidRun`], if the content can't be saved.
+pub(super) fn ensure_saved(partial: &Path, journal: &File) -> Result<Option<PathBuf>> {
+    if is_at(partial, journal) {
+        return Ok(None);
+    }
+    let place = match metadata_of(partial)? {
+        None => partial.to_owned(),
+        Some(_) => free_name_beside(partial)?,
+    };
+    save_copy(journal, &place).map_err(|error| {
+        let message = format!(
+            "{} was removed or replaced during the run and can't be saved again: {error}; what was done is not on \
+             record",
+            name(partial)
         );
-        let shared = a.len().min(b.len());
-        if shared == 0 || a[..shared] != b[..shared] {
-            return Ok(a.len() == b.len());
-        }
-        io::BufRead::consume(&mut one, shared);
-        io::BufRead::consume(&mut other, shared);
-    }
+        Error::new(Kind::MidRun, message)
+    })?;
+    Ok(Some(place))
 }
 
-#[cfg(unix)]
-mod platform {
-    use std::fs::{File, Metadata, OpenOptions};
-    use std::io;
-    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-    use std::path::Path;
-
-    use rustix::fs::OFlags;
-
-    pub(super) const CAN_COMPARE: bool = true;
-
-    /// Not through a link, not to a child process, and without waiting for the other end of a pipe.
-    pub(super) fn never_follow(options: &mut OpenOptions) {
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        options.mode(0o600).custom_flags(flags.bits().cast_signed());
-    }
-
-    pub(super) fn same(one: &Metadata, other: &Metadata) -> bool {
-        (one.dev(), one.ino()) == (other.dev(), other.ino())
-    }
-
-    pub(super) fn check_owner(found: &Metadata) -> Result<(), String> {
-        if found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(format!("belongs to another user (number {})", found.uid()));
-        }
-        if found.mode() & 0o077 != 0 {
-            let mode = found.mode() & 0o777;
-            return Err(format!(
-                "is open to other users (mode {mode:04o}), so it may not be as this tool left it"
-            ));
-        }
-        if found.nlink() != 1 {
-            return Err(
-                "has a second name (a hard link), so another program may write to it".to_owned(),
-            );
-        }
-        Ok(())
-    }
-
-    pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::fs::{Metadata, OpenOptions};
-    use std::io;
-    use std::path::Path;
-
-    pub(super) const CAN_COMPARE: bool = false;
-
-    /// Links need a privilege to be made here, and pipes have a name space of their own.
-    pub(super) fn never_follow(_: &mut OpenOptions) {}
-
-    /// A removed file keeps its name here until it is closed, so the open one is the one at the path.
-    pub(super) fn same(_: &Metadata, _: &Metadata) -> bool {
-        true
-    }
-
-    /// Access follows the folder's list, which is the user's own profile unless they choose otherwise.
-    pub(super) fn check_owner(_: &Metadata) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// The file system writes names in order by itself; a folder can't be opened for this.
-    pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
-        Ok(())
-    }
+fn save_copy(mut journal: &File, place: &Path) -> io::Result<()> {
+    let mut copy = guarded().write(true).create_new(true).open(place)?;
+    journal.rewind()?;
+    io::copy(&mut journal, &mut copy)?;
+    disk::sync_file(&copy, place)?;
+    disk::sync_folder(folder_of(place))
 }
 
 #[cfg(test)]
@@ -453,6 +353,15 @@ mod tests {
     use super::*;
     use crate::report::tests::Desk;
     use crate::report::{Mode, open};
+
+    #[test]
+    fn the_record_of_a_report_without_csv_in_its_name_has_a_name_of_its_own() {
+        assert_eq!(Paths::of("d/out.csv".into()).json, Path::new("d/out.json"));
+        assert_eq!(
+            Paths::of("d/out".into()).json,
+            Path::new("d/out.record.json")
+        );
+    }
 
     #[test]
     fn names_go_with_the_input() {
@@ -539,28 +448,63 @@ mod tests {
         }
     }
 
-    #[cfg(unix)]
     #[test]
-    fn what_a_killed_run_left_half_written_is_removed_and_nothing_else() {
-        let desk = Desk::new(1);
-        let paths = desk.paths();
-        let plant = |place: &Path| temporary(place).unwrap().keep().unwrap().1;
-        let stale = plant(&paths.report);
-        let link = desk.path(&format!(
-            "{}link{TEMPORARY}",
-            temporary_prefix(&paths.report)
-        ));
-        std::os::unix::fs::symlink(desk.path("users.csv"), &link).unwrap();
-        // The JSON's own are removed by whoever writes the next.
-        let kept = [
-            plant(&paths.json),
-            plant(&desk.path("other.report.csv")),
-            link,
-            desk.path("users.csv"),
+    fn a_report_whose_record_would_be_that_of_another_report_is_refused() {
+        let pairs = [
+            ("out", "out.record.csv"),
+            ("out.csv", "out.CSV"),
+            ("out.record.csv", "out"),
+            ("out.csv", "out.CSV.partial"),
         ];
-        drop(desk.resume());
-        assert!(!stale.exists());
-        assert!(kept.iter().all(|path| path.exists()));
+        for (report, other) in pairs {
+            let desk = Desk::new(1);
+            fs::write(desk.path(other), "").unwrap();
+            let opened = open(
+                &Paths::of(desk.path(report)),
+                None,
+                &desk.start(),
+                Mode {
+                    overwrite: true,
+                    ..Mode::default()
+                },
+            );
+            let error = opened.map(drop).unwrap_err().to_string();
+            let other = other.trim_end_matches(".partial");
+            assert!(
+                error.contains("is the place of the record of") && error.contains(other),
+                "{error}"
+            );
+            assert!(!Paths::of(desk.path(report)).partial.exists());
+        }
+        let desk = Desk::new(1);
+        fs::write(desk.path("out.csv"), "").unwrap();
+        open(
+            &Paths::of(desk.path("out")),
+            None,
+            &desk.start(),
+            Mode::default(),
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_journal_that_was_renamed_before_it_was_locked_is_not_used() {
+        let desk = Desk::new(1);
+        let partial = desk.paths().partial;
+        let first = create(&partial).unwrap().unwrap();
+        let renamed = desk.path("renamed");
+        fs::rename(&partial, &renamed).unwrap();
+        assert!(!take_lock(&partial, &first).unwrap());
+
+        let second = create(&partial).unwrap().unwrap();
+        drop(first);
+        let first = File::options()
+            .read(true)
+            .append(true)
+            .open(&renamed)
+            .unwrap();
+        assert!(!take_lock(&partial, &first).unwrap());
+        assert!(take_lock(&partial, &second).unwrap());
     }
 
     #[cfg(unix)]
@@ -572,7 +516,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         let (journal, _) = desk.resume();
         assert_eq!(mode(&desk.paths().partial), 0o600);
-        desk.finish(journal, false).unwrap();
+        desk.finish(journal).unwrap();
         assert_eq!(
             (mode(&desk.paths().report), mode(&desk.paths().json)),
             (0o600, 0o600)

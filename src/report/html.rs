@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::domain::{Outcome, REPORT_COLUMNS};
 use crate::error::{Error, Kind, Result};
+use crate::output::{Existing, Output};
 use crate::report::chart::{self, duration, grouped, moment};
 use crate::report::files;
 use crate::report::journal::Journal;
@@ -16,7 +17,6 @@ use crate::report::line::{CELLS_BEHIND_A_ROW, Finished};
 use crate::report::reasons::Group;
 use crate::report::run::Run;
 use crate::report::summary::Summary;
-use crate::report::whole::{check_place, write_atomically};
 use crate::text;
 
 const PAGE: &str = include_str!("page.html");
@@ -31,20 +31,20 @@ const ROWS_PER_TABLE: usize = 500;
 /// So much of a row's own cells is shown, in characters.
 const MAX_INPUT: usize = 200;
 
-/// Finds out, before anything is sent, whether a page can be written to `place` later. An earlier page is replaced, another
-/// kind of file is not.
+/// Checks, before anything is sent, that a page can be written to `place` later. An earlier page is replaced, another kind
+/// of file is not.
 ///
 /// # Errors
 /// Of [`Kind::Usage`], naming the file.
-pub fn check_page_place(place: &Path) -> Result<()> {
-    check_place(place, BEGINNING)
+pub fn check_page_place(place: &Path) -> Result<Output> {
+    Output::check(place, Existing::ReplaceIfBegins(BEGINNING), Kind::Usage)
 }
 
 /// Writes the page of a finished run, with the rows of its report.
 ///
 /// # Errors
 /// Of [`Kind::MidRun`], if the report can't be read or the page not be written.
-pub fn write_page(place: &Path, summary: &Summary, report: &Path) -> Result<()> {
+pub fn write_page(output: &Output, summary: &Summary, report: &Path) -> Result<()> {
     let rows = File::open(report).map_err(|error| {
         Error::new(
             Kind::MidRun,
@@ -54,16 +54,20 @@ pub fn write_page(place: &Path, summary: &Summary, report: &Path) -> Result<()> 
             ),
         )
     })?;
-    write_atomically(place, |out| page(out, summary, rows, Source::Report))
+    output.write(|out| page(out, summary, rows, Source::Report))
 }
 
 /// Writes the page of a run that stopped early, with the rows that its journal has.
 ///
 /// # Errors
 /// As [`write_page`].
-pub fn write_page_so_far(place: &Path, summary: &Summary, journal: &Journal<File>) -> Result<()> {
+pub fn write_page_so_far(
+    output: &Output,
+    summary: &Summary,
+    journal: &Journal<File>,
+) -> Result<()> {
     let mut rows = journal.storage();
-    write_atomically(place, |out| {
+    output.write(|out| {
         rows.rewind()?;
         page(out, summary, rows, Source::Journal)
     })

@@ -13,7 +13,7 @@
 //! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
 //!   later success would say nothing about them.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
@@ -24,7 +24,8 @@ use serde::Serialize;
 
 use crate::domain::Record;
 use crate::error::{Error, Kind, Result};
-use crate::report::files;
+use crate::output::{disk, is_at};
+use crate::report::files::{self, Places};
 use crate::report::line;
 use crate::report::moment::Stamp;
 use crate::report::run::{Note, Noted, Run, Stop};
@@ -56,7 +57,7 @@ pub type PendingSync = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 impl Storage for File {
     fn sync_data(&mut self) -> io::Result<()> {
-        Self::sync_data(self)
+        disk::sync_journal(self)
     }
 
     fn sync_elsewhere(&self) -> Option<PendingSync> {
@@ -91,6 +92,8 @@ pub struct Journal<S> {
     syncing: Option<JoinHandle<io::Result<()>>>,
     /// What went wrong first; nothing is tried after that.
     failure: Option<String>,
+    /// Where the report will go; `None` if it is not known that there will be one.
+    places: Option<Places>,
 }
 
 impl Journal<File> {
@@ -102,6 +105,28 @@ impl Journal<File> {
         }
     }
 
+    /// Sets where the report will go.
+    pub(super) fn with_places(mut self, places: Places) -> Self {
+        self.places = Some(places);
+        self
+    }
+
+    /// Makes sure that the journal still has its name, and returns words for the person if it had lost it: then it was
+    /// saved again, under another name if another file has taken its place.
+    ///
+    /// # Errors
+    /// [`Kind::MidRun`] if it can't be saved.
+    pub fn ensure_saved(&self) -> Result<Option<String>> {
+        let saved = files::ensure_saved(&self.path, &self.storage)?;
+        Ok(saved.map(|place| {
+            format!(
+                "{} was removed or replaced during the run; the run's journal was saved as {}",
+                files::name(&self.path),
+                files::name(&place)
+            )
+        }))
+    }
+
     /// Puts the record of a run on disk, and the file's name in its `folder`.
     ///
     /// # Errors
@@ -109,20 +134,21 @@ impl Journal<File> {
     pub(super) fn begin(&mut self, run: &Run, folder: &Path) -> Result<()> {
         self.push_control(line::RUN, run);
         self.sync()?;
-        files::sync_folder(folder).map_err(|error| self.fail(&error))
+        disk::sync_folder(folder).map_err(|error| self.fail(&error))
     }
 
     /// Removes the journal of a run in which no row came to an outcome and none was deferred: there is nothing to go on
-    /// from, and the next try may well use another address or key.
+    /// from, and the next try may well use another address or key. A file that has taken the journal's place is not
+    /// touched.
     ///
     /// # Errors
     /// [`Kind::MidRun`] if the file can't be removed.
     pub fn discard_if_empty(self) -> Result<()> {
-        if self.recorded > 0 || self.has_deferred {
+        if self.recorded > 0 || self.has_deferred || !is_at(&self.path, &self.storage) {
             return Ok(());
         }
         let name = files::name(&self.path);
-        fs::remove_file(&self.path)
+        files::remove_journal(&self.path, &self.storage)
             .map_err(|error| Error::new(Kind::MidRun, format!("can't remove {name}: {error}")))
     }
 }
@@ -144,6 +170,7 @@ impl<S: Storage> Journal<S> {
             unsynced_since: None,
             syncing: None,
             failure: None,
+            places: None,
         }
     }
 
@@ -258,9 +285,9 @@ impl<S: Storage> Journal<S> {
         &self.storage
     }
 
-    /// The file or whatever was written to.
-    pub(super) fn into_storage(self) -> S {
-        self.storage
+    /// The file or whatever was written to, and where the report will go.
+    pub(super) fn into_parts(self) -> (S, Option<Places>) {
+        (self.storage, self.places)
     }
 
     fn push_control(&mut self, word: &str, content: &impl Serialize) {

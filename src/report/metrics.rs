@@ -6,26 +6,27 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::domain::Outcome;
-use crate::error::Result;
+use crate::error::{Kind, Result};
+use crate::output::{Existing, Output};
 use crate::report::summary::Summary;
-use crate::report::whole::{check_place, write_atomically};
 
-/// Writes the run's figures to `place`, for the node exporter to pick up.
+/// Writes the run's figures, for the node exporter to pick up.
 ///
 /// # Errors
 /// If the file can't be written, naming it.
-pub fn write_metrics(place: &Path, summary: &Summary) -> Result<()> {
+pub fn write_metrics(output: &Output, summary: &Summary) -> Result<()> {
     let text = metrics(summary);
-    write_atomically(place, |out| out.write_all(text.as_bytes()))
+    output.write(|out| out.write_all(text.as_bytes()))
 }
 
-/// Finds out, before anything is sent, whether figures can be written to `place` later. Those of an earlier run are
-/// replaced, another kind of file is not.
+/// Checks, before anything is sent, that figures can be written to `place` later. Those of an earlier run are replaced,
+/// another kind of file is not.
 ///
 /// # Errors
-/// Of [`Kind::Usage`](crate::error::Kind::Usage), naming the file.
-pub fn check_metrics_place(place: &Path) -> Result<()> {
-    check_place(place, "# HELP mfa_optout_")
+/// Of [`Kind::Usage`], naming the file.
+pub fn check_metrics_place(place: &Path) -> Result<Output> {
+    let beginning = Existing::ReplaceIfBegins("# HELP mfa_optout_");
+    Output::check(place, beginning, Kind::Usage)
 }
 
 /// A run that was refused before anything was sent, or that could not go on: all that is known is which, when, and that.
@@ -45,14 +46,14 @@ pub struct Unfinished<'a> {
     pub exit_code: u8,
 }
 
-/// Writes to `place` that a run came to nothing, so that the figures of the one before are not taken for its own.
+/// Writes that a run came to nothing, so that the figures of the one before are not taken for its own.
 ///
 /// # Errors
 /// If the file can't be written, naming it.
-pub fn write_metrics_of_unfinished(place: &Path, run: &Unfinished<'_>) -> Result<()> {
+pub fn write_metrics_of_unfinished(output: &Output, run: &Unfinished<'_>) -> Result<()> {
     let mut out = Metrics::labelled(run.address, run.input, run.command);
     out.end(run.started, run.ended, Some(run.exit_code));
-    write_atomically(place, |file| file.write_all(out.text.as_bytes()))
+    output.write(|file| file.write_all(out.text.as_bytes()))
 }
 
 /// The figures in the text exposition format, version 0.0.4.

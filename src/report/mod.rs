@@ -16,22 +16,20 @@ mod recover;
 mod run;
 mod summary;
 mod timeline;
-mod whole;
 mod window;
 
-pub use files::Paths;
+pub use files::{Paths, Places};
 pub use html::{check_page_place, write_page, write_page_so_far};
 pub use journal::{Journal, PendingSync, SYNC_AFTER, SYNC_RECORDS, Storage};
 pub use line::{Finished, MAX_RECORD, ReportCells};
 pub use metrics::{Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished};
 pub use open::{Begin, Mode, look, open};
-pub use order::{finish, summarize};
+pub use order::{Completion, finish, summarize};
 pub use reasons::{Group, Reasons};
 pub use recover::OnRecord;
 pub use run::{Access, Credential, FORMAT, Identity, Note, Noted, Run, Start, Stop, Traffic, Who};
 pub use summary::{Latency, Summary};
 pub use timeline::{Bar, Series, Span};
-pub use whole::write_atomically;
 
 #[cfg(test)]
 mod tests;

@@ -2,12 +2,13 @@
 //! or because a finished report is in the way. Ends with the record of this run on disk; what is appended after that is
 //! `journal`'s.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::report::files::{self, Paths};
+use crate::output::{self, Existing};
+use crate::report::files::{self, Paths, Places};
 use crate::report::journal::Journal;
 use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Run, Start};
@@ -51,33 +52,35 @@ pub fn open(
     mode: Mode,
 ) -> Result<(Journal<File>, OnRecord)> {
     files::check_places(paths, input)?;
+    output::probe_folder(&paths.report, Kind::Report)?;
     let name = files::name(&paths.partial);
     let mut file = files::lock(&paths.partial)?;
     let mut kept = None;
     if mode.begin == Begin::Fresh && !is_empty(&file) {
-        report_is_free(paths, mode)?;
-        (file, kept) = make_room(paths)?;
+        free_places(paths, mode)?;
+        (file, kept) = make_room(paths, &file)?;
     }
     let mut recovered = recover(BufReader::with_capacity(1 << 16, &file), &name)?;
     if is_false_start(&recovered.on_record, start, mode) {
-        (file, kept) = make_room(paths)?;
+        (file, kept) = make_room(paths, &file)?;
         recovered = Recovered::default();
     }
-    let checked =
-        check(paths, &recovered, start, mode).and_then(|()| cut_off_torn(&file, &recovered, &name));
+    let checked = check(paths, &recovered, start, mode);
     if checked.is_err() && is_empty(&file) {
         // Ours, locked and without content: leaving it would only puzzle.
-        drop(fs::remove_file(&paths.partial));
+        let _ = files::remove_journal(&paths.partial, &file);
     }
-    checked?;
-    files::remove_stale(paths);
+    let places = checked?;
+    cut_off_torn(&file, &recovered, &name)?;
+    output::remove_leftovers(&paths.report);
     let Recovered {
         mut on_record,
         check,
         ..
     } = recovered;
     on_record.kept = kept;
-    let mut journal = Journal::taken_up(file, paths.partial.clone(), check, on_record.rows.len());
+    let mut journal = Journal::taken_up(file, paths.partial.clone(), check, on_record.rows.len())
+        .with_places(places);
     journal
         .begin(&Run::of(start, mode.new_key), paths.folder())
         .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
@@ -95,7 +98,7 @@ pub fn look(
     mode: Mode,
 ) -> Result<OnRecord> {
     files::check_places(paths, input)?;
-    let nothing = || report_is_free(paths, mode).map(|()| OnRecord::default());
+    let nothing = || free_places(paths, mode).map(|_| OnRecord::default());
     let Some(file) = files::look(&paths.partial)? else {
         return nothing();
     };
@@ -109,7 +112,7 @@ pub fn look(
     if is_false_start(&recovered.on_record, start, mode) {
         return nothing();
     }
-    check(paths, &recovered, start, mode).map(|()| recovered.on_record)
+    check(paths, &recovered, start, mode).map(|_| recovered.on_record)
 }
 
 fn is_empty(file: &File) -> bool {
@@ -117,8 +120,8 @@ fn is_empty(file: &File) -> bool {
 }
 
 /// Gives the journal that is there another name, and opens a new one.
-fn make_room(paths: &Paths) -> Result<(File, Option<PathBuf>)> {
-    let kept = files::set_aside(&paths.partial)?;
+fn make_room(paths: &Paths, journal: &File) -> Result<(File, Option<PathBuf>)> {
+    let kept = files::set_aside(&paths.partial, journal)?;
     Ok((files::lock(&paths.partial)?, Some(kept)))
 }
 
@@ -132,8 +135,8 @@ fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
         })
 }
 
-/// Everything that has to be right before the first byte is written.
-fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) -> Result<()> {
+/// Everything that has to be right before the first byte is written. Returns where the report will go.
+fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) -> Result<Places> {
     let before = &recovered.on_record;
     let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
     if let Some(last) = before.runs.last() {
@@ -141,24 +144,22 @@ fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) ->
         differences.extend(last.baseline_difference(start).filter(|_| !only_to_finish));
         refuse_another_run(&files::name(&paths.partial), &differences)?;
     }
-    if only_to_finish {
-        Ok(())
+    if only_to_finish && !mode.overwrite {
+        // The report and the record that are there may be this run's own; their content will tell.
+        Places::check(paths, Existing::Keep)
     } else {
-        report_is_free(paths, mode)
+        free_places(paths, mode)
     }
 }
 
-fn report_is_free(paths: &Paths, mode: Mode) -> Result<()> {
-    for path in [&paths.report, &paths.json] {
-        if !mode.overwrite && files::metadata_of(path)?.is_some() {
-            return Err(Error::new(
-                Kind::Report,
-                format!("{} exists already", files::name(path)),
-            )
-            .help("--overwrite replaces it, --report gives the new one another name"));
-        }
-    }
-    Ok(())
+/// Returns the places of the report and its record if no file is in the way.
+fn free_places(paths: &Paths, mode: Mode) -> Result<Places> {
+    let existing = if mode.overwrite {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    Places::check(paths, existing)
 }
 
 fn cut_off_torn(file: &File, recovered: &Recovered, name: &str) -> Result<()> {

@@ -7,17 +7,19 @@
 //! for each straggler, however long the file is.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use roaring::RoaringTreemap;
+use serde::Deserialize;
 use tempfile::NamedTempFile;
 
 use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
+use crate::output::{Now, Output, disk, fill, guarded, is_at};
 use crate::report::draft::Draft;
-use crate::report::files::{self, Paths};
+use crate::report::files::{self, Paths, Places};
 use crate::report::journal::Journal;
 use crate::report::line::{self, Entry, Reader, Step};
 use crate::report::summary::{Fold, Summary};
@@ -30,6 +32,9 @@ struct Source<'a> {
     stop: &'a AtomicBool,
     limits: Limits,
 }
+
+/// The size limit in bytes of a record that is compared with this run's.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 const INTERRUPTED: &str = "interrupted by a signal";
 
@@ -54,6 +59,15 @@ impl Seek for Source<'_> {
     }
 }
 
+/// A report that is in place.
+#[derive(Debug)]
+pub struct Completion {
+    /// The run as a whole.
+    pub summary: Summary,
+    /// What could not be done after the report was in place, in words.
+    pub warning: Option<String>,
+}
+
 /// Makes the report and its JSON of a journal that has every one of the input's `rows`, puts them in place and removes
 /// the journal. Ends early, with an error, once `stop` is set.
 ///
@@ -63,49 +77,64 @@ pub fn finish(
     mut journal: Journal<File>,
     paths: &Paths,
     rows: u64,
-    overwrite: bool,
     stop: &AtomicBool,
-) -> Result<Summary> {
+) -> Result<Completion> {
     journal.sync()?;
-    let file = journal.into_storage();
-    merge(
-        Source {
-            file: &file,
-            stop,
-            limits: LIMITS,
-        },
-        paths,
-        rows,
-        overwrite,
-    )
+    let (file, places) = journal.into_parts();
+    let places = places.ok_or_else(|| broken("the journal was not opened for a report"))?;
+    let source = Source {
+        file: &file,
+        stop,
+        limits: LIMITS,
+    };
+    let summary = merge(source, paths, rows, &places)?;
+    let warning = remove_journal(&file, paths);
+    Ok(Completion { summary, warning })
 }
 
-fn merge(source: Source<'_>, paths: &Paths, rows: u64, overwrite: bool) -> Result<Summary> {
+fn merge(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) -> Result<Summary> {
     let kept = |error: Error| {
-        let partial = files::name(&paths.partial);
         let why = if source.is_stopped() {
             INTERRUPTED.to_owned()
         } else {
             error.to_string()
         };
-        Error::new(Kind::MidRun, format!("the report could not be finished: {why}")).help(format!(
-            "everything is on record in {partial}; the same command again sends nothing and only finishes"
-        ))
+        let help = where_the_record_is(source.file, paths);
+        Error::new(
+            Kind::MidRun,
+            format!("the report could not be finished: {why}"),
+        )
+        .help(help)
     };
     let Survey {
         mut summary,
         stragglers,
         draft,
-    } = survey(source, paths, rows).map_err(kept)?;
+    } = survey(source, places, rows).map_err(kept)?;
     let draft = draft
-        .map_or_else(|| sort(source, paths, &summary, stragglers), Ok)
+        .map_or_else(|| sort(source, places, &summary, stragglers), Ok)
         .map_err(kept)?;
     let (sorted, hash) = draft.finish().map_err(kept)?;
     summary.report_blake3 = Some(hash.to_string());
-    // The JSON first: once the report is in place, nothing of the run may be missing.
-    summary.write_json(&paths.json).map_err(kept)?;
-    put_in_place(sorted, paths, overwrite).map_err(kept)?;
+    check_journal_is_ours(source.file, paths).map_err(kept)?;
+    put_in_place(source, sorted, hash, (places, &summary)).map_err(kept)?;
     Ok(summary)
+}
+
+/// Returns advice that names the file with the record of a run whose report could not be finished.
+fn where_the_record_is(journal: &File, paths: &Paths) -> String {
+    let partial = files::name(&paths.partial);
+    match files::ensure_saved(&paths.partial, journal) {
+        Ok(Some(saved)) if saved != paths.partial => format!(
+            "everything is on record in {}, for another file is {partial} now; give it this name, and the same command \
+             sends nothing and only finishes",
+            files::name(&saved)
+        ),
+        Ok(_) => format!(
+            "everything is on record in {partial}; the same command again sends nothing and only finishes"
+        ),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// What the journal of a run that stopped early tells so far. The journal stays as it is, locked by `journal`.
@@ -150,10 +179,10 @@ struct Survey {
 
 /// The first reading: adds everything up, balances the books, finds the stragglers, and writes the report as long as there
 /// are none.
-fn survey(source: Source<'_>, paths: &Paths, rows: u64) -> Result<Survey> {
+fn survey(source: Source<'_>, places: &Places, rows: u64) -> Result<Survey> {
     let (mut fold, mut books) = (
         Fold::default(),
-        Books::new(rows, source.limits, Draft::new(paths)?),
+        Books::new(rows, source.limits, Draft::new(&places.report)?),
     );
     each_entry(source, |entry, record| {
         fold.add(&entry);
@@ -312,11 +341,11 @@ fn unbalanced(why: &str) -> Error {
 /// The second reading.
 fn sort(
     source: Source<'_>,
-    paths: &Paths,
+    places: &Places,
     summary: &Summary,
     stragglers: Stragglers,
 ) -> Result<Draft> {
-    let mut draft = Draft::new(paths)?;
+    let mut draft = Draft::new(&places.report)?;
     draft.begin(&summary.header);
     let mut sorter = Sorter {
         draft,
@@ -397,31 +426,142 @@ impl Sorter<'_> {
     }
 }
 
-/// The report gets its name, and the journal loses its own.
+/// Checks that no other file has taken the journal's place: it would be another run's, and the report's place with it.
+fn check_journal_is_ours(journal: &File, paths: &Paths) -> Result<()> {
+    let is_replaced =
+        files::metadata_of(&paths.partial)?.is_some() && !is_at(&paths.partial, journal);
+    if is_replaced {
+        let partial = files::name(&paths.partial);
+        return Err(broken(format!(
+            "{partial} was replaced during the run and may be another run's; nothing that stands there is touched"
+        )));
+    }
+    Ok(())
+}
+
+/// Gives the report and its record their names.
 ///
-/// If a report is there already with just these bytes, an earlier process was stopped right here, between the two.
-fn put_in_place(mut sorted: NamedTempFile, paths: &Paths, overwrite: bool) -> Result<()> {
-    let report = files::name(&paths.report);
+/// A file that is in the way is left alone and is an error, unless its content proves that an earlier process of this run
+/// has put it there and was stopped before it could remove the journal.
+fn put_in_place(
+    source: Source<'_>,
+    sorted: NamedTempFile,
+    hash: blake3::Hash,
+    (places, summary): (&Places, &Summary),
+) -> Result<()> {
     let cant = failed("it can't be put in place");
-    let kept = if overwrite {
-        sorted
-            .persist(&paths.report)
-            .map_err(|error| cant(error.error))
-            .map(drop)
-    } else if files::metadata_of(&paths.report)?.is_none() {
-        sorted
-            .persist_noclobber(&paths.report)
-            .map_err(|error| cant(error.error))
-            .map(drop)
-    } else if files::same_content(sorted.as_file_mut(), &paths.report).map_err(&cant)? {
-        Ok(())
+    let is_own_report = stands_in_the_way(&places.report)?
+        && has_content(source, &places.report, &sorted, hash).map_err(&cant)?;
+    if stands_in_the_way(&places.report)? && !is_own_report {
+        return Err(in_the_way(&places.report));
+    }
+    let is_own_record =
+        stands_in_the_way(&places.json)? && is_record_of(&places.json, hash).map_err(&cant)?;
+    if stands_in_the_way(&places.json)? && !is_own_record {
+        return Err(in_the_way(&places.json));
+    }
+    // The record first: once the report is in place, nothing of the run may be missing.
+    let record = places
+        .json
+        .create()
+        .and_then(|file| fill(file, |out| summary.write_json(out)));
+    let record = record.map_err(failed("its record can't be written"))?;
+    let put = if is_own_record {
+        places.json.put_over(record)
     } else {
-        Err(broken(format!("{report} has appeared in the meantime")))
+        places.json.put(record)
     };
-    kept?;
-    files::sync_folder(paths.folder()).map_err(&cant)?;
-    fs::remove_file(&paths.partial).map_err(failed("the journal can't be removed"))?;
-    files::sync_folder(paths.folder()).map_err(&cant)
+    put.map_err(failed("its record can't be put in place"))?;
+    if is_own_report {
+        return Ok(());
+    }
+    places.report.put(sorted).map_err(cant)
+}
+
+fn stands_in_the_way(output: &Output) -> Result<bool> {
+    let now = output
+        .now()
+        .map_err(failed("its place can't be looked at"))?;
+    Ok(now == Now::Occupied)
+}
+
+fn in_the_way(output: &Output) -> Error {
+    let name = files::name(output.path());
+    let what = if output.was_occupied() {
+        "is there already and is not this run's"
+    } else {
+        "has appeared in the meantime"
+    };
+    broken(format!(
+        "{name} {what}; it is not replaced unless it is moved away or --overwrite is given"
+    ))
+}
+
+/// Checks whether the file in an output's place has the same content as `sorted`, which has this hash.
+fn has_content(
+    source: Source<'_>,
+    output: &Output,
+    sorted: &NamedTempFile,
+    hash: blake3::Hash,
+) -> io::Result<bool> {
+    let mut file = guarded().open(output.path())?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() != sorted.as_file().metadata()?.len() {
+        return Ok(false);
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        if source.is_stopped() {
+            return Err(io::Error::other(INTERRUPTED));
+        }
+        let read = file.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(hasher.finalize() == hash);
+        }
+        hasher.update(&chunk[..read]);
+    }
+}
+
+/// Checks whether the file in an output's place is the record of the report with this hash.
+fn is_record_of(output: &Output, hash: blake3::Hash) -> io::Result<bool> {
+    #[derive(Deserialize)]
+    struct Record {
+        report_blake3: Option<String>,
+    }
+    let file = guarded().open(output.path())?;
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let record = serde_json::from_reader(BufReader::new(file.take(MAX_RECORD_BYTES)));
+    Ok(record.is_ok_and(|record: Record| {
+        record.report_blake3.as_deref() == Some(hash.to_hex().as_str())
+    }))
+}
+
+/// Makes the names of the report and its record last and removes the journal. Returns what could not be done, in words: the
+/// report is in place, so none of it makes the run a failure.
+fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
+    let partial = files::name(&paths.partial);
+    let folder = files::name(paths.folder());
+    if let Err(error) = disk::sync_folder(paths.folder()) {
+        return Some(format!(
+            "the report is in place, but {folder} can't be synced: {error}; {partial} is left, and the same command \
+             removes it"
+        ));
+    }
+    if let Err(error) = files::remove_journal(&paths.partial, journal) {
+        return Some(format!(
+            "the report is in place, but the run's journal {partial} can't be removed: {error}"
+        ));
+    }
+    if let Err(error) = disk::sync_folder(paths.folder()) {
+        return Some(format!(
+            "the report is in place, but {folder} can't be synced: {error}; after a power cut {partial} may be there \
+             again, and the same command removes it"
+        ));
+    }
+    None
 }
 
 #[cfg(test)]
@@ -451,9 +591,10 @@ mod tests {
                 journal.append(&applied(*row), &cells(*row), at(0));
                 journal.commit(Duration::ZERO).unwrap();
             }
-            let (file, stop) = (journal.into_storage(), AtomicBool::new(false));
+            let (file, places) = journal.into_parts();
+            let stop = AtomicBool::new(false);
             let source = Source { file: &file, stop: &stop, limits: Limits { rows, bytes } };
-            let summary = merge(source, &desk.paths(), total, false).unwrap();
+            let summary = merge(source, &desk.paths(), total, &places.unwrap()).unwrap();
             prop_assert_eq!(summary.outcomes.total(), total);
             let mut report = csv::Reader::from_path(desk.paths().report).unwrap();
             let rows: Vec<u64> = report.records().map(|row| row.unwrap()[0].parse().unwrap()).collect();

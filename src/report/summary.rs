@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
@@ -11,12 +10,10 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::domain::{Outcome, Tally};
-use crate::error::Result;
 use crate::report::line::{Entry, Finished};
 use crate::report::reasons::{Group, Reasons};
 use crate::report::run::{Note, Noted, Run, Stop, Traffic};
 use crate::report::timeline::{Series, Span, add_span};
-use crate::report::whole::write_atomically;
 
 /// The longest latency told apart, in milliseconds; a longer one counts as this.
 const LONGEST_MS: u64 = 3_600_000;
@@ -105,15 +102,13 @@ fn by_outcome<S: Serializer>(tally: &Tally, serializer: S) -> std::result::Resul
 }
 
 impl Summary {
-    /// Writes `users.report.json`.
+    /// Writes the content of `users.report.json`.
     ///
     /// # Errors
-    /// If the file can't be written, naming it.
-    pub fn write_json(&self, place: &Path) -> Result<()> {
-        write_atomically(place, |out| {
-            serde_json::to_writer_pretty(&mut *out, self).map_err(io::Error::from)?;
-            out.write_all(b"\n")
-        })
+    /// If `out` can't be written to.
+    pub fn write_json(&self, mut out: impl io::Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut out, self).map_err(io::Error::from)?;
+        out.write_all(b"\n")
     }
 }
 

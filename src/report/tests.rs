@@ -66,7 +66,7 @@ impl Desk {
         }
     }
 
-    fn open(&self, mode: Mode) -> crate::error::Result<(Journal<fs::File>, OnRecord)> {
+    pub(super) fn open(&self, mode: Mode) -> crate::error::Result<(Journal<fs::File>, OnRecord)> {
         open(
             &self.paths(),
             Some(&self.path("users.csv")),
@@ -83,18 +83,14 @@ impl Desk {
         self.open(mode).map(drop).unwrap_err()
     }
 
-    pub(super) fn finish(
-        &self,
-        journal: Journal<fs::File>,
-        overwrite: bool,
-    ) -> crate::error::Result<Summary> {
-        finish(
-            journal,
-            &self.paths(),
-            self.rows,
-            overwrite,
-            &AtomicBool::new(false),
-        )
+    pub(super) fn complete(&self, journal: Journal<fs::File>) -> crate::error::Result<Completion> {
+        finish(journal, &self.paths(), self.rows, &AtomicBool::new(false))
+    }
+
+    pub(super) fn finish(&self, journal: Journal<fs::File>) -> crate::error::Result<Summary> {
+        let completion = self.complete(journal)?;
+        assert_eq!(completion.warning, None);
+        Ok(completion.summary)
     }
 
     fn report(&self) -> String {
@@ -148,7 +144,7 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
     assert_eq!(on_record.rows.iter().collect::<Vec<_>>(), [1, 2, 4]);
     assert_eq!(on_record.tally.count(Outcome::Applied), 3);
     append(&mut journal, [7, 3, 6, 5]);
-    let summary = desk.finish(journal, false).unwrap();
+    let summary = desk.finish(journal).unwrap();
 
     let header =
         "user_id,name,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n";
@@ -175,7 +171,7 @@ fn books_that_do_not_balance_are_an_error_and_cost_nothing() {
     let desk = Desk::new(3);
     let (mut journal, _) = desk.resume();
     append(&mut journal, [1, 3]);
-    let error = desk.finish(journal, false).unwrap_err();
+    let error = desk.finish(journal).unwrap_err();
     assert_eq!(error.kind(), Kind::MidRun);
     assert!(
         error
@@ -220,7 +216,7 @@ fn a_baseline_that_has_changed_is_refused_unless_nothing_is_left_to_send() {
     // A run that was killed after its report had taken the baseline's place.
     desk.baseline = Some("feed");
     let (journal, _) = desk.resume();
-    desk.finish(journal, false).unwrap();
+    desk.finish(journal).unwrap();
 }
 
 #[test]
@@ -256,7 +252,7 @@ fn a_finished_report_is_replaced_only_when_asked() {
         .unwrap();
     append(&mut journal, [1]);
     assert_eq!(desk.report(), "precious");
-    desk.finish(journal, true).unwrap();
+    desk.finish(journal).unwrap();
     assert!(desk.report().starts_with("user_id,name,line,"));
 }
 
@@ -266,7 +262,7 @@ fn an_interrupted_merge_leaves_everything_on_record_and_the_next_one_finishes() 
     let (mut journal, _) = desk.resume();
     append(&mut journal, [3, 1, 2]);
     let bytes = fs::read(desk.paths().partial).unwrap();
-    let error = finish(journal, &desk.paths(), 3, false, &AtomicBool::new(true)).unwrap_err();
+    let error = finish(journal, &desk.paths(), 3, &AtomicBool::new(true)).unwrap_err();
     assert!(
         error.to_string().contains("interrupted by a signal"),
         "{error}"
@@ -274,7 +270,7 @@ fn an_interrupted_merge_leaves_everything_on_record_and_the_next_one_finishes() 
     assert_eq!(fs::read(desk.paths().partial).unwrap(), bytes);
     assert!(!desk.paths().report.exists());
     let (journal, _) = desk.resume();
-    desk.finish(journal, false).unwrap();
+    desk.finish(journal).unwrap();
     assert!(desk.paths().report.exists());
 }
 
@@ -284,7 +280,7 @@ fn a_stop_between_the_two_last_steps_is_mended() {
     let (mut journal, _) = desk.resume();
     append(&mut journal, [2, 1]);
     let journal_bytes = fs::read(desk.paths().partial).unwrap();
-    desk.finish(journal, false).unwrap();
+    desk.finish(journal).unwrap();
     let report = desk.report();
 
     let mut options = fs::OpenOptions::new();
@@ -301,7 +297,7 @@ fn a_stop_between_the_two_last_steps_is_mended() {
     .unwrap();
     let (journal, on_record) = desk.resume();
     assert_eq!(on_record.rows.len(), 2);
-    desk.finish(journal, false).unwrap();
+    desk.finish(journal).unwrap();
     assert_eq!(desk.report(), report);
     assert!(!desk.paths().partial.exists());
 }
@@ -435,7 +431,7 @@ fn the_summary_says_what_a_killed_run_did_not() {
             exit_code: 0,
         })
         .unwrap();
-    let summary = desk.finish(journal, false).unwrap();
+    let summary = desk.finish(journal).unwrap();
     assert_eq!((summary.traffic.requests, summary.traffic.retries), (6, 3));
     assert!(!summary.traffic_is_complete);
     assert_eq!(
@@ -470,7 +466,8 @@ fn the_page_of_a_stopped_run_shows_hostile_rows_as_text() {
     );
     append(&mut journal, [2]);
     let summary = summarize(&mut journal, &AtomicBool::new(false)).unwrap();
-    write_page_so_far(&desk.path("page.html"), &summary, &journal).unwrap();
+    let output = check_page_place(&desk.path("page.html")).unwrap();
+    write_page_so_far(&output, &summary, &journal).unwrap();
     let page = fs::read_to_string(desk.path("page.html")).unwrap();
     assert!(
         page.contains("1 of 9 rows applied") && page.contains("7 rows have no outcome yet"),

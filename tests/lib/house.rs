@@ -6,18 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. Whatever is not said here is a wrong turn.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("text", &[]),
     ("hardening", &[]),
     ("sandbox", &[]),
     ("error", &["domain"]),
+    ("output", &["error", "text"]),
     ("policy", &["domain", "text"]),
     ("settings", &["api", "domain", "error", "policy", "text"]),
     ("input", &["domain", "error", "text"]),
-    ("plan", &["domain", "error", "input", "text"]),
+    ("plan", &["domain", "error", "input", "output", "text"]),
     ("api", &["domain", "error", "text"]),
-    ("report", &["domain", "error", "text"]),
+    ("report", &["domain", "error", "output", "text"]),
     ("progress", &["domain", "settings", "text"]),
     ("screen", &["domain", "progress", "report", "text"]),
     (
@@ -28,8 +29,8 @@ const ARROWS: [(&str, &[&str]); 16] = [
     (
         "commands",
         &[
-            "api", "cli", "domain", "engine", "error", "input", "plan", "policy", "progress",
-            "report", "sandbox", "screen", "settings", "text",
+            "api", "cli", "domain", "engine", "error", "input", "output", "plan", "policy",
+            "progress", "report", "sandbox", "screen", "settings", "text",
         ],
     ),
 ];

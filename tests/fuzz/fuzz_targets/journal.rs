@@ -125,7 +125,7 @@ fn take_up(paths: &Paths) {
     let (journal, found) =
         report::open(paths, None, &start(), Mode::default()).expect("what was taken up can be again");
     let foreign = found.rows.len() - ROWS;
-    let finished = report::finish(journal, paths, ROWS, false, &AtomicBool::new(false));
+    let finished = report::finish(journal, paths, ROWS, &AtomicBool::new(false));
     if foreign == 0 && before.rows.is_empty() {
         assert_eq!(finished.expect("all rows are on record").outcomes.total(), ROWS);
     }

@@ -1,0 +1,173 @@
+//! Checks, before anything is read or sent, that nothing that a run writes takes the place of anything that it reads or
+//! writes besides, under whatever name.
+
+use std::path::{Path, PathBuf};
+
+use super::{is_standard_input, shown};
+use crate::error::{Error, Kind, Result};
+use crate::output::{self, FileId, Output, is_same_file};
+use crate::plan;
+use crate::report::{self, Paths};
+use crate::settings::{Consent, Outputs, Settings, SignIn, may_hold_settings};
+
+/// The files that a run writes besides its report and that report's record.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExtraOutputs {
+    /// The page.
+    pub(super) html: Option<Output>,
+    /// The figures for Prometheus.
+    pub(super) metrics: Option<Output>,
+    /// The list of invalid rows.
+    pub(super) problems: Option<Output>,
+}
+
+/// A file of the run, and what it is to the person.
+struct Named<'a> {
+    what: &'static str,
+    path: &'a Path,
+}
+
+/// Checks that the run's outputs are different files from each other and from its inputs, and that they can be written.
+pub(super) fn check_output_conflicts(
+    table: &Path,
+    settings: &Settings,
+    paths: &Paths,
+) -> Result<ExtraOutputs> {
+    let Outputs { html, metrics, .. } = &settings.outputs;
+    let problems = &settings.reading.problems;
+    let inputs = inputs_of(table, settings);
+    let optional = [
+        ("--html", html),
+        ("--metrics", metrics),
+        ("--problems", problems),
+    ];
+    let mut outputs = vec![
+        named("the report", &paths.report),
+        named("the run's journal", &paths.partial),
+        named("the run's record", &paths.json),
+    ];
+    for (what, path) in optional {
+        if let Some(path) = path {
+            outputs.push(named(what, path));
+        }
+    }
+    for (number, output) in outputs.iter().enumerate() {
+        if may_hold_settings(output.path) {
+            return Err(conflict(output, "the name of a config file"));
+        }
+        let mut others = inputs.iter().chain(&outputs[..number]);
+        if let Some(other) = others.find(|other| is_same_place(other.path, output.path)) {
+            return Err(conflict(output, other.what));
+        }
+    }
+    let extra = ExtraOutputs {
+        html: check(html.as_ref(), report::check_page_place)?,
+        metrics: check(metrics.as_ref(), report::check_metrics_place)?,
+        problems: check(problems.as_ref(), plan::check_problems_place)?,
+    };
+    if settings.guards.consent != Consent::DryRun {
+        for output in [&extra.html, &extra.metrics].into_iter().flatten() {
+            output::probe_folder(output.path(), Kind::Usage)?;
+        }
+    }
+    Ok(extra)
+}
+
+fn inputs_of<'a>(table: &'a Path, settings: &'a Settings) -> Vec<Named<'a>> {
+    let connection = &settings.connection;
+    let secret = connection.sign_in.as_ref().and_then(SignIn::file);
+    let optional = [
+        ("the file with the key or password", secret),
+        ("the CA certificate", connection.ca_cert.as_deref()),
+        ("the config file", settings.file.as_deref()),
+        ("the baseline", settings.reading.baseline.as_deref()),
+    ];
+    let mut inputs = Vec::new();
+    if !is_standard_input(table) {
+        inputs.push(named("the table", table));
+    }
+    for (what, path) in optional {
+        if let Some(path) = path {
+            inputs.push(named(what, path));
+        }
+    }
+    inputs
+}
+
+fn named<'a>(what: &'static str, path: &'a Path) -> Named<'a> {
+    Named { what, path }
+}
+
+fn conflict(output: &Named<'_>, other: &str) -> Error {
+    let message = format!(
+        "{} can't be {}: that is {other}",
+        output.what,
+        shown(output.path)
+    );
+    let help = if output.what.starts_with("--") {
+        "give it a name of its own"
+    } else {
+        "give the report another name with --report"
+    };
+    Error::new(Kind::Usage, message).help(help)
+}
+
+fn check(
+    path: Option<&PathBuf>,
+    check_place: fn(&Path) -> Result<Output>,
+) -> Result<Option<Output>> {
+    match path {
+        Some(path) => check_place(path).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Checks whether two paths are the same file, or will be once they are created.
+///
+/// Two files that are not there yet are told apart by folder and name. Names that differ in case only count as the same,
+/// because many file systems take them for that.
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    match (one.exists(), other.exists()) {
+        (true, true) => is_same_file(one, other),
+        (false, false) => {
+            let name = |path: &Path| {
+                path.file_name()
+                    .map(|name| name.to_string_lossy().to_lowercase())
+            };
+            let folder = |path| FileId::at(output::folder_of(path)).ok();
+            name(one) == name(other) && folder(one).is_some() && folder(one) == folder(other)
+        }
+        (true, false) | (false, true) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn two_paths_of_one_file_are_the_same_place_also_before_it_is_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("inner")).unwrap();
+        fs::write(at("table.csv"), "").unwrap();
+        fs::hard_link(at("table.csv"), at("second-name.csv")).unwrap();
+        for (one, other) in [
+            ("table.csv", "second-name.csv"),
+            ("table.csv", "inner/../table.csv"),
+            ("new.csv", "inner/../new.csv"),
+            ("new.csv", "NEW.csv"),
+        ] {
+            assert!(is_same_place(&at(one), &at(other)), "{one} {other}");
+        }
+        for (one, other) in [
+            ("table.csv", "new.csv"),
+            ("new.csv", "inner/new.csv"),
+            ("missing/new.csv", "missing/new.html"),
+        ] {
+            assert!(!is_same_place(&at(one), &at(other)), "{one} {other}");
+        }
+    }
+}

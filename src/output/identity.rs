@@ -1,0 +1,243 @@
+//! Tells files apart by what they are and not by what they are called: two names that lead to one file (hard links, other
+//! spellings, links in a folder's path) have one [`FileId`].
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// The identity of a file: device and inode, or volume and file index on Windows.
+///
+/// Two equal values mean the same file only while that file exists; the system may give its number to a new one after
+/// that. Keep the file open to rule that out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FileId(platform::Id);
+
+impl FileId {
+    /// Returns the identity of an open file.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn of(file: &File) -> io::Result<Self> {
+        platform::id_of(file).map(Self)
+    }
+
+    /// Returns the identity of the file or folder that a path leads to; links are followed.
+    ///
+    /// # Errors
+    /// Whatever the system says, such as that there is no such file.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        platform::id_at(path).map(Self)
+    }
+}
+
+/// Checks whether two paths lead to the same file.
+#[must_use]
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (FileId::at(one), FileId::at(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// Checks whether an open file is the one that stands at this path. A link to it does not count.
+#[must_use]
+pub(crate) fn is_at(path: &Path, file: &File) -> bool {
+    match (platform::id_at_itself(path), platform::id_of(file)) {
+        (Ok(at_path), Ok(opened)) => at_path == opened,
+        _ => false,
+    }
+}
+
+/// Returns options to open a file that others may have put there: not through a link, without waiting for the other end
+/// of a pipe, and readable by its owner only if it is created.
+pub(crate) fn guarded() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    platform::never_follow(&mut options);
+    options
+}
+
+/// Checks that a file belongs to the account that runs this process.
+///
+/// # Errors
+/// The reason in words.
+pub(crate) fn check_owner(found: &Metadata) -> Result<(), String> {
+    platform::check_owner(found)
+}
+
+/// Checks that nobody else can read or write a file: owner, permissions, number of names.
+///
+/// # Errors
+/// The reason in words.
+pub(crate) fn check_private(found: &Metadata) -> Result<(), String> {
+    platform::check_owner(found)?;
+    platform::check_private(found)
+}
+
+/// Returns the words for what stands at a path where a plain file is needed.
+pub(crate) fn kind_in_words(found: &Metadata) -> &'static str {
+    if found.is_symlink() {
+        "a symbolic link"
+    } else if found.is_dir() {
+        "a folder"
+    } else {
+        "not a plain file"
+    }
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::{self, File, Metadata, OpenOptions};
+    use std::io;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    use std::path::Path;
+
+    use rustix::fs::OFlags;
+
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct Id {
+        device: u64,
+        inode: u64,
+    }
+
+    pub(super) fn id_of(file: &File) -> io::Result<Id> {
+        Ok(id(&file.metadata()?))
+    }
+
+    /// Asks for the metadata only: opening a pipe would disturb whoever writes to it.
+    pub(super) fn id_at(path: &Path) -> io::Result<Id> {
+        Ok(id(&fs::metadata(path)?))
+    }
+
+    /// The same for the link itself, where the path is one.
+    pub(super) fn id_at_itself(path: &Path) -> io::Result<Id> {
+        Ok(id(&fs::symlink_metadata(path)?))
+    }
+
+    fn id(found: &Metadata) -> Id {
+        Id {
+            device: found.dev(),
+            inode: found.ino(),
+        }
+    }
+
+    pub(super) fn never_follow(options: &mut OpenOptions) {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        options.mode(0o600).custom_flags(flags.bits().cast_signed());
+    }
+
+    pub(super) fn check_owner(found: &Metadata) -> Result<(), String> {
+        if found.uid() == rustix::process::geteuid().as_raw() {
+            return Ok(());
+        }
+        Err(format!("belongs to another user (number {})", found.uid()))
+    }
+
+    pub(super) fn check_private(found: &Metadata) -> Result<(), String> {
+        if found.mode() & 0o077 != 0 {
+            let mode = found.mode() & 0o777;
+            return Err(format!(
+                "is open to other users (mode {mode:04o}), so it may not be as this tool left it"
+            ));
+        }
+        if found.nlink() != 1 {
+            return Err(
+                "has a second name (a hard link), so another program may write to it".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::fs::{self, File, Metadata, OpenOptions};
+    use std::io;
+    use std::path::Path;
+
+    use same_file::Handle;
+
+    pub(super) type Id = Handle;
+
+    pub(super) fn id_of(file: &File) -> io::Result<Id> {
+        Handle::from_file(file.try_clone()?)
+    }
+
+    pub(super) fn id_at(path: &Path) -> io::Result<Id> {
+        Handle::from_path(path)
+    }
+
+    pub(super) fn id_at_itself(path: &Path) -> io::Result<Id> {
+        if fs::symlink_metadata(path)?.is_symlink() {
+            return Err(io::Error::other("it is a link"));
+        }
+        id_at(path)
+    }
+
+    /// Links need a privilege to be made here, and pipes have a name space of their own.
+    pub(super) fn never_follow(_: &mut OpenOptions) {}
+
+    /// Access follows the folder's list, which is the user's own profile unless they choose otherwise.
+    pub(super) fn check_owner(_: &Metadata) -> Result<(), String> {
+        Ok(())
+    }
+
+    pub(super) fn check_private(_: &Metadata) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_hard_link_and_another_spelling_are_the_same_file_and_a_copy_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("one"), "text").unwrap();
+        fs::hard_link(at("one"), at("second-name")).unwrap();
+        fs::write(at("copy"), "text").unwrap();
+        fs::create_dir(at("inner")).unwrap();
+        assert!(is_same_file(&at("one"), &at("second-name")));
+        assert!(is_same_file(&at("one"), &at("inner/../one")));
+        assert!(!is_same_file(&at("one"), &at("copy")));
+        assert!(!is_same_file(&at("none"), &at("none")));
+    }
+
+    #[test]
+    fn a_file_that_took_the_place_of_an_open_one_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "first").unwrap();
+        let first = File::open(&path).unwrap();
+        assert!(is_at(&path, &first));
+        fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+        assert!(!is_at(&path, &first));
+        fs::write(&path, "first").unwrap();
+        assert!(!is_at(&path, &first));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_not_opened_and_not_taken_for_the_file_that_it_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "precious").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("missing"), at("dangling")).unwrap();
+        for name in ["link", "dangling"] {
+            let opened = guarded().open(at(name));
+            assert_eq!(
+                opened.unwrap_err().raw_os_error(),
+                Some(rustix::io::Errno::LOOP.raw_os_error())
+            );
+            let created = guarded().append(true).create(true).open(at(name));
+            assert!(created.is_err(), "{name}");
+        }
+        assert!(!at("missing").exists());
+        assert!(!is_at(&at("link"), &File::open(at("file")).unwrap()));
+    }
+}

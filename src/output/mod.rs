@@ -1,0 +1,499 @@
+//! Creates every file that a run leaves for people and machines: the report, its record, the page, the metrics, the list
+//! of problems. Which bytes are in them is decided elsewhere.
+//!
+//! An [`Output`] is made before anything is sent. It refuses a place that can't be written to, and remembers which file
+//! stood there. At the end the content goes into a private temporary file (mode 0600, a random name, in the same folder),
+//! is synced, and takes its name in one step. A file that has appeared in the place in the meantime is never replaced.
+
+pub(crate) mod disk;
+mod identity;
+
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::NamedTempFile;
+
+pub use self::identity::{FileId, is_same_file};
+pub(crate) use self::identity::{check_private, guarded, is_at, kind_in_words};
+use crate::error::{Error, Kind, Result};
+use crate::text;
+
+/// Number of times that a new temporary file may be removed by something else before it is an error.
+const MAX_TEMPORARY_ATTEMPTS: usize = 100;
+
+/// The ending of the names of temporary files.
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// A file that a run writes, and what stood in its place when the run looked there.
+#[derive(Clone, Debug)]
+pub struct Output {
+    path: PathBuf,
+    before: Before,
+}
+
+/// What stood in the place of an output.
+#[derive(Clone, Debug)]
+enum Before {
+    Nothing,
+    /// A file that may be replaced. It is kept open, so that no other file can get its number.
+    Replaceable(Arc<File>),
+    /// A file that must stay.
+    Kept,
+}
+
+/// What may be done with a file that already stands in the place of an output.
+#[derive(Clone, Copy, Debug)]
+pub enum Existing<'a> {
+    /// It is in the way, and that is an error.
+    Refuse,
+    /// It stays. What becomes of that is decided later.
+    Keep,
+    /// It is replaced.
+    Replace,
+    /// It is replaced if it begins with this text, as an earlier output of the same kind does, or is empty. Otherwise it
+    /// is an error.
+    ReplaceIfBegins(&'a str),
+}
+
+/// What stands in the place of an output now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Now {
+    /// Nothing: the output is created.
+    Free,
+    /// The file that was there before and may be replaced.
+    Replaceable,
+    /// A file that must not be replaced, because it must stay or has appeared in the meantime.
+    Occupied,
+}
+
+impl Output {
+    /// Checks that a file can be written to `path` later.
+    ///
+    /// # Errors
+    /// Of `kind`, naming the path: the folder is missing, something other than a plain file is there (a link, a pipe, a
+    /// device, a folder), or a file that is in the way, belongs to somebody else or is write-protected.
+    pub fn check(path: &Path, existing: Existing<'_>, kind: Kind) -> Result<Self> {
+        let before = look(path, existing).map_err(|refusal| {
+            let error = Error::new(kind, format!("{} {}", name(path), refusal.reason));
+            match refusal.help {
+                Some(help) => error.help(help),
+                None => error,
+            }
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            before,
+        })
+    }
+
+    /// Returns the place.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks whether a file stood in the place that must stay.
+    #[must_use]
+    pub fn was_occupied(&self) -> bool {
+        matches!(self.before, Before::Kept)
+    }
+
+    /// Returns what stands in the place now.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn now(&self) -> io::Result<Now> {
+        match fs::symlink_metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Now::Free),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+        match &self.before {
+            Before::Replaceable(file) if is_at(&self.path, file) => Ok(Now::Replaceable),
+            _ => Ok(Now::Occupied),
+        }
+    }
+
+    /// Creates a private temporary file for the output's content, and removes those that killed runs have left.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn create(&self) -> io::Result<NamedTempFile> {
+        remove_leftovers(&self.path);
+        temporary(&self.path)
+    }
+
+    /// Syncs a temporary file and gives it the output's name. The folder is not synced.
+    ///
+    /// # Errors
+    /// If a file that must not be replaced stands there, and whatever the system says.
+    pub fn put(&self, file: NamedTempFile) -> io::Result<()> {
+        disk::sync_file(file.as_file(), &self.path)?;
+        match self.now()? {
+            Now::Free => disk::rename_new(file, &self.path),
+            Now::Replaceable => disk::rename_over(file, &self.path),
+            Now::Occupied => Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file has appeared there in the meantime",
+            )),
+        }
+    }
+
+    /// As [`put`](Self::put), but replaces whatever stands there. The caller has made sure that it may.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub(crate) fn put_over(&self, file: NamedTempFile) -> io::Result<()> {
+        disk::sync_file(file.as_file(), &self.path)?;
+        disk::rename_over(file, &self.path)
+    }
+
+    /// Writes the output: the file is there as a whole, or the place stays as it was.
+    ///
+    /// # Errors
+    /// Of [`Kind::MidRun`], naming the path.
+    pub fn write(&self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+        let write = || {
+            let file = fill(self.create()?, content)?;
+            self.put(file)?;
+            disk::sync_folder(folder_of(&self.path))
+        };
+        write().map_err(|error| {
+            let message = format!("{} can't be written: {error}", name(&self.path));
+            Error::new(Kind::MidRun, message)
+        })
+    }
+}
+
+/// Checks, by creating and removing a temporary file, that files can be created and removed in the folder of `path`.
+///
+/// # Errors
+/// Of `kind`, naming the path.
+pub fn probe_folder(path: &Path, kind: Kind) -> Result<()> {
+    let probed = temporary(path).and_then(NamedTempFile::close);
+    probed.map_err(|error| {
+        let file = name(path);
+        let folder = name(folder_of(path));
+        let message = format!(
+            "{file} can't be written: files in {folder} can't be created or removed: {error}"
+        );
+        Error::new(kind, message)
+    })
+}
+
+/// Writes content into a temporary file.
+pub(crate) fn fill(
+    file: NamedTempFile,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<NamedTempFile> {
+    let mut buffered = BufWriter::new(file);
+    content(&mut buffered)?;
+    buffered
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)
+}
+
+/// The reason why a place is refused, to follow the path's name, and what to do about it.
+struct Refusal {
+    reason: String,
+    help: Option<&'static str>,
+}
+
+impl Refusal {
+    fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            help: None,
+        }
+    }
+}
+
+fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Before, Refusal> {
+    let folder = fs::metadata(folder_of(path)).map_err(|error| {
+        Refusal::new(format!(
+            "can't be written: its folder is not there: {error}"
+        ))
+    })?;
+    if !folder.is_dir() {
+        let reason = format!(
+            "can't be written: {} is not a folder",
+            name(folder_of(path))
+        );
+        return Err(Refusal::new(reason));
+    }
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Before::Nothing),
+        Err(error) => return Err(Refusal::new(format!("can't be looked at: {error}"))),
+    };
+    check_plain(&found)?;
+    match existing {
+        Existing::Refuse => Err(Refusal {
+            reason: "exists already".to_owned(),
+            help: Some("--overwrite replaces it, --report gives the new one another name"),
+        }),
+        Existing::Keep => Ok(Before::Kept),
+        Existing::Replace => open_to_replace(path, None),
+        Existing::ReplaceIfBegins(beginning) => open_to_replace(path, Some(beginning)),
+    }
+}
+
+fn check_plain(found: &Metadata) -> std::result::Result<(), Refusal> {
+    if found.is_file() {
+        return Ok(());
+    }
+    let kind = kind_in_words(found);
+    Err(Refusal::new(format!(
+        "is {kind}, so nothing is written there"
+    )))
+}
+
+/// Opens a file that is to be replaced. It is opened for writing although nothing is ever written to it: this fails if it
+/// is immutable or write-protected, or, on Windows, in use by another program.
+fn open_to_replace(path: &Path, beginning: Option<&str>) -> std::result::Result<Before, Refusal> {
+    let cant_be_replaced =
+        |error: io::Error| Refusal::new(format!("exists already and can't be replaced: {error}"));
+    let owner = fs::symlink_metadata(path).map_err(cant_be_replaced)?;
+    identity::check_owner(&owner).map_err(Refusal::new)?;
+    let file = guarded().write(true).open(path).map_err(cant_be_replaced)?;
+    let found = file.metadata().map_err(cant_be_replaced)?;
+    check_plain(&found)?;
+    identity::check_owner(&found).map_err(Refusal::new)?;
+    if let Some(beginning) = beginning {
+        let mut read = Vec::new();
+        (&file)
+            .take(beginning.len() as u64)
+            .read_to_end(&mut read)
+            .map_err(cant_be_replaced)?;
+        if !read.is_empty() && read != beginning.as_bytes() {
+            return Err(Refusal::new(
+                "can't be written: another kind of file is there, which would be lost",
+            ));
+        }
+    }
+    Ok(Before::Replaceable(Arc::new(file)))
+}
+
+/// Returns a path as it is shown.
+fn name(path: &Path) -> String {
+    text::visible(&path.to_string_lossy())
+}
+
+/// Returns the folder of a file; `.` where the path has none.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Creates a file in the folder of `place` under a name that nobody can predict. It has mode 0600, is removed unless it is
+/// put in place, and is locked as long as this process has it, so that no other run takes it for a leftover.
+fn temporary(place: &Path) -> io::Result<NamedTempFile> {
+    for _ in 0..MAX_TEMPORARY_ATTEMPTS {
+        let made = tempfile::Builder::new()
+            .prefix(&temporary_prefix(place))
+            .suffix(TEMPORARY_SUFFIX)
+            .tempfile_in(folder_of(place))?;
+        // A file system without locks gives nobody one, and then nothing is ever taken for a leftover.
+        let is_taken = matches!(made.as_file().try_lock(), Err(TryLockError::WouldBlock));
+        if !is_taken && is_at(made.path(), made.as_file()) {
+            return Ok(made);
+        }
+    }
+    Err(io::Error::other(
+        "its temporary file is removed again and again by something else",
+    ))
+}
+
+/// Returns the beginning of the names of the temporary files of one place.
+fn temporary_prefix(place: &Path) -> String {
+    let name = place.file_name().unwrap_or_default();
+    let hash = blake3::hash(name.as_encoded_bytes()).to_hex();
+    format!(".mfa-optout-{}-", &hash[..8])
+}
+
+/// Removes the temporary files of one place that killed runs have left. What can't be checked or removed is left alone: it
+/// is in nobody's way.
+pub(crate) fn remove_leftovers(place: &Path) {
+    let prefix = temporary_prefix(place);
+    let Ok(entries) = fs::read_dir(folder_of(place)) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&prefix) && name.ends_with(TEMPORARY_SUFFIX) {
+            remove_if_abandoned(&entry.path());
+        }
+    }
+}
+
+/// Removes a temporary file of this account that no process has locked.
+fn remove_if_abandoned(path: &Path) {
+    let is_ours = fs::symlink_metadata(path)
+        .is_ok_and(|found| found.is_file() && check_private(&found).is_ok());
+    if !is_ours {
+        return;
+    }
+    let Ok(file) = guarded().write(true).open(path) else {
+        return;
+    };
+    if file.try_lock().is_ok() && is_at(path, &file) {
+        let _ = disk::remove(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(path: &Path, existing: Existing<'_>) -> Result<Output> {
+        Output::check(path, existing, Kind::Usage)
+    }
+
+    fn text(output: &Output, text: &str) -> Result<()> {
+        output.write(|out| out.write_all(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused_and_an_earlier_output_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("earlier"), "# ours, of last night").unwrap();
+        fs::write(at("empty"), "").unwrap();
+        for name in ["nothing", "earlier", "empty"] {
+            let output = checked(&at(name), Existing::ReplaceIfBegins("# ours")).unwrap();
+            text(&output, "# ours, new").unwrap();
+            assert_eq!(fs::read(at(name)).unwrap(), b"# ours, new");
+        }
+        fs::write(at("table"), "user_id,mfa_opt_out").unwrap();
+        fs::write(at("short"), "# ou").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for (name, why) in [
+            ("table", "another kind of file"),
+            ("short", "another kind of file"),
+            ("folder", "is a folder"),
+            ("no/folder", "its folder is not there"),
+            ("table/file", "is not a folder"),
+        ] {
+            let error = checked(&at(name), Existing::ReplaceIfBegins("# ours")).unwrap_err();
+            assert!(error.message().contains(why), "{name}: {error}");
+        }
+        let error = checked(&at("table"), Existing::Refuse).unwrap_err();
+        assert!(error.message().ends_with("table exists already"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_appears_after_the_check_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.html");
+        for existing in [
+            Existing::Refuse,
+            Existing::Replace,
+            Existing::ReplaceIfBegins("# ours"),
+        ] {
+            let _ = fs::remove_file(&path);
+            let output = checked(&path, existing).unwrap();
+            fs::write(&path, "# ours, but of another run").unwrap();
+            let error = text(&output, "new").unwrap_err();
+            assert!(error.message().contains("has appeared"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), b"# ours, but of another run");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_file_that_took_the_place_of_the_one_to_be_replaced_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.html");
+        fs::write(&path, "old").unwrap();
+        let output = checked(&path, Existing::Replace).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "another").unwrap();
+        text(&output, "new").unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), b"another");
+    }
+
+    #[test]
+    fn of_two_temporary_files_the_one_that_is_being_written_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("page.html");
+        let left = temporary(&place).unwrap().keep().unwrap().1;
+        let of_another = temporary(&folder.path().join("other.html"))
+            .unwrap()
+            .keep()
+            .unwrap()
+            .1;
+        let written = temporary(&place).unwrap();
+        let output = checked(&place, Existing::Refuse).unwrap();
+        output
+            .write(|out| {
+                assert!(!left.exists());
+                out.write_all(b"whole")
+            })
+            .unwrap();
+        assert!(written.path().exists() && of_another.exists());
+        assert_eq!(fs::read(&place).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn content_is_synced_before_it_gets_its_name_and_the_folder_after_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.html");
+        for existing in [Existing::Refuse, Existing::Replace] {
+            let output = checked(&path, existing).unwrap();
+            let (written, calls) = disk::watch::calls_of(|_| false, || text(&output, "new"));
+            written.unwrap();
+            let expected = [
+                "sync page.html",
+                "rename page.html",
+                "sync the folder of its files",
+            ];
+            assert_eq!(calls, expected);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_gives_neither_its_permissions_nor_its_other_names() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("list.csv"), "# ours").unwrap();
+        fs::set_permissions(at("list.csv"), fs::Permissions::from_mode(0o666)).unwrap();
+        fs::hard_link(at("list.csv"), at("second-name")).unwrap();
+        let output = checked(&at("list.csv"), Existing::ReplaceIfBegins("# ours")).unwrap();
+        text(&output, "# ours, with names of people").unwrap();
+        assert_eq!(fs::read(at("second-name")).unwrap(), b"# ours");
+        let written = fs::metadata(at("list.csv")).unwrap();
+        assert_eq!((written.mode() & 0o777, written.nlink()), (0o600, 1));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_pipes_and_devices_are_refused_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("precious"), "# ours").unwrap();
+        std::os::unix::fs::symlink(at("precious"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("missing"), at("dangling")).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), fifo, mode, 0).unwrap();
+        let device = Path::new("/dev/null").to_owned();
+        for (path, why) in [
+            (at("link"), "is a symbolic link"),
+            (at("dangling"), "is a symbolic link"),
+            (at("pipe"), "is not a plain file"),
+            (device, "is not a plain file"),
+        ] {
+            let error = checked(&path, Existing::ReplaceIfBegins("# ours")).unwrap_err();
+            assert!(error.message().contains(why), "{error}");
+        }
+    }
+}
