@@ -144,7 +144,7 @@ struct GuardArgs {
     /// Send the good rows of a table that has bad ones; without it, one bad row stops everything.
     #[arg(long)]
     skip_invalid: bool,
-    /// Write every problem of the table to this file, not only the first 20 to the screen.
+    /// Write every problem of the table to this file, not only the first 20 to the screen; an earlier list is replaced.
     #[arg(long, value_name = "FILE")]
     problems: Option<PathBuf>,
 }
@@ -261,13 +261,13 @@ struct OutputArgs {
     /// Where the report goes, instead of beside the table (users.csv gives users.report.csv).
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Also write the report as a page to look at.
+    /// Also write the report as a page to look at; an earlier page is replaced.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Also write the run's figures as a Prometheus text file.
+    /// Also write the run's figures as a Prometheus text file; an earlier one is replaced.
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
-    /// Replace a finished report.
+    /// Replace a finished report and its record.
     #[arg(long)]
     overwrite: bool,
     /// Start over instead of going on with an interrupted run, whose record is kept under another name.

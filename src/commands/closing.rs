@@ -134,6 +134,8 @@ impl Closing {
             next: self.next_command(exit, &sent.tally),
             report: if place.exists() {
                 shown(place)
+            } else if whole {
+                format!("{}, which is not there any more", shown(place))
             } else {
                 "none, for no row came to an outcome".to_owned()
             },
@@ -159,7 +161,10 @@ impl Closing {
         if let Some(page) = &self.outputs.html {
             self.besides(report::write_page_so_far(page, &summary, &journal));
         }
-        if matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused) && !in_doubt {
+        let is_needless = matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused)
+            && !in_doubt
+            && journal.recorded() == 0;
+        if is_needless {
             journal.discard_if_empty()?;
         } else if let Some(warning) = journal.ensure_saved()? {
             self.warn(&warning);
@@ -169,7 +174,7 @@ impl Closing {
 
     /// Says that something is not as it should be and changes nothing in what came of the rows.
     fn warn(&self, words: &str) {
-        say::error(self.settings.talk.format, &Error::new(Kind::MidRun, words));
+        say::warning(self.settings.talk.format, words);
     }
 
     /// Says that a page or metrics could not be written. What came of the rows is not changed by that.

@@ -85,6 +85,14 @@ pub(super) fn error(format: LogFormat, error: &Error) {
     }
 }
 
+/// Says what the person has to know although it changes nothing in what came of the run; said whatever the volume.
+pub(super) fn warning(format: LogFormat, words: &str) {
+    match format {
+        LogFormat::Text => to_standard_error(&format!("warning: {words}")),
+        LogFormat::Json => json_line(json!({"event": "warning", "message": words})),
+    }
+}
+
 fn has_colour() -> bool {
     with_screen(|screen| screen.has_colour())
 }

@@ -7,7 +7,7 @@
 //! for each straggler, however long the file is.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -504,11 +504,11 @@ fn has_content(
     sorted: &NamedTempFile,
     hash: blake3::Hash,
 ) -> io::Result<bool> {
-    let mut file = guarded().open(output.path())?;
-    let found = file.metadata()?;
+    let found = fs::symlink_metadata(output.path())?;
     if !found.is_file() || found.len() != sorted.as_file().metadata()?.len() {
         return Ok(false);
     }
+    let mut file = guarded().open(output.path())?;
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; 1 << 16];
     loop {
@@ -529,10 +529,10 @@ fn is_record_of(output: &Output, hash: blake3::Hash) -> io::Result<bool> {
     struct Record {
         report_blake3: Option<String>,
     }
-    let file = guarded().open(output.path())?;
-    if !file.metadata()?.is_file() {
+    if !fs::symlink_metadata(output.path())?.is_file() {
         return Ok(false);
     }
+    let file = guarded().open(output.path())?;
     let record = serde_json::from_reader(BufReader::new(file.take(MAX_RECORD_BYTES)));
     Ok(record.is_ok_and(|record: Record| {
         record.report_blake3.as_deref() == Some(hash.to_hex().as_str())
@@ -550,10 +550,18 @@ fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
              removes it"
         ));
     }
-    if let Err(error) = files::remove_journal(&paths.partial, journal) {
-        return Some(format!(
-            "the report is in place, but the run's journal {partial} can't be removed: {error}"
-        ));
+    match files::remove_journal(&paths.partial, journal) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some(format!(
+                "the report is in place, but the run's journal {partial} had been removed by something else"
+            ));
+        }
+        Err(error) => {
+            return Some(format!(
+                "the report is in place, but the run's journal {partial} can't be removed: {error}"
+            ));
+        }
     }
     if let Err(error) = disk::sync_folder(paths.folder()) {
         return Some(format!(

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::domain::{Flag, Outcome, Record};
 use crate::error::{Error, Kind};
+use crate::output::disk::watch;
 
 /// A folder with an input in it, and the run that reads it.
 pub(super) struct Desk {
@@ -481,4 +482,172 @@ fn the_page_of_a_stopped_run_shows_hostile_rows_as_text() {
         !page.contains("<script") && !page.contains("<b>&quot;x"),
         "{page}"
     );
+}
+
+#[test]
+fn everything_is_synced_before_what_depends_on_it() {
+    let desk = Desk::new(2);
+    let (opened, calls) = watch::calls_of(|_| false, || desk.open(Mode::default()));
+    let (mut journal, _) = opened.unwrap();
+    // Nothing is sent before this.
+    assert_eq!(calls, ["sync journal", "sync the folder of its files"]);
+    let run_record = fs::read_to_string(desk.paths().partial).unwrap();
+    assert!(run_record.starts_with("mfa-optout run,"), "{run_record}");
+    append(&mut journal, [2, 1]);
+    let (summary, calls) = watch::calls_of(|_| false, || desk.finish(journal));
+    summary.unwrap();
+    assert_eq!(
+        calls,
+        [
+            "sync journal",
+            "sync users.report.json",
+            "rename users.report.json",
+            "sync users.report.csv",
+            "rename users.report.csv",
+            "sync the folder of its files",
+            "remove users.report.csv.partial",
+            "sync the folder of its files",
+        ]
+    );
+}
+
+#[test]
+fn a_run_is_not_begun_if_its_record_can_not_be_synced() {
+    for broken in ["sync journal", "sync the folder of its files"] {
+        let desk = Desk::new(2);
+        let (opened, _) =
+            watch::calls_of(move |call| call == broken, || desk.open(Mode::default()));
+        let error = opened.map(drop).unwrap_err();
+        assert!(error.message().starts_with("nothing was sent"), "{error}");
+    }
+}
+
+/// Finishes a run of two rows on a disk on which these calls fail.
+fn finish_on_broken_disk(
+    desk: &Desk,
+    fails: impl Fn(&str) -> bool + 'static,
+) -> crate::error::Result<Completion> {
+    let (mut journal, _) = desk.resume();
+    append(&mut journal, [2, 1]);
+    watch::calls_of(fails, || desk.complete(journal)).0
+}
+
+#[test]
+fn what_fails_once_the_report_is_in_place_is_a_warning() {
+    for (broken, is_journal_left) in [
+        ("remove users.report.csv.partial", true),
+        ("sync the folder of its files", true),
+    ] {
+        let desk = Desk::new(2);
+        let completion = finish_on_broken_disk(&desk, move |call| call == broken).unwrap();
+        let warning = completion.warning.unwrap();
+        assert!(
+            warning.starts_with("the report is in place, but "),
+            "{warning}"
+        );
+        assert!(warning.contains("users.report.csv.partial"), "{warning}");
+        assert!(desk.paths().report.exists());
+        assert_eq!(desk.paths().partial.exists(), is_journal_left);
+        // The same command takes the report for its own and only removes the journal.
+        let report = desk.report();
+        desk.finish(desk.resume().0).unwrap();
+        assert_eq!(desk.report(), report);
+        assert!(!desk.paths().partial.exists());
+    }
+}
+
+#[test]
+fn a_failed_sync_after_the_journal_was_removed_is_a_warning() {
+    let desk = Desk::new(2);
+    let syncs = std::cell::Cell::new(0);
+    let completion = finish_on_broken_disk(&desk, move |call| {
+        if call.starts_with("sync the folder") {
+            syncs.set(syncs.get() + 1);
+        }
+        syncs.get() == 2
+    });
+    assert!(completion.unwrap().warning.unwrap().contains("power cut"));
+    assert!(desk.paths().report.exists() && !desk.paths().partial.exists());
+}
+
+#[test]
+fn what_fails_before_the_report_is_in_place_leaves_the_journal() {
+    for broken in [
+        "sync users.report.json",
+        "rename users.report.json",
+        "sync users.report.csv",
+        "rename users.report.csv",
+    ] {
+        let desk = Desk::new(2);
+        let error = finish_on_broken_disk(&desk, move |call| call == broken).unwrap_err();
+        assert_eq!(error.kind(), Kind::MidRun);
+        assert!(desk.paths().partial.exists() && !desk.paths().report.exists());
+        desk.finish(desk.resume().0).unwrap();
+        assert!(desk.paths().report.exists());
+    }
+}
+
+#[test]
+fn a_record_of_the_same_report_is_the_runs_own_and_any_other_is_kept() {
+    let desk = Desk::new(2);
+    let json = desk.paths().json;
+    finish_on_broken_disk(&desk, |call| call == "rename users.report.csv").unwrap_err();
+    let record = fs::read(&json).unwrap();
+    for foreign in ["", "[]", "{\"report_blake3\": null}", "not JSON"] {
+        fs::write(&json, foreign).unwrap();
+        let error = desk.complete(desk.resume().0).unwrap_err().to_string();
+        assert!(
+            error.contains("users.report.json is there already and is not this run's"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&json).unwrap(), foreign);
+        assert!(!desk.paths().report.exists());
+    }
+    fs::write(&json, record).unwrap();
+    desk.finish(desk.resume().0).unwrap();
+}
+
+#[test]
+fn only_a_report_with_every_byte_of_this_runs_is_taken_for_its_own() {
+    let desk = Desk::new(2);
+    finish_on_broken_disk(&desk, |call| call.starts_with("remove")).unwrap();
+    let whole = fs::read(desk.paths().report).unwrap();
+    let mut one_changed = whole.clone();
+    *one_changed.last_mut().unwrap() = b' ';
+    for foreign in [&whole[..whole.len() - 1], &one_changed[..], &[]] {
+        fs::write(desk.paths().report, foreign).unwrap();
+        let error = desk.complete(desk.resume().0).unwrap_err().to_string();
+        assert!(
+            error.contains("is there already and is not this run's"),
+            "{error}"
+        );
+        assert_eq!(fs::read(desk.paths().report).unwrap(), foreign);
+    }
+    fs::write(desk.paths().report, &whole).unwrap();
+    desk.finish(desk.resume().0).unwrap();
+}
+
+#[test]
+fn a_journal_that_is_not_this_runs_any_more_is_never_removed() {
+    let desk = Desk::new(2);
+    let partial = desk.paths().partial;
+    let (mut journal, _) = desk.resume();
+    append(&mut journal, [1, 2]);
+    fs::remove_file(&partial).unwrap();
+    fs::write(&partial, "of another run").unwrap();
+    let error = desk.complete(journal).unwrap_err().to_string();
+    assert!(error.contains("was replaced during the run"), "{error}");
+    assert_eq!(fs::read(&partial).unwrap(), b"of another run");
+    assert!(!desk.paths().report.exists() && !desk.paths().json.exists());
+    let saved = desk.path("users.report.csv.partial.old-1");
+    fs::rename(saved, &partial).unwrap();
+    desk.finish(desk.resume().0).unwrap();
+
+    let desk = Desk::new(2);
+    let partial = desk.paths().partial;
+    let (journal, _) = desk.resume();
+    fs::remove_file(&partial).unwrap();
+    fs::write(&partial, "of another run").unwrap();
+    journal.discard_if_empty().unwrap();
+    assert_eq!(fs::read(&partial).unwrap(), b"of another run");
 }

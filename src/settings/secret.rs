@@ -246,9 +246,25 @@ fn readable_by_others(metadata: &Metadata, name: &str) -> Option<String> {
 
     let mode = metadata.mode() & 0o777;
     let owner = metadata.uid();
-    (mode & 0o077 != 0).then(|| {
-        format!("{name} can be read by others than its owner (mode {mode:04o}, user {owner}): chmod 600 {name}")
-    })
+    if mode & 0o077 != 0 {
+        return Some(format!(
+            "{name} can be read by others than its owner (mode {mode:04o}, user {owner}): chmod 600 {name}"
+        ));
+    }
+    owned_by_another(owner, rustix::process::geteuid().as_raw(), name)
+}
+
+/// Returns a warning if a file belongs neither to the account of this process nor to root: its owner can read and change
+/// it.
+#[cfg(unix)]
+fn owned_by_another(owner: u32, account: u32, name: &str) -> Option<String> {
+    const ROOT: u32 = 0;
+    if owner == account || owner == ROOT {
+        return None;
+    }
+    Some(format!(
+        "{name} belongs to another user (number {owner}), who can read and change it"
+    ))
 }
 
 #[cfg(not(unix))]
@@ -392,6 +408,21 @@ mod tests {
             let place = SecretPlace::file(PathBuf::from(path));
             let error = SignIn::Key(place).read(std::io::empty()).unwrap_err();
             assert!(error.to_string().contains(path), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_neither_this_account_nor_root_is_a_warning() {
+        for (owner, account, is_warned_of) in [
+            (1000, 1000, false),
+            (0, 1000, false),
+            (0, 0, false),
+            (1000, 0, true),
+            (1000, 1001, true),
+        ] {
+            let warning = owned_by_another(owner, account, "key");
+            assert_eq!(warning.is_some(), is_warned_of, "{owner} {account}");
         }
     }
 

@@ -263,11 +263,15 @@ fn nothing_that_is_written_takes_the_place_of_what_is_read() {
     let cli = Cli::new();
     let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(2));
-    for (option, path) in [
-        ("--html", "users.csv"),
-        ("--metrics", "./users.report.csv"),
-        ("--problems", "users.csv"),
-        ("--html", "users.report.json"),
+    for (option, path, words) in [
+        (
+            "--html",
+            "users.csv",
+            "--html can't be users.csv: that is the table",
+        ),
+        ("--metrics", "./users.report.csv", "that is the report"),
+        ("--problems", "users.csv", "that is the table"),
+        ("--html", "users.report.json", "that is the run's record"),
     ] {
         let ran = cli.run(&[
             "apply",
@@ -278,8 +282,7 @@ fn nothing_that_is_written_takes_the_place_of_what_is_read() {
             option,
             path,
         ]);
-        ran.exits(2)
-            .says("is the input, the report, another output, a key");
+        ran.exits(2).says(words);
     }
     assert_eq!(cli.read("users.csv"), table(2));
     assert!(org.requests().is_empty());
@@ -293,15 +296,19 @@ fn nothing_that_is_written_takes_the_place_of_a_key_or_a_certificate() {
     cli.write("key.txt", crate::common::KEY);
     let url = org.url();
     for (credential, output, words) in [
-        ("--api-key-file", "--html", "another output, a key"),
-        ("--api-key-file", "--metrics", "another output, a key"),
+        ("--api-key-file", "--html", "that is the file with the key"),
+        (
+            "--api-key-file",
+            "--metrics",
+            "that is the file with the key",
+        ),
         (
             "--api-key-file",
             "--report",
             "the report can't be ./key.txt",
         ),
         ("--ca-cert", "--report", "the report can't be ./key.txt"),
-        ("--ca-cert", "--html", "another output, a key"),
+        ("--ca-cert", "--html", "that is the CA certificate"),
     ] {
         let given = [
             "apply",
@@ -346,7 +353,7 @@ fn nothing_that_is_written_takes_the_place_of_the_settings() {
             cli.run(&given.concat())
                 .exits(2)
                 .says(&format!("./{name}"))
-                .says("settings");
+                .says("config file");
             assert_eq!(cli.read(name), settings, "{output}");
         }
     }

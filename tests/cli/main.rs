@@ -17,6 +17,7 @@ mod common;
 mod apply;
 mod browser;
 mod hostile;
+mod outputs;
 mod readme;
 mod resume;
 mod retry_undo;

@@ -274,12 +274,19 @@ fn of_twenty_processes_on_one_report_one_runs() {
     assert_eq!(org.count(), 3);
 }
 
-/// Whether the report is being made: it is written under a name of its own before it is put in place.
+/// Checks whether the report is being made: it is written under a name of its own before it is put in place. A file with
+/// such a name and no content only tries whether files can be created.
 fn is_merging(cli: &Cli) -> bool {
-    let mut names = fs::read_dir(cli.folder())
+    let mut entries = fs::read_dir(cli.folder())
         .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    names.any(|name| name.to_string_lossy().starts_with(".mfa-optout-"))
+        .map(|entry| entry.unwrap());
+    entries.any(|entry| {
+        let is_temporary = entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".mfa-optout-");
+        is_temporary && entry.metadata().is_ok_and(|found| found.len() > 0)
+    })
 }
 
 #[test]

@@ -10,7 +10,7 @@ use jiff::civil::date;
 use mfa_optout::domain::{Flag, Outcome};
 use mfa_optout::error::{Kind, Result};
 use mfa_optout::input::{Input, Options as InputOptions, Source};
-use mfa_optout::plan::{Options, Plan, Selection, What};
+use mfa_optout::plan::{Options, Plan, Selection, What, check_problems_place};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 
@@ -477,7 +477,7 @@ fn all_problems_are_written_where_that_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let problems = folder.path().join("problems.csv");
     let options = Options {
-        problems: Some(problems.clone()),
+        problems: Some(check_problems_place(&problems).unwrap()),
         ..today()
     };
     assert!(plan(&path, &options).is_err());
