@@ -569,8 +569,14 @@ fn a_place_that_can_not_hold_a_report_is_found_before_anything_is_sent() {
         ("/sys/report.csv", "can't be created"),
         ("target/report.csv", "target"),
         ("folder", "folder is a folder"),
-        ("users.csv", "is the input itself"),
-        ("same.csv", "is the input itself"),
+        (
+            "users.csv",
+            "the report can't be users.csv: that is the table",
+        ),
+        (
+            "same.csv",
+            "the report can't be same.csv: that is the table",
+        ),
         ("link.csv", "is a symbolic link"),
         ("pipe.csv", "is not a plain file"),
         ("open.csv", "mode 0644"),
