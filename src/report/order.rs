@@ -18,6 +18,7 @@ use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
 use crate::report::draft::Draft;
 use crate::report::files::{self, Paths};
+use crate::report::identity::CarriedColumn;
 use crate::report::journal::Journal;
 use crate::report::line::{self, Entry, Reader, Step};
 use crate::report::summary::{Fold, Summary};
@@ -240,9 +241,9 @@ impl Books {
         }
     }
 
-    fn begin(&mut self, header: &str) {
+    fn begin(&mut self, carried: &[CarriedColumn]) {
         if let Some(draft) = &mut self.draft {
-            draft.begin(header);
+            draft.begin(carried);
         }
     }
 
@@ -317,7 +318,7 @@ fn sort(
     stragglers: Stragglers,
 ) -> Result<Draft> {
     let mut draft = Draft::new(paths)?;
-    draft.begin(&summary.header);
+    draft.begin(&summary.identity.header);
     let mut sorter = Sorter {
         draft,
         window: Window::new(source.limits),
