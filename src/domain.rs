@@ -2,11 +2,13 @@
 //! async. What a room alone needs stays in that room.
 
 mod report_column;
+mod table_format;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use self::report_column::{REPORT_COLUMNS, REPORT_COLUMNS_OF_FORMAT_1, ReportColumn};
+pub use self::table_format::{TableFormat, Workbook};
 
 /// The longest detail of a record, in characters.
 pub const MAX_DETAIL: usize = 500;
@@ -203,7 +205,10 @@ pub enum LoginAnswer {
 }
 
 /// What became of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The Org confirmed the change.
     Applied,

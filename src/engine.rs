@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use jiff::Timestamp;
+use roaring::RoaringTreemap;
 use tokio::time::Instant;
 
 pub use self::alarm::Alarm;
@@ -40,6 +41,8 @@ pub struct Run<'a, O, C, S> {
     pub journal: &'a mut Journal<S>,
     /// What an interrupted run had put on record.
     pub on_record: Tally,
+    /// The rows that an interrupted run may have changed without having recorded it.
+    pub in_doubt: RoaringTreemap,
     /// Wakes it.
     pub alarm: Alarm,
 }
@@ -55,8 +58,8 @@ pub struct Sent {
     pub tally: Tally,
     /// Whether a change may have been made that is not on record as applied.
     pub in_doubt: bool,
-    /// For how many rows without an outcome it is open whether their change was made.
-    pub open_rows: u64,
+    /// The rows without an outcome whose change may have been made, in order.
+    pub rows_in_doubt: RoaringTreemap,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -78,6 +81,8 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
         began_at,
         next_tick: Duration::ZERO,
         turns: 0,
+        held: None,
+        in_doubt: run.in_doubt,
         alarm: run.alarm,
         org: run.org,
         policy: run.policy,
@@ -104,6 +109,10 @@ struct Engine<'a, O, C, S, W> {
     next_tick: Duration,
     /// What was done since the engine last looked around.
     turns: u32,
+    /// A row that may not be sent before a mark that covers it is on disk.
+    held: Option<Step>,
+    /// The rows in doubt since an interruption that have not been offered to the policy.
+    in_doubt: RoaringTreemap,
     alarm: Alarm,
     org: &'a O,
     policy: Policy,
@@ -130,6 +139,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let mut now = self.began.elapsed();
         loop {
             self.turns += 1;
+            let mut awaits_mark = false;
             let next = if self.turns > TURNS {
                 look_around(now).await
             } else {
@@ -149,7 +159,11 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 Next::TakeRow => {
                     self.take_row(now)?;
                     now = self.began.elapsed();
-                    continue;
+                    if self.held.is_none() {
+                        continue;
+                    }
+                    awaits_mark = true;
+                    None
                 }
                 Next::Settle(record) => {
                     self.books.record(now, record)?;
@@ -177,6 +191,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 answer = &mut log_in => Arrival::LoginAnswer(answer),
                 Some((attempt, answer)) = in_flight.next() => Arrival::Answer(attempt, answer),
                 () = self.alarm.ring() => Arrival::Time,
+                () = self.books.journal.sync_is_over(), if awaits_mark => Arrival::Time,
                 () = give_way(), if self.policy.awaits_departure() => Arrival::Time,
             };
             // First all that was sent is handed over; then the runtime has its turn, and lets it out.
@@ -217,16 +232,26 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             .heed_time_of_day(Duration::try_from(passed).unwrap_or_default());
     }
 
+    /// Offers the next row to the policy, or holds it if it may not be sent yet.
     fn take_row(&mut self, now: Duration) -> Result<()> {
-        let step = self.changes.next().transpose();
+        let step = match self.held.take() {
+            Some(held) => Ok(Some(held)),
+            None => self.changes.next().transpose(),
+        };
         match step.or_else(|error| self.books.close(now).and(Err(error)))? {
             None => self.policy.offer(None),
             Some(Step {
                 cells,
-                what: What::Send(change),
+                what: What::Send(mut change),
             }) => {
-                self.books.cells.insert(change.row, cells);
-                self.policy.offer(Some(change));
+                if self.books.may_send(now, change.row)? {
+                    change.in_doubt = self.in_doubt.remove(change.row);
+                    self.books.cells.insert(change.row, cells);
+                    self.policy.offer(Some(change));
+                } else {
+                    let what = What::Send(change);
+                    self.held = Some(Step { cells, what });
+                }
             }
             Some(Step {
                 cells,
@@ -292,13 +317,14 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         traffic.throttled_ms = traffic
             .throttled_ms
             .saturating_sub(millis(held_until.saturating_sub(now)));
-        let (in_doubt, open_rows) = (self.policy.leaves_doubt(), self.policy.open_rows());
+        let mut rows_in_doubt = self.in_doubt;
+        rows_in_doubt.extend(self.policy.rows_in_doubt());
         Ok(Sent {
             ending,
             traffic,
             tally,
-            in_doubt,
-            open_rows,
+            in_doubt: self.policy.leaves_doubt() || !rows_in_doubt.is_empty(),
+            rows_in_doubt,
             elapsed: now,
         })
     }
@@ -361,6 +387,10 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
                 attempt: attempt.number(),
             },
         );
+    }
+
+    fn may_send(&mut self, now: Duration, row: RowNumber) -> Result<bool> {
+        self.journal.may_send(row, now, self.time_of_day)
     }
 
     fn logging_in(&mut self) {

@@ -109,6 +109,7 @@ impl Closing {
             traffic: sent.traffic,
             ending: words,
             exit_code: exit.code(),
+            in_doubt: sent.rows_in_doubt.iter().collect(),
         })?;
         let (summary, place) = if whole {
             (self.finished(journal)?, &self.paths.report)
@@ -123,7 +124,7 @@ impl Closing {
         }
         let closing = ClosingView {
             ending: &ending,
-            open_rows: sent.open_rows,
+            open_rows: sent.rows_in_doubt.len(),
             tally: &sent.tally,
             requests: sent.traffic.requests,
             retries: sent.traffic.retries,

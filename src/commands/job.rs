@@ -258,7 +258,7 @@ impl Job {
             address: target.address.to_string(),
             sign_in: target.sign_in.clone(),
             input: found.name.clone(),
-            found_out: std::iter::once(found.form.clone())
+            found_out: std::iter::once(found.format.to_string())
                 .chain(columns)
                 .chain(set)
                 .collect(),
@@ -331,6 +331,7 @@ async fn send(
         changes: plan.changes_in(&order)?,
         journal,
         on_record: on_record.tally,
+        in_doubt: on_record.in_doubt.clone(),
         alarm: Alarm::fine(),
     };
     let sent = engine::run(run, signals, |now, event| match event {
@@ -425,6 +426,15 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
             "going on with the run of {began}: {done} of {rows} rows are on record and are not sent again"
         ),
     );
+    let in_doubt = on_record.in_doubt.len();
+    if in_doubt > 0 {
+        say::note(
+            settings,
+            &format!(
+                "it may have changed up to {in_doubt} of the other rows without having recorded it; they are sent again"
+            ),
+        );
+    }
     if on_record.torn > 0 {
         say::note(
             settings,

@@ -7,9 +7,9 @@ use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use super::target::Target;
-use crate::domain::{Flag, Limit, Rate};
+use crate::domain::{Flag, Limit, Outcome, Rate};
 use crate::plan::{Plan, Selection};
-use crate::report::{Identity, Start, Who};
+use crate::report::{CarriedColumn, Identity, InputFile, Start, TableReading, Who};
 use crate::settings::{BadRows, Settings};
 
 /// What was asked for on the command line.
@@ -28,15 +28,7 @@ pub(super) fn of<'a>(
     plan: &Plan,
 ) -> Start<'a> {
     Start {
-        identity: Identity {
-            command: asked.command.to_owned(),
-            input_blake3: plan.fingerprint().to_string(),
-            baseline_blake3: plan.baseline_fingerprint().map(|hash| hash.to_string()),
-            address: target.name(),
-            header: String::from_utf8_lossy(&header(plan)).into_owned(),
-            meaning: meaning(asked, settings, plan),
-        },
-        input_name: plan.input().found().name.clone(),
+        identity: identity(asked, settings, target, plan),
         rows: plan.counts().rows,
         credential: target.credential(),
         who: Who {
@@ -53,55 +45,44 @@ pub(super) fn of<'a>(
     }
 }
 
-/// The header's cells as CSV, without a line end.
-fn header(plan: &Plan) -> Vec<u8> {
-    let mut line = csv::WriterBuilder::new()
-        .quote_style(csv::QuoteStyle::Necessary)
-        .from_writer(Vec::new());
-    // Writing to memory does not fail, and an empty header can't be: there is a column of IDs.
-    let _ = line.write_record(plan.header());
-    let mut line = line.into_inner().unwrap_or_default();
-    line.pop();
-    line
+/// Returns what has to be the same for an interrupted run to be taken up: the input, how it is read, and what is sent for
+/// a row.
+fn identity(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: &Plan) -> Identity {
+    let found = plan.input().found();
+    let columns = plan.input().columns();
+    let until_column = columns.until;
+    let time_zone = until_column.map(|_| time_zone_name(&zone(settings)));
+    let carried = plan.header();
+    Identity {
+        command: asked.command.to_owned(),
+        input: InputFile {
+            name: found.name.clone(),
+            bytes: found.bytes,
+            blake3: plan.fingerprint().to_string(),
+        },
+        table: TableReading {
+            format: found.format.clone(),
+            has_header: plan.input().has_header(),
+            id_column: number(columns.id),
+            flag_column: columns.flag.map(number),
+            until_column: until_column.map(number),
+        },
+        header: carried
+            .iter()
+            .map(|name| CarriedColumn::of_input(name))
+            .collect(),
+        set: asked.set.map(Flag::is_opt_out),
+        skip_invalid: settings.reading.bad_rows == BadRows::Skip,
+        time_zone,
+        outcomes: outcomes(asked.selection),
+        baseline_blake3: plan.baseline_fingerprint().map(|hash| hash.to_string()),
+        address: target.name(),
+    }
 }
 
-/// The options that change what is sent for a row. How the table is read is told by what was found: the form names
-/// encoding, delimiter and sheet.
-fn meaning(asked: &Asked<'_>, settings: &Settings, plan: &Plan) -> BTreeMap<String, String> {
-    let found = plan.input().found();
-    let reading = &settings.reading;
-    let mut meaning = BTreeMap::from([
-        ("form".to_owned(), found.form.clone()),
-        ("ID column".to_owned(), found.id_column.clone()),
-        ("--no-header".to_owned(), (!reading.header).to_string()),
-        (
-            "--skip-invalid".to_owned(),
-            (reading.bad_rows == BadRows::Skip).to_string(),
-        ),
-    ]);
-    let optional = [
-        ("flag column", found.flag_column.clone()),
-        ("end date column", found.until_column.clone()),
-        ("--set", asked.set.map(|flag| flag.is_opt_out().to_string())),
-        (
-            "--baseline",
-            reading.baseline.as_ref().map(|path| super::shown(path)),
-        ),
-        (
-            "--timezone",
-            found
-                .until_column
-                .as_ref()
-                .map(|_| zone_in_words(&zone(settings))),
-        ),
-        ("rows", rows_in_words(asked.selection)),
-    ];
-    meaning.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
-    );
-    meaning
+/// Returns the number of a column as people count, from 1.
+fn number(column: usize) -> usize {
+    column + 1
 }
 
 /// The zone in which end dates are meant.
@@ -113,21 +94,22 @@ pub(super) fn zone(settings: &Settings) -> TimeZone {
         .unwrap_or_else(TimeZone::system)
 }
 
-/// The zone's name, or its offset or rule; only a zone that the system keeps without a name has none of them.
-fn zone_in_words(zone: &TimeZone) -> String {
+/// Returns the zone's name, or its offset or rule. Only a zone that the system keeps without a name has none of them.
+fn time_zone_name(zone: &TimeZone) -> String {
     DateTimePrinter::new()
         .time_zone_to_string(zone)
-        .unwrap_or_else(|_| "the system's".to_owned())
+        .unwrap_or_else(|_| "unknown".to_owned())
 }
 
-fn rows_in_words(selection: &Selection) -> Option<String> {
+/// Returns the outcomes of the earlier report whose rows are sent again, without regard to the order in which they were
+/// given.
+fn outcomes(selection: &Selection) -> Vec<Outcome> {
     match selection {
-        Selection::All | Selection::Undo => None,
-        Selection::Retry(outcomes) => {
-            let mut words: Vec<&str> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
-            words.sort_unstable();
-            Some(words.join(", "))
-        }
+        Selection::All | Selection::Undo => Vec::new(),
+        Selection::Retry(outcomes) => Outcome::ALL
+            .into_iter()
+            .filter(|outcome| outcomes.contains(outcome))
+            .collect(),
     }
 }
 

@@ -24,7 +24,7 @@ use self::header::Wanted;
 pub use self::header::{ColumnChoice, Columns};
 use self::sheet::{SheetRows, Workbook};
 use self::text::{Layout, Nature, TextRows};
-use crate::domain::{Flag, LineNumber};
+use crate::domain::{Flag, LineNumber, TableFormat};
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
@@ -84,8 +84,10 @@ pub struct Found {
     pub name: String,
     /// BLAKE3 of its raw bytes.
     pub fingerprint: blake3::Hash,
-    /// The form, in words, such as `gzip, UTF-8 with BOM, semicolons` or `Excel workbook, sheet "Users"`.
-    pub form: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// How it is written.
+    pub format: TableFormat,
     /// The column of the IDs, in words, such as `column 1 "user_id"`.
     pub id_column: String,
     /// The column of the flags, where there is one.
@@ -242,7 +244,8 @@ impl Input {
         let found = Found {
             name: name.to_owned(),
             fingerprint,
-            form: form.describe(),
+            bytes: form.bytes(),
+            format: form.format(),
             id_column: in_words(&header, columns.id),
             flag_column: columns.flag.map(|column| in_words(&header, column)),
             until_column: columns.until.map(|column| in_words(&header, column)),
@@ -279,6 +282,12 @@ impl Input {
     #[must_use]
     pub fn has_nul(&self) -> bool {
         self.form.has_nul()
+    }
+
+    /// Whether the first row holds the names of the columns.
+    #[must_use]
+    pub fn has_header(&self) -> bool {
+        self.has_header
     }
 
     /// The rows from the start, without the header.
@@ -411,32 +420,24 @@ impl Form {
         )
     }
 
-    fn describe(&self) -> String {
-        let (nature, layout) = match self {
-            Self::Workbook(workbook) => return workbook.describe(),
-            Self::Text { nature, layout, .. } => (nature, layout),
-        };
-        let gzip = if nature.gzip { "gzip, " } else { "" };
-        let bom = if nature.seen.bom { " with BOM" } else { "" };
-        let sep = if layout.skipped > 0 {
-            ", after a sep= line"
-        } else {
-            ""
-        };
-        let delimiter = match layout.delimiter {
-            b',' => "commas".to_owned(),
-            b';' => "semicolons".to_owned(),
-            b'\t' => "tabs".to_owned(),
-            b'|' => "pipes".to_owned(),
-            other => format!(
-                "separated by \"{}\"",
-                visible(&char::from(other).to_string())
-            ),
-        };
-        format!(
-            "{gzip}{}{bom}, {delimiter}{sep}",
-            nature.seen.encoding.name()
-        )
+    fn format(&self) -> TableFormat {
+        match self {
+            Self::Text { nature, layout, .. } => TableFormat::Text {
+                encoding: nature.seen.encoding.name().to_owned(),
+                byte_order_mark: nature.seen.bom,
+                gzip: nature.gzip,
+                delimiter: char::from(layout.delimiter),
+                sep_line: layout.skipped > 0,
+            },
+            Self::Workbook(workbook) => workbook.format(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Text { bytes, .. } => bytes.size,
+            Self::Workbook(workbook) => workbook.bytes(),
+        }
     }
 
     fn notes(&self) -> Vec<String> {

@@ -15,6 +15,7 @@ use super::copy::{Copier, Value, read_note};
 use super::open_document::{Broken, Content, Piece};
 use super::text::inflated_limit;
 use super::{Note, Options, Place, Row};
+use crate::domain::{self, TableFormat};
 use crate::error::{Error, Kind, Result};
 use crate::text::{shown_value, visible};
 
@@ -26,6 +27,8 @@ pub(super) struct Workbook {
     rows: Bytes,
     rows_seal: Seal,
     fingerprint: blake3::Hash,
+    /// Size of the workbook's file.
+    bytes: u64,
     chosen: Chosen,
     first_column: u32,
     measured: Measured,
@@ -62,6 +65,7 @@ impl Workbook {
             rows,
             rows_seal,
             fingerprint,
+            bytes: bytes.size,
             chosen,
             first_column,
             measured,
@@ -72,17 +76,20 @@ impl Workbook {
         self.fingerprint
     }
 
-    pub(super) fn describe(&self) -> String {
-        let others = if self.chosen.of > 1 {
-            format!(" (one of {})", self.chosen.of)
-        } else {
-            String::new()
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn format(&self) -> TableFormat {
+        let workbook = match self.measured.book {
+            Book::Excel => domain::Workbook::Excel,
+            Book::OpenDocument => domain::Workbook::OpenDocument,
         };
-        let kind = match self.measured.book {
-            Book::Excel => "Excel workbook",
-            Book::OpenDocument => "OpenDocument spreadsheet",
-        };
-        format!("{kind}, sheet \"{}\"{others}", visible(&self.chosen.name))
+        TableFormat::Sheet {
+            workbook,
+            sheet: self.chosen.name.clone(),
+            sheets: self.chosen.of,
+        }
     }
 
     pub(super) fn notes(&self) -> Vec<String> {

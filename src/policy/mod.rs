@@ -145,6 +145,8 @@ pub struct Policy {
     budget: Budget,
     rows: Rows,
     in_flight: usize,
+    /// The rows of the requests in flight; a probe's is not among them.
+    rows_in_flight: Vec<RowNumber>,
     probe_out: bool,
     /// A row that was offered and has not been sent.
     offered: Option<Change>,
@@ -176,6 +178,7 @@ impl Policy {
             budget: Budget::full(),
             rows: Rows::default(),
             in_flight: 0,
+            rows_in_flight: Vec::new(),
             probe_out: false,
             offered: None,
             no_more_rows: false,
@@ -224,21 +227,45 @@ impl Policy {
     /// The next row of the plan, or that there are no more.
     pub fn offer(&mut self, change: Option<Change>) {
         self.no_more_rows |= change.is_none();
+        if let Some(change) = change
+            && change.in_doubt
+        {
+            self.rows.put_in_doubt(change.row);
+        }
         self.offered = change;
     }
 
     /// What came back for an attempt. Gives the row's record where that decides its outcome.
     pub fn answered(&mut self, now: Duration, attempt: Attempt, answer: Answer) -> Option<Record> {
-        self.in_flight -= 1;
         let wanted = Some(attempt.change().flag);
         let verdict = verdict::of(&answer, wanted, self.health.is_proven());
-        self.rows.left_doubt |= verdict::leaves_doubt(&answer, verdict);
+        self.landed(&attempt, verdict::leaves_doubt(&answer, verdict));
         self.heed_answer(now, &attempt, &answer, verdict);
         match attempt.purpose {
-            Purpose::Row => self.row_answered(now, attempt, answer, verdict),
+            Purpose::Row => {
+                let record = self.row_answered(now, attempt, answer, verdict)?;
+                self.rows.settled(record.row);
+                Some(record)
+            }
             Purpose::Probe => {
                 self.probe_answered(now, &attempt, &answer, verdict);
                 None
+            }
+        }
+    }
+
+    /// Takes note that a request is no longer in flight, and whether it leaves the row in doubt.
+    fn landed(&mut self, attempt: &Attempt, leaves_doubt: bool) {
+        self.in_flight -= 1;
+        self.rows.left_doubt |= leaves_doubt;
+        if attempt.purpose == Purpose::Row {
+            let row = attempt.row.change.row;
+            let place = self.rows_in_flight.iter().position(|other| *other == row);
+            if let Some(place) = place {
+                self.rows_in_flight.swap_remove(place);
+            }
+            if leaves_doubt {
+                self.rows.put_in_doubt(row);
             }
         }
     }
@@ -283,10 +310,14 @@ impl Policy {
         self.rows.left_doubt || self.in_flight > 0
     }
 
-    /// For how many rows that have no outcome it is open whether their change was made.
-    #[must_use]
-    pub fn open_rows(&self) -> u64 {
-        (self.in_flight - usize::from(self.probe_out) + self.rows.in_doubt()) as u64
+    /// Returns the rows that have no outcome and whose change may have been made: requests for them are in flight, or an
+    /// earlier request may have made it. A row may be named twice.
+    pub fn rows_in_doubt(&self) -> impl Iterator<Item = RowNumber> + '_ {
+        self.rows
+            .in_doubt()
+            .iter()
+            .chain(&self.rows_in_flight)
+            .copied()
     }
 
     /// The pace that `--rate auto` has found, requests a second.
@@ -321,7 +352,9 @@ impl Policy {
     }
 
     fn settle(&mut self) -> Option<Next> {
-        self.settled.pop_front().map(Next::Settle)
+        let record = self.settled.pop_front()?;
+        self.rows.settled(record.row);
+        Some(Next::Settle(record))
     }
 
     fn defer(&mut self) -> Option<Next> {
@@ -463,6 +496,9 @@ impl Policy {
         row.sent(now);
         self.pace.sent(now);
         self.in_flight += 1;
+        if purpose == Purpose::Row {
+            self.rows_in_flight.push(row.change.row);
+        }
         Next::Send(Attempt {
             row,
             purpose,

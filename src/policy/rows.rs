@@ -1,7 +1,7 @@
 //! The rows that are out or waiting, and what is known of each: attempts spent, what came back, whether the change may
 //! have been made. Keeps them in order; when one is due, refused or given up is decided elsewhere.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::domain::{Answer, Change, MAX_DETAIL, Outcome, Record, RowNumber};
@@ -203,6 +203,8 @@ pub(super) struct Rows {
     doubted: Vec<(Duration, Doubt, Pending)>,
     /// Whether some answer left open if its change was made.
     pub(super) left_doubt: bool,
+    /// The rows without an outcome whose change an earlier request may have made.
+    in_doubt: BTreeSet<RowNumber>,
 }
 
 impl Rows {
@@ -236,15 +238,19 @@ impl Rows {
         !self.later.is_empty()
     }
 
-    /// How many of those that wait may have been changed by an earlier request.
-    pub(super) fn in_doubt(&self) -> usize {
-        let doubted = self.doubted.iter().map(|(_, _, row)| row);
-        self.due
-            .values()
-            .chain(&self.later)
-            .chain(doubted)
-            .filter(|row| row.in_doubt)
-            .count()
+    /// Takes note that the change of a row may have been made.
+    pub(super) fn put_in_doubt(&mut self, row: RowNumber) {
+        self.in_doubt.insert(row);
+    }
+
+    /// Takes note that a row has its outcome, which says whether it is still in doubt.
+    pub(super) fn settled(&mut self, row: RowNumber) {
+        self.in_doubt.remove(&row);
+    }
+
+    /// Returns the rows without an outcome whose change an earlier request may have made.
+    pub(super) fn in_doubt(&self) -> &BTreeSet<RowNumber> {
+        &self.in_doubt
     }
 
     pub(super) fn forbidden(&self) -> usize {

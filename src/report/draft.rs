@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Kind, Result};
 use crate::output::Output;
+use crate::report::identity::CarriedColumn;
 use crate::report::line;
 
 /// So many bytes are written at once.
@@ -59,9 +60,9 @@ impl Draft {
     }
 
     /// Begins with the header, of which there is one however often the run was taken up again.
-    pub(super) fn begin(&mut self, header: &str) {
+    pub(super) fn begin(&mut self, carried: &[CarriedColumn]) {
         if !std::mem::replace(&mut self.has_header, true) {
-            self.chunk.extend(line::header_line(header));
+            self.chunk.extend(line::header_line(carried));
         }
     }
 
@@ -161,9 +162,10 @@ mod tests {
     fn it_has_the_header_once_and_every_row_and_their_hash() {
         let (_folder, report) = in_folder();
         let mut draft = Draft::new(&report).unwrap();
-        let mut wanted = line::header_line("user_id");
+        let carried = [CarriedColumn::of_input("user_id")];
+        let mut wanted = line::header_line(&carried);
         for row in 0..300_000 {
-            draft.begin("user_id");
+            draft.begin(&carried);
             let cells = format!("{row},applied");
             wanted.extend_from_slice(cells.as_bytes());
             wanted.push(b'\n');

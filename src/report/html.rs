@@ -430,7 +430,9 @@ fn settings(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
             format_args!("{rate:.1} requests a second"),
         )?;
     }
-    entries(out, &summary.options)?;
+    for (name, value) in summary.identity.options_in_words() {
+        entry(out, name, value)?;
+    }
     writeln!(out, "</dl></section>")?;
     for (index, run) in summary.runs.iter().enumerate() {
         one_start(out, index, run)?;

@@ -9,7 +9,12 @@
 //!   millisecond for it, or a hundred, and nobody's turn to send may wait for that. The next one is begun when it is over.
 //!   A power cut therefore forgets a second's work and what came during two syncs, which is sent again, harmlessly, as
 //!   setting a flag twice is setting it once. At the end, [`sync`](Journal::sync) waits for the disk.
-//! - The run's own record is synced, and so is the name of a new file, before the first request.
+//! - The run's own record is synced with the first mark, and so is the name of a new file, before the first request.
+//! - A mark names the last row that may be sent. It is on disk before the first row beyond the mark before it is sent. The
+//!   next one is written when half of the last one is used, and synced in the same thread as records are, so that sending
+//!   waits for the disk only where that takes longer than half a mark. See `mark`.
+//! - The stop record, with which an orderly end is written, lists the rows in doubt. Without one, all rows up to the last
+//!   mark that have no outcome are in doubt.
 //! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
 //!   later success would say nothing about them.
 
@@ -19,16 +24,18 @@ use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use futures::channel::oneshot;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::domain::Record;
+use crate::domain::{Record, RowNumber};
 use crate::error::{Error, Kind, Result};
 use crate::output::{disk, is_at};
 use crate::report::files::{self, Places};
 use crate::report::line;
+use crate::report::mark::Marks;
 use crate::report::moment::Stamp;
-use crate::report::run::{Note, Noted, Run, Stop};
+use crate::report::run::{Mark, Note, Noted, Run, Stop};
 
 /// A sync is due after so many records: a bound for what one sync has to write, some 8 MB of usual rows, reached only by
 /// runs of tens of thousands of rows a second. With fewer, such runs would sync many times a second and gain nothing, for a
@@ -66,6 +73,37 @@ impl Storage for File {
     }
 }
 
+/// A sync that is under way in a thread of its own.
+#[derive(Debug)]
+struct Syncing {
+    thread: JoinHandle<io::Result<()>>,
+    /// Is told when the sync is over.
+    over: oneshot::Receiver<()>,
+    /// The last mark that was written before it began.
+    mark: RowNumber,
+}
+
+impl Syncing {
+    fn begin(sync: PendingSync, mark: RowNumber) -> Option<Self> {
+        let (done, over) = oneshot::channel();
+        let thread = Builder::new().name("sync".to_owned()).spawn(move || {
+            let result = sync();
+            // Nobody waits any more if the journal is gone.
+            let _ = done.send(());
+            result
+        });
+        Some(Self {
+            thread: thread.ok()?,
+            over,
+            mark,
+        })
+    }
+
+    fn is_over(&mut self) -> bool {
+        !matches!(self.over.try_recv(), Ok(None))
+    }
+}
+
 /// The sink of outcomes.
 #[derive(Debug)]
 pub struct Journal<S> {
@@ -89,7 +127,8 @@ pub struct Journal<S> {
     /// When the oldest of those was written.
     unsynced_since: Option<Duration>,
     /// The sync of earlier ones, where one is under way.
-    syncing: Option<JoinHandle<io::Result<()>>>,
+    syncing: Option<Syncing>,
+    marks: Marks,
     /// What went wrong first; nothing is tried after that.
     failure: Option<String>,
     /// Where the report will go; `None` if it is not known that there will be one.
@@ -127,12 +166,21 @@ impl Journal<File> {
         }))
     }
 
-    /// Puts the record of a run on disk, and the file's name in its `folder`.
+    /// Puts the record of a run on disk with a first mark, and the file's name in its `folder`. `next` is the first row
+    /// that has no outcome, if there is one.
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub(super) fn begin(&mut self, run: &Run, folder: &Path) -> Result<()> {
+    pub(super) fn begin(
+        &mut self,
+        run: &Run,
+        next: Option<RowNumber>,
+        folder: &Path,
+    ) -> Result<()> {
         self.push_control(line::RUN, run);
+        if let Some(row) = next {
+            self.mark_ahead(row, Duration::ZERO, run.at);
+        }
         self.sync()?;
         disk::sync_folder(folder).map_err(|error| self.fail(&error))
     }
@@ -169,6 +217,7 @@ impl<S: Storage> Journal<S> {
             unsynced: 0,
             unsynced_since: None,
             syncing: None,
+            marks: Marks::default(),
             failure: None,
             places: None,
         }
@@ -195,14 +244,54 @@ impl<S: Storage> Journal<S> {
     /// [`Kind::MidRun`] if that fails, or a sync that was begun before has failed; for good: after the first failure every
     /// later call fails too.
     pub fn write(&mut self, now: Duration) -> Result<()> {
-        if self.syncing.as_ref().is_some_and(JoinHandle::is_finished) {
+        if self.syncing.as_mut().is_some_and(Syncing::is_over) {
             self.end_sync()?;
         }
         self.hand_over()?;
         if self.unsynced > 0 {
             self.unsynced_since.get_or_insert(now);
         }
+        if self.marks.unsynced().is_some() && self.syncing.is_none() {
+            self.begin_sync()?;
+        }
         Ok(())
+    }
+
+    /// Returns whether a row may be sent, that is, whether a mark that covers it is on disk; `at` is the time of day. If it
+    /// may not, [`sync_is_over`](Self::sync_is_over) tells when to ask again. Writes the next mark when that is due.
+    ///
+    /// Rows are asked for in the order in which they are sent for the first time.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn may_send(&mut self, row: RowNumber, now: Duration, at: Timestamp) -> Result<bool> {
+        if self.mark_ahead(row, now, at) || !self.marks.cover(row) {
+            self.write(now)?;
+        }
+        let may_send = self.marks.cover(row);
+        if may_send {
+            self.marks.count(now);
+        }
+        Ok(may_send)
+    }
+
+    /// Returns when the sync that is under way is over, or at once if none is.
+    pub async fn sync_is_over(&mut self) {
+        if let Some(syncing) = &mut self.syncing {
+            // Also a thread that broke off is over.
+            let _ = (&mut syncing.over).await;
+        }
+    }
+
+    /// Gathers the next mark if one is due; returns whether it was.
+    fn mark_ahead(&mut self, row: RowNumber, now: Duration, at: Timestamp) -> bool {
+        match self.marks.next(row, now) {
+            Some(row) => {
+                self.push_control(line::MARK, &Mark { at, row });
+                true
+            }
+            None => false,
+        }
     }
 
     /// Writes what was gathered, and begins to sync it if that is due and no sync is under way.
@@ -238,19 +327,24 @@ impl<S: Storage> Journal<S> {
         self.storage
             .sync_data()
             .map_err(|error| self.fail(&error))?;
-        (self.unsynced, self.unsynced_since) = (0, None);
+        self.unsynced = 0;
+        self.unsynced_since = None;
+        self.marks.synced(self.marks.written());
         Ok(())
     }
 
     fn begin_sync(&mut self) -> Result<()> {
+        let mark = self.marks.written();
         let begun = self
             .storage
             .sync_elsewhere()
-            .and_then(|sync| Builder::new().name("sync".to_owned()).spawn(sync).ok());
+            .and_then(|sync| Syncing::begin(sync, mark));
         if begun.is_none() {
             return self.sync();
         }
-        (self.syncing, self.unsynced, self.unsynced_since) = (begun, 0, None);
+        self.syncing = begun;
+        self.unsynced = 0;
+        self.unsynced_since = None;
         Ok(())
     }
 
@@ -260,9 +354,12 @@ impl<S: Storage> Journal<S> {
             return Ok(());
         };
         let ended = syncing
+            .thread
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("a sync broke off")));
-        ended.map_err(|error| self.fail(&error))
+        ended.map_err(|error| self.fail(&error))?;
+        self.marks.synced(syncing.mark);
+        Ok(())
     }
 
     /// Puts the end of the run on disk.
@@ -486,7 +583,7 @@ mod tests {
         }
         ends.send(Err(io::Error::from(io::ErrorKind::StorageFull)))
             .unwrap();
-        while !journal.syncing.as_ref().unwrap().is_finished() {
+        while !journal.syncing.as_mut().unwrap().is_over() {
             std::thread::yield_now();
         }
         // Although nothing else is due.
@@ -517,5 +614,74 @@ mod tests {
                 .to_string()
                 .contains("the disk is gone")
         );
+    }
+
+    fn wait_for_sync<S: Storage>(journal: &mut Journal<S>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(journal.sync_is_over());
+    }
+
+    /// Asks for a row as the engine does, and gives the answer.
+    fn may_send<S: Storage>(journal: &mut Journal<S>, row: u64) -> bool {
+        journal
+            .may_send(row, Duration::from_secs(1), at(0))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_row_may_be_sent_only_when_its_mark_is_on_disk() {
+        let (ends, end) = channel();
+        let slow = Slow(Arc::new(Mutex::new(end)));
+        let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
+        assert!(
+            !may_send(&mut journal, 1),
+            "the first mark is not on disk yet"
+        );
+        assert!(!may_send(&mut journal, 1));
+        ends.send(Ok(())).unwrap();
+        wait_for_sync(&mut journal);
+        // The second mark is under way from row 33 on.
+        for row in 1..=64 {
+            assert!(may_send(&mut journal, row), "{row}");
+        }
+        assert!(!may_send(&mut journal, 65));
+        ends.send(Ok(())).unwrap();
+        wait_for_sync(&mut journal);
+        assert!(may_send(&mut journal, 65));
+        // The sync of the third mark ends before the journal does.
+        ends.send(Ok(())).unwrap();
+    }
+
+    #[test]
+    fn a_mark_that_is_written_during_a_sync_waits_for_the_next_one() {
+        let (ends, end) = channel();
+        let slow = Slow(Arc::new(Mutex::new(end)));
+        let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
+        journal.append(&applied(1), b"x", at(0));
+        journal.commit(Duration::ZERO).unwrap();
+        journal.commit(Duration::from_secs(1)).unwrap();
+        assert!(journal.syncing.is_some());
+        assert!(!may_send(&mut journal, 2));
+        for _ in 0..2 {
+            assert!(!may_send(&mut journal, 2));
+            ends.send(Ok(())).unwrap();
+            wait_for_sync(&mut journal);
+        }
+        assert!(may_send(&mut journal, 2));
+    }
+
+    #[test]
+    fn a_mark_that_can_not_be_synced_ends_the_run() {
+        let (ends, end) = channel();
+        let slow = Slow(Arc::new(Mutex::new(end)));
+        let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
+        assert!(!may_send(&mut journal, 1));
+        ends.send(Err(io::Error::from(io::ErrorKind::StorageFull)))
+            .unwrap();
+        wait_for_sync(&mut journal);
+        let failed = journal.may_send(1, Duration::ZERO, at(0)).unwrap_err();
+        assert!(failed.to_string().contains("can't be written"), "{failed}");
     }
 }

@@ -17,14 +17,17 @@ use serde::de::DeserializeOwned;
 use crate::domain::{
     Flag, LineNumber, MAX_DETAIL, Outcome, REPORT_COLUMNS, Record, ReportColumn, RowNumber,
 };
+use crate::report::identity::CarriedColumn;
 use crate::report::moment::{LastRead, Stamp};
-use crate::report::run::{FORMAT, Noted, Run, Stop};
+use crate::report::run::{FORMAT, Mark, Noted, Run, Stop};
 use crate::text::{self, push_csv_cell};
 
 /// The first cell of the record that opens a run.
 pub(super) const RUN: &str = "mfa-optout run";
 /// The first cell of a note within a run.
 pub(super) const NOTE: &str = "mfa-optout note";
+/// The first cell of the record that allows rows to be sent.
+pub(super) const MARK: &str = "mfa-optout mark";
 /// The first cell of the record that closes a run.
 pub(super) const STOP: &str = "mfa-optout stop";
 
@@ -130,10 +133,13 @@ pub(super) fn write_control(out: &mut Vec<u8>, previous: u32, word: &str, json: 
     seal(out, start, previous)
 }
 
-/// The header line of the report: the carried header cells (already CSV), then [`REPORT_COLUMNS`].
-pub(super) fn header_line(cells: &str) -> Vec<u8> {
-    let mut line = cells.as_bytes().to_vec();
-    line.push(b',');
+/// Returns the header line of the report: the carried columns, then [`REPORT_COLUMNS`].
+pub(super) fn header_line(carried: &[CarriedColumn]) -> Vec<u8> {
+    let mut line = Vec::new();
+    for column in carried {
+        push_csv_cell(&mut line, column.name.as_bytes());
+        line.push(b',');
+    }
     push_cells(&mut line, &REPORT_COLUMNS);
     line.push(b'\n');
     line
@@ -225,10 +231,12 @@ pub(super) enum Entry<'a> {
     Run(Box<Run>),
     /// Something happened besides the rows.
     Note(Noted),
+    /// Rows may be sent.
+    Mark(Mark),
     /// A run came to an end in good order.
     Stop(Stop),
-    /// A run of a version of the tool whose journal has a newer form.
-    Newer(u32),
+    /// A run of another version of the tool, whose journal has another format.
+    OtherFormat(u32),
     /// A row has its outcome.
     Row(RowNumber, Finished<'a>),
 }
@@ -369,11 +377,12 @@ impl Parser {
     fn control(&self) -> Option<Entry<'_>> {
         let json = self.cell(1)?;
         match self.cell(0)? {
-            RUN => match from_json::<Form>(json)?.format {
+            RUN => match from_json::<AnyFormat>(json)?.format {
                 FORMAT => from_json(json).map(Box::new).map(Entry::Run),
-                other => Some(Entry::Newer(other)),
+                other => Some(Entry::OtherFormat(other)),
             },
             NOTE => from_json(json).map(Entry::Note),
+            MARK => from_json(json).map(Entry::Mark),
             STOP => from_json(json).map(Entry::Stop),
             _ => None,
         }
@@ -407,7 +416,7 @@ fn plain_row<'a>(body: &'a [u8], last: &mut LastRead) -> Option<Entry<'a>> {
 
 /// As much of a run record as every version can read.
 #[derive(Deserialize)]
-struct Form {
+struct AnyFormat {
     format: u32,
 }
 

@@ -1,12 +1,15 @@
 //! What is written: the journal while a run goes on, the report in input order at its end, and what is made from them for
-//! people and machines. No network, no async; the time of day comes in as an argument.
+//! people and machines. No network, and no async but for one future that tells when a sync is over; the time of day comes
+//! in as an argument.
 
 mod chart;
 mod draft;
 mod files;
 mod html;
+mod identity;
 mod journal;
 mod line;
+mod mark;
 mod metrics;
 mod moment;
 mod open;
@@ -20,14 +23,16 @@ mod window;
 
 pub use files::{Paths, Places};
 pub use html::{check_page_place, write_page, write_page_so_far};
+pub use identity::{CarriedColumn, Identity, InputFile, TableReading};
 pub use journal::{Journal, PendingSync, SYNC_AFTER, SYNC_RECORDS, Storage};
 pub use line::{Finished, MAX_RECORD, ReportCells};
+pub use mark::MIN_ROWS_AHEAD;
 pub use metrics::{Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished};
 pub use open::{Begin, Mode, look, open};
 pub use order::{Completion, finish, summarize};
 pub use reasons::{Group, Reasons};
 pub use recover::OnRecord;
-pub use run::{Access, Credential, FORMAT, Identity, Note, Noted, Run, Start, Stop, Traffic, Who};
+pub use run::{Access, Credential, FORMAT, Mark, Note, Noted, Run, Start, Stop, Traffic, Who};
 pub use summary::{Latency, Summary};
 pub use timeline::{Bar, Series, Span};
 

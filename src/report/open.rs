@@ -6,6 +6,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use roaring::RoaringTreemap;
+
+use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Existing};
 use crate::report::files::{self, Paths, Places};
@@ -81,8 +84,9 @@ pub fn open(
     on_record.kept = kept;
     let mut journal = Journal::taken_up(file, paths.partial.clone(), check, on_record.rows.len())
         .with_places(places);
+    let next = first_without_outcome(&on_record.rows, start.rows);
     journal
-        .begin(&Run::of(start, mode.new_key), paths.folder())
+        .begin(&Run::of(start, mode.new_key), next, paths.folder())
         .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
     Ok((journal, on_record))
 }
@@ -125,9 +129,23 @@ fn make_room(paths: &Paths, journal: &File) -> Result<(File, Option<PathBuf>)> {
     Ok((files::lock(&paths.partial)?, Some(kept)))
 }
 
-/// Whether the journal is that of a different run which got nowhere. A torn record might have been a row's.
+/// Returns the first of `rows` rows that is not on record.
+fn first_without_outcome(on_record: &RoaringTreemap, rows: u64) -> Option<RowNumber> {
+    let mut next = 1;
+    for row in on_record {
+        if row != next {
+            break;
+        }
+        next += 1;
+    }
+    (next <= rows).then_some(next)
+}
+
+/// Whether the journal is that of a different run which got nowhere. A torn record might have been a row's, and a row that
+/// is in doubt may have been changed.
 fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
     before.rows.is_empty()
+        && before.in_doubt.is_empty()
         && before.torn == 0
         && before.runs.last().is_some_and(|last| {
             !last.differences(start, mode.new_key).is_empty()

@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::output::{Now, Output, disk, fill, guarded, is_at};
 use crate::report::draft::Draft;
 use crate::report::files::{self, Paths, Places};
+use crate::report::identity::CarriedColumn;
 use crate::report::journal::Journal;
 use crate::report::line::{self, Entry, Reader, Step};
 use crate::report::summary::{Fold, Summary};
@@ -269,9 +270,9 @@ impl Books {
         }
     }
 
-    fn begin(&mut self, header: &str) {
+    fn begin(&mut self, carried: &[CarriedColumn]) {
         if let Some(draft) = &mut self.draft {
-            draft.begin(header);
+            draft.begin(carried);
         }
     }
 
@@ -346,7 +347,7 @@ fn sort(
     stragglers: Stragglers,
 ) -> Result<Draft> {
     let mut draft = Draft::new(&places.report)?;
-    draft.begin(&summary.header);
+    draft.begin(&summary.identity.header);
     let mut sorter = Sorter {
         draft,
         window: Window::new(source.limits),

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
 use crate::domain::{RowNumber, Tally};
 use crate::error::{Error, Kind, Result};
 use crate::report::line::{self, Entry, Frame, Reader, Step};
-use crate::report::run::{Note, Noted, Run};
+use crate::report::run::{FORMAT, Mark, Note, Noted, Run, Stop};
 
 /// What an interrupted run had put on record.
 #[derive(Debug, Default)]
@@ -28,6 +29,11 @@ pub struct OnRecord {
     pub torn: u64,
     /// Where an earlier journal was put that had to make room for this one.
     pub kept: Option<PathBuf>,
+    /// The rows without an outcome whose change may have been made.
+    pub in_doubt: RoaringTreemap,
+    /// The latest time at which a request for one of them may have been sent, as far as that is on record; `None` if no row
+    /// is in doubt.
+    pub doubt_at: Option<Timestamp>,
 }
 
 impl OnRecord {
@@ -53,6 +59,56 @@ pub(super) struct Recovered {
     pub(super) check: u32,
 }
 
+/// What a process has put on record that has not come to an orderly end, as far as it bears on doubt.
+#[derive(Default)]
+struct Life {
+    /// The last row that it may have sent.
+    mark: RowNumber,
+    /// Time of its latest record.
+    latest: Option<Timestamp>,
+}
+
+/// Rows that may have been changed, in the order in which the journal tells of them.
+#[derive(Default)]
+struct Doubt {
+    rows: RoaringTreemap,
+    latest: Option<Timestamp>,
+    life: Life,
+}
+
+impl Doubt {
+    /// Takes note of a record with this time.
+    fn saw(&mut self, at: Timestamp) {
+        self.life.latest = self.life.latest.max(Some(at));
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.saw(mark.at);
+        self.life.mark = self.life.mark.max(mark.row);
+    }
+
+    /// An orderly end: exactly these rows are in doubt.
+    fn stop(&mut self, stop: &Stop) {
+        self.life = Life::default();
+        self.rows.extend(stop.in_doubt.iter().copied());
+        if !stop.in_doubt.is_empty() {
+            self.latest = self.latest.max(Some(stop.at));
+        }
+    }
+
+    /// The process is gone without an orderly end: whatever it was allowed to send is in doubt, unless it has an outcome.
+    fn end_life(&mut self, on_record: &RoaringTreemap, rows: u64) {
+        let life = std::mem::take(&mut self.life);
+        let mut sent = RoaringTreemap::new();
+        sent.insert_range(1..=life.mark.min(rows));
+        sent -= on_record;
+        if !sent.is_empty() {
+            self.rows |= sent;
+            self.latest = self.latest.max(life.latest);
+        }
+    }
+}
+
 /// Reads the whole journal. `name` is how the file is called in messages.
 ///
 /// # Errors
@@ -60,11 +116,18 @@ pub(super) struct Recovered {
 pub(super) fn recover<R: BufRead + Seek>(input: R, name: &str) -> Result<Recovered> {
     let mut reader = Reader::new(input);
     let mut on_record = OnRecord::default();
+    let mut doubt = Doubt::default();
     loop {
         match reader.step().map_err(|error| unreadable(name, &error))? {
-            Step::Record => take(&mut reader, &mut on_record)
-                .map_err(|why| damaged(name, reader.start(), &why))?,
+            Step::Record => match take(&mut reader, &mut on_record, &mut doubt) {
+                Ok(()) => {}
+                Err(Unusable::OtherFormat(format)) => {
+                    return Err(of_another_version(name, format));
+                }
+                Err(Unusable::Damaged(why)) => return Err(damaged(name, reader.start(), &why)),
+            },
             Step::End => {
+                close(&mut on_record, doubt);
                 return Ok(Recovered {
                     on_record,
                     end: reader.start(),
@@ -74,6 +137,7 @@ pub(super) fn recover<R: BufRead + Seek>(input: R, name: &str) -> Result<Recover
             Step::Broken(frame) => {
                 let (end, check) = (reader.start(), reader.check());
                 on_record.torn = torn_tail(reader, frame, name)?;
+                close(&mut on_record, doubt);
                 return Ok(Recovered {
                     on_record,
                     end,
@@ -84,33 +148,59 @@ pub(super) fn recover<R: BufRead + Seek>(input: R, name: &str) -> Result<Recover
     }
 }
 
-/// Adds a good record to what is known; `Err` says in words why it makes no sense.
+/// Settles which rows are in doubt at the end of the journal.
+fn close(on_record: &mut OnRecord, mut doubt: Doubt) {
+    let rows = on_record.runs.last().map_or(0, |run| run.rows);
+    doubt.end_life(&on_record.rows, rows);
+    on_record.in_doubt = doubt.rows - &on_record.rows;
+    if !on_record.in_doubt.is_empty() {
+        on_record.doubt_at = doubt.latest;
+    }
+}
+
+/// Why a journal can't be gone on with.
+enum Unusable {
+    /// Another version of the tool wrote it, in this format.
+    OtherFormat(u32),
+    /// A record makes no sense; in words.
+    Damaged(String),
+}
+
+/// Adds a good record to what is known.
 fn take<R: BufRead>(
     reader: &mut Reader<R>,
     found: &mut OnRecord,
-) -> std::result::Result<(), String> {
+    doubt: &mut Doubt,
+) -> std::result::Result<(), Unusable> {
+    let damaged = |why: &str| Err(Unusable::Damaged(why.to_owned()));
     match reader.record().0 {
-        Some(Entry::Run(run)) => found.runs.push(*run),
-        Some(Entry::Newer(form)) => {
-            return Err(format!(
-                "it was written by a newer version of the tool (form {form})"
-            ));
+        Some(Entry::Run(run)) => {
+            doubt.end_life(&found.rows, run.rows);
+            doubt.saw(run.at);
+            found.runs.push(*run);
         }
-        Some(Entry::Note(_) | Entry::Stop(_) | Entry::Row(..)) if found.runs.is_empty() => {
-            return Err("it does not begin with the record of a run".to_owned());
+        Some(Entry::OtherFormat(format)) => return Err(Unusable::OtherFormat(format)),
+        Some(Entry::Note(_) | Entry::Mark(_) | Entry::Stop(_) | Entry::Row(..))
+            if found.runs.is_empty() =>
+        {
+            return damaged("it does not begin with the record of a run");
         }
-        Some(Entry::Note(Noted {
-            note: Note::Deferred { row },
-            ..
-        })) => found.defer(row),
-        Some(Entry::Note(_) | Entry::Stop(_)) => {}
+        Some(Entry::Note(Noted { at, note })) => {
+            doubt.saw(at);
+            if let Note::Deferred { row } = note {
+                found.defer(row);
+            }
+        }
+        Some(Entry::Mark(mark)) => doubt.mark(mark),
+        Some(Entry::Stop(stop)) => doubt.stop(&stop),
         Some(Entry::Row(number, row)) => {
             if !found.rows.insert(number) {
-                return Err(format!("row {number} is on record twice"));
+                return damaged(&format!("row {number} is on record twice"));
             }
             found.tally.add(row.outcome);
+            doubt.saw(row.finished_at);
         }
-        None => return Err("the record is none of this tool's".to_owned()),
+        None => return damaged("the record is none of this tool's"),
     }
     Ok(())
 }
@@ -188,6 +278,23 @@ fn foreign(name: &str, bytes: &[u8]) -> Error {
 const START_OVER: &str = "nothing was sent; bring back the file as it was, or start over with --fresh, which keeps it under another \
      name (sending a row again is harmless)";
 
+/// Says that a journal has another format than [`FORMAT`].
+fn of_another_version(name: &str, format: u32) -> Error {
+    let age = if format < FORMAT {
+        "an earlier"
+    } else {
+        "a newer"
+    };
+    Error::new(
+        Kind::Report,
+        format!("{name} was written by {age} version of mfa-optout (format {format})"),
+    )
+    .help(
+        "nothing was sent; finish it with that version, or start over with --fresh, which keeps it under another name \
+         (sending a row again is harmless)",
+    )
+}
+
 fn damaged(name: &str, at: u64, why: &str) -> Error {
     Error::new(
         Kind::Report,
@@ -220,6 +327,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::report::run::Traffic;
     use crate::report::tests::{Desk, applied, at, cells};
 
     /// A journal's bytes, and where each record ends.
@@ -366,38 +474,80 @@ mod tests {
     }
 
     #[test]
-    fn deferred_rows_are_known_by_the_run_that_deferred_them_last() {
-        let desk = Desk::new(9);
-        for rows in [&[1, 2][..], &[], &[2, 3]] {
-            let (mut journal, _) = desk.resume();
-            for row in rows {
-                journal.note(Note::Deferred { row: *row }, at(1));
+        Some(Entry::Note(Noted { at, note })) => {
+            doubt.saw(at);
+            if let Note::Deferred { row } = note {
+                found.defer(row);
             }
-            journal.sync().unwrap();
         }
-        let (_, on_record) = desk.resume();
-        let deferred: Vec<(usize, Vec<u64>)> = on_record
-            .deferred
-            .into_iter()
-            .map(|(run, rows)| (run, rows.into_iter().collect()))
-            .collect();
-        assert_eq!(deferred, [(1, vec![1]), (3, vec![2, 3])]);
+        Some(Entry::Mark(mark)) => doubt.mark(mark),
+        Some(Entry::Stop(stop)) => doubt.stop(&stop),
+        );
     }
 
     #[test]
-    fn a_journal_of_a_newer_form_is_left_alone() {
-        let mut bytes = Vec::new();
-        line::write_control(
-            &mut bytes,
-            0,
-            line::RUN,
-            r#"{"format":2,"anything":"else"}"#,
-        );
-        assert!(
-            recovered(&bytes)
-                .unwrap_err()
-                .to_string()
-                .contains("newer version of the tool (form 2)")
-        );
+    fn a_mark_beyond_the_last_row_leaves_no_row_in_doubt_that_does_not_exist() {
+        let desk = Desk::new(5);
+        drop(desk.resume());
+        let (_journal, on_record) = desk.resume();
+        assert_eq!(in_doubt(&on_record), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn after_an_orderly_end_exactly_the_rows_that_it_lists_are_in_doubt() {
+        let desk = Desk::new(100);
+        let (mut journal, _) = desk.resume();
+        journal.append(&applied(1), &cells(1), at(1));
+        journal.stop(&stop_with(&[2, 7])).unwrap();
+        drop(journal);
+        let (mut journal, on_record) = desk.resume();
+        assert_eq!(in_doubt(&on_record), [2, 7]);
+        assert_eq!(on_record.doubt_at, Some(at(500)));
+
+        // An orderly end that lists none of them leaves them in doubt: they were not sent again.
+        journal.stop(&stop_with(&[])).unwrap();
+        drop(journal);
+        let (mut journal, on_record) = desk.resume();
+        assert_eq!(in_doubt(&on_record), [2, 7]);
+
+        // An outcome ends the doubt.
+        journal.append(&applied(7), &cells(7), at(7));
+        journal.stop(&stop_with(&[])).unwrap();
+        drop(journal);
+        assert_eq!(in_doubt(&desk.resume().1), [2]);
+    }
+
+    #[test]
+    fn a_row_in_doubt_stays_in_doubt_over_two_kills() {
+        let desk = Desk::new(300);
+        let (mut journal, _) = desk.resume();
+        for row in 1..=40 {
+            assert!(journal.may_send(row, Duration::ZERO, at(1)).unwrap());
+            if row != 10 {
+                journal.append(&applied(row), &cells(row), at(1));
+            }
+        }
+        journal.commit(Duration::ZERO).unwrap();
+        drop(journal);
+        let wanted: Vec<u64> = [10].into_iter().chain(41..=96).collect();
+        // The second process sends nothing: its own mark does not reach as far.
+        for _ in 0..2 {
+            let (_journal, on_record) = desk.resume();
+            assert_eq!(in_doubt(&on_record), wanted);
+        }
+    }
+
+    #[test]
+    fn nothing_is_in_doubt_after_a_run_that_had_only_its_report_to_make() {
+        let desk = Desk::new(2);
+        let (mut journal, _) = desk.resume();
+        for row in 1..=2 {
+            journal.append(&applied(row), &cells(row), at(0));
+        }
+        journal.commit(Duration::ZERO).unwrap();
+        drop(journal);
+        drop(desk.resume());
+        let (_journal, on_record) = desk.resume();
+        assert_eq!((in_doubt(&on_record), on_record.doubt_at), (vec![], None));
     }
 }

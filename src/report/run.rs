@@ -1,5 +1,5 @@
-//! What the journal keeps besides rows: which run it is, who started it and why, what happened on the way, how it ended.
-//! Plain data that becomes JSON, and the comparison of two runs. No files.
+//! What the journal keeps besides rows: who started a run and why, what happened on the way, how it ended. Plain data
+//! that becomes JSON. Which run it is stands in `identity`. No files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,27 +10,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::RowNumber;
+use crate::report::identity::Identity;
 
-/// The version of the journal's form. A journal with a higher one was written by a newer tool and is left alone.
-pub const FORMAT: u32 = 1;
-
-/// What must be the same for a run to be taken up again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// What is done: `apply`, `retry` or `undo`.
-    pub command: String,
-    /// BLAKE3 of the input's bytes, hexadecimal.
-    pub input_blake3: String,
-    /// BLAKE3 of the baseline's bytes, hexadecimal, if there is one.
-    #[serde(default)]
-    pub baseline_blake3: Option<String>,
-    /// The Org's address.
-    pub address: String,
-    /// The input's header cells as CSV, without a line end.
-    pub header: String,
-    /// The options that change what is sent for a row, such as the columns, by name. Never a secret.
-    pub meaning: BTreeMap<String, String>,
-}
+/// The format of the journal, of the report and of the run's record as JSON. Files of another format were written by
+/// another version of the tool and are refused.
+pub const FORMAT: u32 = 2;
 
 /// What the requests are authenticated with.
 #[derive(Clone, Copy)]
@@ -170,8 +154,6 @@ pub struct Who {
 pub struct Start<'a> {
     /// Which run it is.
     pub identity: Identity,
-    /// The input's name as it was given.
-    pub input_name: String,
     /// Rows of the input.
     pub rows: u64,
     /// What the requests are authenticated with.
@@ -193,8 +175,6 @@ pub struct Run {
     pub at: Timestamp,
     /// The process.
     pub pid: u32,
-    /// The input's name.
-    pub input_name: String,
     /// Rows of the input.
     pub rows: u64,
     /// What must stay the same.
@@ -215,7 +195,6 @@ impl Run {
             format: FORMAT,
             at: start.at,
             pid: start.pid,
-            input_name: start.input_name.clone(),
             rows: start.rows,
             identity: start.identity.clone(),
             access: Access::of(start.credential),
@@ -227,27 +206,8 @@ impl Run {
     /// In what this start would be another run; empty if it is the same.
     #[must_use]
     pub fn differences(&self, start: &Start<'_>, new_key: bool) -> Vec<String> {
-        let (was, is) = (&self.identity, &start.identity);
-        let mut found = Vec::new();
-        if was.command != is.command {
-            found.push(format!(
-                "the command: it was {}, now it is {}",
-                was.command, is.command
-            ));
-        }
-        if was.input_blake3 != is.input_blake3 {
-            found.push(format!("the input: {} has changed since", start.input_name));
-        } else if was.header != is.header {
-            found.push("the columns of the input are read differently".to_owned());
-        }
-        if was.address != is.address {
-            found.push(format!(
-                "the address: it was {}, now it is {}",
-                was.address, is.address
-            ));
-        }
+        let mut found = self.identity.differences(&start.identity);
         found.extend(self.access.difference(start.credential, new_key));
-        found.extend(option_differences(&was.meaning, &is.meaning));
         found
     }
 
@@ -255,29 +215,12 @@ impl Run {
     /// very report that it has put in place.
     #[must_use]
     pub fn baseline_difference(&self, start: &Start<'_>) -> Option<String> {
-        let (was, is) = (
-            &self.identity.baseline_blake3,
-            &start.identity.baseline_blake3,
-        );
-        (was.is_some() && is.is_some() && was != is)
-            .then(|| "the baseline: its content has changed since".to_owned())
+        if self.identity.baseline_differs(&start.identity) {
+            Some("the baseline: its content has changed since".to_owned())
+        } else {
+            None
+        }
     }
-}
-
-fn option_differences<'a>(
-    was: &'a BTreeMap<String, String>,
-    is: &'a BTreeMap<String, String>,
-) -> impl Iterator<Item = String> + 'a {
-    let gone = was.keys().filter(|name| !is.contains_key(*name));
-    is.keys()
-        .chain(gone)
-        .filter(|name| was.get(*name) != is.get(*name))
-        .map(|name| {
-            let value = |of: &BTreeMap<String, String>| {
-                of.get(name).map_or("not given", String::as_str).to_owned()
-            };
-            format!("{name}: it was {}, now it is {}", value(was), value(is))
-        })
 }
 
 /// Something that happened besides the rows.
@@ -326,6 +269,18 @@ pub struct Stop {
     pub ending: String,
     /// What the process answers.
     pub exit_code: u8,
+    /// The rows without an outcome whose change may have been made by this run: requests for them were in flight at the
+    /// end, or an earlier request may have made it.
+    pub in_doubt: Vec<RowNumber>,
+}
+
+/// The record that allows rows to be sent. Nothing beyond the row is sent before a later mark is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// When it was written.
+    pub at: Timestamp,
+    /// The last row that may be sent.
+    pub row: RowNumber,
 }
 
 /// What was sent, and how.

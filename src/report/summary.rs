@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::domain::{Outcome, Tally};
+use crate::report::identity::Identity;
 use crate::report::line::{Entry, Finished};
 use crate::report::reasons::{Group, Reasons};
-use crate::report::run::{Note, Noted, Run, Stop, Traffic};
+use crate::report::run::{FORMAT, Note, Noted, Run, Stop, Traffic};
 use crate::report::timeline::{Series, Span, add_span};
 
 /// The longest latency told apart, in milliseconds; a longer one counts as this.
@@ -24,6 +25,8 @@ const COLUMNS: u64 = 28;
 /// A run, told by its journal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
+    /// [`FORMAT`] of the tool that wrote this.
+    pub format: u32,
     /// The tool's version that wrote this.
     pub version: String,
     /// The input's name.
@@ -36,11 +39,8 @@ pub struct Summary {
     pub command: String,
     /// The Org's address.
     pub address: String,
-    /// The options that change what is sent.
-    pub options: BTreeMap<String, String>,
-    /// The input's header cells as CSV.
-    #[serde(skip)]
-    pub header: String,
+    /// Which run it is: what must be the same for it to be taken up again.
+    pub identity: Identity,
     /// When the run began.
     pub started: Timestamp,
     /// When it ended, or the last thing that is on record.
@@ -156,7 +156,7 @@ impl Fold {
             Entry::Note(noted) => self.add_note(*noted),
             Entry::Stop(stop) => self.add_stop(stop),
             Entry::Row(_, row) => self.add_row(row),
-            Entry::Newer(_) => {}
+            Entry::Mark(_) | Entry::OtherFormat(_) => {}
         }
     }
 
@@ -234,14 +234,14 @@ impl Fold {
         let first = self.runs.first()?.clone();
         let is_open = self.stop.is_none();
         Some(Summary {
+            format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            input: first.input_name,
-            input_blake3: first.identity.input_blake3,
+            input: first.identity.input.name.clone(),
+            input_blake3: first.identity.input.blake3.clone(),
             report_blake3: None,
-            command: first.identity.command,
-            address: first.identity.address,
-            options: first.identity.meaning,
-            header: first.identity.header,
+            command: first.identity.command.clone(),
+            address: first.identity.address.clone(),
+            identity: first.identity,
             started: first.at,
             ended: self.last.unwrap_or(first.at),
             rows: first.rows,

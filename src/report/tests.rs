@@ -1,6 +1,5 @@
 //! The journal and the report from outside: runs that are killed, resumed, finished, refused, on real files.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::{Flag, Outcome, Record};
+use crate::domain::{Flag, Outcome, Record, TableFormat};
 use crate::error::{Error, Kind};
 use crate::output::disk::watch;
 
@@ -47,14 +46,10 @@ impl Desk {
     pub(super) fn start(&self) -> Start<'_> {
         Start {
             identity: Identity {
-                command: "apply".to_owned(),
-                input_blake3: "af13".to_owned(),
                 baseline_blake3: self.baseline.map(str::to_owned),
                 address: self.address.to_owned(),
-                header: "user_id,name".to_owned(),
-                meaning: BTreeMap::from([("set".to_owned(), "true".to_owned())]),
+                ..identity()
             },
-            input_name: "users.csv".to_owned(),
             rows: self.rows,
             credential: Credential::Key(self.key.as_bytes()),
             who: Who {
@@ -99,6 +94,38 @@ impl Desk {
     }
 }
 
+/// The identity of a run that applies a table of two columns with one flag for all rows.
+pub(super) fn identity() -> Identity {
+    Identity {
+        command: "apply".to_owned(),
+        input: InputFile {
+            name: "users.csv".to_owned(),
+            bytes: 14,
+            blake3: "af13".to_owned(),
+        },
+        table: TableReading {
+            format: TableFormat::Text {
+                encoding: "UTF-8".to_owned(),
+                byte_order_mark: false,
+                gzip: false,
+                delimiter: ',',
+                sep_line: false,
+            },
+            has_header: true,
+            id_column: 1,
+            flag_column: None,
+            until_column: None,
+        },
+        header: ["user_id", "name"].map(CarriedColumn::of_input).to_vec(),
+        set: Some(true),
+        skip_invalid: false,
+        time_zone: None,
+        outcomes: Vec::new(),
+        baseline_blake3: None,
+        address: "https://eu.core.resolver.com".to_owned(),
+    }
+}
+
 pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
@@ -124,6 +151,17 @@ pub(super) fn cells(row: u64) -> Vec<u8> {
         format!("{row},Zoë")
     }
     .into_bytes()
+}
+
+/// The record of an orderly end, after which no row is in doubt.
+fn stop_record() -> Stop {
+    Stop {
+        at: at(9),
+        traffic: Traffic::default(),
+        ending: "complete".to_owned(),
+        exit_code: 0,
+        in_doubt: Vec::new(),
+    }
 }
 
 fn append(journal: &mut Journal<fs::File>, rows: impl IntoIterator<Item = u64>) {
@@ -326,9 +364,9 @@ fn starting_over_keeps_the_old_journal() {
 #[test]
 fn a_journal_without_a_row_makes_room_for_another_run_and_is_kept() {
     let mut desk = Desk::new(2);
-    drop(desk.resume());
+    desk.resume().0.stop(&stop_record()).unwrap();
     let old = fs::read(desk.paths().partial).unwrap();
-    drop(desk.resume());
+    desk.resume().0.stop(&stop_record()).unwrap();
     assert!(
         !desk.path("users.report.csv.partial.old-1").exists(),
         "the same run goes on in it"
@@ -351,6 +389,15 @@ fn a_journal_without_a_row_makes_room_for_another_run_and_is_kept() {
     fs::write(desk.paths().partial, [old.as_slice(), b"1,Zo"].concat()).unwrap();
     desk.key = "another key";
     assert_eq!(desk.refusal(Mode::default()).kind(), Kind::Report);
+}
+
+#[test]
+fn a_journal_without_a_row_that_was_cut_off_by_a_kill_makes_no_room_for_another_run() {
+    let mut desk = Desk::new(2);
+    drop(desk.resume());
+    desk.address = "https://us.core.resolver.com";
+    let error = desk.refusal(Mode::default());
+    assert!(error.to_string().contains("the address"), "{error}");
 }
 
 #[test]
@@ -426,10 +473,8 @@ fn the_summary_says_what_a_killed_run_did_not() {
     };
     journal
         .stop(&Stop {
-            at: at(9),
             traffic,
-            ending: "complete".to_owned(),
-            exit_code: 0,
+            ..stop_record()
         })
         .unwrap();
     let summary = desk.finish(journal).unwrap();
@@ -449,6 +494,14 @@ fn the_summary_says_what_a_killed_run_did_not() {
         (Some(3), Some(3))
     );
     assert_eq!(json["runs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        (&json["format"], &json["identity"]["table"]["id_column"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(
+        json["identity"]["header"],
+        serde_json::json!([{"name": "user_id"}, {"name": "name"}])
+    );
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Then};
@@ -824,4 +826,125 @@ fn a_ragged_row_that_is_skipped_leaves_a_well_formed_report() {
         ("8", "applied", "e"),
     ];
     assert_eq!(told, wanted);
+}
+
+/// Answers 204, but loses the answer to user 5's change and throttles from then on; once the run is taken up again, user 5
+/// is refused.
+fn loses_the_answer_of_user_5(is_taken_up: &Arc<AtomicBool>) -> Ledger {
+    let is_taken_up = Arc::clone(is_taken_up);
+    Ledger::scripted(move |seen| {
+        match (is_taken_up.load(Ordering::SeqCst), seen.user(), seen.number) {
+            (true, Some(5), _) => Reply::new(422),
+            (false, _, 5) => Reply::raw("").then(Then::Reset),
+            (false, _, 6..) => Reply::new(429).header("retry-after", "120"),
+            _ => Reply::new(204),
+        }
+    })
+}
+
+#[test]
+fn a_change_whose_answer_was_lost_before_an_interruption_is_unknown_when_the_org_refuses_it_later()
+{
+    for (signal, times) in [
+        (Signal::TERM, 1),
+        (Signal::KILL, 1),
+        (Signal::TERM, 2),
+        (Signal::KILL, 2),
+    ] {
+        let is_taken_up = Arc::new(AtomicBool::new(false));
+        let (cli, org) = (Cli::new(), loses_the_answer_of_user_5(&is_taken_up));
+        cli.write("users.csv", table(9));
+        let url = org.url();
+        let words = [
+            "apply",
+            "users.csv",
+            "--yes",
+            "--rate",
+            "unlimited",
+            "--concurrency",
+            "1",
+            "--address",
+            &url,
+        ];
+        for time in 1..=times {
+            let mut child = start(cli.command(&words));
+            // The fifth loses its answer; the sixth is told to wait, and so is all that comes later.
+            org.must_see(5 + time, &mut child);
+            let ended = stop(child, signal);
+            assert_ne!(ended.status.code(), Some(0));
+            org.must_be_left();
+        }
+        is_taken_up.store(true, Ordering::SeqCst);
+        cli.run(&words).exits(1);
+        let rows = report(&cli.path("users.report.csv"));
+        let told: Vec<_> = rows
+            .iter()
+            .filter(|row| row["outcome"] != "applied")
+            .map(|row| {
+                (
+                    &row["line"][..],
+                    &row["outcome"][..],
+                    &row["http_status"][..],
+                )
+            })
+            .collect();
+        assert_eq!(told, [("6", "unknown", "422")], "{signal:?}, {times} times");
+        cli.run(&["undo", "users.report.csv", "--dry-run", "--address", &url])
+            .exits(0)
+            .says("9 to opt back in");
+    }
+}
+
+#[test]
+fn after_an_orderly_end_a_row_that_was_not_sent_is_not_in_doubt() {
+    let (cli, org) = (
+        Cli::new(),
+        Ledger::scripted(|seen| match (seen.user(), seen.number) {
+            (_, 4) => Reply::new(429).header("retry-after", "120"),
+            (Some(9), _) => Reply::new(422),
+            _ => Reply::new(204),
+        }),
+    );
+    cli.write("users.csv", table(9));
+    let url = org.url();
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "1",
+        "--address",
+        &url,
+    ];
+    let mut child = start(cli.command(&words));
+    org.must_see(4, &mut child);
+    Ran::of(stop(child, Signal::TERM)).exits(143);
+    cli.run(&words).exits(1);
+    let rows = report(&cli.path("users.report.csv"));
+    assert_eq!(
+        (outcomes(&rows, "applied"), outcomes(&rows, "failed")),
+        (8, 1)
+    );
+}
+
+#[test]
+fn a_journal_of_format_1_is_refused_in_words_and_can_be_set_aside() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    cli.write("users.csv", table(3));
+    let json = r#"{""format"":1,""at"":""2026-11-01T10:00:00Z""}"#;
+    let body = format!("mfa-optout run,\"{json}\"");
+    let check = crc32fast::hash(body.as_bytes());
+    let journal = cli.write("users.report.csv.partial", format!("{body},{check:08x}\n"));
+    fs::set_permissions(journal, fs::Permissions::from_mode(0o600)).unwrap();
+    cli.run(&apply(&org.url(), &[]))
+        .exits(2)
+        .says("was written by an earlier version of mfa-optout (format 1)")
+        .says("finish it with that version, or start over with --fresh");
+    assert_eq!(org.requests(), 0);
+    cli.run(&apply(&org.url(), &["--fresh"]))
+        .exits(0)
+        .says("users.report.csv.partial.old-1");
+    assert_true_to(&cli, &org, 3);
 }

@@ -5,6 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -18,7 +21,9 @@ use mfa_optout::engine::{self, Alarm, Run, Sent};
 use mfa_optout::error::{Exit, Result};
 use mfa_optout::plan::{Step, What};
 use mfa_optout::policy::{Policy, Rules};
-use mfa_optout::report::{Journal, Storage};
+use mfa_optout::report::{Journal, PendingSync, Storage};
+use proptest::prelude::*;
+use roaring::RoaringTreemap;
 
 /// Answers after a while, as the script says.
 struct Scripted<F> {
@@ -78,6 +83,11 @@ impl Disk {
         }
     }
 
+    /// The last row that a mark on the disk allows to be sent, as far as a power cut would leave it.
+    fn mark(&self) -> u64 {
+        last_mark(&self.bytes.borrow()[..self.synced.get()])
+    }
+
     fn holds(&self, row: u64) -> bool {
         let text = String::from_utf8(self.bytes.borrow().clone()).unwrap();
         text.contains(&format!("user {row},{},", row + 1))
@@ -102,6 +112,20 @@ impl Storage for Disk {
         self.synced.set(self.bytes.borrow().len());
         Ok(())
     }
+}
+
+/// Reads the last mark in the bytes of a journal, without the tool's own code.
+fn last_mark(bytes: &[u8]) -> u64 {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(bytes);
+    let records = reader.records().map(|record| record.unwrap());
+    let marks = records.filter(|record| &record[0] == "mfa-optout mark");
+    marks.last().map_or(0, |mark| {
+        let json: serde_json::Value = serde_json::from_str(&mark[1]).unwrap();
+        json["row"].as_u64().unwrap()
+    })
 }
 
 fn rules(rate: Rate) -> Rules {
@@ -165,6 +189,7 @@ async fn run<O: Org>(
         changes: steps(rows),
         journal: &mut journal,
         on_record: Tally::default(),
+        in_doubt: RoaringTreemap::new(),
         alarm: Alarm::coarse(),
     };
     engine::run(run, stop, |_, event| {
@@ -300,7 +325,7 @@ async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
     .unwrap();
     assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
     assert_eq!(
-        (sent.tally.count(Outcome::Applied), sent.open_rows),
+        (sent.tally.count(Outcome::Applied), sent.rows_in_doubt.len()),
         (org.requests() as u64, 0)
     );
 
@@ -317,7 +342,7 @@ async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
     assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
     let applied = sent.tally.count(Outcome::Applied);
     assert!(applied < org.requests() as u64);
-    assert_eq!(sent.open_rows, org.requests() as u64 - applied);
+    assert_eq!(sent.rows_in_doubt.len(), org.requests() as u64 - applied);
     assert_eq!(sent.elapsed, Duration::from_secs(21));
 }
 
@@ -352,6 +377,7 @@ async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
             }),
             journal: &mut journal,
             on_record: Tally::default(),
+            in_doubt: RoaringTreemap::new(),
             alarm: Alarm::coarse(),
         };
         let stop = stream::iter([Signal::Terminate]).chain(stream::pending());
@@ -451,6 +477,7 @@ async fn an_input_that_fails_in_mid_run_ends_it_with_what_is_done_on_disk() {
         changes: steps(5).chain(std::iter::once_with(|| Err(broken()))),
         journal: &mut journal,
         on_record: Tally::default(),
+        in_doubt: RoaringTreemap::new(),
         alarm: Alarm::coarse(),
     };
     let error = engine::run(run, never(), |_, _| ())
@@ -466,4 +493,199 @@ async fn an_input_that_fails_in_mid_run_ends_it_with_what_is_done_on_disk() {
         disk.bytes.borrow().len(),
         "and none is left to a power cut"
     );
+}
+
+/// An Org that knows what is on the disk, and holds every request against it.
+struct Watchful {
+    disk: Disk,
+    latency: Duration,
+    sent: Cell<u64>,
+}
+
+impl Org for Watchful {
+    async fn set(&self, user: UserId, _flag: Flag) -> Answer {
+        let mark = self.disk.mark();
+        assert!(
+            user.get() <= mark,
+            "row {user} is sent, and the mark on disk is {mark}"
+        );
+        self.sent.set(self.sent.get() + 1);
+        tokio::time::sleep(self.latency).await;
+        let is_refused = user.get() % 5 == 2 && self.sent.get().is_multiple_of(2);
+        Answer::Reply(Reply {
+            status: if is_refused { 500 } else { 204 },
+            ..Reply::default()
+        })
+    }
+
+    async fn log_in(&self) -> LoginAnswer {
+        LoginAnswer::Token { lifetime: None }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn no_row_beyond_the_mark_on_disk_is_ever_sent(
+        rows in 1..600_u64,
+        latency in 0..40_u64,
+        per_second in prop::sample::select(vec![None, Some(50), Some(1000)]),
+    ) {
+        let rate = per_second.map_or(Rate::Unlimited, |requests| Rate::Limited {
+            requests,
+            per: Duration::from_secs(1),
+        });
+        let disk = Disk::default();
+        let org = Watchful {
+            disk: disk.clone(),
+            latency: Duration::from_millis(latency),
+            sent: Cell::new(0),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let sent = runtime.block_on(run(&org, rules(rate), rows, &disk, (never(), |_: &Event<'_>| ())));
+        prop_assert_eq!(sent.unwrap().tally.total(), rows);
+        prop_assert!(disk.calls.get() as u64 <= 20 + org.sent.get(), "no write for each row");
+    }
+}
+
+/// A disk whose syncs take until the test lets them end.
+struct SlowDisk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    synced: Arc<AtomicUsize>,
+    end_of_sync: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Write for SlowDisk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Storage for SlowDisk {
+    fn sync_data(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_elsewhere(&self) -> Option<PendingSync> {
+        let length = self.bytes.lock().unwrap().len();
+        let synced = Arc::clone(&self.synced);
+        let end = Arc::clone(&self.end_of_sync);
+        Some(Box::new(move || {
+            // Nobody lets the last ones end.
+            let _ = end.lock().unwrap().recv_timeout(Duration::from_secs(1));
+            synced.store(length, Ordering::SeqCst);
+            Ok(())
+        }))
+    }
+}
+
+/// An Org that lets a sync end when it has seen the last row that may be sent.
+struct Patient {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    synced: Arc<AtomicUsize>,
+    ends: Sender<()>,
+    waits: Cell<u64>,
+}
+
+impl Org for Patient {
+    async fn set(&self, user: UserId, _flag: Flag) -> Answer {
+        let length = self.synced.load(Ordering::SeqCst);
+        let mark = last_mark(&self.bytes.lock().unwrap()[..length]);
+        assert!(user.get() <= mark, "row {user} beyond {mark}");
+        if user.get() + 10 > mark {
+            self.waits.set(self.waits.get() + 1);
+            self.ends.send(()).unwrap();
+        }
+        Answer::Reply(Reply {
+            status: 204,
+            ..Reply::default()
+        })
+    }
+
+    async fn log_in(&self) -> LoginAnswer {
+        LoginAnswer::Token { lifetime: None }
+    }
+}
+
+#[tokio::test]
+async fn sending_waits_for_a_mark_that_is_not_on_disk_and_goes_on_when_it_is() {
+    let (ends, end) = channel();
+    // The first mark is on disk soon.
+    ends.send(()).unwrap();
+    let disk = SlowDisk {
+        bytes: Arc::default(),
+        synced: Arc::default(),
+        end_of_sync: Arc::new(Mutex::new(end)),
+    };
+    let org = Patient {
+        bytes: Arc::clone(&disk.bytes),
+        synced: Arc::clone(&disk.synced),
+        ends,
+        waits: Cell::new(0),
+    };
+    let mut journal = Journal::new(disk, PathBuf::from("users.report.csv.partial"), 0);
+    let run = Run {
+        policy: Policy::new(rules(Rate::Unlimited)),
+        org: &org,
+        changes: steps(300),
+        journal: &mut journal,
+        on_record: Tally::default(),
+        in_doubt: RoaringTreemap::new(),
+        alarm: Alarm::coarse(),
+    };
+    let sent = engine::run(run, never(), |_, _| ()).await.unwrap();
+    assert_eq!(sent.ending, Ending::Complete);
+    assert_eq!(sent.tally.total(), 300);
+    assert!(org.waits.get() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_in_doubt_since_an_interruption_stay_in_doubt_until_they_have_an_outcome() {
+    // Row 3 was in doubt and is refused now, row 4 was not and is refused too, row 50 is not reached.
+    let org = Scripted::new(Duration::from_millis(100), |user| match user {
+        3 | 4 => 404,
+        _ => 204,
+    });
+    let mut journal = Journal::new(
+        Disk::default(),
+        PathBuf::from("users.report.csv.partial"),
+        0,
+    );
+    let mut rules = rules(Rate::Limited {
+        requests: 10,
+        per: Duration::from_secs(1),
+    });
+    rules.max_duration = Some(Duration::from_secs(2));
+    let mut outcomes = Vec::new();
+    let run = Run {
+        policy: Policy::new(rules),
+        org: &org,
+        changes: steps(60),
+        journal: &mut journal,
+        on_record: Tally::default(),
+        in_doubt: RoaringTreemap::from([3, 50]),
+        alarm: Alarm::coarse(),
+    };
+    let sent = engine::run(run, never(), |_, event| {
+        if let Some(Event::Recorded(record)) = event
+            && [3, 4].contains(&record.row)
+        {
+            outcomes.push((record.row, record.outcome));
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(outcomes, [(3, Outcome::Unknown), (4, Outcome::Failed)]);
+    assert_eq!(sent.rows_in_doubt.iter().collect::<Vec<_>>(), [50]);
+    assert!(sent.in_doubt);
 }

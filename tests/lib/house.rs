@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. Whatever is not said here is a wrong turn.
 const ARROWS: [(&str, &[&str]); 17] = [
-    ("domain", &[]),
+    ("domain", &["text"]),
     ("text", &[]),
     ("hardening", &[]),
     ("sandbox", &[]),

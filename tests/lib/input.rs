@@ -72,7 +72,7 @@ fn show(plan: &Plan) -> String {
     writeln!(
         text,
         "{}; user {}, flag {flag}{until}",
-        found.form, found.id_column
+        found.format, found.id_column
     )
     .unwrap();
     for note in &found.notes {

@@ -12,7 +12,6 @@
 
 #![no_main]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -20,8 +19,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use mfa_optout::domain::{Flag, Outcome, Record};
-use mfa_optout::report::{self, Credential, Identity, Mode, Paths, Start, Who};
+use mfa_optout::domain::{Flag, Outcome, Record, TableFormat};
+use mfa_optout::report::{
+    self, CarriedColumn, Credential, Identity, InputFile, Mode, Paths, Start, TableReading, Who,
+};
 
 const ROWS: u64 = 8;
 
@@ -44,13 +45,28 @@ fn start() -> Start<'static> {
     Start {
         identity: Identity {
             command: "apply".to_owned(),
-            input_blake3: "af13".to_owned(),
-            address: "https://eu.core.resolver.com".to_owned(),
-            header: "user_id,name".to_owned(),
+            input: InputFile { name: "users.csv".to_owned(), bytes: 14, blake3: "af13".to_owned() },
+            table: TableReading {
+                format: TableFormat::Text {
+                    encoding: "UTF-8".to_owned(),
+                    byte_order_mark: false,
+                    gzip: false,
+                    delimiter: ',',
+                    sep_line: false,
+                },
+                has_header: true,
+                id_column: 1,
+                flag_column: None,
+                until_column: None,
+            },
+            header: ["user_id", "name"].map(CarriedColumn::of_input).to_vec(),
+            set: Some(true),
+            skip_invalid: false,
+            time_zone: None,
+            outcomes: Vec::new(),
             baseline_blake3: None,
-            meaning: BTreeMap::new(),
+            address: "https://eu.core.resolver.com".to_owned(),
         },
-        input_name: "users.csv".to_owned(),
         rows: ROWS,
         credential: Credential::Session { org: 42, email: "admin@example.org" },
         who: Who::default(),

@@ -1,0 +1,174 @@
+//! How far ahead rows may be sent. A mark in the journal names the last row that may be sent; once it is on disk, rows up
+//! to it may be. After a kill or a power cut, the rows up to the last mark that have no outcome are in doubt. Pure.
+
+use std::time::Duration;
+
+use crate::domain::RowNumber;
+
+/// Number of rows that a mark is set ahead at least.
+pub const MIN_ROWS_AHEAD: u64 = 64;
+
+/// The marks of a journal: which rows may be sent, and when the next mark is due.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// The last row of the last mark, whether or not that is on disk.
+    written: RowNumber,
+    /// The last row of the last mark that is on disk.
+    synced: RowNumber,
+    /// How far ahead the last mark was set.
+    ahead: u64,
+    sent: SentPerSecond,
+}
+
+impl Marks {
+    /// Returns whether the mark that covers this row is on disk.
+    pub(super) fn cover(&self, row: RowNumber) -> bool {
+        row <= self.synced
+    }
+
+    /// Counts a row that is sent.
+    pub(super) fn count(&mut self, now: Duration) {
+        self.sent.count(now);
+    }
+
+    /// Returns the next mark once half of the last one is used by sending `row`.
+    pub(super) fn next(&mut self, row: RowNumber, now: Duration) -> Option<RowNumber> {
+        if row + self.ahead / 2 <= self.written {
+            return None;
+        }
+        self.ahead = self.sent.in_the_last_second(now).max(MIN_ROWS_AHEAD);
+        self.written = row - 1 + self.ahead;
+        Some(self.written)
+    }
+
+    /// Returns the mark that is written and not on disk yet, if there is one.
+    pub(super) fn unsynced(&self) -> Option<RowNumber> {
+        (self.written > self.synced).then_some(self.written)
+    }
+
+    /// Returns the last row of the last mark.
+    pub(super) fn written(&self) -> RowNumber {
+        self.written
+    }
+
+    /// Takes note that a mark is on disk.
+    pub(super) fn synced(&mut self, mark: RowNumber) {
+        self.synced = self.synced.max(mark);
+    }
+}
+
+/// Counts rows by the second in which they are sent.
+#[derive(Debug, Default)]
+struct SentPerSecond {
+    second: u64,
+    in_second: u64,
+    in_second_before: u64,
+}
+
+impl SentPerSecond {
+    fn count(&mut self, now: Duration) {
+        self.go_to(now);
+        self.in_second += 1;
+    }
+
+    /// Returns the larger of the counts of the current and of the last whole second.
+    fn in_the_last_second(&mut self, now: Duration) -> u64 {
+        self.go_to(now);
+        self.in_second.max(self.in_second_before)
+    }
+
+    fn go_to(&mut self, now: Duration) {
+        let second = now.as_secs();
+        if second == self.second {
+            return;
+        }
+        self.in_second_before = if second == self.second + 1 {
+            self.in_second
+        } else {
+            0
+        };
+        self.in_second = 0;
+        self.second = second;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_mark_is_set_64_rows_ahead_and_renewed_when_half_of_it_is_used() {
+        let mut marks = Marks::default();
+        let mut set = Vec::new();
+        for row in 1..=200 {
+            if let Some(mark) = marks.next(row, Duration::ZERO) {
+                set.push((row, mark));
+            }
+        }
+        assert_eq!(
+            set,
+            [
+                (1, 64),
+                (33, 96),
+                (65, 128),
+                (97, 160),
+                (129, 192),
+                (161, 224),
+                (193, 256)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_fast_run_sets_its_marks_a_second_ahead() {
+        let mut marks = Marks::default();
+        for row in 1..=30_000 {
+            let now = Duration::from_micros(100 * row);
+            if let Some(mark) = marks.next(row, now) {
+                assert!(mark <= row + 10_000, "{mark} at row {row}");
+                assert!(
+                    now < Duration::from_secs(2) || mark >= row + 9_999,
+                    "{mark} at row {row}"
+                );
+            }
+            marks.count(now);
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_become_slow_does_not_set_its_marks_far_ahead() {
+        let mut marks = Marks::default();
+        for row in 1..=1_000 {
+            marks.next(row, Duration::ZERO);
+            marks.count(Duration::ZERO);
+        }
+        let written = marks.written();
+        let mark = marks.next(written + 1, Duration::from_mins(1));
+        assert_eq!(mark, Some(written + MIN_ROWS_AHEAD));
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_marked_before_it_is_sent_and_never_too_far_ahead(
+            steps in prop::collection::vec((1..50_u64, 0..50_u64), 1..500),
+        ) {
+            let mut marks = Marks::default();
+            let (mut row, mut now) = (0, Duration::ZERO);
+            let mut sent: Vec<Duration> = Vec::new();
+            for (rows, millis) in steps {
+                row += rows;
+                now += Duration::from_millis(millis);
+                if let Some(mark) = marks.next(row, now) {
+                    let lately = sent.iter().filter(|at| **at + Duration::from_secs(2) > now).count() as u64;
+                    prop_assert!(mark < row + lately.max(MIN_ROWS_AHEAD));
+                    marks.synced(mark);
+                }
+                prop_assert!(marks.cover(row));
+                marks.count(now);
+                sent.push(now);
+            }
+        }
+    }
+}
