@@ -71,7 +71,7 @@ pub(super) fn silence(tried: &Tried, failure: Failure<'_>) -> Silence {
     };
     Silence {
         cause,
-        sent: failure.stage == Stage::Underway,
+        sent: failure.stage == Stage::Underway && !is_unprocessed(failure.error),
         message,
     }
 }
@@ -101,6 +101,15 @@ fn underway(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
             format!("answer not understood: {host} sent {}", not_http(failure)),
         );
     }
+    if is_unprocessed(failure.error) {
+        return (
+            Cause::Reset,
+            format!(
+                "{host} closed the connection and has not looked at the request: {}",
+                failure.root()
+            ),
+        );
+    }
     (
         Cause::Reset,
         format!(
@@ -108,6 +117,20 @@ fn underway(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
             failure.root()
         ),
     )
+}
+
+/// Checks whether an HTTP/2 server has said that it did not process the request: `REFUSED_STREAM` (RFC 9113, section 8.7), or
+/// a `GOAWAY` without an error, which ends the streams above the last one that it names (section 6.8). nginx sends one after
+/// `keepalive_requests`, also when more requests are on their way.
+fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
+    let Some(error) = find::<h2::Error>(error).filter(|error| error.is_remote()) else {
+        return false;
+    };
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
+        Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+        _ => false,
+    }
 }
 
 fn not_http(failure: Failure<'_>) -> String {

@@ -3,21 +3,26 @@
 
 use console::Style;
 
-/// The message, one problem a line, and what to do about it.
+use crate::text::visible;
+
+/// Returns the message, one problem a line, and what to do about it. Whoever writes a message makes foreign text in it
+/// harmless; this is the last place at which it can be, so it is done again, which changes nothing otherwise.
 #[must_use]
 pub fn error_text(message: &str, help: Option<&str>, colour: bool) -> String {
     let paint = Paint(colour);
     let mut text = paint.label("error:", Style::new().red());
     for (number, line) in message.lines().enumerate() {
         text.push_str(if number == 0 { " " } else { "\n" });
-        text.push_str(&paint.line(line));
+        text.push_str(&paint.line(&visible(line)));
     }
     if let Some(help) = help {
+        let lines: Vec<String> = help.lines().map(visible).collect();
+        let help = lines.join("\n");
         text.extend([
             "\n  ",
             &paint.label("help:", Style::new().cyan()),
             " ",
-            help,
+            &help,
         ]);
     }
     text
@@ -64,6 +69,14 @@ mod tests {
         let text = error_text(MESSAGE, Some("correct the input"), false);
         assert_eq!(text, format!("error: {MESSAGE}\n  help: correct the input"));
         assert_eq!(error_text("no", None, false), "error: no");
+    }
+
+    #[test]
+    fn no_sequence_of_a_message_reaches_the_terminal() {
+        let hostile = "a\u{1b}]52;c;eA==\u{7}\u{9b}2J\u{202e}";
+        let text = error_text(hostile, Some(hostile), false);
+        let shown = "a\\u{1b}]52;c;eA==\\u{7}\\u{9b}2J\\u{202e}";
+        assert_eq!(text, format!("error: {shown}\n  help: {shown}"));
     }
 
     #[test]
