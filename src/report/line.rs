@@ -224,6 +224,24 @@ pub(super) fn verify(previous: u32, frame: &[u8]) -> Option<u32> {
     frame.ends_with(&ending(check)).then_some(check)
 }
 
+/// Returns whether a whole record, the one that has to follow `previous`, begins these bytes and
+/// something other than the line feed that ends it comes next. NUL bytes, with which a file system
+/// fills up what was torn off, do not count.
+pub(super) fn holds_more_than_one_record(previous: u32, bytes: &[u8]) -> bool {
+    let mut hasher = crc32fast::Hasher::new_with_initial(previous);
+    let mut hashed = 0;
+    for comma in memchr::memchr_iter(b',', bytes) {
+        hasher.update(&bytes[hashed..comma]);
+        hashed = comma;
+        let end = ending(hasher.clone().finalize());
+        let without_line_feed = &end[..CHECK_LEN - 1];
+        if let Some(rest) = bytes[comma..].strip_prefix(without_line_feed) {
+            return rest.iter().any(|byte| *byte != 0);
+        }
+    }
+    false
+}
+
 /// What a record says.
 #[derive(Debug)]
 pub(super) enum Entry<'a> {

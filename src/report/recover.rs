@@ -215,6 +215,9 @@ fn torn_tail<R: BufRead + Seek>(reader: Reader<R>, frame: Frame, name: &str) -> 
     if start == 0 && !begins_like_a_journal(&rest) {
         return Err(foreign(name, &rest));
     }
+    if has_converted_line_ends(reader.check(), &rest) {
+        return Err(damaged(name, start, CONVERTED_LINE_ENDS));
+    }
     if frame != Frame::Open || line::written_check(&rest).is_some() {
         return Err(damaged(name, start, "the record does not match its check"));
     }
@@ -227,6 +230,27 @@ fn torn_tail<R: BufRead + Seek>(reader: Reader<R>, frame: Frame, name: &str) -> 
         )),
         None => Ok(rest.len() as u64),
     }
+}
+
+const CONVERTED_LINE_ENDS: &str = "its line ends are not those that were written: an editor, a \
+     spreadsheet or a file transfer has converted them";
+
+/// Returns whether the broken bytes are records whose line ends were converted. The tool never
+/// writes a carriage return outside of quotes, and writes nothing but a line feed behind a check.
+fn has_converted_line_ends(previous: u32, bytes: &[u8]) -> bool {
+    has_unquoted_carriage_return(bytes) || line::holds_more_than_one_record(previous, bytes)
+}
+
+fn has_unquoted_carriage_return(bytes: &[u8]) -> bool {
+    let mut is_quoted = false;
+    for place in memchr::memchr2_iter(b'"', b'\r', bytes) {
+        if bytes[place] == b'"' {
+            is_quoted = !is_quoted;
+        } else if !is_quoted {
+            return true;
+        }
+    }
+    false
 }
 
 /// The start of a record after `from` that is good by the check that stands before it.
@@ -462,7 +486,7 @@ mod tests {
         let cases: [(&[u8], &str); 4] = [
             (&with_mark, "byte order mark"),
             (&semicolons, "does not separate its cells with commas"),
-            (&crlf, "damaged at byte 0"),
+            (&crlf, "damaged at byte 0: its line ends"),
             (b"user_id,name\n1,a\n", "is not a journal"),
         ];
         for (bytes, reason) in cases {
@@ -470,6 +494,59 @@ mod tests {
                 recovered(bytes).unwrap_err().to_string().contains(reason),
                 "{reason}"
             );
+        }
+    }
+
+    /// The line ends that programs make of LF: those of old Macs and of Windows, and none at all.
+    const CONVERSIONS: [&str; 5] = ["\r", "\r\n", "", " ", "\u{2028}"];
+
+    #[test]
+    fn a_journal_whose_line_ends_were_converted_is_refused_and_not_taken_for_a_torn_record() {
+        for rows in [0, 1, 20] {
+            let text = String::from_utf8(journal(rows).0).unwrap();
+            for line_end in CONVERSIONS {
+                let converted = text.replace('\n', line_end);
+                let only_the_last_line_feed_is_gone = rows == 0 && line_end.is_empty();
+                match recovered(converted.as_bytes()) {
+                    Err(error) => {
+                        let text = error.to_string();
+                        assert!(text.contains("its line ends are not those"), "{text}");
+                    }
+                    Ok(found) => {
+                        assert!(only_the_last_line_feed_is_gone, "{line_end:?}, {rows} rows");
+                        assert_eq!(found.on_record.rows.len(), 0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_of_which_the_last_records_were_converted_is_refused() {
+        let (bytes, ends) = journal(5);
+        for start in &ends[1..ends.len() - 1] {
+            let end = String::from_utf8(bytes[*start..].to_vec()).unwrap();
+            for line_end in ["\r", "\r\n"] {
+                let converted = end.replace('\n', line_end);
+                let mixed = [&bytes[..*start], converted.as_bytes()].concat();
+                let text = recovered(&mixed).unwrap_err().to_string();
+                let reason = format!("damaged at byte {start}: its line ends");
+                assert!(text.contains(&reason), "{line_end:?}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_record_with_a_carriage_return_in_a_quoted_cell_is_still_a_torn_record() {
+        let desk = Desk::new(2);
+        let (mut journal, _) = desk.resume();
+        let before = length(&desk);
+        journal.append(&applied(1), b"1,\"first\r\nsecond\r\"", at(0));
+        journal.commit(Duration::ZERO).unwrap();
+        let bytes = fs::read(desk.paths().partial).unwrap();
+        for cut in before..bytes.len() {
+            let found = recovered(&bytes[..cut]).unwrap();
+            assert_eq!((found.end, found.on_record.rows.len()), (before as u64, 0));
         }
     }
 
