@@ -190,7 +190,8 @@ struct TableArgs {
     /// The zone in which `opt_out_until` is meant, such as Europe/Berlin, instead of the system's.
     #[arg(long, value_name = "ZONE", value_parser = checked(values::timezone))]
     timezone: Option<String>,
-    /// An earlier report: what it says is applied is unchanged and not sent again.
+    /// An earlier report: what it says is applied is unchanged and not sent again. Refused with --fresh, and while the
+    /// record of another interrupted run lies beside it.
     #[arg(long, value_name = "REPORT")]
     baseline: Option<PathBuf>,
 }

@@ -15,7 +15,7 @@ use super::earlier::must_be_of;
 use super::outputs::{ExtraOutputs, check_output_conflicts};
 use super::start::Asked;
 use super::target::Target;
-use super::{is_standard_input, now, say, shown, signals, start};
+use super::{baseline, is_standard_input, now, say, shown, signals, start};
 use crate::api::Address;
 use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Outcome, Signal};
@@ -61,6 +61,7 @@ impl Job {
         let settings = Settings::load(&self.args.given(), &|name| std::env::var_os(name), &facts)?;
         let paths = settings.outputs.report.clone().map_or(default, Paths::of);
         let outputs = check_output_conflicts(&self.input, &settings, &paths)?;
+        baseline::check(&settings, &paths)?;
         let unfinished = self.for_the_metrics(&settings, outputs.metrics.clone());
         let ended = self.go(settings, paths, outputs, &facts).await;
         if let (Err(error), Some(write)) = (&ended, unfinished)

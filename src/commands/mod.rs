@@ -1,6 +1,7 @@
 //! The table of contents: what each command does, as a page that reads top to bottom. Nothing here that a room could do
 //! itself; the shared path of `apply`, `retry` and `undo` is `job`'s.
 
+mod baseline;
 mod closing;
 mod consent;
 mod earlier;

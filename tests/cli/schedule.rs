@@ -72,6 +72,42 @@ fn a_second_night_sends_only_what_has_changed() {
     );
 }
 
+#[test]
+fn a_baseline_is_refused_while_an_interrupted_run_was_set_aside() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    let apply = |rows: &str, more: &[&str]| {
+        cli.write("users.csv", format!("user_id,mfa_opt_out\n{rows}"));
+        cli.apply(&org.url(), &[&["--rate", "unlimited"], more].concat())
+    };
+    let opt_ins = "1,false\n2,false\n";
+    apply(opt_ins, &["--report", "last.csv"]).exits(0);
+    // This one is stopped when it has opted out the first person.
+    let stopped = ["--max-duration", "1s", "--rate", "1/m"];
+    apply("1,true\n2,true\n", &stopped).exits(5);
+    let sent = org.requests().len();
+
+    let fresh = apply(opt_ins, &["--fresh", "--baseline", "last.csv"]).exits(2);
+    fresh.says("--baseline can't be used with --fresh");
+    let kept = cli.path("users.report.csv.partial.old-1");
+    fs::rename(cli.path("users.report.csv.partial"), &kept).unwrap();
+    apply(opt_ins, &["--baseline", "last.csv"])
+        .exits(2)
+        .says("users.report.csv.partial.old-1");
+    fs::rename(&kept, cli.path("last.csv.partial.old-3")).unwrap();
+    apply(opt_ins, &["--baseline", "last.csv"])
+        .exits(2)
+        .says("last.csv.partial.old-3");
+    assert_eq!(
+        org.requests().len(),
+        sent,
+        "nothing was sent for any of these"
+    );
+
+    fs::remove_file(cli.path("last.csv.partial.old-3")).unwrap();
+    apply(opt_ins, &["--baseline", "last.csv"]).exits(0);
+}
+
 /// Applies one opt-out until each of these days in a zone, and gives what was sent for each.
 fn sent_until(days: &[Date], zone: &str) -> Vec<Option<bool>> {
     let cli = Cli::new();
