@@ -451,6 +451,8 @@ pub enum Limit {
 /// Which signal ended a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGHUP: the terminal is gone.
+    HangUp,
     /// Ctrl-C.
     Interrupt,
     /// SIGTERM, or the console's close event on Windows.

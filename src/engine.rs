@@ -48,7 +48,7 @@ pub struct Run<'a, O, C, S> {
 }
 
 /// What is known when the sending is over. Everything that was recorded is on the disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sent {
     /// How it ended.
     pub ending: Ending,
@@ -64,7 +64,7 @@ pub struct Sent {
     pub elapsed: Duration,
 }
 
-/// Sends until the policy says that the run is over, or for the second time somebody wants it to stop.
+/// Sends until the policy says that the run is over, or until a second SIGINT or SIGTERM comes.
 ///
 /// `watch` is told of each event with the time since the run began, and without one that time has passed.
 ///
@@ -83,6 +83,7 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
         turns: 0,
         held: None,
         in_doubt: run.in_doubt,
+        told_to_stop: false,
         alarm: run.alarm,
         org: run.org,
         policy: run.policy,
@@ -113,6 +114,8 @@ struct Engine<'a, O, C, S, W> {
     held: Option<Step>,
     /// The rows in doubt since an interruption that have not been offered to the policy.
     in_doubt: RoaringTreemap,
+    /// Whether SIGINT or SIGTERM has come.
+    told_to_stop: bool,
     alarm: Alarm,
     org: &'a O,
     policy: Policy,
@@ -135,7 +138,6 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let org = self.org;
         let (mut in_flight, mut answers) = (FuturesUnordered::new(), Vec::new());
         let mut log_in = std::pin::pin!(futures::future::Fuse::terminated());
-        let mut stopping = false;
         let mut now = self.began.elapsed();
         loop {
             self.turns += 1;
@@ -201,10 +203,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             now = self.began.elapsed();
             self.policy.departed(now);
             self.heed_time_of_day();
-            let given_up = match arrival {
-                Arrival::Stop(signal) if std::mem::replace(&mut stopping, true) => Some(signal),
-                _ => None,
-            };
+            let given_up = self.second_signal(&arrival);
             self.arrived(now, arrival)?;
             for (attempt, answer) in answers.drain(..) {
                 self.arrived(now, Arrival::Answer(attempt, answer))?;
@@ -222,6 +221,21 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             (self.books.watch)(now, None);
+        }
+    }
+
+    /// Returns the signal that ends the run at once: the second SIGINT or SIGTERM. A terminal that goes away often says so
+    /// twice, and is in no hurry.
+    fn second_signal(&mut self, arrival: &Arrival) -> Option<Signal> {
+        match arrival {
+            Arrival::Stop(signal @ (Signal::Interrupt | Signal::Terminate)) => {
+                let is_second = std::mem::replace(&mut self.told_to_stop, true);
+                Some(*signal).filter(|_| is_second)
+            }
+            Arrival::Stop(Signal::HangUp)
+            | Arrival::Answer(..)
+            | Arrival::LoginAnswer(_)
+            | Arrival::Time => None,
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Exit {
     Busy = 4,
     /// Stopped early, resumable by the same command.
     StoppedEarly = 5,
+    /// SIGHUP, such as that of a terminal that was closed; resumable.
+    HungUp = 129,
     /// Ctrl-C, resumable.
     Interrupted = 130,
     /// SIGTERM, resumable.
@@ -35,9 +37,18 @@ impl Exit {
         match ending {
             Ending::Complete if tally.needs_attention() => Self::RowsNeedAttention,
             Ending::Complete => Self::Done,
-            Ending::Interrupted(Signal::Interrupt) => Self::Interrupted,
-            Ending::Interrupted(Signal::Terminate) => Self::Terminated,
+            Ending::Interrupted(signal) => Self::of_signal(*signal),
             Ending::Stopped(stop) => Self::of_stop(stop),
+        }
+    }
+
+    /// Returns the code for a run that a signal ended: 128 and the signal's number.
+    #[must_use]
+    pub fn of_signal(signal: Signal) -> Self {
+        match signal {
+            Signal::HangUp => Self::HungUp,
+            Signal::Interrupt => Self::Interrupted,
+            Signal::Terminate => Self::Terminated,
         }
     }
 
@@ -93,6 +104,8 @@ pub enum Kind {
     Busy,
     /// Disk or input failed in mid-run. What is on record stays.
     MidRun,
+    /// A signal ended the making of the report. What is on record stays.
+    Interrupted,
 }
 
 /// Why a run could not start or go on: what happened, where, and what to do about it.
@@ -156,7 +169,7 @@ impl Error {
         match self.kind {
             Kind::Usage | Kind::Input | Kind::Refused | Kind::Report => Exit::NothingChanged,
             Kind::Busy => Exit::Busy,
-            Kind::MidRun => Exit::StoppedEarly,
+            Kind::MidRun | Kind::Interrupted => Exit::StoppedEarly,
         }
     }
 }

@@ -12,6 +12,7 @@ EXIT CODES
   3    the credentials were refused
   4    another run is working on this report
   5    stopped early; the same command goes on where it was
+  129  interrupted by SIGHUP, as when a terminal is closed; the same command goes on where it was
   130  interrupted by Ctrl-C; the same command goes on where it was
   143  interrupted by SIGTERM; the same command goes on where it was
 
@@ -49,7 +50,7 @@ ENVIRONMENT
 EXIT CODES
   0 all done   1 some rows need attention   2 nothing was changed   3 credentials refused
   4 another run has the report   5 stopped early   130, 143 interrupted
-  After 5, 130 and 143 the same command goes on where it was.";
+  After 5, 129, 130 and 143 the same command goes on where it was.";
 
 /// Below the long help of `retry`.
 pub(super) const RETRY: &str = "\

@@ -18,7 +18,7 @@ use crate::cli::PracticeArgs;
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
-use crate::report::{self, Completion, Journal, Paths, Stop, Summary};
+use crate::report::{self, Completion, Group, Journal, Paths, Stop, Summary};
 use crate::screen::{ClosingView, ending_text};
 use crate::settings::{Given, Key, Settings};
 
@@ -47,54 +47,77 @@ impl Closing {
         sent: Sent,
         mut signals: BoxStream<'static, Signal>,
     ) -> Result<Exit> {
-        let (stop, format) = (Arc::clone(&self.stop), self.settings.talk.format);
-        let unfinished = self.unfinished();
+        let closing = Arc::new(self);
+        let recorded = journal.recorded();
         let (done, mut work) = oneshot::channel();
-        let begun = Builder::new()
-            .name("closing".to_owned())
-            .spawn(move || done.send(self.close(journal, sent)));
-        begun.map_err(|error| unfinished(&format!("no thread can be started: {error}")))?;
-        let mut heard = None;
+        let begun = {
+            let (closing, sent) = (Arc::clone(&closing), sent.clone());
+            Builder::new()
+                .name("closing".to_owned())
+                .spawn(move || done.send(closing.close(journal, &sent)))
+        };
+        begun.map_err(|error| closing.unfinished(&format!("no thread can be started: {error}")))?;
+        // A signal that comes now is the second one where a first one has ended the sending.
+        let mut ended_by = match sent.ending {
+            Ending::Interrupted(signal) => Some(signal),
+            Ending::Complete | Ending::Stopped(_) => None,
+        };
         let closed = loop {
             tokio::select! {
                 biased;
-                closed = &mut work => break closed.unwrap_or_else(|_| Err(unfinished("it broke off"))),
+                closed = &mut work => {
+                    break closed.unwrap_or_else(|_| Err(closing.unfinished("it broke off")));
+                }
                 Some(signal) = signals.next() => {
-                    heard.get_or_insert(signal);
-                    stop.store(true, Ordering::Relaxed);
+                    let is_repeated_hang_up = signal == Signal::HangUp && ended_by.is_some();
+                    if !is_repeated_hang_up {
+                        ended_by.get_or_insert(signal);
+                        closing.stop.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         };
-        match (closed, heard) {
-            (Err(error), Some(signal)) => {
-                say::error(format, &error);
-                Ok(Exit::of_run(
-                    &Ending::Interrupted(signal),
-                    &Tally::default(),
-                ))
+        match (closed, ended_by) {
+            (Err(error), Some(signal)) if error.kind() == Kind::Interrupted => {
+                Ok(closing.say_interrupted(&sent, signal, recorded))
             }
             (closed, _) => closed,
         }
     }
 
-    /// Says why the run could not be closed.
-    fn unfinished(&self) -> impl Fn(&str) -> Error + use<> {
-        let partial = shown(&self.paths.partial);
-        move |why| {
-            Error::new(Kind::MidRun, format!("the report could not be made: {why}")).help(format!(
-                "what was done is on record in {partial}; the same command goes on from there"
-            ))
+    /// Says that a signal has cut the closing short; the journal is whole, and the same command does what is left.
+    fn say_interrupted(&self, sent: &Sent, signal: Signal, recorded: u64) -> Exit {
+        if recorded == self.rows {
+            let line = "every row has its outcome; the same command sends nothing and only makes the report";
+            say::note(&self.settings, line);
         }
+        let exit = Exit::of_signal(signal);
+        let ending = Ending::Interrupted(signal);
+        let view = self.view(sent, &ending, exit, &[]);
+        say::closing(&self.settings, &view, exit);
+        exit
+    }
+
+    /// Says why the run could not be closed.
+    fn unfinished(&self, why: &str) -> Error {
+        let partial = shown(&self.paths.partial);
+        Error::new(Kind::MidRun, format!("the report could not be made: {why}")).help(format!(
+            "what was done is on record in {partial}; the same command goes on from there"
+        ))
     }
 
     /// Puts the end on record, makes the report if every row has its outcome, and says what came of it.
-    fn close(&self, mut journal: Journal<File>, sent: Sent) -> Result<Exit> {
+    fn close(&self, mut journal: Journal<File>, sent: &Sent) -> Result<Exit> {
         let whole = journal.recorded() == self.rows;
         if sent.ending == Ending::Complete && !whole {
             return Err(self.unbalanced(journal.recorded()));
         }
         // A limit that is reached with the last row has nothing left to stop.
-        let ending = if whole { Ending::Complete } else { sent.ending };
+        let ending = if whole {
+            Ending::Complete
+        } else {
+            sent.ending.clone()
+        };
         let has_changed = [Outcome::Applied, Outcome::Unknown]
             .into_iter()
             .any(|outcome| sent.tally.count(outcome) > 0);
@@ -111,19 +134,42 @@ impl Closing {
             exit_code: exit.code(),
             in_doubt: sent.rows_in_doubt.iter().collect(),
         })?;
-        let (summary, place) = if whole {
-            (self.finished(journal)?, &self.paths.report)
+        let summary = if whole {
+            self.finished(journal)?
         } else {
-            (
-                self.stopped(journal, exit, sent.in_doubt)?,
-                &self.paths.partial,
-            )
+            self.stopped(journal, exit, sent.in_doubt)?
         };
         if let Some(metrics) = &self.outputs.metrics {
             self.besides(report::write_metrics(metrics, &summary));
         }
-        let closing = ClosingView {
-            ending: &ending,
+        let view = self.view(sent, &ending, exit, &summary.failures);
+        say::closing(&self.settings, &view, exit);
+        Ok(exit)
+    }
+
+    /// Returns what is shown at the end of a run.
+    fn view<'a>(
+        &self,
+        sent: &'a Sent,
+        ending: &'a Ending,
+        exit: Exit,
+        groups: &'a [Group],
+    ) -> ClosingView<'a> {
+        let whole = *ending == Ending::Complete;
+        let place = if whole {
+            &self.paths.report
+        } else {
+            &self.paths.partial
+        };
+        let report = if place.exists() {
+            shown(place)
+        } else if whole {
+            format!("{}, which is not there any more", shown(place))
+        } else {
+            "none, for no row came to an outcome".to_owned()
+        };
+        ClosingView {
+            ending,
             open_rows: sent.rows_in_doubt.len(),
             tally: &sent.tally,
             requests: sent.traffic.requests,
@@ -131,18 +177,10 @@ impl Closing {
             elapsed: sent.elapsed,
             throttled: sent.traffic.throttled(),
             settled: sent.traffic.rate_per_second,
-            groups: &summary.failures,
+            groups,
             next: self.next_command(exit, &sent.tally),
-            report: if place.exists() {
-                shown(place)
-            } else if whole {
-                format!("{}, which is not there any more", shown(place))
-            } else {
-                "none, for no row came to an outcome".to_owned()
-            },
-        };
-        say::closing(&self.settings, &closing, exit);
-        Ok(exit)
+            report,
+        }
     }
 
     fn finished(&self, journal: Journal<File>) -> Result<Summary> {
@@ -218,6 +256,7 @@ impl Closing {
             }
             Exit::CredentialsRefused
             | Exit::StoppedEarly
+            | Exit::HungUp
             | Exit::Interrupted
             | Exit::Terminated => {
                 // `--fresh` would start over instead of going on.

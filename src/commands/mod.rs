@@ -8,6 +8,7 @@ mod earlier;
 mod job;
 mod outputs;
 mod practice;
+mod runtime;
 mod say;
 mod signals;
 mod start;
@@ -54,13 +55,13 @@ fn perform(command: Command) -> Result<Exit> {
     match command {
         Command::Apply(apply) => {
             let report = Paths::beside(&apply.input);
-            runtime()?
+            runtime::start()?
                 .block_on(Job::new("apply", apply.input, Selection::All, apply.run).run(report))
         }
         Command::Retry(retry) => {
             earlier::must_be_finished(&retry.earlier)?;
             let report = earlier::report_after(&retry.earlier, "retry");
-            runtime()?.block_on(
+            runtime::start()?.block_on(
                 Job::new(
                     "retry",
                     retry.earlier,
@@ -73,10 +74,10 @@ fn perform(command: Command) -> Result<Exit> {
         Command::Undo(undo) => {
             earlier::must_be_finished(&undo.earlier)?;
             let report = earlier::report_after(&undo.earlier, "undo");
-            runtime()?
+            runtime::start()?
                 .block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.run).run(report))
         }
-        Command::Sandbox(sandbox) => runtime()?.block_on(practice::serve(&sandbox)),
+        Command::Sandbox(sandbox) => runtime::start()?.block_on(practice::serve(&sandbox)),
         Command::Config(run) => config(&run),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),
         Command::Man => {
@@ -95,14 +96,6 @@ fn config(run: &RunArgs) -> Result<Exit> {
         &facts,
         |sources, notes| settings::config_text(sources, &notes).map(|text| print(text.as_bytes())),
     )
-}
-
-/// One thread is enough for the network, and two cost more than they bring.
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| broken("start", &error))
 }
 
 fn broken(what: &str, error: &std::io::Error) -> Error {

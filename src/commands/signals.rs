@@ -6,31 +6,101 @@ use futures::stream::{self, BoxStream};
 use crate::domain::Signal;
 use crate::error::Result;
 
-/// The signals that end a run in good order. A terminal that goes away does not, and neither does too large a file.
+/// Listens for the signals that end a run in good order.
+///
+/// SIGHUP counts unless it was ignored when the process started, as `nohup` arranges it. Two further
+/// signals are only kept from killing the process: an ignored SIGHUP, and SIGXFSZ, so that a limit
+/// on the size of files is an error of the write that met it.
+///
+/// # Errors
+/// Of [`Kind::Usage`](crate::error::Kind::Usage) if the system does not allow it.
 #[cfg(unix)]
 pub(super) fn listen() -> Result<BoxStream<'static, Signal>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stream = |kind, meaning: Option<Signal>| {
-        let signals = signal(kind).map_err(|error| super::broken("listen for signals", &error))?;
-        let received = stream::unfold(signals, |mut signals| async move {
-            signals.recv().await.map(|()| ((), signals))
-        });
-        Ok(received
-            .filter_map(move |()| std::future::ready(meaning))
-            .boxed())
+    use tokio::signal::unix::SignalKind;
+    let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // Found out first: from the moment at which it is listened to, nothing is ignored any more.
+    let hang_up = if hang_up::is_ignored() {
+        None
+    } else {
+        Some(Signal::HangUp)
     };
-    let interrupt = stream(SignalKind::interrupt(), Some(Signal::Interrupt))?;
-    let terminate = stream(SignalKind::terminate(), Some(Signal::Terminate))?;
-    let hang_up = stream(SignalKind::hangup(), None)?;
-    // Heard so that it does not kill: a limit on the size of files is then an error of the write that met it.
-    let too_large = stream(
-        SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()),
-        None,
-    )?;
-    Ok(stream::select_all([interrupt, terminate, hang_up, too_large]).boxed())
+    let received = [
+        receive(SignalKind::hangup(), hang_up)?,
+        receive(SignalKind::interrupt(), Some(Signal::Interrupt))?,
+        receive(SignalKind::terminate(), Some(Signal::Terminate))?,
+        receive(too_large, None)?,
+    ];
+    Ok(stream::select_all(received).boxed())
 }
 
-/// Ctrl-C, and the console's close and shut-down events.
+/// Listens for one signal, and passes it on where it has a meaning.
+#[cfg(unix)]
+fn receive(
+    kind: tokio::signal::unix::SignalKind,
+    meaning: Option<Signal>,
+) -> Result<BoxStream<'static, Signal>> {
+    let signals = tokio::signal::unix::signal(kind)
+        .map_err(|error| super::broken("listen for signals", &error))?;
+    let received = stream::unfold(signals, |mut signals| async move {
+        signals.recv().await.map(|()| ((), signals))
+    });
+    Ok(received
+        .filter_map(move |()| std::future::ready(meaning))
+        .boxed())
+}
+
+#[cfg(unix)]
+mod hang_up {
+    use std::io::{IsTerminal, stderr, stdin, stdout};
+
+    /// Returns whether SIGHUP is ignored. Linux says so; elsewhere, a process without a terminal
+    /// counts as one that was started by `nohup`.
+    pub(super) fn is_ignored() -> bool {
+        let told = std::fs::read_to_string("/proc/self/status")
+            .ok()
+            .and_then(|status| is_ignored_by(&status));
+        told.unwrap_or_else(|| {
+            !stdin().is_terminal() && !stdout().is_terminal() && !stderr().is_terminal()
+        })
+    }
+
+    /// Reads the mask of ignored signals in the text of `proc_pid_status(5)`.
+    fn is_ignored_by(status: &str) -> Option<bool> {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))?;
+        let mask = u128::from_str_radix(line.trim(), 16).ok()?;
+        let bit = rustix::process::Signal::HUP.as_raw() - 1;
+        Some(mask >> bit & 1 == 1)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_mask_says_whether_sighup_is_ignored() {
+            let status =
+                |mask| format!("Name:\tmfa-optout\nSigBlk:\t1\nSigIgn:\t{mask}\nSigCgt:\t1\n");
+            let cases = [
+                ("0000000000000001", Some(true)),
+                ("0000000000001001", Some(true)),
+                ("0000000000001000", Some(false)),
+                ("0000000000000000", Some(false)),
+                ("", None),
+            ];
+            for (mask, ignored) in cases {
+                assert_eq!(is_ignored_by(&status(mask)), ignored, "{mask:?}");
+            }
+            assert_eq!(is_ignored_by("Name:\tmfa-optout\n"), None);
+        }
+    }
+}
+
+/// Listens for Ctrl-C, and for the console's close and shut-down events.
+///
+/// # Errors
+/// Of [`Kind::Usage`](crate::error::Kind::Usage) if the system does not allow it.
 #[cfg(windows)]
 pub(super) fn listen() -> Result<BoxStream<'static, Signal>> {
     use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_shutdown};

@@ -73,7 +73,8 @@ pub struct Completion {
 /// the journal. Ends early, with an error, once `stop` is set.
 ///
 /// # Errors
-/// Of [`Kind::MidRun`]. The journal is untouched, and the same command later has nothing to do but this.
+/// Of [`Kind::MidRun`], or of [`Kind::Interrupted`] once `stop` is set. The journal is untouched, and the same command later
+/// has nothing to do but this.
 pub fn finish(
     mut journal: Journal<File>,
     paths: &Paths,
@@ -95,17 +96,14 @@ pub fn finish(
 
 fn merge(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) -> Result<Summary> {
     let kept = |error: Error| {
-        let why = if source.is_stopped() {
-            INTERRUPTED.to_owned()
-        } else {
-            error.to_string()
-        };
-        let help = where_the_record_is(source.file, paths);
+        if source.is_stopped() {
+            return interrupted();
+        }
         Error::new(
             Kind::MidRun,
-            format!("the report could not be finished: {why}"),
+            format!("the report could not be finished: {error}"),
         )
-        .help(help)
+        .help(where_the_record_is(source.file, paths))
     };
     let Survey {
         mut summary,
@@ -141,22 +139,28 @@ fn where_the_record_is(journal: &File, paths: &Paths) -> String {
 /// What the journal of a run that stopped early tells so far. The journal stays as it is, locked by `journal`.
 ///
 /// # Errors
-/// Of [`Kind::MidRun`], if it can't be read again, or `stop` is set.
+/// Of [`Kind::MidRun`], if it can't be read again, or of [`Kind::Interrupted`], if `stop` is set.
 pub fn summarize(journal: &mut Journal<File>, stop: &AtomicBool) -> Result<Summary> {
     journal.sync()?;
     let mut fold = Fold::default();
-    each_entry(
-        Source {
-            file: journal.storage(),
-            stop,
-            limits: LIMITS,
-        },
-        |entry, _| {
-            fold.add(&entry);
-            Ok(())
-        },
-    )?;
+    let source = Source {
+        file: journal.storage(),
+        stop,
+        limits: LIMITS,
+    };
+    let read = each_entry(source, |entry, _| {
+        fold.add(&entry);
+        Ok(())
+    });
+    if read.is_err() && source.is_stopped() {
+        return Err(interrupted());
+    }
+    read?;
     fold.finish().ok_or_else(no_run)
+}
+
+fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, INTERRUPTED)
 }
 
 fn broken(message: impl Into<String>) -> Error {

@@ -10,6 +10,9 @@ use crate::text::one_line;
 pub fn ending_text(ending: &Ending, tally: &Tally) -> (String, Option<&'static str>) {
     match ending {
         Ending::Complete => (complete(tally), None),
+        Ending::Interrupted(Signal::HangUp) => {
+            ("Hung up: what was done is on record.".to_owned(), None)
+        }
         Ending::Interrupted(Signal::Interrupt) => {
             ("Interrupted: what was done is on record.".to_owned(), None)
         }

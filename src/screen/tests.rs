@@ -219,7 +219,8 @@ fn stops() -> Vec<Stop> {
 #[test]
 fn every_early_end_says_what_happened_and_what_to_do() {
     let endings = stops().into_iter().map(Ending::Stopped);
-    let endings = endings.chain([Signal::Interrupt, Signal::Terminate].map(Ending::Interrupted));
+    let endings = endings
+        .chain([Signal::HangUp, Signal::Interrupt, Signal::Terminate].map(Ending::Interrupted));
     let told = endings.map(|ending| {
         let (words, help) = ending_text(&ending, &Tally::default());
         format!("{words}\n  {}\n", help.unwrap_or("-"))

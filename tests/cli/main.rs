@@ -23,5 +23,6 @@ mod resume;
 mod retry_undo;
 mod samples;
 mod schedule;
+mod signals;
 mod tables;
 mod terminal;

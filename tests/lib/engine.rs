@@ -454,11 +454,48 @@ async fn a_token_is_renewed_after_a_sleep_that_the_own_clock_has_not_seen() {
 
 /// SIGTERM after so many seconds, and again so many seconds later.
 fn terminated(after: &'static [u64]) -> BoxStream<'static, Signal> {
-    let signals = stream::iter(after).then(async |seconds| {
-        tokio::time::sleep(Duration::from_secs(*seconds)).await;
-        Signal::Terminate
+    signals(after.iter().map(|seconds| (*seconds, Signal::Terminate)))
+}
+
+/// Each signal so many seconds after the one before.
+fn signals(
+    after: impl Iterator<Item = (u64, Signal)> + Send + 'static,
+) -> BoxStream<'static, Signal> {
+    let signals = stream::iter(after).then(async |(seconds, signal)| {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        signal
     });
     signals.chain(stream::pending()).boxed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_second_sigint_or_sigterm_cuts_off_what_is_in_flight() {
+    use Signal::{HangUp, Interrupt, Terminate};
+    let cases: [(&'static [Signal], Signal, bool); 6] = [
+        (&[HangUp, HangUp, HangUp], HangUp, false),
+        (&[HangUp, Interrupt], HangUp, false),
+        (&[Terminate, HangUp, HangUp], Terminate, false),
+        (&[HangUp, Interrupt, Terminate], Terminate, true),
+        (&[Interrupt, HangUp, Interrupt], Interrupt, true),
+        (&[Interrupt, Terminate], Terminate, true),
+    ];
+    for (received, ended_by, is_cut_off) in cases {
+        let org = Scripted::new(Duration::from_secs(8), |_| 204);
+        let rate = Rate::Limited {
+            requests: 10,
+            per: Duration::from_secs(1),
+        };
+        let stop = signals(received.iter().zip(0..).map(|(signal, place)| {
+            let first = if place == 0 { 20 } else { 1 };
+            (first, *signal)
+        }));
+        let watch = |_: &Event<'_>| ();
+        let sent = run(&org, rules(rate), 1_000, &Disk::default(), (stop, watch))
+            .await
+            .unwrap();
+        assert_eq!(sent.ending, Ending::Interrupted(ended_by), "{received:?}");
+        assert_eq!(sent.open_rows > 0, is_cut_off, "{received:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

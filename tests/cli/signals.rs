@@ -1,0 +1,271 @@
+//! Signals and the limits of a process, tried out on the built binary: a terminal that goes away,
+//! a second Ctrl-C, and few file descriptors.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use crate::common::hostile::{Reply, Then};
+use crate::common::ledger::{Ledger, end, send, start, stop, through_shell};
+use crate::common::{Cli, Ran, must_show_no_secret, outcomes, table};
+use rexpect::session::spawn_command;
+use rustix::process::Signal;
+
+fn apply(org: &Ledger) -> Vec<String> {
+    let url = org.url();
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--address",
+        &url,
+    ];
+    words.map(str::to_owned).to_vec()
+}
+
+fn command(cli: &Cli, org: &Ledger, more: &[&str]) -> Command {
+    let words = apply(org);
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    words.extend(more);
+    cli.command(&words)
+}
+
+/// An Org that confirms the first change at once and each further one when it is told to.
+fn holding_org() -> (Ledger, Sender<()>) {
+    let (release, held) = channel();
+    let held = Mutex::new(held);
+    let org = Ledger::scripted(move |seen| {
+        if seen.number > 1 {
+            // Once the test has let go, nothing is held any more.
+            let _ = held.lock().unwrap().recv();
+        }
+        Reply::new(204)
+    });
+    (org, release)
+}
+
+/// Waits until the run says that it only waits for requests in flight.
+fn wait_for_drain(child: &mut Child) -> BufReader<std::process::ChildStderr> {
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !(line.contains("\"waiting\"") && line.contains("rain")) {
+        must_show_no_secret(&line);
+        line.clear();
+        let read = lines.read_line(&mut line).unwrap();
+        assert!(read > 0, "ended without waiting for the requests in flight");
+    }
+    lines
+}
+
+#[test]
+fn a_hang_up_ends_a_run_in_good_order_and_the_same_command_goes_on() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
+    cli.write("users.csv", table(400));
+    let mut child = start(command(&cli, &org, &[]));
+    org.must_see(60, &mut child);
+    Ran::of(stop(child, Signal::HUP))
+        .exits(129)
+        .says("Hung up: what was done is on record.")
+        .says("mfa-optout apply users.csv");
+    assert!(cli.path("users.report.csv.partial").exists());
+    Ran::of(command(&cli, &org, &[]).output().unwrap()).exits(0);
+    assert_eq!(outcomes(&cli.report(), "applied"), 400);
+    assert_eq!(org.count(), 400, "no row was sent twice");
+}
+
+#[test]
+fn repeated_hang_ups_leave_requests_in_flight_their_time() {
+    let (cli, (org, release)) = (Cli::new(), holding_org());
+    cli.write("users.csv", table(2));
+    let mut child = start(command(&cli, &org, &["--log-format", "json"]));
+    org.must_see(2, &mut child);
+    send(&child, Signal::HUP);
+    let mut lines = wait_for_drain(&mut child);
+    for _ in 0..5 {
+        send(&child, Signal::HUP);
+        org.wait_for(usize::MAX, &mut child, Duration::from_millis(50));
+        assert!(child.try_wait().unwrap().is_none(), "it left at once");
+    }
+    drop(release);
+    let mut said = String::new();
+    lines.read_to_string(&mut said).unwrap();
+    must_show_no_secret(&said);
+    // The last row was still answered and recorded, so there is nothing left to interrupt.
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    assert_eq!(outcomes(&cli.report(), "applied"), 2);
+}
+
+#[test]
+fn after_a_hang_up_one_ctrl_c_waits_for_requests_in_flight_and_the_second_leaves_at_once() {
+    let (cli, (org, release)) = (Cli::new(), holding_org());
+    cli.write("users.csv", table(3));
+    let mut child = start(command(&cli, &org, &["--log-format", "json"]));
+    org.must_see(2, &mut child);
+    send(&child, Signal::HUP);
+    let lines = wait_for_drain(&mut child);
+    send(&child, Signal::INT);
+    org.wait_for(usize::MAX, &mut child, Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none(), "it left at once");
+    let mut signals = 0;
+    while child.try_wait().unwrap().is_none() {
+        send(&child, Signal::INT);
+        signals += 1;
+        assert!(signals < 40, "it does not leave");
+        org.wait_for(usize::MAX, &mut child, Duration::from_millis(100));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop((lines, release));
+}
+
+#[test]
+fn a_run_under_nohup_goes_on_after_a_hang_up() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
+    cli.write("users.csv", table(400));
+    let mut child = start(through_shell("trap '' HUP", &command(&cli, &org, &[])));
+    org.must_see(60, &mut child);
+    send(&child, Signal::HUP);
+    Ran::of(end(child)).exits(0);
+    assert_eq!(outcomes(&cli.report(), "applied"), 400);
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_a_run_in_good_order() {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
+    cli.write("users.csv", table(400));
+    // The shell outlives its terminal to write down how the run ended.
+    let run = command(&cli, &org, &[]);
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            "trap : HUP TERM; \"$@\"; echo $? > code.new; mv code.new code",
+        ])
+        .arg("sh")
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(cli.folder())
+        .env_clear()
+        .envs(
+            run.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("PATH", "/usr/bin:/bin")
+        .env("TERM", "xterm-256color");
+    let mut terminal = spawn_command(shell, Some(60_000)).unwrap();
+    terminal.exp_string("applied").unwrap();
+    drop(terminal);
+    wait_for_file(&cli.path("code"));
+    assert_eq!(cli.read("code").trim(), "129");
+    Ran::of(command(&cli, &org, &[]).output().unwrap()).exits(0);
+    assert_eq!(outcomes(&cli.report(), "applied"), 400);
+    assert_eq!(org.count(), 400, "no row was sent twice");
+}
+
+fn wait_for_file(path: &Path) {
+    let (sleeper, wait) = channel::<()>();
+    for _ in 0..12_000 {
+        if path.exists() {
+            return;
+        }
+        let _ = wait.recv_timeout(Duration::from_millis(5));
+    }
+    drop(sleeper);
+    panic!("{} did not appear", path.display());
+}
+
+/// A run whose sending is over as soon as it is interrupted, and whose journal takes a while to be
+/// added up: one row was refused, very many are duplicates, and the last one is not answered.
+fn interrupted_run(cli: &Cli, org: &Ledger) -> Child {
+    let rows = format!(
+        "user_id,mfa_opt_out\n1,true\n2,true\n{}3,true\n",
+        "1,true\n".repeat(300_000)
+    );
+    cli.write("users.csv", rows);
+    let mut child = start(command(cli, org, &[]));
+    org.must_see(3, &mut child);
+    let mut signals = 0;
+    while !ends_with_stop(&cli.path("users.report.csv.partial")) {
+        // Two that come before the first is looked at count as one, so more may be needed.
+        send(&child, Signal::INT);
+        signals += 1;
+        assert!(signals < 4000, "it does not end");
+        org.wait_for(usize::MAX, &mut child, Duration::from_millis(2));
+    }
+    child
+}
+
+fn ends_with_stop(journal: &Path) -> bool {
+    let mut end = Vec::new();
+    let mut file = fs::File::open(journal).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.seek(SeekFrom::Start(length.saturating_sub(4096)))
+        .unwrap();
+    file.read_to_end(&mut end).unwrap();
+    memchr::memmem::find(&end, b"mfa-optout stop").is_some()
+}
+
+#[test]
+fn ctrl_c_in_the_closing_says_that_the_run_was_interrupted_and_how_it_goes_on() {
+    let org = Ledger::scripted(|seen| match seen.user() {
+        Some(2) => Reply::new(404),
+        Some(3) => Reply::raw("").then(Then::Hang),
+        _ => Reply::new(204),
+    });
+    let cli = Cli::new();
+    let child = interrupted_run(&cli, &org);
+    // Held still, so that the next one comes amid the adding up and not behind it.
+    send(&child, Signal::STOP);
+    send(&child, Signal::INT);
+    let ran = Ran::of(stop(child, Signal::CONT))
+        .exits(130)
+        .says("Interrupted: what was done is on record.")
+        .says("mfa-optout apply users.csv")
+        .says("users.report.csv.partial");
+    let text = ran.text();
+    assert!(!text.contains("can't be read"), "{text}");
+    assert!(
+        !text.contains("means:"),
+        "it was not in the closing: {text}"
+    );
+}
+
+#[test]
+fn with_any_number_of_file_descriptors_a_run_is_made_or_refused_and_never_panics() {
+    let org = Ledger::start(Duration::ZERO);
+    let (mut made, mut refused) = (0, 0);
+    for limit in 3..=40 {
+        let cli = Cli::new();
+        cli.write("users.csv", table(2));
+        let before = org.count();
+        let run = through_shell(&format!("ulimit -n {limit}"), &command(&cli, &org, &[]));
+        let ran = Ran::of(run.output().unwrap());
+        let text = ran.text();
+        assert!(!text.contains("panicked"), "{limit}: {text}");
+        match ran.code {
+            Some(0) => {
+                assert_eq!(org.count(), before + 2);
+                made += 1;
+            }
+            Some(2) => {
+                assert_eq!(org.count(), before, "{limit}: {text}");
+                assert!(
+                    text.contains("too few files may be open"),
+                    "{limit}: {text}"
+                );
+                assert!(!cli.path("users.report.csv.partial").exists());
+                refused += 1;
+            }
+            // The system's own loader could not open a library.
+            Some(127) => assert_eq!(org.count(), before, "{limit}: {text}"),
+            other => panic!("{limit}: {other:?}: {text}"),
+        }
+    }
+    assert!(made > 0 && refused > 0, "{made} made, {refused} refused");
+}
