@@ -97,6 +97,7 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
             held_until: Duration::ZERO,
             waiting: None,
             traffic: Traffic::default(),
+            requests: RequestCount::beginning(began_at),
             tally: run.on_record,
             watch,
         },
@@ -154,7 +155,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                     continue;
                 }
                 Next::LogIn => {
-                    self.books.logging_in();
+                    self.books.logging_in(now);
                     log_in.set(org.log_in().fuse());
                     continue;
                 }
@@ -184,6 +185,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 Next::End(ending) => return self.end(ending),
             };
             self.turns = 0;
+            self.books.note_past_second(now);
             self.books.write(now)?;
             self.tick(now);
             self.set_alarm(until);
@@ -241,6 +243,9 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
 
     fn heed_time_of_day(&mut self) {
         self.books.time_of_day = wall_clock();
+        self.books
+            .requests
+            .set_clock(self.began.elapsed(), self.books.time_of_day);
         let passed = self.began_at.duration_until(self.books.time_of_day);
         self.policy
             .heed_time_of_day(Duration::try_from(passed).unwrap_or_default());
@@ -368,6 +373,60 @@ async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, Answer) {
     (attempt, answer)
 }
 
+/// Difference between two clocks that is taken for a clock that was set.
+const CLOCK_TOLERANCE_MS: u64 = 250;
+
+/// Counts requests by the second of the wall clock in which they are sent.
+struct RequestCount {
+    /// The wall clock when the run's own clock was at zero, in milliseconds since the Unix epoch, by
+    /// the last comparison of the two.
+    began_ms: i64,
+    second: i64,
+    count: u64,
+}
+
+impl RequestCount {
+    fn beginning(at: Timestamp) -> Self {
+        Self {
+            began_ms: at.as_millisecond(),
+            second: 0,
+            count: 0,
+        }
+    }
+
+    /// Takes over a wall clock that was set, or a run's own clock that stood still while the machine slept. Two clocks are
+    /// never read at quite the same time, so a small difference is none.
+    fn set_clock(&mut self, now: Duration, wall_clock: Timestamp) {
+        let passed = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let began_ms = wall_clock.as_millisecond().saturating_sub(passed);
+        if began_ms.abs_diff(self.began_ms) > CLOCK_TOLERANCE_MS {
+            self.began_ms = began_ms;
+        }
+    }
+
+    /// Goes to the second that `now` is in, and returns what was counted in another one before.
+    fn go_to(&mut self, now: Duration) -> Option<Note> {
+        let passed = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let second = self.began_ms.saturating_add(passed).div_euclid(1000);
+        if second == self.second {
+            return None;
+        }
+        let counted = self.take();
+        self.second = second;
+        counted
+    }
+
+    fn take(&mut self) -> Option<Note> {
+        match std::mem::take(&mut self.count) {
+            0 => None,
+            count => Some(Note::Requests {
+                second: self.second,
+                count,
+            }),
+        }
+    }
+}
+
 /// What is written, and then told.
 struct Books<'a, S, W> {
     journal: &'a mut Journal<S>,
@@ -381,6 +440,7 @@ struct Books<'a, S, W> {
     held_until: Duration,
     waiting: Option<(Wait, Duration)>,
     traffic: Traffic,
+    requests: RequestCount,
     tally: Tally,
     watch: W,
 }
@@ -391,7 +451,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
     }
 
     fn sent(&mut self, now: Duration, attempt: &Attempt) {
-        self.traffic.requests += 1;
+        self.count_request(now);
         self.traffic.retries += u64::from(attempt.number() != 1);
         self.waiting = None;
         self.tell(
@@ -407,9 +467,22 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         self.journal.may_send(row, now, self.time_of_day)
     }
 
-    fn logging_in(&mut self) {
-        self.traffic.requests += 1;
+    fn logging_in(&mut self, now: Duration) {
+        self.count_request(now);
         self.traffic.log_ins += 1;
+    }
+
+    fn count_request(&mut self, now: Duration) {
+        self.traffic.requests += 1;
+        self.note_past_second(now);
+        self.requests.count += 1;
+    }
+
+    /// Notes what was sent in a second that is over.
+    fn note_past_second(&mut self, now: Duration) {
+        if let Some(note) = self.requests.go_to(now) {
+            self.journal.note(note, self.time_of_day);
+        }
     }
 
     fn logged_in(&mut self, answer: &LoginAnswer) {
@@ -450,6 +523,9 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
 
     /// The same, and returns when all of it is on the disk.
     fn close(&mut self, now: Duration) -> Result<()> {
+        if let Some(note) = self.requests.take() {
+            self.journal.note(note, self.time_of_day);
+        }
         self.journal.sync()?;
         self.tell_of_records(now);
         Ok(())

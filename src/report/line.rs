@@ -229,10 +229,10 @@ pub(super) fn verify(previous: u32, frame: &[u8]) -> Option<u32> {
 /// fills up what was torn off, do not count.
 pub(super) fn holds_more_than_one_record(previous: u32, bytes: &[u8]) -> bool {
     let mut hasher = crc32fast::Hasher::new_with_initial(previous);
-    let mut hashed = 0;
+    let mut start = 0;
     for comma in memchr::memchr_iter(b',', bytes) {
-        hasher.update(&bytes[hashed..comma]);
-        hashed = comma;
+        hasher.update(&bytes[start..comma]);
+        start = comma;
         let end = ending(hasher.clone().finalize());
         let without_line_feed = &end[..CHECK_LEN - 1];
         if let Some(rest) = bytes[comma..].strip_prefix(without_line_feed) {

@@ -246,6 +246,13 @@ pub enum Note {
         /// The row.
         row: RowNumber,
     },
+    /// Requests were sent, log-ins and probes included.
+    Requests {
+        /// The second of the wall clock in which they were sent, since the Unix epoch.
+        second: i64,
+        /// Their number.
+        count: u64,
+    },
 }
 
 /// A note with its time.

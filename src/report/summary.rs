@@ -120,8 +120,10 @@ pub(super) struct Fold {
     statuses: BTreeMap<u16, u64>,
     /// Of the runs that said what they sent, and of those that were killed as far as rows tell.
     told: Traffic,
-    /// Since the last run record.
+    /// Since the last run record, as far as rows and log-ins tell.
     current: Traffic,
+    /// Requests since the last run record, as the notes count them.
+    noted_requests: u64,
     killed: bool,
     latency: Latencies,
     throttled: Vec<Span>,
@@ -163,9 +165,9 @@ impl Fold {
     fn add_run(&mut self, run: &Run) {
         if !self.runs.is_empty() && self.stop.is_none() {
             self.killed = true;
-            self.told = self.told.plus(self.current);
+            self.told = self.told.plus(self.untold_traffic());
         }
-        self.current = Traffic::default();
+        self.begin_count();
         self.stop = None;
         self.series.get_or_insert_with(|| Series::starting(run.at));
         self.last = Some(run.at);
@@ -174,9 +176,23 @@ impl Fold {
 
     fn add_stop(&mut self, stop: &Stop) {
         self.told = self.told.plus(stop.traffic);
-        self.current = Traffic::default();
+        self.begin_count();
         self.last = Some(stop.at);
         self.stop = Some(stop.clone());
+    }
+
+    fn begin_count(&mut self) {
+        self.current = Traffic::default();
+        self.noted_requests = 0;
+    }
+
+    /// Returns what was sent since the last run record. Rows tell of every request for them, also in the last second before
+    /// a kill; notes tell of requests for rows that are not finished.
+    fn untold_traffic(&self) -> Traffic {
+        Traffic {
+            requests: self.current.requests.max(self.noted_requests),
+            ..self.current
+        }
     }
 
     fn add_note(&mut self, noted: Noted) {
@@ -209,6 +225,12 @@ impl Fold {
                 self.current.requests += 1;
             }
             Note::Deferred { .. } => {}
+            Note::Requests { second, count } => {
+                self.noted_requests = self.noted_requests.saturating_add(count);
+                if let Some(series) = &mut self.series {
+                    series.add_requests(second, count);
+                }
+            }
         }
     }
 
@@ -233,6 +255,11 @@ impl Fold {
     pub(super) fn finish(self) -> Option<Summary> {
         let first = self.runs.first()?.clone();
         let is_open = self.stop.is_none();
+        let traffic = if is_open {
+            self.told.plus(self.untold_traffic())
+        } else {
+            self.told
+        };
         Some(Summary {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -247,11 +274,7 @@ impl Fold {
             rows: first.rows,
             outcomes: self.tally,
             statuses: self.statuses,
-            traffic: if is_open {
-                self.told.plus(self.current)
-            } else {
-                self.told
-            },
+            traffic,
             traffic_is_complete: !self.killed && !is_open,
             latency: self.latency.finish(),
             throttled: self.throttled,

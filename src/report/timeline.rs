@@ -16,7 +16,7 @@ const MAX_SPANS: usize = 500;
 /// What happened in one stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bar {
-    /// Requests of the rows that finished in it.
+    /// Requests that were sent in it.
     pub requests: u64,
     /// Rows that were applied.
     pub applied: u64,
@@ -46,9 +46,10 @@ pub struct Series {
 }
 
 impl Series {
-    pub(super) fn starting(from: Timestamp) -> Self {
+    /// Starts with the second that `at` is in. Bars are seconds of the wall clock, as requests are counted by them.
+    pub(super) fn starting(at: Timestamp) -> Self {
         Self {
-            from,
+            from: Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at),
             bar_ms: 1000,
             bars: Vec::new(),
         }
@@ -60,10 +61,26 @@ impl Series {
         if row.attempts == 0 {
             return;
         }
-        let after = row
-            .finished_at
-            .as_millisecond()
-            .saturating_sub(self.from.as_millisecond());
+        let applied = u64::from(row.outcome == Outcome::Applied);
+        let bar = Bar {
+            applied,
+            not_applied: 1 - applied,
+            ..Bar::default()
+        };
+        self.add_at(row.finished_at.as_millisecond(), bar);
+    }
+
+    /// Counts requests that were sent in this second since the Unix epoch.
+    pub(super) fn add_requests(&mut self, second: i64, requests: u64) {
+        let bar = Bar {
+            requests,
+            ..Bar::default()
+        };
+        self.add_at(second.saturating_mul(1000), bar);
+    }
+
+    fn add_at(&mut self, ms: i64, bar: Bar) {
+        let after = ms.saturating_sub(self.from.as_millisecond());
         let after = u64::try_from(after).unwrap_or(0);
         while after / self.bar_ms >= MAX_BARS as u64 {
             self.widen();
@@ -72,12 +89,7 @@ impl Series {
         if self.bars.len() <= index {
             self.bars.resize(index + 1, Bar::default());
         }
-        let applied = u64::from(row.outcome == Outcome::Applied);
-        self.bars[index] = self.bars[index].plus(Bar {
-            requests: u64::from(row.attempts),
-            applied,
-            not_applied: 1 - applied,
-        });
+        self.bars[index] = self.bars[index].plus(bar);
     }
 
     fn widen(&mut self) {

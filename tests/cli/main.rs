@@ -16,6 +16,7 @@ mod common;
 
 mod apply;
 mod browser;
+mod chart;
 mod hostile;
 mod outputs;
 mod readme;
