@@ -449,6 +449,133 @@ fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
     assert!(matches!(&steps[1], What::Send(change) if change.row == 4 && change.user.get() == 7));
 }
 
+/// What a plan sends: the users, and whether each is opted out.
+fn sent(path: &Path, options: &Options) -> Vec<(u64, bool)> {
+    let plan = plan(path, options).unwrap();
+    let steps = plan.changes(&RoaringTreemap::new()).unwrap();
+    let mut sent = Vec::new();
+    for step in steps {
+        if let What::Send(change) = step.unwrap().what {
+            sent.push((change.user.get(), change.flag.is_opt_out()));
+        }
+    }
+    sent
+}
+
+#[test]
+fn ids_and_flags_are_compared_by_value_and_not_by_spelling() {
+    let spellings = "5,true\n 5 ,yes\n\u{a0}5\u{a0},1\n5,TRUE\n50,true\n";
+    let (_folder, path) = file(format!("user_id,opt_out\n{spellings}").as_bytes());
+    assert_eq!(sent(&path, &today()), [(5, true), (50, true)]);
+    assert_eq!(plan(&path, &today()).unwrap().counts().duplicate, 3);
+
+    let (_folder, path) = file(b"user_id,opt_out\n5,true\n6,true\n 5 ,no\n");
+    let text = refusal(&path);
+    assert!(text.contains('2') && text.contains('4'), "{text}");
+    assert!(
+        text.contains("row 1"),
+        "names the row with the other flag: {text}"
+    );
+}
+
+#[test]
+fn the_last_row_is_read_whether_or_not_a_line_end_follows() {
+    for line_end in ["\n", "\r\n", "\r"] {
+        for last in ["7,false", "7,\"false\"", "\"7\",false"] {
+            for end in ["", line_end] {
+                let rows = ["user_id,opt_out", "5,true", last].join(line_end);
+                let (_folder, path) = file(format!("{rows}{end}").as_bytes());
+                let sent = sent(&path, &today());
+                assert_eq!(sent, [(5, true), (7, false)], "{rows:?} and {end:?}");
+            }
+        }
+    }
+    let one_row = workbook(&[Vec::new(), Vec::new(), Vec::new()]);
+    let (_folder, path) = file(&one_row);
+    let sent = sent(&path, &today());
+    assert_eq!(sent, [(1, true), (2, true), (3, true)]);
+}
+
+#[test]
+fn a_number_of_a_workbook_with_more_than_15_digits_is_no_id() {
+    let table_with = |id: Option<f64>| {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let sheet = book.add_worksheet();
+        sheet.write_row(0, 0, ["user_id", "opt_out"]).unwrap();
+        match id {
+            Some(number) => sheet.write_number(1, 0, number).unwrap(),
+            None => sheet.write_string(1, 0, "1000000000000001").unwrap(),
+        };
+        sheet.write_boolean(1, 1, true).unwrap();
+        file(&book.save_to_buffer().unwrap())
+    };
+    let (_folder, path) = table_with(Some(999_999_999_999_999.0));
+    assert_eq!(sent(&path, &today()), [(999_999_999_999_999, true)]);
+    // A text has all its digits.
+    let (_folder, path) = table_with(None);
+    assert_eq!(sent(&path, &today()), [(1_000_000_000_000_001, true)]);
+    for number in [1e15, 1_000_000_000_000_001.0, 9_007_199_254_740_993.0, 1e18] {
+        let (_folder, path) = table_with(Some(number));
+        let text = refusal(&path);
+        assert!(text.contains("15"), "{number}: {text}");
+    }
+}
+
+/// An earlier report with one row for each of these users, flags and outcomes.
+fn earlier_report(rows: &[(u64, bool, Outcome)]) -> String {
+    let mut text = format!(
+        "user_id,mfa_opt_out,{}\n",
+        mfa_optout::report::COLUMNS.join(",")
+    );
+    for ((user, flag, outcome), number) in rows.iter().zip(1..) {
+        write!(text, "{user},{flag}").unwrap();
+        for column in mfa_optout::report::COLUMNS {
+            let cell = match column {
+                "row" | "line" => format!("{number}"),
+                "outcome" => outcome.to_string(),
+                "wanted" => flag.to_string(),
+                "attempts" => "1".to_owned(),
+                "elapsed_ms" => "12".to_owned(),
+                "finished_at" => "2026-11-23T10:00:00.000Z".to_owned(),
+                _ => String::new(),
+            };
+            write!(text, ",{cell}").unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn unknown_rows_are_retried_and_of_them_only_opt_outs_are_undone() {
+    let rows = [
+        (1, true, Outcome::Unknown),
+        (2, false, Outcome::Unknown),
+        (3, true, Outcome::Failed),
+        (4, true, Outcome::Applied),
+        (5, false, Outcome::Applied),
+    ];
+    let (_folder, path) = file(earlier_report(&rows).as_bytes());
+    let retry = |outcomes: &[Outcome]| Options {
+        selection: Selection::Retry(outcomes.iter().copied().collect()),
+        ..today()
+    };
+    assert_eq!(
+        sent(&path, &retry(&[Outcome::Failed, Outcome::Unknown])),
+        [(1, true), (2, false), (3, true)]
+    );
+    assert_eq!(
+        sent(&path, &retry(&[Outcome::Unknown])),
+        [(1, true), (2, false)]
+    );
+    assert_eq!(sent(&path, &retry(&[Outcome::Failed])), [(3, true)]);
+    let undo = Options {
+        selection: Selection::Undo,
+        ..today()
+    };
+    assert_eq!(sent(&path, &undo), [(1, false), (4, false), (5, true)]);
+}
+
 #[test]
 fn whoever_asks_is_not_kept_waiting_while_many_rows_are_passed_over() {
     let table = (1..=20_000).fold("user_id,opt_out\n".to_owned(), |text, user| {
