@@ -1,5 +1,11 @@
-//! Kills runs at random instants, as many as asked for, and says what came of it: `cargo bench --bench soak -- 2000`.
-//! A second number is the seed. The same code runs in a small dose among the tests.
+//! Breaks runs, as many as asked for, and says what came of it. The same code runs in small doses
+//! among the tests.
+//!
+//! - `cargo bench --bench soak -- 2000`: kills runs at random instants. A second number is the seed.
+//! - `cargo bench --bench soak -- chaos 600`: for so many seconds, an Org with faults, kills, `retry`
+//!   until nothing is left, `undo`. A second number is the seed.
+//! - `cargo bench --bench soak -- crash`: a small run is killed, or meets a full or a broken disk, at
+//!   each of its calls on files. Linux on x86-64, as root.
 
 #[cfg(unix)]
 #[path = "../common/mod.rs"]
@@ -12,12 +18,69 @@ mod common;
 )]
 fn main() {
     // Cargo itself adds `--bench`.
-    let mut numbers = std::env::args().filter_map(|word| word.parse().ok());
-    let kills = numbers.next().unwrap_or(50);
-    let seed = numbers.next().unwrap_or(1);
-    let done = common::soak::soak(usize::try_from(kills).unwrap_or(usize::MAX), seed);
-    println!("{done:#?}");
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    let mut numbers = words.iter().filter_map(|word| word.parse::<u64>().ok());
+    match words.first().map(String::as_str) {
+        Some("chaos") => chaos(numbers.next().unwrap_or(60), numbers.next().unwrap_or(1)),
+        Some("crash") => crash(),
+        _ => {
+            let kills = numbers.next().unwrap_or(50);
+            let seed = numbers.next().unwrap_or(1);
+            let done = common::soak::soak(usize::try_from(kills).unwrap_or(usize::MAX), seed);
+            println!("{done:#?}");
+        }
+    }
 }
+
+/// Rounds at a time: most of their time is waiting.
+#[cfg(unix)]
+const ABREAST: u64 = 6;
+
+#[cfg(unix)]
+#[expect(
+    clippy::print_stdout,
+    reason = "what came of it is for whoever started this"
+)]
+#[expect(clippy::disallowed_methods, reason = "a soak goes by the clock")]
+fn chaos(seconds: u64, seed: u64) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    let mut rounds = Vec::new();
+    for lane in 0..ABREAST {
+        rounds.push(std::thread::spawn(move || {
+            let mut done = common::chaos::Done::default();
+            let mut number = 0;
+            while std::time::Instant::now() < end {
+                done.add(common::chaos::round(60, seed + 1000 * lane + number));
+                number += 1;
+            }
+            done
+        }));
+    }
+    let mut done = common::chaos::Done::default();
+    let mut broken = 0;
+    for round in rounds {
+        match round.join() {
+            Ok(more) => done.add(more),
+            Err(_) => broken += 1,
+        }
+    }
+    println!("{done:#?}\n{broken} of {ABREAST} lanes ended with a broken promise");
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[expect(
+    clippy::print_stdout,
+    reason = "what came of it is for whoever started this"
+)]
+fn crash() {
+    println!("{:#?}", common::crash::crash_everywhere());
+}
+
+#[cfg(all(unix, not(all(target_os = "linux", target_arch = "x86_64"))))]
+fn crash() {}
 
 #[cfg(not(unix))]
 fn main() {}

@@ -14,12 +14,18 @@
     reason = "a test may fail here"
 )]
 
+#[cfg(unix)]
+pub mod chaos;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod crash;
 pub mod hostile;
 #[cfg(unix)]
 pub mod ledger;
 pub mod practice;
 #[cfg(unix)]
 pub mod soak;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod tracer;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,0 +1,146 @@
+//! A small run that is killed, or meets a full or a broken disk, at each of its calls on files in
+//! turn, and is then started again. What the Org has seen is held against the report.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::ledger::{Ledger, on_record};
+use super::tracer::{Fault, run};
+use super::{Cli, Ran, outcomes, table};
+
+const ROWS: u64 = 40;
+
+/// How often what happened.
+#[derive(Debug, Default)]
+pub struct Crashed {
+    /// Faults by kind.
+    pub faults: BTreeMap<String, usize>,
+    /// Faults by the call that was hit.
+    pub calls: BTreeMap<String, usize>,
+    /// Exit codes of the runs that met a fault; -1 for a run that was killed.
+    pub codes: BTreeMap<i32, usize>,
+    /// What went wrong, with all that is needed to do it again.
+    pub wrong: Vec<String>,
+}
+
+/// Tries every fault at every call, each in a run of its own.
+pub fn crash_everywhere() -> Crashed {
+    let mut done = Crashed::default();
+    let faults = [
+        Fault::Kill,
+        Fault::Fails(Errno::ENOSPC),
+        Fault::Fails(Errno::EIO),
+        Fault::FailsFromHere(Errno::ENOSPC),
+        Fault::FailsFromHere(Errno::EIO),
+    ];
+    for fault in faults {
+        let mut at = 1;
+        while crash(at, fault, &mut done) {
+            at += 1;
+        }
+    }
+    done
+}
+
+fn command(cli: &Cli, org: &Ledger) -> Command {
+    let url = org.url();
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "8",
+        "--address",
+        &url,
+    ];
+    cli.command(&words)
+}
+
+/// One run with a fault, and those that follow it. Gives whether the fault happened at all.
+fn crash(at: usize, fault: Fault, done: &mut Crashed) -> bool {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(2)));
+    cli.write("users.csv", table(ROWS));
+    let traced = run(&command(&cli, &org), cli.folder(), at, fault);
+    let Some(call) = &traced.hit else {
+        return false;
+    };
+    org.must_be_left();
+    let what = call.split(' ').next().unwrap_or_default();
+    *done.faults.entry(format!("{fault:?}")).or_default() += 1;
+    *done.calls.entry(what.to_owned()).or_default() += 1;
+    *done.codes.entry(traced.code.unwrap_or(-1)).or_default() += 1;
+    let mut complain = |why: String| {
+        let said = &traced.said;
+        done.wrong
+            .push(format!("{fault:?} at call {at} ({call}): {why}\n{said}"));
+    };
+    if traced.said.contains("panicked") {
+        complain("it panicked".to_owned());
+    }
+    let sent = org.count();
+    match traced.code {
+        None if fault == Fault::Kill => {}
+        Some(0 | 5) => {}
+        Some(2) if sent == 0 => {}
+        other => complain(format!("it ended with {other:?} after {sent} requests")),
+    }
+    let recorded = on_record(&cli.path("users.report.csv.partial"), 2);
+    let is_finished =
+        cli.path("users.report.csv").exists() && !cli.path("users.report.csv.partial").exists();
+    if traced.code == Some(0) && !is_finished {
+        complain("it ended with 0, and the report is not finished".to_owned());
+    }
+    if !is_finished {
+        let resumed = Ran::of(command(&cli, &org).output().expect("the binary can be run"));
+        if resumed.code != Some(0) {
+            complain(format!(
+                "resumed, it ended with {:?}: {}",
+                resumed.code,
+                resumed.text()
+            ));
+        }
+    }
+    let puts = org.puts();
+    let again = puts[sent..].iter().find(|put| recorded.contains(&put.user));
+    if let Some(put) = again {
+        complain(format!("{put:?} was sent again although on record"));
+    }
+    check_report(&cli, &org, &mut complain);
+    true
+}
+
+fn check_report(cli: &Cli, org: &Ledger, complain: &mut dyn FnMut(String)) {
+    if !cli.path("users.report.csv").exists() {
+        return complain("there is no report".to_owned());
+    }
+    let rows = cli.report();
+    if rows.len() as u64 != ROWS || outcomes(&rows, "applied") as u64 != ROWS {
+        complain(format!("the report has {} rows", rows.len()));
+    }
+    for (row, user) in rows.iter().zip(1..) {
+        if row["user_id"] != format!("{user}") {
+            complain(format!("{user} is not in its place"));
+        }
+        let last = org.puts().iter().rfind(|put| put.user == user).copied();
+        if !last.is_some_and(|put| put.flag) {
+            complain(format!("{user} is applied, and the Org has seen {last:?}"));
+        }
+    }
+    let mut names: Vec<String> = fs::read_dir(cli.folder())
+        .expect("the folder can be read")
+        .map(|entry| {
+            let entry = entry.expect("the folder can be read");
+            entry.file_name().to_string_lossy().into_owned()
+        })
+        .collect();
+    names.sort_unstable();
+    if names != ["users.csv", "users.report.csv", "users.report.json"] {
+        complain(format!("left in the folder: {names:?}"));
+    }
+}
