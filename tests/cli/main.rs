@@ -16,6 +16,7 @@ mod common;
 
 mod apply;
 mod browser;
+mod chaos;
 mod chart;
 mod hostile;
 mod outputs;

@@ -5,15 +5,15 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Then};
-use crate::common::ledger::{Ledger, end, send, start, stop, through_shell};
+use crate::common::ledger::{Ledger, end, on_record, send, start, stop, through_shell};
 use crate::common::{Cli, Ran, must_show_no_secret, outcomes, table};
-use rexpect::session::spawn_command;
+use nix::pty::openpty;
 use rustix::process::Signal;
 
 fn apply(org: &Ledger) -> Vec<String> {
@@ -139,45 +139,30 @@ fn a_run_under_nohup_goes_on_after_a_hang_up() {
 fn a_terminal_that_is_closed_ends_a_run_in_good_order() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
     cli.write("users.csv", table(400));
-    // The shell outlives its terminal to write down how the run ended.
+    let terminal = openpty(None, None).unwrap();
     let run = command(&cli, &org, &[]);
-    let mut shell = Command::new("sh");
-    shell
-        .args([
-            "-c",
-            "trap : HUP TERM; \"$@\"; echo $? > code.new; mv code.new code",
-        ])
-        .arg("sh")
+    let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+    let mut child = Command::new("setsid");
+    child
+        .arg("--ctty")
         .arg(run.get_program())
         .args(run.get_args())
         .current_dir(cli.folder())
-        .env_clear()
-        .envs(
-            run.get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .env("PATH", "/usr/bin:/bin")
-        .env("TERM", "xterm-256color");
-    let mut terminal = spawn_command(shell, Some(60_000)).unwrap();
-    terminal.exp_string("applied").unwrap();
+        .env_clear();
+    for (name, value) in run.get_envs() {
+        child.env(name, value.unwrap_or_default());
+    }
+    child.env("PATH", "/usr/bin:/bin").env("TERM", "xterm-256color");
+    child.stdin(end()).stdout(end()).stderr(end());
+    let mut child = child.spawn().unwrap();
+    org.must_see(60, &mut child);
     drop(terminal);
-    wait_for_file(&cli.path("code"));
-    assert_eq!(cli.read("code").trim(), "129");
+    assert_eq!(child.wait().unwrap().code(), Some(129));
+    let recorded = on_record(&cli.path("users.report.csv.partial"), 2);
+    assert_eq!(recorded.len(), org.count(), "all that was sent is on record");
     Ran::of(command(&cli, &org, &[]).output().unwrap()).exits(0);
     assert_eq!(outcomes(&cli.report(), "applied"), 400);
     assert_eq!(org.count(), 400, "no row was sent twice");
-}
-
-fn wait_for_file(path: &Path) {
-    let (sleeper, wait) = channel::<()>();
-    for _ in 0..12_000 {
-        if path.exists() {
-            return;
-        }
-        let _ = wait.recv_timeout(Duration::from_millis(5));
-    }
-    drop(sleeper);
-    panic!("{} did not appear", path.display());
 }
 
 /// A run whose sending is over as soon as it is interrupted, and whose journal takes a while to be
