@@ -152,14 +152,20 @@ fn a_terminal_that_is_closed_ends_a_run_in_good_order() {
     for (name, value) in run.get_envs() {
         child.env(name, value.unwrap_or_default());
     }
-    child.env("PATH", "/usr/bin:/bin").env("TERM", "xterm-256color");
+    child
+        .env("PATH", "/usr/bin:/bin")
+        .env("TERM", "xterm-256color");
     child.stdin(end()).stdout(end()).stderr(end());
     let mut child = child.spawn().unwrap();
     org.must_see(60, &mut child);
     drop(terminal);
     assert_eq!(child.wait().unwrap().code(), Some(129));
     let recorded = on_record(&cli.path("users.report.csv.partial"), 2);
-    assert_eq!(recorded.len(), org.count(), "all that was sent is on record");
+    assert_eq!(
+        recorded.len(),
+        org.count(),
+        "all that was sent is on record"
+    );
     Ran::of(command(&cli, &org, &[]).output().unwrap()).exits(0);
     assert_eq!(outcomes(&cli.report(), "applied"), 400);
     assert_eq!(org.count(), 400, "no row was sent twice");
