@@ -439,6 +439,17 @@ impl Rate {
     }
 }
 
+/// What a run has found out about the pace, in requests a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PaceFound {
+    /// The rate that `auto` has found.
+    pub rate: Option<f64>,
+    /// The limit that the Org has shown by refusing requests.
+    pub limit: Option<f64>,
+    /// The pace that the given number of requests in flight allowed, if that bounded the run.
+    pub bound_by_concurrency: Option<f64>,
+}
+
 /// A bound given as a number, or as a share of the rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
@@ -569,7 +580,7 @@ pub enum Condition {
     /// Requests go out as the pace allows.
     #[default]
     Normal,
-    /// The Org asked for a pause; nothing is sent before `until`.
+    /// The Org asked for a pause or refuses everything; nothing is sent before `until`.
     Throttled {
         /// Since the run began.
         until: Duration,
@@ -586,7 +597,7 @@ pub enum Condition {
 pub enum Wait {
     /// The next request has its turn at the pace.
     Pace,
-    /// The Org asked for a pause.
+    /// The Org asked for a pause or refuses everything.
     Throttled,
     /// The next probe during an outage.
     Probe,

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 pub use self::alarm::Alarm;
 use crate::api::Org;
 use crate::domain::{
-    Answer, Condition, Ending, Event, LoginAnswer, Record, RowNumber, Signal, Tally, Wait,
+    Answer, Condition, Ending, Event, LoginAnswer, PaceFound, Record, RowNumber, Signal, Tally,
+    Wait,
 };
 use crate::error::Result;
 use crate::plan::{Step, What};
@@ -54,6 +55,8 @@ pub struct Sent {
     pub ending: Ending,
     /// What was sent.
     pub traffic: Traffic,
+    /// What was found out about the pace.
+    pub pace: PaceFound,
     /// Rows on record by outcome, those of an interrupted run included.
     pub tally: Tally,
     /// Whether a change may have been made that is not on record as applied.
@@ -325,7 +328,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let now = self.began.elapsed();
         self.books.close(now)?;
         self.books.tell(now, &Event::Ended(&ending));
-        self.books.traffic.rate_per_second = self.policy.settled_rate();
+        let pace = self.policy.pace_found();
+        self.books.traffic.rate_per_second = pace.rate;
         let Books {
             mut traffic,
             tally,
@@ -341,6 +345,7 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         Ok(Sent {
             ending,
             traffic,
+            pace,
             tally,
             in_doubt: self.policy.leaves_doubt() || !rows_in_doubt.is_empty(),
             rows_in_doubt,

@@ -220,7 +220,7 @@ struct SendingArgs {
     /// 50/s or the number given.
     #[arg(long, value_name = "RATE", value_parser = checked(values::rate))]
     rate: Option<String>,
-    /// Requests in flight at the same time [default: 8].
+    /// Requests in flight at the same time [default: auto].
     #[arg(long, value_name = "N", value_parser = checked(values::concurrency))]
     concurrency: Option<String>,
     /// How long an answer may take [default: 30s].

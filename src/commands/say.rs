@@ -193,6 +193,8 @@ fn closing_json(closing: &ClosingView<'_>, exit: Exit) -> Value {
         "retries": closing.retries,
         "seconds": closing.elapsed.as_secs_f64(),
         "seconds_throttled": closing.throttled.as_secs_f64(),
+        "rate_found": closing.pace.rate,
+        "limit_found": closing.pace.limit,
         "failures": closing.groups,
         "next": closing.next,
         "report": closing.report,

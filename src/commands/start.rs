@@ -127,7 +127,7 @@ fn options(settings: &Settings) -> BTreeMap<String, String> {
     let duration = |duration: Duration| format!("{} s", duration.as_secs_f64());
     let mut options = BTreeMap::from([
         ("--rate", rate_in_words(sending.rate)),
-        ("--concurrency", sending.concurrency.to_string()),
+        ("--concurrency", concurrency_in_words(sending.concurrency)),
         ("--timeout", duration(settings.connection.timeout)),
         ("--max-attempts", sending.max_attempts.to_string()),
         ("--max-wait", duration(sending.max_wait)),
@@ -149,6 +149,13 @@ fn limit_in_words(limit: Limit) -> String {
     match limit {
         Limit::Count(count) => count.to_string(),
         Limit::Percent(share) => format!("{share}%"),
+    }
+}
+
+fn concurrency_in_words(concurrency: Option<usize>) -> String {
+    match concurrency {
+        Some(number) => number.to_string(),
+        None => "auto".to_owned(),
     }
 }
 

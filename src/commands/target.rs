@@ -10,6 +10,7 @@ use super::{is_standard_input, practice};
 use crate::api::{Address, Connection, Credentials, HttpOrg, trust_store_variables};
 use crate::cli::PracticeArgs;
 use crate::error::{Error, Kind, Result};
+use crate::policy::MAX_AUTO_CONCURRENCY;
 use crate::report::Credential;
 use crate::sandbox::{Options, Sandbox};
 use crate::settings::Settings;
@@ -84,7 +85,7 @@ impl Target {
             connect_timeout: CONNECT_TIMEOUT
                 .min(settings.connection.timeout.mul_f64(CONNECT_SHARE)),
             ca_cert: settings.connection.ca_cert.clone(),
-            concurrency: settings.sending.concurrency,
+            concurrency: settings.sending.concurrency.unwrap_or(MAX_AUTO_CONCURRENCY),
         })?;
         let mut notes = Vec::new();
         let mut warnings = Vec::new();

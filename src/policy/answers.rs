@@ -24,19 +24,42 @@ impl Policy {
     ) {
         if let Answer::Reply(reply) = answer {
             if let Some(reset) = reply.quota_reset {
-                self.pace.hold(now, reset.min(self.rules.max_wait));
-            }
-            if !matches!(verdict, Verdict::SlowDown(_)) {
-                self.pace.answered(now, now.saturating_sub(attempt.sent));
+                self.pacing.hold(now, reset.min(self.rules.max_wait));
             }
         }
         match verdict {
-            Verdict::SlowDown(wait) => self.slow_down(now, wait),
+            Verdict::Applied => self.pace_confirmed(now, attempt.sent),
+            Verdict::TryAgain if self.health.is_proven() => {
+                self.pace_failed(now, attempt.sent, answer);
+            }
+            Verdict::SlowDown(wait) => self.slow_down(now, attempt.sent, wait),
             Verdict::Redirected | Verdict::WebPage | Verdict::Intercepted | Verdict::Unusable => {
                 let stop = self.way_is_wrong(answer, verdict);
                 self.stop(now, stop);
             }
             _ => {}
+        }
+    }
+
+    /// A change was confirmed. Answers that have become slow lower the pace that is found by trying.
+    fn pace_confirmed(&mut self, now: Duration, sent: Duration) {
+        self.pacing.confirmed(now, sent);
+        let is_slow = self.latency.answered(now, now.saturating_sub(sent));
+        if is_slow {
+            self.pacing.slow_down();
+        }
+    }
+
+    /// A request failed. 4xx responses are about the request and never about the pace, nor is a web page.
+    fn pace_failed(&mut self, now: Duration, sent: Duration, answer: &Answer) {
+        let status = match answer {
+            Answer::Reply(reply) => Some(reply.status),
+            Answer::Silence(_) => None,
+        };
+        match status {
+            Some(503) => self.pacing.failed(now, sent, true),
+            None | Some(500..) => self.pacing.failed(now, sent, false),
+            Some(_) => {}
         }
     }
 
@@ -147,7 +170,7 @@ impl Policy {
     fn sign_of_life(&mut self, now: Duration) {
         self.throttled_since = None;
         if self.health.alive(now).is_some() {
-            self.pace.restart_low(now);
+            self.pacing.restart_low(now);
         }
     }
 
@@ -173,7 +196,7 @@ impl Policy {
         }
     }
 
-    fn slow_down(&mut self, now: Duration, wait: Option<Duration>) {
+    fn slow_down(&mut self, now: Duration, sent: Duration, wait: Option<Duration>) {
         let since = *self.throttled_since.get_or_insert(now);
         let max_wait = self.rules.max_wait;
         let lasted = now.saturating_sub(since);
@@ -188,10 +211,8 @@ impl Policy {
                 },
             );
         } else {
-            self.pace.throttled(
-                now,
-                wait.map(|wait| wait + wait.mul_f64(HOLD_JITTER * self.random.f64())),
-            );
+            let wait = wait.map(|wait| wait + wait.mul_f64(HOLD_JITTER * self.random.f64()));
+            self.pacing.refused(now, sent, wait);
         }
     }
 
@@ -282,7 +303,7 @@ impl Policy {
         let (status, message) = words_of(answer);
         match verdict::of(answer, None, proven) {
             Verdict::SlowDown(wait) => {
-                self.slow_down(now, wait);
+                self.slow_down(now, now, wait);
                 self.session.log_in_later(now);
             }
             Verdict::TryAgain => {

@@ -3,11 +3,14 @@
 //! run began, randomness is a seeded generator, and the engine carries out what [`Policy::next`] says.
 
 mod answers;
-mod auto;
 mod backoff;
 mod budget;
 mod health;
-mod pace;
+mod latency;
+mod overload;
+mod pacing;
+mod rate_controller;
+mod rolling_count;
 mod rows;
 mod session;
 mod start;
@@ -18,19 +21,23 @@ use std::time::Duration;
 
 use self::budget::Budget;
 use self::health::Health;
-use self::pace::Pace;
+use self::latency::Latency;
+pub use self::latency::MAX_AUTO_CONCURRENCY;
+use self::pacing::Pacing;
 use self::rows::{Pending, Rows};
 use self::session::Session;
 use self::start::AtStart;
 use crate::domain::{
-    Answer, Change, Condition, Ending, Limit, LoginAnswer, Rate, Record, RowNumber, Signal, Stop,
-    Wait,
+    Answer, Change, Condition, Ending, Limit, LoginAnswer, PaceFound, Rate, Record, RowNumber,
+    Signal, Stop, Wait,
 };
 
 /// How long requests in flight get to finish when the run ends early.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a row rests before its second chance.
 const REST: Duration = Duration::from_secs(30);
+/// Share of the run during which requests waited for room that makes the given concurrency the bound of the pace.
+const BOUND_BY_CONCURRENCY: f64 = 0.1;
 /// Number of 403 responses in a row, after a confirmed change, that triggers a check of the credentials.
 const FORBIDDEN: usize = 5;
 /// Minimum time between two such checks.
@@ -41,8 +48,8 @@ const FORBIDDEN_AGAIN: Duration = Duration::from_mins(1);
 pub struct Rules {
     /// How fast requests may leave, retries and log-ins included.
     pub rate: Rate,
-    /// Requests in flight at most, at least 1.
-    pub concurrency: usize,
+    /// Requests in flight at most, at least 1; `None` to let it follow from rate and latency.
+    pub concurrency: Option<usize>,
     /// Attempts of a row in the main pass, and again in the second-chance pass; at least 1.
     pub max_attempts: u32,
     /// The longest pause that the Org may ask for.
@@ -139,7 +146,14 @@ pub enum Next {
 pub struct Policy {
     rules: Rules,
     random: fastrand::Rng,
-    pace: Pace,
+    pacing: Pacing,
+    latency: Latency,
+    /// Since when the next request waits until fewer are in flight.
+    room_awaited_since: Option<Duration>,
+    /// How long requests waited for room after their turn had come.
+    waited_for_room: Duration,
+    /// When the last request was sent.
+    last_sent: Duration,
     health: Health,
     session: Session,
     budget: Budget,
@@ -172,7 +186,11 @@ impl Policy {
     pub fn new(rules: Rules) -> Self {
         Self {
             random: fastrand::Rng::with_seed(rules.seed),
-            pace: Pace::new(rules.rate),
+            pacing: Pacing::new(rules.rate),
+            latency: Latency::default(),
+            room_awaited_since: None,
+            waited_for_room: Duration::ZERO,
+            last_sent: Duration::ZERO,
             health: Health::new(rules.max_failures),
             session: Session::new(rules.session),
             budget: Budget::full(),
@@ -201,7 +219,7 @@ impl Policy {
             .or_else(|| self.defer())
             .or_else(|| self.wind_down(now))
             .or_else(|| self.log_in(now))
-            .or_else(|| self.wait_for_room())
+            .or_else(|| self.wait_for_room(now))
             .or_else(|| self.probe(now))
             .or_else(|| self.take_turn(now))
             .unwrap_or_else(|| self.nothing_to_send(now))
@@ -216,12 +234,12 @@ impl Policy {
     /// Whether it wants to be told when what it has sent is on its way.
     #[must_use]
     pub fn awaits_departure(&self) -> bool {
-        self.pace.awaits_departure()
+        self.pacing.awaits_departure()
     }
 
     /// Everything that was sent over a connection that stands is on its way by now.
     pub fn departed(&mut self, now: Duration) {
-        self.pace.departed(now);
+        self.pacing.departed(now);
     }
 
     /// The next row of the plan, or that there are no more.
@@ -297,7 +315,7 @@ impl Policy {
             .session
             .failing_since()
             .filter(|_| self.health.is_proven()));
-        match (gone, self.pace.held(now)) {
+        match (gone, self.pacing.held(now)) {
             (Some(since), _) => Condition::Outage { since },
             (None, Some(until)) => Condition::Throttled { until },
             (None, None) => Condition::Normal,
@@ -320,10 +338,14 @@ impl Policy {
             .copied()
     }
 
-    /// The pace that `--rate auto` has found, requests a second.
+    /// Returns what the run has found out about the pace.
     #[must_use]
-    pub fn settled_rate(&self) -> Option<f64> {
-        self.pace.settled()
+    pub fn pace_found(&self) -> PaceFound {
+        PaceFound {
+            rate: self.pacing.found(),
+            limit: self.pacing.limit(),
+            bound_by_concurrency: self.bound_by_concurrency(),
+        }
     }
 }
 
@@ -378,22 +400,21 @@ impl Policy {
             // Nobody logs in for nothing.
             return (!self.no_more_rows).then_some(Next::TakeRow);
         }
-        let ready = due.max(self.pace.ready_at(now));
+        let ready = due.max(self.pacing.ready_at(now));
         if ready > now {
             return Some(self.wait_until(ready, Wait::LogIn));
         }
         self.session.logging_in(now);
-        self.pace.sent(now);
+        self.pacing.sent(now);
         Some(Next::LogIn)
     }
 
-    fn wait_for_room(&mut self) -> Option<Next> {
-        let most = if self.health.is_proven() {
-            self.rules.concurrency
-        } else {
-            1
-        };
-        (self.in_flight >= most).then(|| self.await_answer())
+    fn wait_for_room(&mut self, now: Duration) -> Option<Next> {
+        if self.in_flight < self.concurrency() {
+            return None;
+        }
+        self.room_awaited_since.get_or_insert(now);
+        Some(self.await_answer())
     }
 
     fn probe(&mut self, now: Duration) -> Option<Next> {
@@ -405,7 +426,7 @@ impl Policy {
         if self.probe_out {
             return Some(self.await_answer());
         }
-        let ready = due.max(self.pace.ready_at(now));
+        let ready = due.max(self.pacing.ready_at(now));
         if ready > now {
             return Some(self.wait_until(ready, Wait::Probe));
         }
@@ -422,9 +443,10 @@ impl Policy {
         if due.is_none_or(|due| due > now) && self.offered.is_none() && self.no_more_rows {
             return None;
         }
-        let ready = self.pace.ready_at(now);
+        let ready = self.pacing.ready_at(now);
         if ready > now {
-            let why = if self.pace.held(now).is_some() {
+            self.pacing.awaits(ready);
+            let why = if self.pacing.held(now).is_some() {
                 Wait::Throttled
             } else {
                 Wait::Pace
@@ -477,6 +499,29 @@ impl Policy {
             .min()
     }
 
+    /// Returns how many requests may be in flight.
+    fn concurrency(&mut self) -> usize {
+        if !self.health.is_proven() {
+            return 1;
+        }
+        match (self.rules.concurrency, self.rules.rate) {
+            (Some(given), _) => given,
+            (None, Rate::Unlimited) => MAX_AUTO_CONCURRENCY,
+            (None, _) => self.latency.concurrency(self.pacing.rate()),
+        }
+    }
+
+    /// Returns the pace that the given concurrency allowed, if requests waited for room during a good part of the run.
+    fn bound_by_concurrency(&self) -> Option<f64> {
+        let given = u32::try_from(self.rules.concurrency?).ok()?;
+        let latency = self.latency.mean()?.as_secs_f64();
+        let is_bound = self.waited_for_room > self.last_sent.mul_f64(BOUND_BY_CONCURRENCY);
+        if self.rules.rate == Rate::Unlimited || !is_bound || latency <= 0.0 {
+            return None;
+        }
+        Some(f64::from(given) / latency)
+    }
+
     fn forbidden_needs_a_check(&self, now: Duration) -> bool {
         self.health.is_proven()
             && self.rows.forbidden() >= FORBIDDEN
@@ -494,7 +539,12 @@ impl Policy {
 
     fn send(&mut self, now: Duration, mut row: Pending, purpose: Purpose) -> Next {
         row.sent(now);
-        self.pace.sent(now);
+        if let Some(since) = self.room_awaited_since.take() {
+            let turn = self.pacing.ready_at(now).max(since);
+            self.waited_for_room += now.saturating_sub(turn);
+        }
+        self.last_sent = now;
+        self.pacing.sent(now);
         self.in_flight += 1;
         if purpose == Purpose::Row {
             self.rows_in_flight.push(row.change.row);

@@ -104,12 +104,13 @@ impl State {
         self.sent.per_second(now)
     }
 
-    /// How long it will take at the recent speed; `None` while there is none or something holds the run back.
+    /// How long it will take at the recent speed; `None` while there is none or the Org does not answer.
     #[must_use]
     pub fn time_left(&self, now: Duration) -> Option<Duration> {
         let speed = self.recorded.per_second(now);
         let rows = self.rows.saturating_sub(self.done());
-        if self.condition != Condition::Normal || speed <= 0.0 {
+        let is_out = matches!(self.condition, Condition::Outage { .. });
+        if is_out || speed <= 0.0 {
             return None;
         }
         #[expect(

@@ -228,17 +228,21 @@ fn while_held_back_it_counts_down() {
     );
     assert_eq!(
         waiting(&progress, 12.0).unwrap(),
-        "the Org asked for a pause: 12 s left"
+        "throttled by the Org: next request in 12 s"
     );
     assert_eq!(
         waiting(&progress, 23.5).unwrap(),
-        "the Org asked for a pause: 1 s left"
+        "throttled by the Org: next request in 1 s"
     );
-    assert_eq!(
-        progress.state().time_left(at(12.0)),
-        None,
-        "nobody knows while the Org decides"
-    );
+    let left = progress.state().time_left(at(12.0));
+    let line = line(progress.state(), at(12.0));
+    assert!(line.contains(" applied, "), "the counts stay: {line}");
+    assert!(line.contains("throttled by the Org"), "{line}");
+    assert!(left.is_some() && line.ends_with(" left"), "{line}");
+    let shown = bar(progress.state(), at(12.0), 100, false);
+    assert!(shown.contains(" applied "), "the counts stay: {shown}");
+    assert!(shown.contains("throttled by the Org"), "{shown}");
+    assert!(shown.contains(" left"), "{shown}");
     play(&mut progress, 24.0, 200, Some(Outcome::Applied));
     assert_eq!(waiting(&progress, 24.0), None);
 }
@@ -294,8 +298,8 @@ fn the_same_pause_is_told_once() {
         },
     );
     let told = [
-        "the Org asked for a pause: 4 s left",
-        "the Org asked for a pause: 5 s left",
+        "throttled by the Org: next request in 4 s",
+        "throttled by the Org: next request in 5 s",
     ];
     assert_eq!(lines(progress), told);
 }

@@ -17,7 +17,8 @@ pub fn line(state: &State, now: Duration) -> String {
     let rows = format!("{} of {} rows", grouped(state.done()), grouped(state.rows));
     let mut parts = vec![rows, format!("{:.1} requests/s", state.speed(now))];
     parts.extend(counts(state));
-    parts.extend(waiting(state, now).or_else(|| left(state, now)));
+    parts.extend(waiting(state, now));
+    parts.extend(left(state, now));
     parts.join(", ")
 }
 
@@ -36,10 +37,21 @@ pub fn bar(state: &State, now: Duration, width: usize, colour: bool) -> String {
         _ => figures,
     };
     let second = match waits(state, now) {
-        Some(wordings) => paint.yellow(&widest(&wordings, width)),
+        Some(wordings) => beside_counts(state, &wordings, width, paint),
         None => fit(&counts(state), width),
     };
     format!("{first}\n{second}")
+}
+
+/// The counts and what the run waits for, in as many words as fit; where nothing fits beside the counts, only that.
+fn beside_counts(state: &State, wordings: &[String; 3], width: usize, paint: Paint) -> String {
+    let counts = counts(state).join("  ");
+    for words in wordings {
+        if measure_text_width(&counts) + 2 + measure_text_width(words) <= width {
+            return format!("{counts}  {}", paint.yellow(words));
+        }
+    }
+    paint.yellow(&widest(wordings, width))
 }
 
 /// What a row came to: `line 17: failed (404, 1 attempt): User not found`.
@@ -135,8 +147,8 @@ fn waits(state: &State, now: Duration) -> Option<[String; 3]> {
         (Condition::Throttled { until }, _) if until > now => (
             until.saturating_sub(now),
             [
-                "the Org asked for a pause: {} left",
-                "asked to pause: {} left",
+                "throttled by the Org: next request in {}",
+                "throttled: next in {}",
                 "pause: {}",
             ],
         ),

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use super::counted;
 use super::ending::ending_text;
-use crate::domain::{Ending, Outcome, Tally};
+use crate::domain::{Ending, Outcome, PaceFound, Rate, Tally};
 use crate::progress::{grouped, rough};
 use crate::report::Group;
 use crate::text::{one_line, visible};
+
+/// A limit below this share of the rate asked for is worth a word.
+const LOWER: f64 = 0.95;
+/// The rate that is advised, as a share of the limit that was found.
+const SOMEWHAT_LOWER: f64 = 0.95;
 
 /// The figures of a run that is over.
 #[derive(Clone, Debug)]
@@ -27,8 +32,12 @@ pub struct ClosingView<'a> {
     pub elapsed: Duration,
     /// Of this, how long the Org held it back.
     pub throttled: Duration,
-    /// What `--rate auto` settled on, requests a second.
-    pub settled: Option<f64>,
+    /// The rate that was asked for.
+    pub rate: Rate,
+    /// Requests in flight at most, if a number was given.
+    pub concurrency: Option<usize>,
+    /// What was found out about the pace.
+    pub pace: PaceFound,
     /// What went wrong, the most frequent first.
     pub groups: &'a [Group],
     /// The next command to run, where there is one.
@@ -49,6 +58,7 @@ pub fn closing_text(view: &ClosingView<'_>) -> String {
     out.push('\n');
     out.push_str(&counts(view.tally));
     let _ = writeln!(out, "  {}", effort(view));
+    out.push_str(&pace(view));
     for group in view.groups {
         out.push('\n');
         out.push_str(&group_text(group));
@@ -125,10 +135,53 @@ fn effort(view: &ClosingView<'_>) -> String {
             rough(view.throttled)
         );
     }
-    if let Some(rate) = view.settled {
-        let _ = write!(words, ", at {rate:.1} requests a second at the end");
-    }
     words
+}
+
+/// What was found out about the pace, one finding a line.
+fn pace(view: &ClosingView<'_>) -> String {
+    let mut lines = String::new();
+    if let Some(rate) = view.pace.rate {
+        let rate = per_second(rate);
+        let words = match view.pace.limit {
+            Some(_) => format!("the pace found is {rate}; the Org refuses more"),
+            None => format!("the pace reached {rate}; the Org refused nothing"),
+        };
+        let _ = writeln!(lines, "  {words}");
+    }
+    if let (Rate::Limited { .. }, Some(asked), Some(limit)) =
+        (view.rate, view.rate.per_second(), view.pace.limit)
+        && limit < LOWER * asked
+    {
+        let _ = writeln!(
+            lines,
+            "  note: the Org takes about {}, less than the rate asked for; use --rate auto or --rate {}",
+            per_second(limit),
+            lower_rate(limit),
+        );
+    }
+    if let (Some(number), Some(pace)) = (view.concurrency, view.pace.bound_by_concurrency) {
+        let _ = writeln!(
+            lines,
+            "  note: --concurrency {number} limited the pace to {pace:.0}/s"
+        );
+    }
+    lines
+}
+
+fn per_second(rate: f64) -> String {
+    let digits = usize::from(rate < 100.0);
+    format!("{rate:.digits$} requests a second")
+}
+
+/// Returns a rate somewhat below this one, as it is typed.
+fn lower_rate(limit: f64) -> String {
+    let lower = SOMEWHAT_LOWER * limit;
+    if lower >= 1.0 {
+        format!("{:.0}/s", lower.floor())
+    } else {
+        format!("{:.0}/m", (60.0 * lower).floor().max(1.0))
+    }
 }
 
 fn group_text(group: &Group) -> String {

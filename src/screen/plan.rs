@@ -114,8 +114,14 @@ fn row_kinds(plan: &PlanView) -> Vec<String> {
 
 fn pace(plan: &PlanView) -> String {
     let rate = rate_in_words(plan.rate);
+    let how_long = match plan.rate {
+        Rate::Auto { .. } => "at least",
+        Rate::Limited { .. } | Rate::Unlimited => "about",
+    };
     match plan.expected {
-        Some(time) if plan.opt_out + plan.opt_in > 0 => format!("{rate}: about {}", rough(time)),
+        Some(time) if plan.opt_out + plan.opt_in > 0 => {
+            format!("{rate}: {how_long} {}", rough(time))
+        }
         _ => rate,
     }
 }

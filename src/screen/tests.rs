@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::{Cause, Ending, Outcome, Rate, Signal, Stop, Tally};
+use crate::domain::{Cause, Ending, Outcome, PaceFound, Rate, Signal, Stop, Tally};
 use crate::report::Group;
 
 fn plan() -> PlanView {
@@ -90,7 +90,12 @@ fn closing(ending: &Ending, tally: &Tally, groups: &[Group], next: Option<&str>)
         retries: 12,
         elapsed: Duration::from_secs(131),
         throttled: Duration::from_secs(4),
-        settled: None,
+        rate: Rate::Limited {
+            requests: 10,
+            per: Duration::from_secs(1),
+        },
+        concurrency: None,
+        pace: PaceFound::default(),
         groups,
         next: next.map(str::to_owned),
         report: "users.report.csv".into(),
@@ -261,4 +266,93 @@ fn silence_and_line_breaks_are_a_no() {
     }
     assert!(Question::YesOrNo.agrees(Some("Yes\r\n")) && Question::YesOrNo.agrees(Some("y")));
     assert!(!Question::YesOrNo.agrees(Some("yep")) && !Question::YesOrNo.agrees(Some("1")));
+}
+
+fn closing_of_pace(rate: Rate, concurrency: Option<usize>, pace: PaceFound) -> String {
+    let tally = tally(&[(Outcome::Applied, 10)]);
+    closing_text(&ClosingView {
+        ending: &Ending::Complete,
+        open_rows: 0,
+        tally: &tally,
+        requests: 10,
+        retries: 0,
+        elapsed: Duration::from_secs(10),
+        throttled: Duration::ZERO,
+        rate,
+        concurrency,
+        pace,
+        groups: &[],
+        next: None,
+        report: "users.report.csv".into(),
+    })
+}
+
+const TEN_A_SECOND: Rate = Rate::Limited {
+    requests: 10,
+    per: Duration::from_secs(1),
+};
+
+#[test]
+fn a_pace_that_was_found_is_told() {
+    let auto = Rate::Auto { ceiling: 50 };
+    let refused = PaceFound {
+        rate: Some(20.25),
+        limit: Some(20.25),
+        ..PaceFound::default()
+    };
+    let text = closing_of_pace(auto, None, refused);
+    assert!(
+        text.contains("the pace found is 20.2 requests a second; the Org refuses more"),
+        "{text}"
+    );
+    let free = PaceFound {
+        rate: Some(50.0),
+        ..PaceFound::default()
+    };
+    let text = closing_of_pace(auto, None, free);
+    assert!(
+        text.contains("the pace reached 50.0 requests a second; the Org refused nothing"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_fixed_rate_above_the_limit_is_advised_to_be_lower() {
+    let found = |limit| PaceFound {
+        limit: Some(limit),
+        ..PaceFound::default()
+    };
+    let text = closing_of_pace(TEN_A_SECOND, None, found(6.0));
+    assert!(text.contains("takes about 6.0 requests a second"), "{text}");
+    assert!(text.contains("use --rate auto or --rate 5/s"), "{text}");
+    let text = closing_of_pace(TEN_A_SECOND, None, found(0.5));
+    assert!(text.contains("use --rate auto or --rate 28/m"), "{text}");
+    let text = closing_of_pace(TEN_A_SECOND, None, found(9.8));
+    assert!(!text.contains("--rate"), "{text}");
+}
+
+#[test]
+fn a_given_concurrency_that_bounded_the_pace_is_named() {
+    let bound = PaceFound {
+        bound_by_concurrency: Some(26.4),
+        ..PaceFound::default()
+    };
+    let text = closing_of_pace(TEN_A_SECOND, Some(8), bound);
+    assert!(
+        text.contains("--concurrency 8 limited the pace to 26/s"),
+        "{text}"
+    );
+}
+
+#[test]
+fn auto_takes_at_least_its_expected_time() {
+    let text = plan_text(&PlanView {
+        rate: Rate::Auto { ceiling: 50 },
+        ..plan()
+    });
+    assert!(
+        text.contains("at most 50 requests a second: at least 130 s")
+            || text.contains("at least 2 min"),
+        "{text}"
+    );
 }

@@ -144,7 +144,7 @@ pub const TABLE: [Setting; 45] = [
         Key::Concurrency,
         "concurrency",
         Scope::Everywhere,
-        Some("8"),
+        Some("auto"),
     ),
     row(Key::Timeout, "timeout", Scope::Everywhere, Some("30s")),
     row(

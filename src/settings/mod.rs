@@ -69,8 +69,8 @@ pub struct Connection {
 pub struct Sending {
     /// Requests in a time, retries and log-ins included.
     pub rate: Rate,
-    /// Requests in flight, 1 to 1,000.
-    pub concurrency: usize,
+    /// Requests in flight, 1 to 1,000; `None` to let it follow from rate and latency.
+    pub concurrency: Option<usize>,
     /// Attempts of a row in the main pass, and again in the second-chance pass; 1 to 100.
     pub max_attempts: u32,
     /// The longest pause that the Org may ask for.

@@ -72,7 +72,7 @@ fn nothing_given_means_the_documented_defaults() {
             requests: 10,
             per: Duration::from_secs(1),
         },
-        concurrency: 8,
+        concurrency: None,
         max_attempts: 5,
         max_wait: Duration::from_mins(5),
         outage_patience: Duration::from_mins(10),
@@ -93,7 +93,7 @@ fn the_command_line_counts_before_the_environment_before_the_file() {
         .variable("MFA_OPTOUT_MAX_ATTEMPTS", "3")
         .flag(Key::Concurrency, "4");
     let sending = case.settings().unwrap().sending;
-    assert_eq!((sending.concurrency, sending.max_attempts), (4, 3));
+    assert_eq!((sending.concurrency, sending.max_attempts), (Some(4), 3));
     assert_eq!(sending.max_wait, Duration::from_secs(2));
 }
 
@@ -116,7 +116,7 @@ fn an_empty_variable_counts_as_not_set() {
         .settings()
         .unwrap()
         .sending;
-    assert_eq!(sending.concurrency, 8);
+    assert_eq!(sending.concurrency, None);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn loaded(terminal: bool, asked: Option<&str>) -> Settings {
 #[test]
 fn at_a_terminal_the_file_in_the_working_directory_counts_and_is_named() {
     let settings = loaded(true, None);
-    assert_eq!(settings.sending.concurrency, 2);
+    assert_eq!(settings.sending.concurrency, Some(2));
     assert!(
         settings.notes[0].contains("found in the working directory"),
         "{:?}",
@@ -287,7 +287,7 @@ fn at_a_terminal_the_file_in_the_working_directory_counts_and_is_named() {
 #[test]
 fn without_a_terminal_it_does_not_count_and_that_is_said() {
     let settings = loaded(false, None);
-    assert_eq!(settings.sending.concurrency, 3);
+    assert_eq!(settings.sending.concurrency, Some(3));
     assert!(
         settings.notes[0].contains("does not count without a terminal"),
         "{:?}",
@@ -298,7 +298,10 @@ fn without_a_terminal_it_does_not_count_and_that_is_said() {
 #[test]
 fn a_file_that_was_asked_for_counts_everywhere() {
     let settings = loaded(false, Some("asked.toml"));
-    assert_eq!((settings.sending.concurrency, settings.notes.len()), (4, 0));
+    assert_eq!(
+        (settings.sending.concurrency, settings.notes.len()),
+        (Some(4), 0)
+    );
 }
 
 #[test]

@@ -117,17 +117,19 @@ pub fn size(text: &str) -> Parsed<u64> {
     }
 }
 
-/// Requests in flight, 1 to 1,000.
+/// Requests in flight, 1 to 1,000; `None` for `auto`.
 ///
 /// # Errors
 /// Anything else.
-pub fn concurrency(text: &str) -> Parsed<usize> {
-    let number = text
-        .trim()
-        .parse()
-        .ok()
-        .filter(|number| (1..=1000).contains(number));
-    number.ok_or_else(|| "write a whole number from 1 to 1000".to_owned())
+pub fn concurrency(text: &str) -> Parsed<Option<usize>> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("auto") {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(number @ 1..=1000) => Ok(Some(number)),
+        _ => Err("write a whole number from 1 to 1000, or auto".to_owned()),
+    }
 }
 
 /// Attempts of a row, 1 to 100.
@@ -297,7 +299,7 @@ mod tests {
         assert!(size("0").is_err() && size("-1").is_err() && size("much").is_err());
         assert_eq!(
             (concurrency("8"), attempts("5"), org("42")),
-            (Ok(8), Ok(5), Ok(42))
+            (Ok(Some(8)), Ok(5), Ok(42))
         );
         assert!(
             concurrency("0").is_err()

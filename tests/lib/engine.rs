@@ -131,7 +131,7 @@ fn last_mark(bytes: &[u8]) -> u64 {
 fn rules(rate: Rate) -> Rules {
     Rules {
         rate,
-        concurrency: 8,
+        concurrency: Some(8),
         max_attempts: 2,
         max_wait: Duration::from_mins(5),
         outage_patience: Duration::from_mins(10),
@@ -246,7 +246,7 @@ async fn a_row_that_is_settled_is_on_disk_while_requests_are_out() {
         _ => {}
     };
     let rules = Rules {
-        concurrency: 10,
+        concurrency: Some(10),
         ..rules(Rate::Unlimited)
     };
     run(&org, rules, 11, &disk, (never(), watch)).await.unwrap();
@@ -429,7 +429,7 @@ async fn a_token_is_renewed_after_a_sleep_that_the_own_clock_has_not_seen() {
     };
     let rules = Rules {
         session: true,
-        concurrency: 1,
+        concurrency: Some(1),
         ..rules(Rate::Unlimited)
     };
     let sent = run(

@@ -10,6 +10,8 @@
 
 #[path = "../common/hostile/mod.rs"]
 mod hostile;
+#[path = "../common/limiter.rs"]
+mod limiter;
 
 mod api;
 mod engine;

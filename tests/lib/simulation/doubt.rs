@@ -103,7 +103,7 @@ fn throttling_without_a_hint_never_lets_an_unlimited_rate_become_a_flood() {
     };
     let unlimited = Rules {
         rate: Rate::Unlimited,
-        concurrency: 64,
+        concurrency: Some(64),
         ..rules()
     };
     let trace = simulate(unlimited, 2_000, server);

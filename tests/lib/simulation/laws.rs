@@ -22,7 +22,7 @@ prop_compose! {
         confirmed_before in any::<bool>(),
         seed in any::<u64>(),
     ) -> Rules {
-        Rules { rate, concurrency, max_attempts, session, confirmed_before, seed, max_failures: Limit::Percent(100.0), ..rules() }
+        Rules { rate, concurrency: Some(concurrency), max_attempts, session, confirmed_before, seed, max_failures: Limit::Percent(100.0), ..rules() }
     }
 }
 
@@ -77,7 +77,7 @@ proptest! {
         broken in 0_u64..60,
         seed in any::<u64>(),
     ) {
-        let rules = Rules { rate: per_second(rate), concurrency, seed, ..rules() };
+        let rules = Rules { rate: per_second(rate), concurrency: Some(concurrency), seed, ..rules() };
         let rows = 300;
         let server = &mut |now: Duration, change: Change| {
             let away = (ms(begins)..ms(begins + lasts)).contains(&now);
@@ -121,7 +121,7 @@ fn a_machine_that_does_something_else_between_turn_and_wire_never_exceeds_the_ra
         let mut server = |_: Duration, _: Change| (status(204), ms(1));
         let exact = Rules {
             rate: per_second(rate),
-            concurrency: 64,
+            concurrency: Some(64),
             ..rules()
         };
         let mut simulation = Simulation::new(exact, u64::from(rate) * 20, &mut server);

@@ -3,6 +3,7 @@
 
 mod doubt;
 mod laws;
+mod limits;
 mod start;
 mod world;
 
@@ -16,6 +17,7 @@ use mfa_optout::domain::{
 use mfa_optout::policy::{Next, Policy, Rules};
 
 use self::world::*;
+use crate::limiter::{Cell, Kind, Refusal};
 
 #[test]
 fn a_quiet_run_takes_what_the_rate_says() {
@@ -191,14 +193,15 @@ fn throttling_without_end_stops_the_run_and_costs_no_attempt() {
         Ending::Stopped(Stop::HeldTooLong { .. })
     ));
     assert_eq!(trace.records.len(), trace.outcomes(Outcome::Applied));
+    let probes = trace.sent_between(s(200), s(300));
     assert!(
-        trace.sent_between(s(200), s(300)) <= 11,
-        "the pace falls to one in ten seconds"
+        (12..=14).contains(&probes),
+        "{probes} probes of a closed limit in 100 s, 8 s apart"
     );
 }
 
 #[test]
-fn one_throttle_halves_the_pace_once_and_it_comes_back() {
+fn refusals_of_half_a_second_lower_the_pace_once_and_it_comes_back() {
     let server = &mut |now: Duration, _| {
         let answer = if (s(10)..s(10) + ms(500)).contains(&now) {
             status(429)
@@ -211,16 +214,106 @@ fn one_throttle_halves_the_pace_once_and_it_comes_back() {
     fast.rate = per_second(20);
     let trace = simulate(fast, 1_500, server);
     assert_eq!(trace.outcomes(Outcome::Applied), 1_500);
-    let halved = trace.sent_between(s(11), s(12));
+    let after = trace.sent_between(s(11), s(12));
     assert!(
-        (8..=13).contains(&halved),
-        "{halved} requests in the second after the cut"
+        after <= 10,
+        "{after} requests in the second after the refusals"
     );
-    let back = trace.sent_between(s(22), s(24));
+    let back = trace.sent_between(s(16), s(26));
     assert!(
-        (38..=41).contains(&back),
-        "{back} requests in two seconds, ten seconds later"
+        (190..=200).contains(&back),
+        "{back} requests in ten seconds, five seconds later"
     );
+}
+
+/// Only a confirmed change may raise the rate: a server that fails above its limit is not asked for more.
+#[test]
+fn answers_that_confirm_nothing_do_not_raise_the_rate() {
+    for code in [400, 404, 500, 502] {
+        let server = &mut |now: Duration, _| (status(if now < s(4) { 204 } else { code }), ms(5));
+        let mut auto = rules();
+        auto.rate = Rate::Auto { ceiling: 500 };
+        auto.max_failures = Limit::Percent(100.0);
+        auto.max_duration = Some(s(30));
+        let trace = simulate(auto, 10_000, server);
+        let later: Vec<usize> = (5..30)
+            .map(|second| trace.sent_between(s(second), s(second + 1)))
+            .collect();
+        let most = later.iter().max();
+        assert!(most.is_some_and(|most| *most <= 6), "{code}: {later:?}");
+    }
+}
+
+/// Where the server's word is not needed: with half of the answers 500, the limit is felt all the same.
+#[test]
+fn a_run_of_failures_lowers_the_rate_like_a_refusal() {
+    let mut number = 0;
+    let server = &mut |now: Duration, _| {
+        number += 1;
+        let fails = now > s(10) && now < s(20) && number % 3 != 0;
+        (status(if fails { 500 } else { 204 }), ms(5))
+    };
+    let mut fast = rules();
+    fast.rate = per_second(100);
+    let trace = simulate(fast, 4_000, server);
+    let amid = trace.sent_between(s(16), s(20));
+    assert!(amid < 280, "{amid} requests in four seconds");
+}
+
+#[test]
+fn random_faults_of_a_fifth_do_not_lower_a_fixed_rate() {
+    for (code, least) in [(500, 0.97), (503, 0.80)] {
+        let mut random = fastrand::Rng::with_seed(3);
+        let server = &mut |_: Duration, _: Change| {
+            let fails = random.u32(..5) == 0;
+            (status(if fails { code } else { 204 }), ms(5))
+        };
+        let mut fast = rules();
+        fast.rate = per_second(20);
+        fast.max_duration = Some(s(400));
+        let trace = simulate(fast, 100_000, server);
+        let sent = f64::from(u32::try_from(trace.sent.len()).expect("some thousands"));
+        let share = sent / 400.0 / 20.0;
+        assert!(share >= least, "{share:.3} of the rate with {code}");
+    }
+}
+
+#[test]
+fn a_fixed_rate_with_a_lower_limit_tells_the_limit() {
+    let cell = Cell {
+        kind: Kind::Bucket(5),
+        limit: 20,
+        round_trip: 50,
+        refusal: Refusal::TooMany,
+    };
+    let found = cell.found(per_second(50), 1);
+    let limit = found.limit.expect("the Org refused");
+    assert!((18.0..=22.0).contains(&limit), "{limit}");
+    assert_eq!(found.rate, None);
+    let found = cell.found(Rate::Auto { ceiling: 500 }, 1);
+    let rate = found.rate.expect("it was looked for");
+    assert!((18.0..=22.0).contains(&rate), "{rate}");
+}
+
+#[test]
+fn a_given_concurrency_that_bounds_the_pace_is_told() {
+    for (given, is_bound) in [(Some(8), true), (Some(30), false), (None, false)] {
+        let mut server = |_: Duration, _: Change| (status(204), ms(300));
+        let fast = Rules {
+            rate: per_second(60),
+            concurrency: given,
+            ..rules()
+        };
+        let (trace, found) = Simulation::new(fast, 2_000, &mut server).run_to_the_end();
+        assert_eq!(found.bound_by_concurrency.is_some(), is_bound, "{given:?}");
+        let pace = 2_000.0 / trace.ended.as_secs_f64();
+        if let Some(told) = found.bound_by_concurrency {
+            assert!((26.0..=27.0).contains(&told), "{told}");
+            assert!((25.0..=27.0).contains(&pace), "{pace}");
+        } else {
+            assert!(pace >= 57.0, "{pace} with {given:?}");
+        }
+    }
 }
 
 #[test]
@@ -588,7 +681,7 @@ fn a_stall_is_not_answered_with_a_burst() {
     };
     let one_by_one = Rules {
         rate: per_second(50),
-        concurrency: 1,
+        concurrency: Some(1),
         ..rules()
     };
     let trace = simulate(one_by_one, 1_000, server);
@@ -618,7 +711,7 @@ fn what_a_stall_has_cost_is_made_up_for_at_twice_the_rate_and_no_faster() {
     };
     let quick = Rules {
         rate: per_second(5_000),
-        concurrency: 64,
+        concurrency: Some(64),
         ..rules()
     };
     let trace = simulate(quick, 20_000, &mut server);
@@ -641,7 +734,7 @@ fn the_pace_is_kept_although_timers_are_late() {
         let mut server = |_: Duration, _: Change| (status(204), ms(1));
         let exact = Rules {
             rate: per_second(rate),
-            concurrency: 64,
+            concurrency: Some(64),
             ..rules()
         };
         let mut simulation = Simulation::new(exact, u64::from(rate) * 30, &mut server);
@@ -704,7 +797,7 @@ fn twenty_percent_of_faults_lose_no_row_before_its_last_attempt_in_a_thousand_ru
     for seed in 0..1_000 {
         let fast = Rules {
             rate: per_second(1_000),
-            concurrency: 64,
+            concurrency: Some(64),
             seed,
             ..rules()
         };

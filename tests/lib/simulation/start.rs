@@ -401,7 +401,7 @@ fn rows_that_are_unknown_count_as_failures() {
     };
     let few = Rules {
         max_failures: Limit::Count(7),
-        concurrency: 1,
+        concurrency: Some(1),
         ..rules()
     };
     let trace = simulate(few, 40, server);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, Cause, Change, Condition, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record,
-    Reply, Signal, Silence, UserId,
+    Answer, Cause, Change, Condition, Ending, Flag, Limit, LoginAnswer, Outcome, PaceFound, Rate,
+    Record, Reply, Signal, Silence, UserId,
 };
 use mfa_optout::policy::{Attempt, Next, Policy, Rules};
 
@@ -23,7 +23,7 @@ pub fn rules() -> Rules {
             requests: 10,
             per: s(1),
         },
-        concurrency: 8,
+        concurrency: Some(8),
         max_attempts: 5,
         max_wait: s(300),
         outage_patience: s(600),
@@ -221,7 +221,12 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    pub fn run(mut self) -> Trace {
+    pub fn run(self) -> Trace {
+        self.run_to_the_end().0
+    }
+
+    /// Runs, and returns what was found out about the pace as well.
+    pub fn run_to_the_end(mut self) -> (Trace, PaceFound) {
         let bound = 1_000_000 + self.rows * 1_000;
         for _ in 0..bound {
             match self.policy.next(self.now) {
@@ -250,7 +255,7 @@ impl<'a> Simulation<'a> {
                     self.trace.ended = self.now;
                     self.trace.leaves_doubt = self.policy.leaves_doubt();
                     self.trace.open_rows = self.policy.open_rows();
-                    return self.trace;
+                    return (self.trace, self.policy.pace_found());
                 }
             }
         }

@@ -1,0 +1,166 @@
+//! `--rate auto` and fixed rates against limiters that they know nothing of. All cells of the table: `cargo bench --bench pace`.
+
+use mfa_optout::domain::Rate;
+
+use super::per_second;
+use crate::limiter::{Cell, Kind, Refusal};
+
+fn cell(kind: Kind, limit: u32, round_trip: u32, refusal: Refusal) -> Cell {
+    Cell {
+        kind,
+        limit,
+        round_trip,
+        refusal,
+    }
+}
+
+/// Holds the mean of two runs to what the cell has to reach.
+fn hold(cells: &[Cell]) {
+    let mut wrong = Vec::new();
+    for cell in cells {
+        let wanted = cell.wanted();
+        let (first_share, first_refused) = cell.run(1).shares(*cell);
+        let (second_share, second_refused) = cell.run(2).shares(*cell);
+        let share = f64::midpoint(first_share, second_share);
+        let refused = f64::midpoint(first_refused, second_refused);
+        if share < wanted.share || refused >= wanted.refused {
+            wrong.push(format!(
+                "{cell}: {share:.3} and {refused:.4}, not {wanted:?}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The cells of these kinds at these limits, at every round trip.
+fn cells(kinds: &[Kind], limits: &[u32], refusal: Refusal) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for kind in kinds {
+        for limit in limits {
+            for round_trip in crate::limiter::ROUND_TRIPS {
+                cells.push(cell(*kind, *limit, round_trip, refusal));
+            }
+        }
+    }
+    cells
+}
+
+#[test]
+fn a_hidden_limit_is_found_and_kept_to() {
+    let kinds = [
+        Kind::Bucket(5),
+        Kind::Bucket(50),
+        Kind::Sliding(10),
+        Kind::Fixed(1),
+    ];
+    hold(&cells(&kinds, &[20, 60], Refusal::TooMany));
+}
+
+#[test]
+fn a_limit_without_burst_is_approached_as_far_as_jitter_allows() {
+    let kinds = [Kind::Bucket(0), Kind::Concurrency];
+    hold(&cells(&kinds, &[20, 60], Refusal::TooMany));
+}
+
+#[test]
+fn a_window_is_filled_and_waited_for() {
+    let kinds = [Kind::Fixed(10), Kind::Fixed(60)];
+    hold(&cells(&kinds, &[20, 60], Refusal::TooMany));
+}
+
+#[test]
+fn a_waiting_time_costs_no_more_than_it_must() {
+    let kinds = [
+        Kind::Bucket(5),
+        Kind::Sliding(10),
+        Kind::Fixed(10),
+        Kind::Fixed(60),
+    ];
+    hold(&cells(&kinds, &[20], Refusal::TooManyWithHint));
+}
+
+#[test]
+fn the_lowest_and_the_highest_limit_are_found() {
+    hold(&[
+        cell(Kind::Bucket(5), 2, 50, Refusal::TooMany),
+        cell(Kind::Fixed(60), 2, 50, Refusal::TooMany),
+        cell(Kind::Bucket(5), 400, 0, Refusal::TooMany),
+        cell(Kind::Bucket(50), 400, 300, Refusal::TooMany),
+        cell(Kind::Fixed(10), 150, 50, Refusal::TooMany),
+    ]);
+}
+
+/// Some APIs say with 403 that a quota is used up.
+#[test]
+fn a_limit_that_is_told_by_403_is_found() {
+    hold(&[
+        cell(Kind::Bucket(5), 20, 50, Refusal::ForbiddenWithHint),
+        cell(Kind::Sliding(10), 20, 50, Refusal::ForbiddenWithHint),
+        cell(Kind::Fixed(60), 60, 50, Refusal::ForbiddenWithHint),
+    ]);
+}
+
+/// nginx refuses with 503 unless it is told otherwise.
+#[test]
+fn a_limit_that_is_told_by_503_is_found() {
+    hold(&[
+        cell(Kind::Bucket(5), 20, 0, Refusal::Unavailable),
+        cell(Kind::Bucket(5), 60, 50, Refusal::Unavailable),
+        cell(Kind::Bucket(5), 150, 0, Refusal::Unavailable),
+        cell(Kind::Bucket(0), 20, 0, Refusal::Unavailable),
+        cell(Kind::Bucket(0), 60, 0, Refusal::Unavailable),
+        cell(Kind::Bucket(0), 150, 0, Refusal::Unavailable),
+    ]);
+}
+
+/// Returns after how many seconds from the end of the gap the pace of the following ten seconds is 90 % of the former one.
+fn recovery(cell: Cell, rate: Rate, seed: u64) -> usize {
+    let counts = cell.run_with_a_gap(rate, seed);
+    let before = counts.mean(80, 100);
+    let back = (130..280).find(|second| counts.mean(*second, second + 10) >= 0.9 * before);
+    back.expect("the pace comes back") - 130
+}
+
+#[test]
+fn the_former_pace_comes_back_after_half_a_minute_of_refusals() {
+    let auto = Rate::Auto { ceiling: 500 };
+    for refusal in [Refusal::TooMany, Refusal::TooManyWithHint] {
+        for rate in [per_second(10), per_second(50), auto] {
+            let limited = cell(Kind::Bucket(50), 100, 50, refusal);
+            let mut took: Vec<usize> = (1..=5).map(|seed| recovery(limited, rate, seed)).collect();
+            took.sort_unstable();
+            assert!(
+                took[2] <= 25 && took[4] <= 60,
+                "{rate:?}, {refusal:?}: {took:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_fixed_rate_below_the_limit_is_kept() {
+    for rate in [10, 50] {
+        let limited = cell(Kind::Bucket(50), 100, 50, Refusal::TooMany);
+        let counts = limited.run_fixed(per_second(rate), 1);
+        let mean = counts.mean(10, 290);
+        let asked = f64::from(rate);
+        assert!(
+            (0.995 * asked..=asked * 1.001).contains(&mean),
+            "{mean} at {rate}/s"
+        );
+    }
+}
+
+/// Eight in flight send 160 a second where nothing holds them back.
+#[test]
+fn an_unlimited_rate_gets_a_pace_from_the_first_refusal_on() {
+    for refusal in [Refusal::TooMany, Refusal::TooManyWithHint] {
+        let limited = cell(Kind::Bucket(5), 60, 50, refusal);
+        let counts = limited.run_fixed(Rate::Unlimited, 1);
+        let (share, refused) = counts.shares(limited);
+        assert!(
+            share >= 0.90 && refused < 0.01,
+            "{refusal:?}: {share:.3}, {refused:.4}"
+        );
+    }
+}
