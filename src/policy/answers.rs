@@ -22,10 +22,10 @@ impl Policy {
         answer: &Answer,
         verdict: Verdict,
     ) {
-        if let Answer::Reply(reply) = answer {
-            if let Some(reset) = reply.quota_reset {
-                self.pacing.hold(now, reset.min(self.rules.max_wait));
-            }
+        if let Answer::Reply(reply) = answer
+            && let Some(reset) = reply.quota_reset
+        {
+            self.pacing.hold(now, reset.min(self.rules.max_wait));
         }
         match verdict {
             Verdict::Applied => self.pace_confirmed(now, attempt.sent),

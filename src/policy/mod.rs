@@ -146,7 +146,8 @@ pub enum Next {
 pub struct Policy {
     rules: Rules,
     random: fastrand::Rng,
-    pacing: Pacing,
+    /// Boxed because it is large, and the policy is moved into a future.
+    pacing: Box<Pacing>,
     latency: Latency,
     /// Since when the next request waits until fewer are in flight.
     room_awaited_since: Option<Duration>,
@@ -186,7 +187,7 @@ impl Policy {
     pub fn new(rules: Rules) -> Self {
         Self {
             random: fastrand::Rng::with_seed(rules.seed),
-            pacing: Pacing::new(rules.rate),
+            pacing: Box::new(Pacing::new(rules.rate)),
             latency: Latency::default(),
             room_awaited_since: None,
             waited_for_room: Duration::ZERO,

@@ -82,12 +82,16 @@ impl<T> Default for Overload<T> {
 impl<T: Copy> Overload<T> {
     /// Takes note of an answer that was no failure.
     pub(super) fn succeeded(&mut self, now: f64) {
-        self.answered(now, false, false);
+        self.failures <<= 1;
+        self.unavailable <<= 1;
+        self.seconds.count(now, false);
     }
 
     /// Takes note of a failure, and checks whether it counts as a refusal.
     pub(super) fn is_refusal(&mut self, now: f64, is_unavailable: bool) -> bool {
-        self.answered(now, true, is_unavailable);
+        self.failures = self.failures << 1 | 1;
+        self.unavailable = self.unavailable << 1 | u64::from(is_unavailable);
+        self.seconds.count(now, true);
         let is_run = self.seconds.is_run && self.mostly_failed();
         let is_suspicious = is_unavailable
             && now >= self.dismissed_until
@@ -147,12 +151,6 @@ impl<T: Copy> Overload<T> {
         self.dismissed_until = now + self.dismissed_for;
         self.dismissed_for = (2.0 * self.dismissed_for).min(DISMISSED_FOR_AT_MOST);
         Some(before)
-    }
-
-    fn answered(&mut self, now: f64, has_failed: bool, is_unavailable: bool) {
-        self.failures = self.failures << 1 | u64::from(has_failed);
-        self.unavailable = self.unavailable << 1 | u64::from(is_unavailable);
-        self.seconds.count(now, has_failed);
     }
 }
 

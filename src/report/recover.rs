@@ -551,14 +551,69 @@ mod tests {
     }
 
     #[test]
-        Some(Entry::Note(Noted { at, note })) => {
-            doubt.saw(at);
-            if let Note::Deferred { row } = note {
-                found.defer(row);
+    fn deferred_rows_are_known_by_the_run_that_deferred_them_last() {
+        let desk = Desk::new(9);
+        for rows in [&[1, 2][..], &[], &[2, 3]] {
+            let (mut journal, _) = desk.resume();
+            for row in rows {
+                journal.note(Note::Deferred { row: *row }, at(1));
             }
+            journal.sync().unwrap();
         }
-        Some(Entry::Mark(mark)) => doubt.mark(mark),
-        Some(Entry::Stop(stop)) => doubt.stop(&stop),
+        let (_, on_record) = desk.resume();
+        let deferred: Vec<(usize, Vec<u64>)> = on_record
+            .deferred
+            .into_iter()
+            .map(|(run, rows)| (run, rows.into_iter().collect()))
+            .collect();
+        assert_eq!(deferred, [(1, vec![1]), (3, vec![2, 3])]);
+    }
+
+    #[test]
+    fn a_journal_of_another_format_is_refused_in_words() {
+        for (format, age) in [(1, "an earlier"), (3, "a newer")] {
+            let mut bytes = Vec::new();
+            let json = format!(r#"{{"format":{format},"anything":"else"}}"#);
+            line::write_control(&mut bytes, 0, line::RUN, &json);
+            let text = recovered(&bytes).unwrap_err().to_string();
+            let wanted = format!("was written by {age} version of mfa-optout (format {format})");
+            assert!(text.contains(&wanted), "{text}");
+            assert!(
+                text.contains("finish it with that version, or start over"),
+                "{text}"
+            );
+        }
+    }
+
+    fn stop_with(in_doubt: &[u64]) -> Stop {
+        Stop {
+            at: at(500),
+            traffic: Traffic::default(),
+            ending: "interrupted".to_owned(),
+            exit_code: 143,
+            in_doubt: in_doubt.to_vec(),
+        }
+    }
+
+    fn in_doubt(on_record: &OnRecord) -> Vec<u64> {
+        on_record.in_doubt.iter().collect()
+    }
+
+    #[test]
+    fn after_a_kill_the_rows_up_to_the_mark_that_have_no_outcome_are_in_doubt() {
+        let desk = Desk::new(100);
+        let (mut journal, on_record) = desk.resume();
+        assert_eq!((in_doubt(&on_record), on_record.doubt_at), (vec![], None));
+        for row in [1, 2, 4] {
+            journal.append(&applied(row), &cells(row), at(row.cast_signed()));
+        }
+        journal.commit(Duration::ZERO).unwrap();
+        drop(journal);
+        let (_journal, on_record) = desk.resume();
+        let wanted: Vec<u64> = [3].into_iter().chain(5..=64).collect();
+        assert_eq!(
+            (in_doubt(&on_record), on_record.doubt_at),
+            (wanted, Some(at(4)))
         );
     }
 
