@@ -6,6 +6,7 @@ use super::shown;
 use crate::error::{Error, Kind, Result};
 use crate::report::Paths;
 use crate::text::visible;
+use crate::trusted_file;
 
 /// An earlier report counts only for the Org that it is of: users of another one are other people. Here the JSON is taken
 /// at its word even beside another report, for a refusal does no harm.
@@ -45,7 +46,9 @@ pub(super) fn must_be_finished(report: &Path) -> Result<()> {
 
 /// The run's JSON beside a report, if it is there.
 fn run_of(report: &Path) -> Option<serde_json::Value> {
-    serde_json::from_slice(&std::fs::read(Paths::of(report.to_owned()).json).ok()?).ok()
+    let json = Paths::of(report.to_owned()).json;
+    let bytes = trusted_file::read(&json, trusted_file::MAX_BYTES).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// Where `retry` and `undo` report to: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`. An

@@ -17,7 +17,7 @@ use super::text::inflated_limit;
 use super::{Note, Options, Place, Row};
 use crate::domain::{self, TableFormat};
 use crate::error::{Error, Kind, Result};
-use crate::text::{shown_value, visible};
+use crate::text::{one_line, shorten, shown_value, visible};
 
 /// Above this a number has lost digits: a spreadsheet keeps 15.
 const EXACT: f64 = 1e15;
@@ -167,11 +167,17 @@ fn damaged(name: &str, error: &impl fmt::Display) -> Error {
         Kind::Input,
         format!(
             "{name} is a damaged workbook: {}",
-            visible(&error.to_string())
+            one_line(&error.to_string(), 300)
         ),
     )
     .help("open it in a spreadsheet program and save it again")
 }
+
+/// The longest name of a sheet or style, in bytes. Excel allows 31 characters; the names of all sheets are held in memory.
+pub(super) const MAX_NAME: usize = 1024;
+
+/// The number of sheets that a message lists by name.
+const SHEETS_SHOWN: usize = 20;
 
 /// A sheet of cells in a workbook.
 pub(super) struct Sheet {
@@ -199,13 +205,18 @@ fn choose_sheet(sheets: &[Sheet], wanted: Option<&str>, book: &str) -> Result<Ch
         (None, Some(wanted)) => {
             let names: Vec<String> = sheets
                 .iter()
-                .map(|sheet| format!("\"{}\"", visible(&sheet.name)))
+                .take(SHEETS_SHOWN)
+                .map(|sheet| format!("\"{}\"", shorten(&visible(&sheet.name), 100)))
                 .collect();
+            let more = match sheets.len().saturating_sub(SHEETS_SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             Err(Error::new(
                 Kind::Input,
                 format!("{book} has no sheet \"{}\"", shown_value(wanted)),
             )
-            .help(format!("its sheets are {}", names.join(", "))))
+            .help(format!("its sheets are {}{more}", names.join(", "))))
         }
         (None, None) => {
             Err(Error::new(Kind::Input, format!("{book} has no worksheet")).help(SAVE_AS))
@@ -228,11 +239,17 @@ fn copy_excel(
         .sheets_metadata()
         .iter()
         .filter(|sheet| sheet.typ == SheetType::WorkSheet);
-    let sheet = |sheet: &calamine::Sheet| Sheet {
-        name: sheet.name.clone(),
-        shown: sheet.visible == SheetVisible::Visible,
-    };
-    let chosen = choose_sheet(&sheets.map(sheet).collect::<Vec<_>>(), wanted, name)?;
+    let mut listed = Vec::new();
+    for sheet in sheets {
+        if sheet.name.len() > MAX_NAME {
+            return Err(damaged(name, &Broken::LongName));
+        }
+        listed.push(Sheet {
+            name: sheet.name.clone(),
+            shown: sheet.visible == SheetVisible::Visible,
+        });
+    }
+    let chosen = choose_sheet(&listed, wanted, name)?;
     let mut reader = book.worksheet_cells_reader(&chosen.name).map_err(failed)?;
     while let Some(cell) = reader.next_cell().map_err(failed)? {
         let (row, column) = cell.get_position();
