@@ -121,7 +121,11 @@ mod tests {
         assert!(matches!(read(&path, 4), Err(ReadError::TooLarge(4))));
         fs::write(&path, b"\xff").unwrap();
         assert!(matches!(read_text(&path, 5), Err(ReadError::NotText)));
-        assert!(read(&folder.path().join("none"), 5).unwrap_err().is_not_found());
+        assert!(
+            read(&folder.path().join("none"), 5)
+                .unwrap_err()
+                .is_not_found()
+        );
         assert!(matches!(read(folder.path(), 5), Err(ReadError::NotRegular)));
     }
 

@@ -206,7 +206,7 @@ impl Closing {
             && !in_doubt
             && journal.recorded() == 0;
         if is_needless {
-            journal.discard_if_empty()?;
+            journal.discard_if_empty(&self.paths)?;
         } else if let Some(warning) = journal.ensure_saved()? {
             self.warn(&warning);
         }

@@ -20,13 +20,15 @@ use crate::api::Address;
 use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Outcome, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
-use crate::error::{Exit, Kind, Result};
-use crate::input::{self, Input, Source};
+use crate::error::{Error, Exit, Kind, Result};
+use crate::input::{self, Input, PrivateCopy, Source};
 use crate::output::Output;
 use crate::plan::{self, Plan, Selection, SendOrder};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
-use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Unfinished};
+use crate::report::{
+    self, Begin, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot, Unfinished,
+};
 use crate::screen::PlanView;
 use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Settings};
 
@@ -116,7 +118,7 @@ impl Job {
         facts: &Facts,
     ) -> Result<Exit> {
         let target = Target::of(&settings, &self.args.practice, &self.input).await?;
-        let plan = self.plan(&settings, &target, outputs.problems.clone())?;
+        let mut plan = self.plan(&settings, &target, outputs.problems.clone())?;
         let asked = Asked {
             command: self.command,
             selection: &self.selection,
@@ -152,8 +154,12 @@ impl Job {
         }
 
         start.at = now();
-        let (mut journal, on_record) =
-            report::open(&paths, self.input_path(), &start, mode(&settings))?;
+        let prepared = report::prepare(&paths, self.input_path(), &start, mode(&settings))?;
+        if let Err(error) = read_from_snapshot(&prepared, &mut plan) {
+            prepared.give_up();
+            return Err(error);
+        }
+        let (mut journal, on_record) = prepared.begin(&start, mode(&settings))?;
         say_what_was_found(&settings, &on_record, plan.counts().rows);
         let sent = send(
             &settings,
@@ -342,6 +348,32 @@ async fn send(
     .await;
     progress.finish();
     sent
+}
+
+/// Makes the snapshot of the input, or finds the one that an interrupted run left, and has the plan read it from now on.
+fn read_from_snapshot(prepared: &Prepared<'_>, plan: &mut Plan) -> Result<()> {
+    let (mut content, length) = plan.input().raw();
+    let snapshot = prepared.snapshot(NewSection {
+        name: report::INPUT,
+        length,
+        hash: plan.fingerprint(),
+        content: &mut content,
+    })?;
+    if let Some(copy) = private_copy(&snapshot) {
+        plan.read_from(copy);
+    }
+    Ok(())
+}
+
+/// Returns the input's part of a snapshot.
+fn private_copy(snapshot: &Snapshot) -> Option<PrivateCopy> {
+    let section = snapshot.section(report::INPUT)?;
+    Some(PrivateCopy {
+        name: snapshot.name.clone(),
+        file: Arc::clone(&snapshot.file),
+        start: section.start,
+        length: section.length,
+    })
 }
 
 fn mode(settings: &Settings) -> Mode {

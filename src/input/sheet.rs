@@ -26,9 +26,9 @@ const EXACT: f64 = 1e15;
 pub(super) struct Workbook {
     rows: Bytes,
     rows_seal: Seal,
-    fingerprint: blake3::Hash,
-    /// Size of the workbook's file.
-    bytes: u64,
+    /// The workbook itself, and what it was when it was read.
+    raw: Bytes,
+    raw_seal: Seal,
     chosen: Chosen,
     first_column: u32,
     measured: Measured,
@@ -36,13 +36,13 @@ pub(super) struct Workbook {
 
 impl Workbook {
     pub(super) fn open(bytes: &Bytes, container: Container, options: &Options) -> Result<Self> {
-        let fingerprint = bytes
-            .take_seal()
-            .into_seal()
-            .map_err(|error| unreadable(&bytes.name, &error))?
-            .fingerprint;
         let limit = inflated_limit(bytes.size, options.max_input);
-        let mut file = bytes.private_copy()?;
+        // The seal is that of the copy: what is read here is what is sealed.
+        let (mut file, raw_seal) = bytes.private_copy()?;
+        let raw = file
+            .try_clone()
+            .map_err(|error| unreadable(&bytes.name, &error))?;
+        let raw = Bytes::of_file(raw, bytes.name.clone())?;
         if container == Container::Compound {
             return Err(compound(file, &bytes.name));
         }
@@ -64,8 +64,8 @@ impl Workbook {
         Ok(Self {
             rows,
             rows_seal,
-            fingerprint,
-            bytes: bytes.size,
+            raw,
+            raw_seal,
             chosen,
             first_column,
             measured,
@@ -73,11 +73,19 @@ impl Workbook {
     }
 
     pub(super) fn fingerprint(&self) -> blake3::Hash {
-        self.fingerprint
+        self.raw_seal.fingerprint
+    }
+
+    pub(super) fn raw(&self) -> (&Bytes, &Seal) {
+        (&self.raw, &self.raw_seal)
+    }
+
+    pub(super) fn read_from(&mut self, copy: Bytes) {
+        self.raw = copy;
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.raw.size
     }
 
     pub(super) fn format(&self) -> TableFormat {

@@ -23,6 +23,8 @@ pub struct Paths {
     pub report: PathBuf,
     /// The journal while a run goes on, `users.report.csv.partial`.
     pub partial: PathBuf,
+    /// The private copy of the input while a run goes on, `users.report.csv.partial.input`.
+    pub snapshot: PathBuf,
     /// The run itself, `users.report.json`.
     pub json: PathBuf,
 }
@@ -42,6 +44,7 @@ impl Paths {
         };
         Self {
             partial: with_suffix(&report, ".partial"),
+            snapshot: with_suffix(&report, ".partial.input"),
             json,
             report,
         }
@@ -109,7 +112,7 @@ pub(super) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
             ));
         }
     }
-    for path in [&paths.report, &paths.partial, &paths.json] {
+    for path in [&paths.report, &paths.partial, &paths.snapshot, &paths.json] {
         if input.is_some_and(|input| is_same_file(input, path)) {
             return Err(refused(
                 path,
@@ -143,6 +146,9 @@ fn check_record_is_not_shared(paths: &Paths) -> Result<()> {
             );
         }
     }
+    if let Some(found) = metadata_of(&paths.snapshot)? {
+        must_be_private(&paths.snapshot, &found, "a snapshot")?;
+    }
     Ok(())
 }
 
@@ -160,6 +166,63 @@ impl Places {
             json: Output::check(&paths.json, existing, Kind::Report)?,
         })
     }
+}
+
+/// Opens a file that an earlier process left beside the journal, to be read only. Returns `None` if there is none.
+///
+/// # Errors
+/// Of [`Kind::Report`] if it is a link, a pipe, somebody else's, or open to others. `what` says what it should be.
+pub(super) fn open_private(path: &Path, what: &str) -> Result<Option<File>> {
+    let Some(found) = metadata_of(path)? else {
+        return Ok(None);
+    };
+    must_be_private(path, &found, what)?;
+    let file = match guarded().open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(refused(path, format_args!("can't be opened: {error}"))),
+    };
+    let opened = file
+        .metadata()
+        .map_err(|error| refused(path, format_args!("can't be looked at: {error}")))?;
+    must_be_private(path, &opened, what)?;
+    Ok(Some(file))
+}
+
+/// Creates a file that only its owner can read. Returns `None` if there is something at `path` already.
+pub(super) fn create_private(path: &Path) -> io::Result<Option<File>> {
+    match guarded().append(true).create_new(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file that an earlier process left beside the journal, if there is one.
+///
+/// # Errors
+/// As [`open_private`], and if it can't be removed.
+pub(super) fn remove_private(path: &Path, what: &str) -> Result<()> {
+    let Some(found) = metadata_of(path)? else {
+        return Ok(());
+    };
+    must_be_private(path, &found, what)?;
+    match disk::remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(refused(path, format_args!("can't be removed: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn must_be_private(path: &Path, found: &Metadata, what: &str) -> Result<()> {
+    if !found.is_file() {
+        return Err(refused(
+            path,
+            format_args!("is {}, not {what}", kind_in_words(found)),
+        ));
+    }
+    check_private(found).map_err(|why| refused(path, why))
 }
 
 /// What stands at this path, links not followed; `None` if nothing does.
@@ -240,11 +303,8 @@ fn take_lock(partial: &Path, file: &File) -> Result<bool> {
 
 /// `None` if there is something already.
 fn create(partial: &Path) -> Result<Option<File>> {
-    match guarded().append(true).create_new(true).open(partial) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        Err(error) => Err(refused(partial, format_args!("can't be created: {error}"))),
-    }
+    create_private(partial)
+        .map_err(|error| refused(partial, format_args!("can't be created: {error}")))
 }
 
 /// `None` if there is nothing, or no longer.
@@ -369,6 +429,10 @@ mod tests {
             let paths = Paths::beside(Path::new(input));
             assert_eq!(paths.report, Path::new("d/users.report.csv"), "{input}");
             assert_eq!(paths.partial, Path::new("d/users.report.csv.partial"));
+            assert_eq!(
+                paths.snapshot,
+                Path::new("d/users.report.csv.partial.input")
+            );
             assert_eq!(paths.json, Path::new("d/users.report.json"));
         }
         assert_eq!(

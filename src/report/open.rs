@@ -10,11 +10,12 @@ use roaring::RoaringTreemap;
 
 use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
-use crate::output::{self, Existing};
+use crate::output::{self, Existing, is_at};
 use crate::report::files::{self, Paths, Places};
 use crate::report::journal::Journal;
 use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Run, Start};
+use crate::report::snapshot::{self, NewSection, Snapshot};
 
 /// Whether an interrupted run is taken up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,8 +38,15 @@ pub struct Mode {
     pub overwrite: bool,
 }
 
-/// Opens the journal of a report, takes its lock, finds out what an interrupted run had done, and puts the record of this
-/// run on disk. Nothing may be sent before.
+/// A journal that is locked and may be gone on with. Nothing of this run is in it yet.
+pub struct Prepared<'a> {
+    paths: &'a Paths,
+    places: Places,
+    file: File,
+    recovered: Recovered,
+}
+
+/// Opens the journal of a report, takes its lock, and finds out what an interrupted run had done.
 ///
 /// The journal of a different run in which no row came to an outcome, such as one with a mistyped address, is kept under
 /// another name and is not in the way.
@@ -48,12 +56,12 @@ pub struct Mode {
 /// # Errors
 /// [`Kind::Busy`] if another run has the report; [`Kind::Report`] if the place can't be used, the journal is damaged, it
 /// belongs to a different run, or a finished report is in the way.
-pub fn open(
-    paths: &Paths,
+pub fn prepare<'a>(
+    paths: &'a Paths,
     input: Option<&Path>,
     start: &Start<'_>,
     mode: Mode,
-) -> Result<(Journal<File>, OnRecord)> {
+) -> Result<Prepared<'a>> {
     files::check_places(paths, input)?;
     output::probe_folder(&paths.report, Kind::Report)?;
     let name = files::name(&paths.partial);
@@ -68,33 +76,96 @@ pub fn open(
         (file, kept) = make_room(paths, &file)?;
         recovered = Recovered::default();
     }
+    recovered.on_record.kept = kept;
     let checked = check(paths, &recovered, start, mode);
-    if checked.is_err() && is_empty(&file) {
-        // Ours, locked and without content: leaving it would only puzzle.
-        let _ = files::remove_journal(&paths.partial, &file);
+    if checked.is_err() {
+        give_up(paths, &file);
     }
     let places = checked?;
     cut_off_torn(&file, &recovered, &name)?;
-    output::remove_leftovers(&paths.report);
-    let Recovered {
-        mut on_record,
-        check,
-        ..
-    } = recovered;
-    on_record.kept = kept;
-    let mut journal = Journal::taken_up(file, paths.partial.clone(), check, on_record.rows.len())
-        .with_places(places);
-    let next = first_without_outcome(&on_record.rows, start.rows);
-    journal
-        .begin(&Run::of(start, mode.new_key), next, paths.folder())
-        .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
-    Ok((journal, on_record))
+    Ok(Prepared {
+        paths,
+        places,
+        file,
+        recovered,
+    })
 }
 
-/// What [`open`] would find, without changing anything: a person who is asked has to know it before.
+impl Prepared<'_> {
+    /// Returns the snapshot of the input from which the run reads its rows: the one that an earlier process made, if it is
+    /// whole and of this input, otherwise a new one.
+    ///
+    /// # Errors
+    /// Of [`Kind::Report`] if the snapshot is a link, a pipe, somebody else's or open to others, or can't be written; of
+    /// [`Kind::Input`] if the input can't be read or has changed since it was checked.
+    pub fn snapshot(&self, input: NewSection<'_>) -> Result<Snapshot> {
+        let path = &self.paths.snapshot;
+        if let Some(found) = Snapshot::open(path)?
+            && found
+                .section(snapshot::INPUT)
+                .is_some_and(|section| section.hash == input.hash)
+        {
+            return Ok(found);
+        }
+        files::remove_private(path, "a snapshot")?;
+        Snapshot::create(path, &mut [input])
+    }
+
+    /// Puts the record of this run on disk. Nothing may be sent before.
+    ///
+    /// # Errors
+    /// Of [`Kind::Report`] if the journal can't be written.
+    pub fn begin(self, start: &Start<'_>, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
+        let paths = self.paths;
+        output::remove_leftovers(&paths.report);
+        let Recovered {
+            on_record, check, ..
+        } = self.recovered;
+        let mut journal = Journal::taken_up(
+            self.file,
+            paths.partial.clone(),
+            check,
+            on_record.rows.len(),
+        )
+        .with_places(self.places);
+        let next = first_without_outcome(&on_record.rows, start.rows);
+        journal
+            .begin(&Run::of(start, mode.new_key), next, paths.folder())
+            .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
+        Ok((journal, on_record))
+    }
+
+    /// Leaves things as they were.
+    pub fn give_up(&self) {
+        give_up(self.paths, &self.file);
+    }
+}
+
+/// Removes a journal without content, which would only puzzle, and its snapshot.
+fn give_up(paths: &Paths, journal: &File) {
+    if is_empty(journal) && is_at(&paths.partial, journal) {
+        let _ = files::remove_private(&paths.snapshot, "a snapshot");
+        let _ = files::remove_journal(&paths.partial, journal);
+    }
+}
+
+/// Opens the journal of a run that needs no snapshot, see [`prepare`] and [`Prepared::begin`].
 ///
 /// # Errors
-/// As [`open`].
+/// As both.
+pub fn open(
+    paths: &Paths,
+    input: Option<&Path>,
+    start: &Start<'_>,
+    mode: Mode,
+) -> Result<(Journal<File>, OnRecord)> {
+    prepare(paths, input, start, mode)?.begin(start, mode)
+}
+
+/// What [`prepare`] would find, without changing anything: a person who is asked has to know it before.
+///
+/// # Errors
+/// As [`prepare`].
 pub fn look(
     paths: &Paths,
     input: Option<&Path>,

@@ -555,6 +555,12 @@ fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
              removes it"
         ));
     }
+    // Before the journal, which says that there was a run. A snapshot belongs to whoever has the journal.
+    if is_at(&paths.partial, journal)
+        && let Err(error) = files::remove_private(&paths.snapshot, "a snapshot")
+    {
+        return Some(format!("the report is in place, but {error}"));
+    }
     match files::remove_journal(&paths.partial, journal) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -299,6 +299,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_full_of_profiles_names_the_line_of_each() {
+        let mut text = String::new();
+        for number in 0..30_000 {
+            text += &format!("[profile.{number}]\nrate='1/s'\n");
+        }
+        let file = parse(&text).unwrap();
+        for number in [0, 1, 15_000, 29_999] {
+            let name = number.to_string();
+            let (_, origin) = file.find(Key::Rate, Some(&name)).unwrap();
+            let line = 2 * number + 2;
+            assert_eq!(
+                origin.to_string(),
+                format!("mfa-optout.toml:{line} (profile {name})")
+            );
+        }
+        let complaint = file.choose(Some("none")).unwrap_err().to_string();
+        assert!(complaint.contains(" and 29980 more"), "{complaint}");
+        assert!(complaint.len() < 1000, "{complaint}");
+    }
+
+    #[test]
     fn a_mistyped_key_is_answered_with_the_right_one() {
         insta::assert_snapshot!(complaint("# first line\n\n[profile.test]\nadress = 'x'\n"), @r#"
         mfa-optout.toml:4: there is no setting "adress"

@@ -26,5 +26,6 @@ mod retry_undo;
 mod samples;
 mod schedule;
 mod signals;
+mod snapshot;
 mod tables;
 mod terminal;
