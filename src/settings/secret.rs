@@ -418,6 +418,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_file_that_others_can_read_is_a_warning() {
+        use std::fs;
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();
