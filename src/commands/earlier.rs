@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::close::close_command;
 use super::shown;
 use crate::error::{Error, Kind, Result};
 use crate::report::Paths;
@@ -28,20 +29,28 @@ pub(super) fn must_be_of(report: &Path, org: &str) -> Result<()> {
         .help("name the Org of that report with --address, or another report"))
 }
 
-/// The record of a run that has not come to its end is no report yet.
+/// Checks that a report is not the journal of an interrupted run, which is no report yet.
 pub(super) fn must_be_finished(report: &Path) -> Result<()> {
-    if report
+    let is_partial = report
         .extension()
-        .is_none_or(|extension| extension != "partial")
-    {
+        .is_some_and(|extension| extension == "partial");
+    let finished = if is_partial {
+        report.with_extension("")
+    } else {
+        report.to_owned()
+    };
+    let partial = Paths::of(finished.clone()).partial;
+    if !is_partial && (report.exists() || !partial.exists()) {
         return Ok(());
     }
     let message = format!(
-        "{} is the record of a run that has not come to its end, and no report",
-        shown(report)
+        "{} is the journal of a run that has not come to its end, and no report",
+        shown(&partial)
     );
-    Err(Error::new(Kind::Usage, message)
-        .help("run the command that began it once more, and name the report that it leaves"))
+    Err(Error::new(Kind::Usage, message).help(format!(
+        "run the command that began it once more to go on with it, or close it: {}",
+        visible(&close_command(&finished))
+    )))
 }
 
 /// The run's JSON beside a report, if it is there.

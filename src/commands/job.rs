@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::{Timestamp, Unit};
 
+use super::close::close_into;
 use super::closing::Closing;
 use super::consent::{Confirming, Rest};
 use super::earlier::must_be_of;
@@ -27,7 +28,8 @@ use crate::plan::{self, Plan, Selection, SendOrder};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{
-    self, Begin, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot, Unfinished,
+    self, Begin, Interrupted, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot,
+    Unfinished,
 };
 use crate::screen::PlanView;
 use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Settings};
@@ -153,6 +155,9 @@ impl Job {
             ));
         }
 
+        if settings.outputs.earlier_run == EarlierRun::StartOver {
+            self.close_interrupted(&settings, &paths, &plan)?;
+        }
         start.at = now();
         let prepared = report::prepare(&paths, self.input_path(), &start, mode(&settings))?;
         if let Err(error) = read_from_snapshot(&prepared, &mut plan) {
@@ -225,6 +230,30 @@ impl Job {
                 problems,
             },
         )
+    }
+
+    /// Closes the interrupted run whose place this one takes into a report of its own. A run that got nowhere, or a journal
+    /// that can't be read, is left to be kept under another name.
+    fn close_interrupted(&self, settings: &Settings, paths: &Paths, plan: &Plan) -> Result<()> {
+        let interrupted = match Interrupted::find(paths) {
+            Ok(Some(interrupted)) if interrupted.may_have_changed_anything() => interrupted,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == Kind::Busy => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        let is_same_table =
+            interrupted.run().identity.input.blake3 == plan.fingerprint().to_string();
+        let table = self.input_path().filter(|_| is_same_table);
+        let closed = paths.of_closed(interrupted.began());
+        let completion = close_into(&interrupted, &closed, table, false)?;
+        if let Some(warning) = completion.warning {
+            say::error(settings.talk.format, &Error::new(Kind::MidRun, warning));
+        }
+        say::note(
+            settings,
+            &format!("the interrupted run is closed: {}", shown(&closed.report)),
+        );
+        Ok(())
     }
 
     /// The input's path, where it has one.
@@ -366,7 +395,7 @@ fn read_from_snapshot(prepared: &Prepared<'_>, plan: &mut Plan) -> Result<()> {
 }
 
 /// Returns the input's part of a snapshot.
-fn private_copy(snapshot: &Snapshot) -> Option<PrivateCopy> {
+pub(super) fn private_copy(snapshot: &Snapshot) -> Option<PrivateCopy> {
     let section = snapshot.section(report::INPUT)?;
     Some(PrivateCopy {
         name: snapshot.name.clone(),

@@ -166,6 +166,12 @@ impl Plan {
         Ok(plan)
     }
 
+    /// How the rows are read.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// What the first pass counted.
     #[must_use]
     pub fn counts(&self) -> &Counts {

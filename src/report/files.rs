@@ -6,6 +6,8 @@ use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::error::{Error, Kind, Result};
 use crate::output::{
     Existing, Output, check_private, disk, folder_of, guarded, is_at, is_same_file, kind_in_words,
@@ -70,9 +72,42 @@ impl Paths {
         Self::of(with_suffix(&table.with_extension(""), ".report.csv"))
     }
 
+    /// The files of the report into which the run of this report is closed when another run takes its place:
+    /// `users.report.20261128T030000Z.csv` for a run that began at this time. No such report is there yet.
+    #[must_use]
+    pub fn of_closed(&self, began: Timestamp) -> Self {
+        let time = began.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let mut number = 1_u32;
+        loop {
+            let mark = match number {
+                1 => time.clone(),
+                number => format!("{time}-{number}"),
+            };
+            let paths = Self::of(with_mark(&self.report, &mark));
+            let is_free = [&paths.report, &paths.json, &paths.partial]
+                .iter()
+                .all(|path| fs::symlink_metadata(path).is_err());
+            if is_free || number == u32::MAX {
+                return paths;
+            }
+            number += 1;
+        }
+    }
+
     pub(super) fn folder(&self) -> &Path {
         folder_of(&self.report)
     }
+}
+
+/// Puts a mark before the extension of a file's name.
+fn with_mark(path: &Path, mark: &str) -> PathBuf {
+    let Some(extension) = path.extension() else {
+        return with_suffix(path, &format!(".{mark}"));
+    };
+    let mut name = OsString::from(path.with_extension(""));
+    name.push(format!(".{mark}."));
+    name.push(extension);
+    PathBuf::from(name)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -258,6 +293,17 @@ pub(super) fn lock(partial: &Path) -> Result<File> {
     ))
 }
 
+/// Opens the journal that is there, if one is, and takes its lock. Creates nothing.
+///
+/// # Errors
+/// As [`lock`].
+pub(super) fn lock_existing(partial: &Path) -> Result<Option<File>> {
+    let Some(file) = open(partial)? else {
+        return Ok(None);
+    };
+    Ok(take_lock(partial, &file)?.then_some(file))
+}
+
 /// Opens the journal that is there, if one is, to be read only. It was not locked by anybody a moment ago. Creates nothing,
 /// also when a run that ends takes the file away in this very moment.
 ///
@@ -438,6 +484,25 @@ mod tests {
         assert_eq!(
             Paths::beside(Path::new("-")).report,
             Path::new("stdin.report.csv")
+        );
+    }
+
+    #[test]
+    fn the_report_of_a_closed_run_has_its_time_in_its_name_and_takes_no_other_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let began: Timestamp = "2026-11-28T03:00:00.5Z".parse().unwrap();
+        let closed = |name: &str| Paths::of(at(name)).of_closed(began).report;
+        assert_eq!(
+            closed("users.report.csv"),
+            at("users.report.20261128T030000Z.csv")
+        );
+        assert_eq!(closed("report"), at("report.20261128T030000Z"));
+        fs::write(at("users.report.20261128T030000Z.json"), "").unwrap();
+        fs::write(at("users.report.20261128T030000Z-2.csv"), "").unwrap();
+        assert_eq!(
+            closed("users.report.csv"),
+            at("users.report.20261128T030000Z-3.csv")
         );
     }
 

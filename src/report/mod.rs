@@ -3,6 +3,7 @@
 //! in as an argument.
 
 mod chart;
+mod close;
 mod draft;
 mod files;
 mod html;
@@ -22,6 +23,7 @@ mod summary;
 mod timeline;
 mod window;
 
+pub use close::{ClosedRow, Interrupted};
 pub use files::{Paths, Places};
 pub use html::{check_page_place, write_page, write_page_so_far};
 pub use identity::{CarriedColumn, Identity, InputFile, TableReading};

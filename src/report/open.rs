@@ -16,6 +16,7 @@ use crate::report::journal::Journal;
 use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Run, Start};
 use crate::report::snapshot::{self, NewSection, Snapshot};
+use crate::text;
 
 /// Whether an interrupted run is taken up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Begin {
     /// If there is one.
     #[default]
     Resume,
-    /// Never; its journal is kept under another name (`--fresh`).
+    /// Never (`--fresh`). One that can be closed has been closed before; another journal is kept under another name.
     Fresh,
 }
 
@@ -68,7 +69,7 @@ pub fn prepare<'a>(
     let mut file = files::lock(&paths.partial)?;
     let mut kept = None;
     if mode.begin == Begin::Fresh && !is_empty(&file) {
-        free_places(paths, mode)?;
+        free_places(paths, mode.overwrite)?;
         (file, kept) = make_room(paths, &file)?;
     }
     let mut recovered = recover(BufReader::with_capacity(1 << 16, &file), &name)?;
@@ -173,7 +174,7 @@ pub fn look(
     mode: Mode,
 ) -> Result<OnRecord> {
     files::check_places(paths, input)?;
-    let nothing = || free_places(paths, mode).map(|_| OnRecord::default());
+    let nothing = || free_places(paths, mode.overwrite).map(|_| OnRecord::default());
     let Some(file) = files::look(&paths.partial)? else {
         return nothing();
     };
@@ -231,19 +232,19 @@ fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) ->
     if let Some(last) = before.runs.last() {
         let mut differences = last.differences(start, mode.new_key);
         differences.extend(last.baseline_difference(start).filter(|_| !only_to_finish));
-        refuse_another_run(&files::name(&paths.partial), &differences)?;
+        refuse_another_run(paths, &differences)?;
     }
     if only_to_finish && !mode.overwrite {
         // The report and the record that are there may be this run's own; their content will tell.
         Places::check(paths, Existing::Keep)
     } else {
-        free_places(paths, mode)
+        free_places(paths, mode.overwrite)
     }
 }
 
 /// Returns the places of the report and its record if no file is in the way.
-fn free_places(paths: &Paths, mode: Mode) -> Result<Places> {
-    let existing = if mode.overwrite {
+pub(super) fn free_places(paths: &Paths, overwrite: bool) -> Result<Places> {
+    let existing = if overwrite {
         Existing::Replace
     } else {
         Existing::Refuse
@@ -263,14 +264,18 @@ fn cut_off_torn(file: &File, recovered: &Recovered, name: &str) -> Result<()> {
     })
 }
 
-fn refuse_another_run(name: &str, differences: &[String]) -> Result<()> {
+fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
     if differences.is_empty() {
         return Ok(());
     }
     let message = format!(
-        "{name} belongs to a different run; this one differs in\n    {}",
+        "{} belongs to a different run; this one differs in\n    {}",
+        files::name(&paths.partial),
         differences.join("\n    ")
     );
-    Err(Error::new(Kind::Report, message)
-        .help("run it as it was, or start over with --fresh, which keeps the old journal under another name"))
+    Err(Error::new(Kind::Report, message).help(format!(
+        "nothing was sent; there are three ways on: end the old run with `mfa-optout close {}`; start over with \
+         --fresh, which closes it into a report of its own; or run it as it was, with the old table",
+        text::visible(&text::shell_word(&paths.report.to_string_lossy()))
+    )))
 }

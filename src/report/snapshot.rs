@@ -142,8 +142,7 @@ fn write(mut file: &File, path: &Path, sections: &mut [NewSection<'_>]) -> Resul
         });
         start += section.length;
     }
-    disk::sync_file(file, path)
-        .map_err(|error| not_written(name, &error))?;
+    disk::sync_file(file, path).map_err(|error| not_written(name, &error))?;
     Ok(written)
 }
 

@@ -18,6 +18,7 @@ mod apply;
 mod browser;
 mod chaos;
 mod chart;
+mod close;
 mod hostile;
 mod outputs;
 mod readme;
