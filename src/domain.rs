@@ -572,6 +572,11 @@ pub enum Stop {
     },
     /// The time window of `--max-duration` has closed.
     TimeIsUp,
+    /// The rows of the input can't be read any further.
+    InputFailed {
+        /// The reason, and where.
+        message: String,
+    },
 }
 
 /// What holds the run back, or nothing.

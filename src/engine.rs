@@ -72,7 +72,8 @@ pub struct Sent {
 /// `watch` is told of each event with the time since the run began, and without one that time has passed.
 ///
 /// # Errors
-/// When the input or the journal fails. Nothing is sent after that; what is on record stays.
+/// When the journal fails. The run ends at once then: no outcome of a request in flight could be recorded any more. What is
+/// on record stays. An input that fails is no error here: requests in flight are awaited and recorded as at any other end.
 pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
     run: Run<'_, O, C, S>,
     stop: impl Stream<Item = Signal> + Unpin,
@@ -257,15 +258,16 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
     /// Offers the next row to the policy, or holds it if it may not be sent yet.
     fn take_row(&mut self, now: Duration) -> Result<()> {
         let step = match self.held.take() {
-            Some(held) => Ok(Some(held)),
-            None => self.changes.next().transpose(),
+            Some(held) => Some(Ok(held)),
+            None => self.changes.next(),
         };
-        match step.or_else(|error| self.books.close(now).and(Err(error)))? {
+        match step {
             None => self.policy.offer(None),
-            Some(Step {
+            Some(Err(error)) => self.policy.input_failed(now, error.message().to_owned()),
+            Some(Ok(Step {
                 cells,
                 what: What::Send(mut change),
-            }) => {
+            })) => {
                 if self.books.may_send(now, change.row)? {
                     change.in_doubt = self.in_doubt.remove(change.row);
                     self.books.cells.insert(change.row, cells);
@@ -275,17 +277,17 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                     self.held = Some(Step { cells, what });
                 }
             }
-            Some(Step {
+            Some(Ok(Step {
                 cells,
                 what: What::Settled(record),
-            }) => {
+            })) => {
                 self.books.cells.insert(record.row, cells);
                 self.books.record(now, record)?;
             }
-            Some(Step {
+            Some(Ok(Step {
                 what: What::PassedOver,
                 ..
-            }) => self.turns = TURNS,
+            })) => self.turns = TURNS,
         }
         Ok(())
     }

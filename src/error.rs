@@ -72,7 +72,8 @@ impl Exit {
             | Stop::TooManyFailures { .. }
             | Stop::HeldTooLong { .. }
             | Stop::Outage { .. }
-            | Stop::TimeIsUp => Self::StoppedEarly,
+            | Stop::TimeIsUp
+            | Stop::InputFailed { .. } => Self::StoppedEarly,
         }
     }
 

@@ -30,3 +30,4 @@ pub mod sandbox;
 pub mod screen;
 pub mod settings;
 pub mod text;
+pub mod trusted_file;

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use std::borrow::Cow;
+
 /// The text on one line, with nothing in it that could move a cursor, reorder or hide what is read: control characters
 /// (C0, DEL, C1), bidirectional controls, zero-width and other invisible characters are written as `\u{..}`, line
 /// breaks and tabs as `\n`, `\r`, `\t`, NUL as `\0` (CWE-150).
@@ -28,6 +30,15 @@ fn is_unsafe(c: char) -> bool {
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Returns a word as a shell takes it, quoted where needed.
+#[must_use]
+pub fn shell_word(word: &str) -> String {
+    // Only what no command line can have, NUL, can't be quoted.
+    shlex::try_quote(word)
+        .map(Cow::into_owned)
+        .unwrap_or_default()
 }
 
 /// A message as it is kept in a report: visible, its white space folded, cut to `max` characters with `…` at the end.

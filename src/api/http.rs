@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -25,6 +24,7 @@ use super::{Address, Credentials, Org, answer, session, trust, wait};
 use crate::domain::{Answer, Flag, LoginAnswer, Silence, UserId};
 use crate::error::{Error, Kind, Result};
 use crate::text::shown_path;
+use crate::trusted_file;
 
 /// At most so much of a body is read.
 const LONGEST_BODY: usize = 64 << 10;
@@ -347,7 +347,7 @@ fn with_trust(builder: ClientBuilder, connection: &Connection) -> Result<ClientB
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = fs::read(path)
+    let pem = trusted_file::read(path, trusted_file::MAX_BYTES)
         .map_err(|error| unusable_certificate(path, &format!("can't be read: {error}")))?;
     let certificates: std::result::Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(&pem).collect();

@@ -15,9 +15,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::domain::Outcome;
+use crate::settings::Given;
 
 pub use manual::manual;
-pub use options::RunArgs;
+pub use options::{RunArgs, TalkArgs};
 pub use practice::{PracticeArgs, Window};
 
 /// The version, and the commit it was built from where the build knew it.
@@ -57,6 +58,13 @@ pub enum Command {
     /// known: a user who was opted out before it is opted back in by this, too.
     #[command(after_long_help = texts::UNDO, after_help = texts::SEE_MORE)]
     Undo(Box<Undo>),
+    /// End an interrupted run without sending anything.
+    ///
+    /// Makes the report of a run that was interrupted or stopped early: rows on record as they are, rows that were not
+    /// sent as `not_sent`, and rows for which a request may have been on its way as `unknown`. Needs no credentials and
+    /// no network. The report can be given to `retry` and `undo` then.
+    #[command(after_long_help = texts::CLOSE, after_help = texts::SEE_MORE)]
+    Close(Close),
     /// Serve a practice Org on this machine.
     ///
     /// It listens on the loopback address only, keeps everything in memory and forgets it at the end. It prints its
@@ -118,6 +126,23 @@ pub struct Undo {
     pub run: RunArgs,
 }
 
+/// `mfa-optout close`.
+#[derive(Debug, Args)]
+pub struct Close {
+    /// The report of the interrupted run, or its .partial file.
+    #[arg(value_name = "REPORT")]
+    pub report: PathBuf,
+    /// The table of the interrupted run, needed only if the copy beside its journal is lost.
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Replace a finished report.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// What is said.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
 /// `mfa-optout sandbox`.
 #[derive(Debug, Args)]
 pub struct Sandbox {
@@ -155,6 +180,15 @@ impl Cli {
 }
 
 impl Command {
+    /// The settings that were given on the command line, if the command has any.
+    #[must_use]
+    pub fn given(&self) -> Option<Given> {
+        match self {
+            Self::Close(close) => Some(close.talk.given()),
+            other => other.run().map(RunArgs::given),
+        }
+    }
+
     /// The options of a run, where the command has them.
     #[must_use]
     pub fn run(&self) -> Option<&RunArgs> {
@@ -163,7 +197,7 @@ impl Command {
             Self::Retry(retry) => Some(&retry.run),
             Self::Undo(undo) => Some(&undo.run),
             Self::Config(run) => Some(run),
-            Self::Sandbox(_) | Self::Completions { .. } | Self::Man => None,
+            Self::Close(_) | Self::Sandbox(_) | Self::Completions { .. } | Self::Man => None,
         }
     }
 }

@@ -271,7 +271,7 @@ struct OutputArgs {
     /// Replace a finished report and its record.
     #[arg(long)]
     overwrite: bool,
-    /// Start over instead of going on with an interrupted run, whose record is kept under another name.
+    /// Start over instead of going on with an interrupted run, which is closed into a report of its own.
     #[arg(long)]
     fresh: bool,
     /// Go on with an interrupted run although the API key is another: it is the same Org's new one.
@@ -290,9 +290,10 @@ impl OutputArgs {
     }
 }
 
+/// The options that say how much is said, and in which form.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Messages")]
-struct TalkArgs {
+pub struct TalkArgs {
     /// What lines on standard error look like [default: text].
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["text", "json"]))]
     log_format: Option<String>,
@@ -305,6 +306,20 @@ struct TalkArgs {
 }
 
 impl TalkArgs {
+    /// Returns the settings that were given.
+    #[must_use]
+    pub fn given(&self) -> Given {
+        let mut given = Given::default();
+        self.put(&mut given);
+        given
+    }
+
+    /// Checks whether nothing but errors is to be said.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     fn put(&self, given: &mut Given) {
         given.put(Key::LogFormat, self.log_format.as_ref());
         given.switch(Key::Quiet, self.quiet);

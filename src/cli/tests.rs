@@ -27,6 +27,7 @@ fn help_of_every_command() {
         "apply",
         "retry",
         "undo",
+        "close",
         "sandbox",
         "config",
         "completions",
@@ -278,6 +279,7 @@ fn bash_completes_commands_options_and_their_values() {
         (&["apply", "--max-o"], "--max-opt-outs"),
         (&["apply", "--log-format", ""], "text json"),
         (&["undo", "--overw"], "--overwrite"),
+        (&["close", "--inp"], "--input"),
         (&["sandbox", "--token"], "--token-life"),
         (&["help", "und"], "undo"),
     ] {

@@ -72,6 +72,17 @@ EXAMPLES
 
 The result is a new report; the earlier one stays as it is. Exit codes are those of `apply`.";
 
+/// Below the long help of `close`.
+pub(super) const CLOSE: &str = "\
+EXAMPLES
+  End a run that was interrupted because the table was wrong, then take back what it had done:
+    mfa-optout close users.report.csv
+    mfa-optout undo users.report.csv
+
+EXIT CODES
+  0 the report was made   2 there is nothing to close   4 the run goes on, and is left alone
+  5 the report could not be made; the run can still be resumed or closed";
+
 /// Below the long help of `sandbox`.
 pub(super) const SANDBOX: &str = "\
 EXAMPLES

@@ -1,6 +1,5 @@
 //! The end of a run: its last record, the report and everything that is made from it, and what the person is told.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
@@ -21,6 +20,7 @@ use crate::error::{Error, Exit, Kind, Result};
 use crate::report::{self, Completion, Group, Journal, Paths, Stop, Summary};
 use crate::screen::{ClosingView, ending_text};
 use crate::settings::{Given, Key, Settings};
+use crate::text::shell_word;
 
 /// What the end of a run works with.
 pub(super) struct Closing {
@@ -133,6 +133,7 @@ impl Closing {
             ending: words,
             exit_code: exit.code(),
             in_doubt: sent.rows_in_doubt.iter().collect(),
+            closed: false,
         })?;
         let summary = if whole {
             self.finished(journal)?
@@ -206,7 +207,7 @@ impl Closing {
             && !in_doubt
             && journal.recorded() == 0;
         if is_needless {
-            journal.discard_if_empty()?;
+            journal.discard_if_empty(&self.paths)?;
         } else if let Some(warning) = journal.ensure_saved()? {
             self.warn(&warning);
         }
@@ -299,7 +300,7 @@ const CARRIED: [Key; 22] = [
 ];
 
 /// The program as it was called: one that was just built may be in no folder that a shell looks in.
-fn this_program() -> OsString {
+pub(super) fn this_program() -> OsString {
     let called = std::env::args_os()
         .next()
         .filter(|called| cfg!(unix) && !called.is_empty());
@@ -307,7 +308,7 @@ fn this_program() -> OsString {
 }
 
 /// A path that is not taken for an option.
-fn as_a_word(path: &Path) -> OsString {
+pub(super) fn as_a_word(path: &Path) -> OsString {
     let taken_for_an_option = path.as_os_str().as_encoded_bytes().starts_with(b"-");
     if taken_for_an_option {
         Path::new(".").join(path).into()
@@ -317,14 +318,8 @@ fn as_a_word(path: &Path) -> OsString {
 }
 
 /// Words as a shell takes them.
-fn in_a_shell(words: impl Iterator<Item = OsString>) -> String {
-    let quoted = words.map(|word| {
-        let word = word.to_string_lossy();
-        // Only what no command line can have, NUL, can't be quoted.
-        shlex::try_quote(&word)
-            .map(Cow::into_owned)
-            .unwrap_or_default()
-    });
+pub(super) fn in_a_shell(words: impl Iterator<Item = OsString>) -> String {
+    let quoted = words.map(|word| shell_word(&word.to_string_lossy()));
     quoted.collect::<Vec<_>>().join(" ")
 }
 

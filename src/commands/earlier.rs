@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use super::close::close_command;
 use super::shown;
 use crate::error::{Error, Kind, Result};
 use crate::report::Paths;
 use crate::text::visible;
+use crate::trusted_file;
 
 /// An earlier report counts only for the Org that it is of: users of another one are other people. Here the JSON is taken
 /// at its word even beside another report, for a refusal does no harm.
@@ -27,25 +29,35 @@ pub(super) fn must_be_of(report: &Path, org: &str) -> Result<()> {
         .help("name the Org of that report with --address, or another report"))
 }
 
-/// The record of a run that has not come to its end is no report yet.
+/// Checks that a report is not the journal of an interrupted run, which is no report yet.
 pub(super) fn must_be_finished(report: &Path) -> Result<()> {
-    if report
+    let is_partial = report
         .extension()
-        .is_none_or(|extension| extension != "partial")
-    {
+        .is_some_and(|extension| extension == "partial");
+    let finished = if is_partial {
+        report.with_extension("")
+    } else {
+        report.to_owned()
+    };
+    let partial = Paths::of(finished.clone()).partial;
+    if !is_partial && (report.exists() || !partial.exists()) {
         return Ok(());
     }
     let message = format!(
-        "{} is the record of a run that has not come to its end, and no report",
-        shown(report)
+        "{} is the journal of a run that has not come to its end, and no report",
+        shown(&partial)
     );
-    Err(Error::new(Kind::Usage, message)
-        .help("run the command that began it once more, and name the report that it leaves"))
+    Err(Error::new(Kind::Usage, message).help(format!(
+        "run the command that began it once more to go on with it, or close it: {}",
+        visible(&close_command(&finished))
+    )))
 }
 
 /// The run's JSON beside a report, if it is there.
 fn run_of(report: &Path) -> Option<serde_json::Value> {
-    serde_json::from_slice(&std::fs::read(Paths::of(report.to_owned()).json).ok()?).ok()
+    let json = Paths::of(report.to_owned()).json;
+    let bytes = trusted_file::read(&json, trusted_file::MAX_BYTES).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// Where `retry` and `undo` report to: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`. An

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::{Timestamp, Unit};
 
+use super::close::close_into;
 use super::closing::Closing;
 use super::consent::{Confirming, Rest};
 use super::earlier::must_be_of;
@@ -20,13 +21,16 @@ use crate::api::Address;
 use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Outcome, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
-use crate::error::{Exit, Kind, Result};
-use crate::input::{self, Input, Source};
+use crate::error::{Error, Exit, Kind, Result};
+use crate::input::{self, Input, PrivateCopy, Source};
 use crate::output::Output;
 use crate::plan::{self, Plan, Selection, SendOrder};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
-use crate::report::{self, Begin, Journal, Mode, OnRecord, Paths, Unfinished};
+use crate::report::{
+    self, Begin, Interrupted, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot,
+    Unfinished,
+};
 use crate::screen::PlanView;
 use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Settings};
 
@@ -116,7 +120,7 @@ impl Job {
         facts: &Facts,
     ) -> Result<Exit> {
         let target = Target::of(&settings, &self.args.practice, &self.input).await?;
-        let plan = self.plan(&settings, &target, outputs.problems.clone())?;
+        let mut plan = self.plan(&settings, &target, outputs.problems.clone())?;
         let asked = Asked {
             command: self.command,
             selection: &self.selection,
@@ -151,9 +155,16 @@ impl Job {
             ));
         }
 
+        if settings.outputs.earlier_run == EarlierRun::StartOver {
+            self.close_interrupted(&settings, &paths, &plan)?;
+        }
         start.at = now();
-        let (mut journal, on_record) =
-            report::open(&paths, self.input_path(), &start, mode(&settings))?;
+        let prepared = report::prepare(&paths, self.input_path(), &start, mode(&settings))?;
+        if let Err(error) = read_from_snapshot(&prepared, &mut plan) {
+            prepared.give_up();
+            return Err(error);
+        }
+        let (mut journal, on_record) = prepared.begin(&start, mode(&settings))?;
         say_what_was_found(&settings, &on_record, plan.counts().rows);
         let sent = send(
             &settings,
@@ -219,6 +230,30 @@ impl Job {
                 problems,
             },
         )
+    }
+
+    /// Closes the interrupted run whose place this one takes into a report of its own. A run that got nowhere, or a journal
+    /// that can't be read, is left to be kept under another name.
+    fn close_interrupted(&self, settings: &Settings, paths: &Paths, plan: &Plan) -> Result<()> {
+        let interrupted = match Interrupted::find(paths) {
+            Ok(Some(interrupted)) if interrupted.may_have_changed_anything() => interrupted,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == Kind::Busy => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        let is_same_table =
+            interrupted.run().identity.input.blake3 == plan.fingerprint().to_string();
+        let table = self.input_path().filter(|_| is_same_table);
+        let closed = paths.of_closed(interrupted.began());
+        let completion = close_into(&interrupted, &closed, table, false)?;
+        if let Some(warning) = completion.warning {
+            say::error(settings.talk.format, &Error::new(Kind::MidRun, warning));
+        }
+        say::note(
+            settings,
+            &format!("the interrupted run is closed: {}", shown(&closed.report)),
+        );
+        Ok(())
     }
 
     /// The input's path, where it has one.
@@ -342,6 +377,32 @@ async fn send(
     .await;
     progress.finish();
     sent
+}
+
+/// Makes the snapshot of the input, or finds the one that an interrupted run left, and has the plan read it from now on.
+fn read_from_snapshot(prepared: &Prepared<'_>, plan: &mut Plan) -> Result<()> {
+    let (mut content, length) = plan.input().raw();
+    let snapshot = prepared.snapshot(NewSection {
+        name: report::INPUT,
+        length,
+        hash: plan.fingerprint(),
+        content: &mut content,
+    })?;
+    if let Some(copy) = private_copy(&snapshot) {
+        plan.read_from(copy);
+    }
+    Ok(())
+}
+
+/// Returns the input's part of a snapshot.
+pub(super) fn private_copy(snapshot: &Snapshot) -> Option<PrivateCopy> {
+    let section = snapshot.section(report::INPUT)?;
+    Some(PrivateCopy {
+        name: snapshot.name.clone(),
+        file: Arc::clone(&snapshot.file),
+        start: section.start,
+        length: section.length,
+    })
 }
 
 fn mode(settings: &Settings) -> Mode {

@@ -2,12 +2,14 @@
 //! itself; the shared path of `apply`, `retry` and `undo` is `job`'s.
 
 mod baseline;
+mod close;
 mod closing;
 mod consent;
 mod earlier;
 mod job;
 mod outputs;
 mod practice;
+mod reading;
 mod runtime;
 mod say;
 mod signals;
@@ -29,7 +31,7 @@ use self::job::Job;
 /// Does what the command line says and gives the exit code. Says why, where it could not be done.
 #[must_use]
 pub fn run(command: Command) -> Exit {
-    let given = command.run().map(RunArgs::given);
+    let given = command.given();
     perform(command).unwrap_or_else(|error| {
         say::error(
             given.as_ref().map_or(LogFormat::Text, say::format_of),
@@ -77,6 +79,7 @@ fn perform(command: Command) -> Result<Exit> {
             runtime::start()?
                 .block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.run).run(report))
         }
+        Command::Close(args) => close::close(&args),
         Command::Sandbox(sandbox) => runtime::start()?.block_on(practice::serve(&sandbox)),
         Command::Config(run) => config(&run),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),

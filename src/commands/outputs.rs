@@ -44,6 +44,7 @@ pub(super) fn check_output_conflicts(
     let mut outputs = vec![
         named("the report", &paths.report),
         named("the run's journal", &paths.partial),
+        named("the run's copy of the table", &paths.snapshot),
         named("the run's record", &paths.json),
     ];
     for (what, path) in optional {

@@ -7,10 +7,12 @@ use std::io::{IsTerminal, Write};
 use serde_json::{Value, json};
 
 use super::{now, print};
+use crate::cli::Close;
 use crate::error::{Error, Exit};
 use crate::progress;
 use crate::screen::{
-    ClosingView, PlanView, closing_in_brief, closing_text, ending_text, error_text, plan_text,
+    CLOSED, ClosedView, ClosingView, PlanView, closed_text, closing_in_brief, closing_text,
+    ending_text, error_text, plan_text,
 };
 use crate::settings::{self, Facts, Given, Key, LogFormat, Settings, Talk, Volume, values};
 use crate::text::visible;
@@ -67,6 +69,25 @@ pub(super) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit
         _ if matches!(exit, Exit::Done | Exit::RowsNeedAttention) => {}
         LogFormat::Text => to_standard_error(closing_in_brief(closing).trim_end()),
         LogFormat::Json => json_line(closing_json(closing, exit)),
+    }
+}
+
+/// What came of closing a run.
+pub(super) fn closed(args: &Close, view: &ClosedView<'_>) {
+    if args.talk.is_quiet() {
+        return;
+    }
+    match format_of(&args.talk.given()) {
+        LogFormat::Text => {
+            print(closed_text(view).as_bytes());
+        }
+        LogFormat::Json => json_line(json!({
+            "event": "closed",
+            "exit_code": Exit::Done.code(),
+            "ending": CLOSED,
+            "next": view.next,
+            "report": view.report,
+        })),
     }
 }
 

@@ -16,12 +16,27 @@ const BLOCK: usize = 1 << 18;
 type Digest = [u8; 16];
 
 /// Where the table comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Source {
     /// A file, or something that behaves like one, such as a named pipe.
     Path(PathBuf),
     /// Standard input, which is kept in an unlinked file that nobody else can open, so that it can be read twice.
     Stdin,
+    /// A copy that an earlier process made of the table.
+    Copy(PrivateCopy),
+}
+
+/// A copy of the input's raw bytes, which may be a part of a file.
+#[derive(Clone, Debug)]
+pub struct PrivateCopy {
+    /// What messages call it.
+    pub name: String,
+    /// The file that holds the copy.
+    pub file: Arc<File>,
+    /// Offset of the first byte of the copy in the file.
+    pub start: u64,
+    /// Length of the copy in bytes.
+    pub length: u64,
 }
 
 impl Source {
@@ -31,6 +46,7 @@ impl Source {
         match self {
             Self::Path(path) => shown_path(path),
             Self::Stdin => "standard input".to_owned(),
+            Self::Copy(copy) => copy.name.clone(),
         }
     }
 }
@@ -41,6 +57,9 @@ pub(super) struct Bytes {
     pub(super) name: String,
     pub(super) size: u64,
     file: Arc<File>,
+    /// The part of the file that belongs to the input; without an end, all of it.
+    start: u64,
+    end: Option<u64>,
 }
 
 impl Bytes {
@@ -49,6 +68,7 @@ impl Bytes {
         let file = match source {
             Source::Path(path) => open_file(path, &name)?,
             Source::Stdin => spool(io::stdin().lock(), &name)?,
+            Source::Copy(copy) => return Ok(Self::of_copy(copy.clone())),
         };
         Self::of_file(file, name)
     }
@@ -61,15 +81,29 @@ impl Bytes {
             name,
             size,
             file: Arc::new(file),
+            start: 0,
+            end: None,
         })
     }
 
-    /// The same bytes in a file of our own, which nobody can change.
-    pub(super) fn private_copy(&self) -> Result<File> {
-        let mut file: &File = &self.file;
-        file.rewind()
+    pub(super) fn of_copy(copy: PrivateCopy) -> Self {
+        Self {
+            name: copy.name,
+            size: copy.length,
+            file: copy.file,
+            start: copy.start,
+            end: Some(copy.start.saturating_add(copy.length)),
+        }
+    }
+
+    /// Copies the bytes into an unlinked file, which nobody else can change. The seal is that of the copied bytes.
+    pub(super) fn private_copy(&self) -> Result<(File, Seal)> {
+        let mut blocks = self.take_seal();
+        let file = spool(&mut blocks, &self.name)?;
+        let seal = blocks
+            .into_seal()
             .map_err(|error| unreadable(&self.name, &error))?;
-        spool(file, &self.name)
+        Ok((file, seal))
     }
 
     /// A pass that takes the fingerprint.
@@ -91,7 +125,8 @@ impl Bytes {
     fn blocks(&self, duty: Duty) -> Blocks {
         Blocks {
             file: Arc::clone(&self.file),
-            offset: 0,
+            offset: self.start,
+            end: self.end,
             block: Vec::new(),
             used: 0,
             duty,
@@ -172,6 +207,7 @@ enum Duty {
 pub(super) struct Blocks {
     file: Arc<File>,
     offset: u64,
+    end: Option<u64>,
     block: Vec<u8>,
     used: usize,
     duty: Duty,
@@ -197,7 +233,11 @@ impl Blocks {
         file.seek(SeekFrom::Start(self.offset))?;
         self.block.clear();
         self.used = 0;
-        file.take(BLOCK as u64).read_to_end(&mut self.block)?;
+        let left = self
+            .end
+            .map_or(u64::MAX, |end| end.saturating_sub(self.offset));
+        file.take(left.min(BLOCK as u64))
+            .read_to_end(&mut self.block)?;
         self.offset += self.block.len() as u64;
         self.duty.seen(&self.block)
     }
@@ -286,6 +326,25 @@ mod tests {
         let error = bytes.sealed(&seal).read_to_end(&mut got).unwrap_err();
         assert!(error.get_ref().unwrap().is::<Changed>());
         assert_eq!(got.len(), BLOCK);
+    }
+
+    #[test]
+    fn a_copy_within_a_file_is_read_from_its_first_to_its_last_byte() {
+        let content: Vec<u8> = (0..u8::MAX).cycle().take(BLOCK * 2 + 5).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[b"header", content.as_slice(), b"more"].concat())
+            .unwrap();
+        let copy = Bytes::of_copy(PrivateCopy {
+            name: "t".to_owned(),
+            file: Arc::new(file),
+            start: 6,
+            length: content.len() as u64,
+        });
+        let seal = copy.take_seal().into_seal().unwrap();
+        assert_eq!(seal.fingerprint, blake3::hash(&content));
+        let mut read = Vec::new();
+        copy.sealed(&seal).read_to_end(&mut read).unwrap();
+        assert!(read == content);
     }
 
     #[test]

@@ -13,12 +13,13 @@ mod text;
 mod wrong;
 
 use std::fmt;
+use std::io::Read;
 
 use csv::ByteRecord;
 use encoding_rs::Encoding;
 
-use self::bytes::Bytes;
-pub use self::bytes::Source;
+use self::bytes::{Bytes, Seal};
+pub use self::bytes::{PrivateCopy, Source};
 use self::encoding::Seen;
 use self::header::Wanted;
 pub use self::header::{ColumnChoice, Columns};
@@ -290,6 +291,23 @@ impl Input {
         self.has_header
     }
 
+    /// Returns the raw bytes from the start, and how many there are. Reading fails where they differ from those that were
+    /// read when the input was opened.
+    #[must_use]
+    pub fn raw(&self) -> (Box<dyn Read>, u64) {
+        let (bytes, seal) = self.form.raw();
+        (Box::new(bytes.sealed(seal)), bytes.size)
+    }
+
+    /// Reads from a copy of the raw bytes from now on, so that whatever becomes of the original changes nothing.
+    pub fn read_from(&mut self, copy: PrivateCopy) {
+        let copy = Bytes::of_copy(copy);
+        match &mut self.form {
+            Form::Text { bytes, .. } => *bytes = copy,
+            Form::Workbook(workbook) => workbook.read_from(copy),
+        }
+    }
+
     /// The rows from the start, without the header.
     ///
     /// # Errors
@@ -405,6 +423,13 @@ impl Form {
             } => Which::Text(nature.rows(bytes, *layout)?),
             Self::Workbook(workbook) => Which::Sheet(workbook.rows()),
         }))
+    }
+
+    fn raw(&self) -> (&Bytes, &Seal) {
+        match self {
+            Self::Text { bytes, nature, .. } => (bytes, &nature.seal),
+            Self::Workbook(workbook) => workbook.raw(),
+        }
     }
 
     fn has_nul(&self) -> bool {

@@ -11,7 +11,8 @@ use zip::ZipArchive;
 use zip::read::ZipFile;
 
 use super::copy::Value;
-use super::sheet::{Sheet, iso_text, number_text};
+use super::sheet::{MAX_NAME, Sheet, iso_text, number_text};
+use super::text::MAX_ROW;
 
 /// What makes a file one that can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,10 @@ pub(super) enum Broken {
     Number(String),
     #[error("it has more than {SHEETS} sheets")]
     TooMany,
+    #[error("a sheet or style has a name longer than {} bytes", MAX_NAME)]
+    LongName,
+    #[error("a cell has more than {} MiB of text", MAX_ROW >> 20)]
+    LongText,
 }
 
 /// What comes next in a sheet.
@@ -87,7 +92,7 @@ impl<'a> Content<'a> {
         loop {
             match self.next()? {
                 Event::Start(tag) if tag.name().as_ref() == "style:style" => {
-                    style = attribute(&tag, "style:name")?;
+                    style = name_attribute(&tag, "style:name")?;
                 }
                 Event::Start(tag)
                     if tag.name().as_ref() == "style:table-properties"
@@ -96,9 +101,9 @@ impl<'a> Content<'a> {
                     hidden.extend(style.take());
                 }
                 Event::Start(tag) if self.is_sheet(&tag) => {
-                    let look = attribute(&tag, "table:style-name")?;
+                    let look = name_attribute(&tag, "table:style-name")?;
                     sheets.push(Sheet {
-                        name: attribute(&tag, "table:name")?.unwrap_or_default(),
+                        name: name_attribute(&tag, "table:name")?.unwrap_or_default(),
                         shown: !look.is_some_and(|look| hidden.contains(&look)),
                     });
                 }
@@ -178,7 +183,7 @@ impl<'a> Content<'a> {
                         text.push('\n');
                     }
                 }
-                Event::Start(tag) if inside => text.push_str(&space(&tag)?),
+                Event::Start(tag) if inside => push_space(&mut text, &tag)?,
                 Event::Text(piece) if inside => text.push_str(&piece.xml10_content()),
                 Event::CData(piece) if inside => text.push_str(&piece.xml10_content()),
                 Event::GeneralRef(reference) if inside => match reference.resolve_char_ref()? {
@@ -187,19 +192,36 @@ impl<'a> Content<'a> {
                 },
                 _ => {}
             }
+            // A few bytes of XML can stand for a thousand spaces, so the size of the file is no bound.
+            if text.len() as u64 > MAX_ROW {
+                return Err(Broken::LongText);
+            }
         }
     }
 }
 
-/// White space that is written as an element.
-fn space(tag: &BytesStart<'_>) -> Result<String, Broken> {
+/// Adds the white space that an element stands for.
+fn push_space(text: &mut String, tag: &BytesStart<'_>) -> Result<(), Broken> {
     const MOST: u32 = 1024;
-    Ok(match tag.name().as_ref() {
-        "text:s" => " ".repeat(repeated(tag, "text:c")?.min(MOST) as usize),
-        "text:tab" => "\t".to_owned(),
-        "text:line-break" => "\n".to_owned(),
-        _ => String::new(),
-    })
+    match tag.name().as_ref() {
+        "text:s" => {
+            let count = repeated(tag, "text:c")?.min(MOST);
+            text.extend(std::iter::repeat_n(' ', count as usize));
+        }
+        "text:tab" => text.push('\t'),
+        "text:line-break" => text.push('\n'),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Returns an attribute that is kept for as long as the sheets are listed.
+fn name_attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Broken> {
+    let value = attribute(tag, name)?;
+    if value.as_ref().is_some_and(|value| value.len() > MAX_NAME) {
+        return Err(Broken::LongName);
+    }
+    Ok(value)
 }
 
 fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Broken> {

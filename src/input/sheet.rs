@@ -17,7 +17,7 @@ use super::text::inflated_limit;
 use super::{Note, Options, Place, Row};
 use crate::domain::{self, TableFormat};
 use crate::error::{Error, Kind, Result};
-use crate::text::{shown_value, visible};
+use crate::text::{one_line, shorten, shown_value, visible};
 
 /// Above this a number has lost digits: a spreadsheet keeps 15.
 const EXACT: f64 = 1e15;
@@ -26,9 +26,9 @@ const EXACT: f64 = 1e15;
 pub(super) struct Workbook {
     rows: Bytes,
     rows_seal: Seal,
-    fingerprint: blake3::Hash,
-    /// Size of the workbook's file.
-    bytes: u64,
+    /// The workbook itself, and what it was when it was read.
+    raw: Bytes,
+    raw_seal: Seal,
     chosen: Chosen,
     first_column: u32,
     measured: Measured,
@@ -36,13 +36,13 @@ pub(super) struct Workbook {
 
 impl Workbook {
     pub(super) fn open(bytes: &Bytes, container: Container, options: &Options) -> Result<Self> {
-        let fingerprint = bytes
-            .take_seal()
-            .into_seal()
-            .map_err(|error| unreadable(&bytes.name, &error))?
-            .fingerprint;
         let limit = inflated_limit(bytes.size, options.max_input);
-        let mut file = bytes.private_copy()?;
+        // The seal is that of the copy: what is read here is what is sealed.
+        let (mut file, raw_seal) = bytes.private_copy()?;
+        let raw = file
+            .try_clone()
+            .map_err(|error| unreadable(&bytes.name, &error))?;
+        let raw = Bytes::of_file(raw, bytes.name.clone())?;
         if container == Container::Compound {
             return Err(compound(file, &bytes.name));
         }
@@ -64,8 +64,8 @@ impl Workbook {
         Ok(Self {
             rows,
             rows_seal,
-            fingerprint,
-            bytes: bytes.size,
+            raw,
+            raw_seal,
             chosen,
             first_column,
             measured,
@@ -73,11 +73,19 @@ impl Workbook {
     }
 
     pub(super) fn fingerprint(&self) -> blake3::Hash {
-        self.fingerprint
+        self.raw_seal.fingerprint
+    }
+
+    pub(super) fn raw(&self) -> (&Bytes, &Seal) {
+        (&self.raw, &self.raw_seal)
+    }
+
+    pub(super) fn read_from(&mut self, copy: Bytes) {
+        self.raw = copy;
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.raw.size
     }
 
     pub(super) fn format(&self) -> TableFormat {
@@ -167,11 +175,17 @@ fn damaged(name: &str, error: &impl fmt::Display) -> Error {
         Kind::Input,
         format!(
             "{name} is a damaged workbook: {}",
-            visible(&error.to_string())
+            one_line(&error.to_string(), 300)
         ),
     )
     .help("open it in a spreadsheet program and save it again")
 }
+
+/// The longest name of a sheet or style, in bytes. Excel allows 31 characters; the names of all sheets are held in memory.
+pub(super) const MAX_NAME: usize = 1024;
+
+/// The number of sheets that a message lists by name.
+const SHEETS_SHOWN: usize = 20;
 
 /// A sheet of cells in a workbook.
 pub(super) struct Sheet {
@@ -199,13 +213,18 @@ fn choose_sheet(sheets: &[Sheet], wanted: Option<&str>, book: &str) -> Result<Ch
         (None, Some(wanted)) => {
             let names: Vec<String> = sheets
                 .iter()
-                .map(|sheet| format!("\"{}\"", visible(&sheet.name)))
+                .take(SHEETS_SHOWN)
+                .map(|sheet| format!("\"{}\"", shorten(&visible(&sheet.name), 100)))
                 .collect();
+            let more = match sheets.len().saturating_sub(SHEETS_SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             Err(Error::new(
                 Kind::Input,
                 format!("{book} has no sheet \"{}\"", shown_value(wanted)),
             )
-            .help(format!("its sheets are {}", names.join(", "))))
+            .help(format!("its sheets are {}{more}", names.join(", "))))
         }
         (None, None) => {
             Err(Error::new(Kind::Input, format!("{book} has no worksheet")).help(SAVE_AS))
@@ -228,11 +247,17 @@ fn copy_excel(
         .sheets_metadata()
         .iter()
         .filter(|sheet| sheet.typ == SheetType::WorkSheet);
-    let sheet = |sheet: &calamine::Sheet| Sheet {
-        name: sheet.name.clone(),
-        shown: sheet.visible == SheetVisible::Visible,
-    };
-    let chosen = choose_sheet(&sheets.map(sheet).collect::<Vec<_>>(), wanted, name)?;
+    let mut listed = Vec::new();
+    for sheet in sheets {
+        if sheet.name.len() > MAX_NAME {
+            return Err(damaged(name, &Broken::LongName));
+        }
+        listed.push(Sheet {
+            name: sheet.name.clone(),
+            shown: sheet.visible == SheetVisible::Visible,
+        });
+    }
+    let chosen = choose_sheet(&listed, wanted, name)?;
     let mut reader = book.worksheet_cells_reader(&chosen.name).map_err(failed)?;
     while let Some(cell) = reader.next_cell().map_err(failed)? {
         let (row, column) = cell.get_position();

@@ -23,7 +23,7 @@ pub use self::problems::{Problem, check_problems_place};
 use self::reading::{Ask, Reading, Understood};
 use crate::domain::{Change, Flag, Limit, LineNumber, Outcome, Record, RowNumber};
 use crate::error::{Error, Kind, Result};
-use crate::input::{Input, Place, Row, Rows};
+use crate::input::{Input, Place, PrivateCopy, Row, Rows};
 use crate::output::Output;
 
 /// Which rows of the input the run is about.
@@ -166,6 +166,12 @@ impl Plan {
         Ok(plan)
     }
 
+    /// How the rows are read.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// What the first pass counted.
     #[must_use]
     pub fn counts(&self) -> &Counts {
@@ -176,6 +182,11 @@ impl Plan {
     #[must_use]
     pub fn input(&self) -> &Input {
         &self.input
+    }
+
+    /// Reads the rows from a copy of the input from now on.
+    pub fn read_from(&mut self, copy: PrivateCopy) {
+        self.input.read_from(copy);
     }
 
     /// BLAKE3 of the raw bytes of the input.

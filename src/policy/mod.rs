@@ -309,6 +309,11 @@ impl Policy {
         self.end(now, Ending::Interrupted(signal));
     }
 
+    /// The rows can't be read any further: nothing more is sent, what is in flight gets up to 10 s.
+    pub fn input_failed(&mut self, now: Duration, message: String) {
+        self.stop(now, Stop::InputFailed { message });
+    }
+
     /// What holds the run back.
     #[must_use]
     pub fn condition(&self, now: Duration) -> Condition {

@@ -6,6 +6,8 @@ use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::error::{Error, Kind, Result};
 use crate::output::{
     Existing, Output, check_private, disk, folder_of, guarded, is_at, is_same_file, kind_in_words,
@@ -23,6 +25,8 @@ pub struct Paths {
     pub report: PathBuf,
     /// The journal while a run goes on, `users.report.csv.partial`.
     pub partial: PathBuf,
+    /// The private copy of the input while a run goes on, `users.report.csv.partial.input`.
+    pub snapshot: PathBuf,
     /// The run itself, `users.report.json`.
     pub json: PathBuf,
 }
@@ -42,6 +46,7 @@ impl Paths {
         };
         Self {
             partial: with_suffix(&report, ".partial"),
+            snapshot: with_suffix(&report, ".partial.input"),
             json,
             report,
         }
@@ -67,9 +72,42 @@ impl Paths {
         Self::of(with_suffix(&table.with_extension(""), ".report.csv"))
     }
 
+    /// The files of the report into which the run of this report is closed when another run takes its place:
+    /// `users.report.20261128T030000Z.csv` for a run that began at this time. No such report is there yet.
+    #[must_use]
+    pub fn of_closed(&self, began: Timestamp) -> Self {
+        let time = began.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let mut number = 1_u32;
+        loop {
+            let mark = match number {
+                1 => time.clone(),
+                number => format!("{time}-{number}"),
+            };
+            let paths = Self::of(with_mark(&self.report, &mark));
+            let is_free = [&paths.report, &paths.json, &paths.partial]
+                .iter()
+                .all(|path| fs::symlink_metadata(path).is_err());
+            if is_free || number == u32::MAX {
+                return paths;
+            }
+            number += 1;
+        }
+    }
+
     pub(super) fn folder(&self) -> &Path {
         folder_of(&self.report)
     }
+}
+
+/// Puts a mark before the extension of a file's name.
+fn with_mark(path: &Path, mark: &str) -> PathBuf {
+    let Some(extension) = path.extension() else {
+        return with_suffix(path, &format!(".{mark}"));
+    };
+    let mut name = OsString::from(path.with_extension(""));
+    name.push(format!(".{mark}."));
+    name.push(extension);
+    PathBuf::from(name)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -109,7 +147,7 @@ pub(super) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
             ));
         }
     }
-    for path in [&paths.report, &paths.partial, &paths.json] {
+    for path in [&paths.report, &paths.partial, &paths.snapshot, &paths.json] {
         if input.is_some_and(|input| is_same_file(input, path)) {
             return Err(refused(
                 path,
@@ -143,6 +181,9 @@ fn check_record_is_not_shared(paths: &Paths) -> Result<()> {
             );
         }
     }
+    if let Some(found) = metadata_of(&paths.snapshot)? {
+        must_be_private(&paths.snapshot, &found, "a snapshot")?;
+    }
     Ok(())
 }
 
@@ -160,6 +201,63 @@ impl Places {
             json: Output::check(&paths.json, existing, Kind::Report)?,
         })
     }
+}
+
+/// Opens a file that an earlier process left beside the journal, to be read only. Returns `None` if there is none.
+///
+/// # Errors
+/// Of [`Kind::Report`] if it is a link, a pipe, somebody else's, or open to others. `what` says what it should be.
+pub(super) fn open_private(path: &Path, what: &str) -> Result<Option<File>> {
+    let Some(found) = metadata_of(path)? else {
+        return Ok(None);
+    };
+    must_be_private(path, &found, what)?;
+    let file = match guarded().open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(refused(path, format_args!("can't be opened: {error}"))),
+    };
+    let opened = file
+        .metadata()
+        .map_err(|error| refused(path, format_args!("can't be looked at: {error}")))?;
+    must_be_private(path, &opened, what)?;
+    Ok(Some(file))
+}
+
+/// Creates a file that only its owner can read. Returns `None` if there is something at `path` already.
+pub(super) fn create_private(path: &Path) -> io::Result<Option<File>> {
+    match guarded().append(true).create_new(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file that an earlier process left beside the journal, if there is one.
+///
+/// # Errors
+/// As [`open_private`], and if it can't be removed.
+pub(super) fn remove_private(path: &Path, what: &str) -> Result<()> {
+    let Some(found) = metadata_of(path)? else {
+        return Ok(());
+    };
+    must_be_private(path, &found, what)?;
+    match disk::remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(refused(path, format_args!("can't be removed: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn must_be_private(path: &Path, found: &Metadata, what: &str) -> Result<()> {
+    if !found.is_file() {
+        return Err(refused(
+            path,
+            format_args!("is {}, not {what}", kind_in_words(found)),
+        ));
+    }
+    check_private(found).map_err(|why| refused(path, why))
 }
 
 /// What stands at this path, links not followed; `None` if nothing does.
@@ -193,6 +291,17 @@ pub(super) fn lock(partial: &Path) -> Result<File> {
         partial,
         "is replaced again and again by something else",
     ))
+}
+
+/// Opens the journal that is there, if one is, and takes its lock. Creates nothing.
+///
+/// # Errors
+/// As [`lock`].
+pub(super) fn lock_existing(partial: &Path) -> Result<Option<File>> {
+    let Some(file) = open(partial)? else {
+        return Ok(None);
+    };
+    Ok(take_lock(partial, &file)?.then_some(file))
 }
 
 /// Opens the journal that is there, if one is, to be read only. It was not locked by anybody a moment ago. Creates nothing,
@@ -240,11 +349,8 @@ fn take_lock(partial: &Path, file: &File) -> Result<bool> {
 
 /// `None` if there is something already.
 fn create(partial: &Path) -> Result<Option<File>> {
-    match guarded().append(true).create_new(true).open(partial) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        Err(error) => Err(refused(partial, format_args!("can't be created: {error}"))),
-    }
+    create_private(partial)
+        .map_err(|error| refused(partial, format_args!("can't be created: {error}")))
 }
 
 /// `None` if there is nothing, or no longer.
@@ -369,11 +475,34 @@ mod tests {
             let paths = Paths::beside(Path::new(input));
             assert_eq!(paths.report, Path::new("d/users.report.csv"), "{input}");
             assert_eq!(paths.partial, Path::new("d/users.report.csv.partial"));
+            assert_eq!(
+                paths.snapshot,
+                Path::new("d/users.report.csv.partial.input")
+            );
             assert_eq!(paths.json, Path::new("d/users.report.json"));
         }
         assert_eq!(
             Paths::beside(Path::new("-")).report,
             Path::new("stdin.report.csv")
+        );
+    }
+
+    #[test]
+    fn the_report_of_a_closed_run_has_its_time_in_its_name_and_takes_no_other_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let began: Timestamp = "2026-11-28T03:00:00.5Z".parse().unwrap();
+        let closed = |name: &str| Paths::of(at(name)).of_closed(began).report;
+        assert_eq!(
+            closed("users.report.csv"),
+            at("users.report.20261128T030000Z.csv")
+        );
+        assert_eq!(closed("report"), at("report.20261128T030000Z"));
+        fs::write(at("users.report.20261128T030000Z.json"), "").unwrap();
+        fs::write(at("users.report.20261128T030000Z-2.csv"), "").unwrap();
+        assert_eq!(
+            closed("users.report.csv"),
+            at("users.report.20261128T030000Z-3.csv")
         );
     }
 

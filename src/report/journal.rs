@@ -31,7 +31,7 @@ use serde::Serialize;
 use crate::domain::{Record, RowNumber};
 use crate::error::{Error, Kind, Result};
 use crate::output::{disk, is_at};
-use crate::report::files::{self, Places};
+use crate::report::files::{self, Paths, Places};
 use crate::report::line;
 use crate::report::mark::Marks;
 use crate::report::moment::Stamp;
@@ -191,10 +191,11 @@ impl Journal<File> {
     ///
     /// # Errors
     /// [`Kind::MidRun`] if the file can't be removed.
-    pub fn discard_if_empty(self) -> Result<()> {
+    pub fn discard_if_empty(self, paths: &Paths) -> Result<()> {
         if self.recorded > 0 || self.has_deferred || !is_at(&self.path, &self.storage) {
             return Ok(());
         }
+        files::remove_private(&paths.snapshot, "a snapshot")?;
         let name = files::name(&self.path);
         files::remove_journal(&self.path, &self.storage)
             .map_err(|error| Error::new(Kind::MidRun, format!("can't remove {name}: {error}")))

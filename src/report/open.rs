@@ -10,11 +10,13 @@ use roaring::RoaringTreemap;
 
 use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
-use crate::output::{self, Existing};
+use crate::output::{self, Existing, is_at};
 use crate::report::files::{self, Paths, Places};
 use crate::report::journal::Journal;
 use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Run, Start};
+use crate::report::snapshot::{self, NewSection, Snapshot};
+use crate::text;
 
 /// Whether an interrupted run is taken up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub enum Begin {
     /// If there is one.
     #[default]
     Resume,
-    /// Never; its journal is kept under another name (`--fresh`).
+    /// Never (`--fresh`). One that can be closed has been closed before; another journal is kept under another name.
     Fresh,
 }
 
@@ -37,8 +39,15 @@ pub struct Mode {
     pub overwrite: bool,
 }
 
-/// Opens the journal of a report, takes its lock, finds out what an interrupted run had done, and puts the record of this
-/// run on disk. Nothing may be sent before.
+/// A journal that is locked and may be gone on with. Nothing of this run is in it yet.
+pub struct Prepared<'a> {
+    paths: &'a Paths,
+    places: Places,
+    file: File,
+    recovered: Recovered,
+}
+
+/// Opens the journal of a report, takes its lock, and finds out what an interrupted run had done.
 ///
 /// The journal of a different run in which no row came to an outcome, such as one with a mistyped address, is kept under
 /// another name and is not in the way.
@@ -48,19 +57,19 @@ pub struct Mode {
 /// # Errors
 /// [`Kind::Busy`] if another run has the report; [`Kind::Report`] if the place can't be used, the journal is damaged, it
 /// belongs to a different run, or a finished report is in the way.
-pub fn open(
-    paths: &Paths,
+pub fn prepare<'a>(
+    paths: &'a Paths,
     input: Option<&Path>,
     start: &Start<'_>,
     mode: Mode,
-) -> Result<(Journal<File>, OnRecord)> {
+) -> Result<Prepared<'a>> {
     files::check_places(paths, input)?;
     output::probe_folder(&paths.report, Kind::Report)?;
     let name = files::name(&paths.partial);
     let mut file = files::lock(&paths.partial)?;
     let mut kept = None;
     if mode.begin == Begin::Fresh && !is_empty(&file) {
-        free_places(paths, mode)?;
+        free_places(paths, mode.overwrite)?;
         (file, kept) = make_room(paths, &file)?;
     }
     let mut recovered = recover(BufReader::with_capacity(1 << 16, &file), &name)?;
@@ -68,33 +77,96 @@ pub fn open(
         (file, kept) = make_room(paths, &file)?;
         recovered = Recovered::default();
     }
+    recovered.on_record.kept = kept;
     let checked = check(paths, &recovered, start, mode);
-    if checked.is_err() && is_empty(&file) {
-        // Ours, locked and without content: leaving it would only puzzle.
-        let _ = files::remove_journal(&paths.partial, &file);
+    if checked.is_err() {
+        give_up(paths, &file);
     }
     let places = checked?;
     cut_off_torn(&file, &recovered, &name)?;
-    output::remove_leftovers(&paths.report);
-    let Recovered {
-        mut on_record,
-        check,
-        ..
-    } = recovered;
-    on_record.kept = kept;
-    let mut journal = Journal::taken_up(file, paths.partial.clone(), check, on_record.rows.len())
-        .with_places(places);
-    let next = first_without_outcome(&on_record.rows, start.rows);
-    journal
-        .begin(&Run::of(start, mode.new_key), next, paths.folder())
-        .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
-    Ok((journal, on_record))
+    Ok(Prepared {
+        paths,
+        places,
+        file,
+        recovered,
+    })
 }
 
-/// What [`open`] would find, without changing anything: a person who is asked has to know it before.
+impl Prepared<'_> {
+    /// Returns the snapshot of the input from which the run reads its rows: the one that an earlier process made, if it is
+    /// whole and of this input, otherwise a new one.
+    ///
+    /// # Errors
+    /// Of [`Kind::Report`] if the snapshot is a link, a pipe, somebody else's or open to others, or can't be written; of
+    /// [`Kind::Input`] if the input can't be read or has changed since it was checked.
+    pub fn snapshot(&self, input: NewSection<'_>) -> Result<Snapshot> {
+        let path = &self.paths.snapshot;
+        if let Some(found) = Snapshot::open(path)?
+            && found
+                .section(snapshot::INPUT)
+                .is_some_and(|section| section.hash == input.hash)
+        {
+            return Ok(found);
+        }
+        files::remove_private(path, "a snapshot")?;
+        Snapshot::create(path, &mut [input])
+    }
+
+    /// Puts the record of this run on disk. Nothing may be sent before.
+    ///
+    /// # Errors
+    /// Of [`Kind::Report`] if the journal can't be written.
+    pub fn begin(self, start: &Start<'_>, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
+        let paths = self.paths;
+        output::remove_leftovers(&paths.report);
+        let Recovered {
+            on_record, check, ..
+        } = self.recovered;
+        let mut journal = Journal::taken_up(
+            self.file,
+            paths.partial.clone(),
+            check,
+            on_record.rows.len(),
+        )
+        .with_places(self.places);
+        let next = first_without_outcome(&on_record.rows, start.rows);
+        journal
+            .begin(&Run::of(start, mode.new_key), next, paths.folder())
+            .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
+        Ok((journal, on_record))
+    }
+
+    /// Leaves things as they were.
+    pub fn give_up(&self) {
+        give_up(self.paths, &self.file);
+    }
+}
+
+/// Removes a journal without content, which would only puzzle, and its snapshot.
+fn give_up(paths: &Paths, journal: &File) {
+    if is_empty(journal) && is_at(&paths.partial, journal) {
+        let _ = files::remove_private(&paths.snapshot, "a snapshot");
+        let _ = files::remove_journal(&paths.partial, journal);
+    }
+}
+
+/// Opens the journal of a run that needs no snapshot, see [`prepare`] and [`Prepared::begin`].
 ///
 /// # Errors
-/// As [`open`].
+/// As both.
+pub fn open(
+    paths: &Paths,
+    input: Option<&Path>,
+    start: &Start<'_>,
+    mode: Mode,
+) -> Result<(Journal<File>, OnRecord)> {
+    prepare(paths, input, start, mode)?.begin(start, mode)
+}
+
+/// What [`prepare`] would find, without changing anything: a person who is asked has to know it before.
+///
+/// # Errors
+/// As [`prepare`].
 pub fn look(
     paths: &Paths,
     input: Option<&Path>,
@@ -102,7 +174,7 @@ pub fn look(
     mode: Mode,
 ) -> Result<OnRecord> {
     files::check_places(paths, input)?;
-    let nothing = || free_places(paths, mode).map(|_| OnRecord::default());
+    let nothing = || free_places(paths, mode.overwrite).map(|_| OnRecord::default());
     let Some(file) = files::look(&paths.partial)? else {
         return nothing();
     };
@@ -160,19 +232,19 @@ fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) ->
     if let Some(last) = before.runs.last() {
         let mut differences = last.differences(start, mode.new_key);
         differences.extend(last.baseline_difference(start).filter(|_| !only_to_finish));
-        refuse_another_run(&files::name(&paths.partial), &differences)?;
+        refuse_another_run(paths, &differences)?;
     }
     if only_to_finish && !mode.overwrite {
         // The report and the record that are there may be this run's own; their content will tell.
         Places::check(paths, Existing::Keep)
     } else {
-        free_places(paths, mode)
+        free_places(paths, mode.overwrite)
     }
 }
 
 /// Returns the places of the report and its record if no file is in the way.
-fn free_places(paths: &Paths, mode: Mode) -> Result<Places> {
-    let existing = if mode.overwrite {
+pub(super) fn free_places(paths: &Paths, overwrite: bool) -> Result<Places> {
+    let existing = if overwrite {
         Existing::Replace
     } else {
         Existing::Refuse
@@ -192,14 +264,18 @@ fn cut_off_torn(file: &File, recovered: &Recovered, name: &str) -> Result<()> {
     })
 }
 
-fn refuse_another_run(name: &str, differences: &[String]) -> Result<()> {
+fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
     if differences.is_empty() {
         return Ok(());
     }
     let message = format!(
-        "{name} belongs to a different run; this one differs in\n    {}",
+        "{} belongs to a different run; this one differs in\n    {}",
+        files::name(&paths.partial),
         differences.join("\n    ")
     );
-    Err(Error::new(Kind::Report, message)
-        .help("run it as it was, or start over with --fresh, which keeps the old journal under another name"))
+    Err(Error::new(Kind::Report, message).help(format!(
+        "nothing was sent; there are three ways on: end the old run with `mfa-optout close {}`; start over with \
+         --fresh, which closes it into a report of its own; or run it as it was, with the old table",
+        text::visible(&text::shell_word(&paths.report.to_string_lossy()))
+    )))
 }

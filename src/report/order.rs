@@ -30,6 +30,8 @@ use crate::report::window::{Fill, Held, LIMITS, Limits, Turn, Window};
 #[derive(Clone, Copy)]
 struct Source<'a> {
     file: &'a File,
+    /// The file with the journal's name. It is another one where `file` is a copy to which more was added.
+    journal: &'a File,
     stop: &'a AtomicBool,
     limits: Limits,
 }
@@ -83,14 +85,45 @@ pub fn finish(
 ) -> Result<Completion> {
     journal.sync()?;
     let (file, places) = journal.into_parts();
-    let places = places.ok_or_else(|| broken("the journal was not opened for a report"))?;
     let source = Source {
         file: &file,
+        journal: &file,
         stop,
         limits: LIMITS,
     };
+    finish_from(source, paths, rows, places)
+}
+
+/// Makes the report of a copy of the journal, to which the outcomes of all rows that had none were added, and removes the
+/// journal itself.
+///
+/// # Errors
+/// As [`finish`].
+pub(super) fn finish_copy(
+    copy: Journal<File>,
+    journal: &File,
+    paths: &Paths,
+    rows: u64,
+) -> Result<Completion> {
+    let (file, places) = copy.into_parts();
+    let source = Source {
+        file: &file,
+        journal,
+        stop: &AtomicBool::new(false),
+        limits: LIMITS,
+    };
+    finish_from(source, paths, rows, places)
+}
+
+fn finish_from(
+    source: Source<'_>,
+    paths: &Paths,
+    rows: u64,
+    places: Option<Places>,
+) -> Result<Completion> {
+    let places = places.ok_or_else(|| broken("the journal was not opened for a report"))?;
     let summary = merge(source, paths, rows, &places)?;
-    let warning = remove_journal(&file, paths);
+    let warning = remove_journal(source.journal, paths);
     Ok(Completion { summary, warning })
 }
 
@@ -103,7 +136,7 @@ fn merge(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) -> Resul
             Kind::MidRun,
             format!("the report could not be finished: {error}"),
         )
-        .help(where_the_record_is(source.file, paths))
+        .help(where_the_record_is(source.journal, paths))
     };
     let Survey {
         mut summary,
@@ -115,7 +148,7 @@ fn merge(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) -> Resul
         .map_err(kept)?;
     let (sorted, hash) = draft.finish().map_err(kept)?;
     summary.report_blake3 = Some(hash.to_string());
-    check_journal_is_ours(source.file, paths).map_err(kept)?;
+    check_journal_is_ours(source.journal, paths).map_err(kept)?;
     put_in_place(source, sorted, hash, (places, &summary)).map_err(kept)?;
     Ok(summary)
 }
@@ -145,6 +178,7 @@ pub fn summarize(journal: &mut Journal<File>, stop: &AtomicBool) -> Result<Summa
     let mut fold = Fold::default();
     let source = Source {
         file: journal.storage(),
+        journal: journal.storage(),
         stop,
         limits: LIMITS,
     };
@@ -555,6 +589,12 @@ fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
              removes it"
         ));
     }
+    // Before the journal, which says that there was a run. A snapshot belongs to whoever has the journal.
+    if is_at(&paths.partial, journal)
+        && let Err(error) = files::remove_private(&paths.snapshot, "a snapshot")
+    {
+        return Some(format!("the report is in place, but {error}"));
+    }
     match files::remove_journal(&paths.partial, journal) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -606,7 +646,7 @@ mod tests {
             }
             let (file, places) = journal.into_parts();
             let stop = AtomicBool::new(false);
-            let source = Source { file: &file, stop: &stop, limits: Limits { rows, bytes } };
+            let source = Source { file: &file, journal: &file, stop: &stop, limits: Limits { rows, bytes } };
             let summary = merge(source, &desk.paths(), total, &places.unwrap()).unwrap();
             prop_assert_eq!(summary.outcomes.total(), total);
             let mut report = csv::Reader::from_path(desk.paths().report).unwrap();

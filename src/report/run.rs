@@ -279,6 +279,24 @@ pub struct Stop {
     /// The rows without an outcome whose change may have been made by this run: requests for them were in flight at the
     /// end, or an earlier request may have made it.
     pub in_doubt: Vec<RowNumber>,
+    /// Whether the run was closed: rows that had no outcome were given one without being sent.
+    #[serde(default)]
+    pub closed: bool,
+}
+
+impl Stop {
+    /// Returns the record of a run that is closed.
+    #[must_use]
+    pub fn of_closed(at: Timestamp) -> Self {
+        Self {
+            at,
+            traffic: Traffic::default(),
+            ending: "Closed: nothing more was sent.".to_owned(),
+            exit_code: 0,
+            in_doubt: Vec::new(),
+            closed: true,
+        }
+    }
 }
 
 /// The record that allows rows to be sent. Nothing beyond the row is sent before a later mark is on disk.

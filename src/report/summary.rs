@@ -72,6 +72,8 @@ pub struct Summary {
     pub ending: Option<String>,
     /// What the process answered.
     pub exit_code: Option<u8>,
+    /// Whether the run was closed: rows that had no outcome were given one without being sent.
+    pub closed: bool,
 }
 
 /// How long answers took, in milliseconds.
@@ -175,6 +177,11 @@ impl Fold {
     }
 
     fn add_stop(&mut self, stop: &Stop) {
+        if stop.closed && self.stop.is_none() {
+            // The run was killed and could not say what it had sent.
+            self.killed = true;
+            self.told = self.told.plus(self.current);
+        }
         self.told = self.told.plus(stop.traffic);
         self.begin_count();
         self.last = Some(stop.at);
@@ -246,7 +253,9 @@ impl Fold {
             }
         }
         self.reasons.add(row);
-        if let Some(series) = &mut self.series {
+        if let Some(series) = &mut self.series
+            && row.outcome != Outcome::NotSent
+        {
             series.add(row);
         }
     }
@@ -283,6 +292,7 @@ impl Fold {
             failures: self.reasons.groups(),
             runs: self.runs,
             ending: self.stop.as_ref().map(|stop| stop.ending.clone()),
+            closed: self.stop.as_ref().is_some_and(|stop| stop.closed),
             exit_code: self.stop.map(|stop| stop.exit_code),
         })
     }

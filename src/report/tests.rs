@@ -160,6 +160,7 @@ fn stop_record() -> Stop {
         traffic: Traffic::default(),
         ending: "complete".to_owned(),
         exit_code: 0,
+        closed: false,
         in_doubt: Vec::new(),
     }
 }

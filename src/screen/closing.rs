@@ -64,9 +64,34 @@ pub fn closing_text(view: &ClosingView<'_>) -> String {
         out.push_str(&group_text(group));
     }
     out.push('\n');
-    out.push_str(&way_on(view));
+    out.push_str(&way_on(view.next.as_deref(), &view.report));
     out
 }
+
+/// The result of closing a run.
+#[derive(Clone, Debug)]
+pub struct ClosedView<'a> {
+    /// Rows by outcome.
+    pub tally: &'a Tally,
+    /// The next command to run, where there is one.
+    pub next: Option<String>,
+    /// Where the report is.
+    pub report: String,
+}
+
+/// Returns what is said when a run was closed.
+#[must_use]
+pub fn closed_text(view: &ClosedView<'_>) -> String {
+    format!(
+        "{CLOSED}\n\n{}\n{}",
+        counts(view.tally),
+        way_on(view.next.as_deref(), &view.report)
+    )
+}
+
+/// The first sentence of what is said when a run was closed.
+pub const CLOSED: &str =
+    "Closed: the interrupted run has a report now, and nothing more is sent for it.";
 
 /// What has to be known of a run that could not come to its end, where nothing else is wanted.
 #[must_use]
@@ -75,7 +100,7 @@ pub fn closing_in_brief(view: &ClosingView<'_>) -> String {
         "{}\n{}{}",
         ending_text(view.ending, view.tally).0,
         doubt(view),
-        way_on(view)
+        way_on(view.next.as_deref(), &view.report)
     )
 }
 
@@ -93,13 +118,11 @@ fn doubt(view: &ClosingView<'_>) -> String {
     )
 }
 
-fn way_on(view: &ClosingView<'_>) -> String {
-    let next = view
-        .next
-        .as_ref()
+fn way_on(next: Option<&str>, report: &str) -> String {
+    let next = next
         .map(|next| format!("Next:   {}\n", visible(next)))
         .unwrap_or_default();
-    format!("{next}Report: {}\n", visible(&view.report))
+    format!("{next}Report: {}\n", visible(report))
 }
 
 fn counts(tally: &Tally) -> String {

@@ -69,7 +69,7 @@ fn reason(stop: &Stop) -> String {
                 "the address answered with a redirect ({status}) to {to}; redirects are not followed"
             )
         }
-        Stop::Unusable { message, .. } => one_line(message, 300),
+        Stop::Unusable { message, .. } | Stop::InputFailed { message } => one_line(message, 300),
         Stop::Intercepted { status, message } => {
             format!(
                 "a proxy or portal answered, not the Org ({status}{})",
@@ -174,6 +174,7 @@ fn help(stop: &Stop) -> Option<&'static str> {
         Stop::TooManyFailures { .. } => "look at the reasons below before the same command goes on",
         Stop::HeldTooLong { .. } => "run the same command later",
         Stop::Outage { .. } => "run the same command when the Org is back",
+        Stop::InputFailed { .. } => "fix the problem and run the same command again",
         Stop::TimeIsUp => return None,
     })
 }

@@ -7,7 +7,7 @@ mod plan;
 mod problem;
 mod question;
 
-pub use closing::{ClosingView, closing_in_brief, closing_text};
+pub use closing::{CLOSED, ClosedView, ClosingView, closed_text, closing_in_brief, closing_text};
 pub use ending::ending_text;
 pub use plan::{PlanView, plan_text};
 pub use problem::error_text;

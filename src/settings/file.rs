@@ -23,6 +23,9 @@ use crate::text::{one_line, shown_value, visible};
 const PROFILES: &str = "profile";
 const DEFAULT_PROFILE: &str = "default_profile";
 
+/// The number of profiles that a message lists by name.
+const PROFILES_SHOWN: usize = 20;
+
 /// A file of settings, read but not yet understood.
 #[derive(Debug)]
 pub struct File {
@@ -42,10 +45,11 @@ struct Entry {
     line: usize,
 }
 
-/// Where a table of the file stands.
+/// The text of a config file, with the positions that its errors and settings name.
 struct Reader<'a> {
     path: &'a Path,
-    text: &'a str,
+    /// Byte offset of each line end, so that finding a line takes no pass over the text.
+    line_ends: Vec<usize>,
 }
 
 impl File {
@@ -55,7 +59,10 @@ impl File {
     /// What is not TOML, keys that are not known (the error names the nearest one that is), and values that are neither
     /// text nor number nor `true` or `false`; each with its line.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
-        let reader = Reader { path, text };
+        let reader = Reader {
+            path,
+            line_ends: memchr::memchr_iter(b'\n', text.as_bytes()).collect(),
+        };
         let root = DeTable::parse(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             reader.error(offset, &one_line(error.message(), 200))
@@ -109,6 +116,11 @@ impl File {
     pub fn profiles_in_words(&self) -> String {
         match self.profiles.as_slice() {
             [] => "it has no profiles; write one as [profile.NAME]".to_owned(),
+            profiles if profiles.len() > PROFILES_SHOWN => format!(
+                "its profiles are {} and {} more; choose one with --profile",
+                visible(&profiles[..PROFILES_SHOWN].join(", ")),
+                profiles.len() - PROFILES_SHOWN
+            ),
             profiles => format!(
                 "its profiles are {}; choose one with --profile",
                 visible(&profiles.join(", "))
@@ -240,12 +252,7 @@ impl Reader<'_> {
     }
 
     fn line(&self, offset: usize) -> usize {
-        1 + self
-            .text
-            .bytes()
-            .take(offset)
-            .filter(|byte| *byte == b'\n')
-            .count()
+        1 + self.line_ends.partition_point(|end| *end < offset)
     }
 }
 
@@ -289,6 +296,27 @@ mod tests {
         mfa-optout.toml has no profile "c"
           help: its profiles are a, b; choose one with --profile
         "#);
+    }
+
+    #[test]
+    fn a_file_full_of_profiles_names_the_line_of_each() {
+        let mut text = String::new();
+        for number in 0..30_000 {
+            text += &format!("[profile.{number}]\nrate='1/s'\n");
+        }
+        let file = parse(&text).unwrap();
+        for number in [0, 1, 15_000, 29_999] {
+            let name = number.to_string();
+            let (_, origin) = file.find(Key::Rate, Some(&name)).unwrap();
+            let line = 2 * number + 2;
+            assert_eq!(
+                origin.to_string(),
+                format!("mfa-optout.toml:{line} (profile {name})")
+            );
+        }
+        let complaint = file.choose(Some("none")).unwrap_err().to_string();
+        assert!(complaint.contains(" and 29980 more"), "{complaint}");
+        assert!(complaint.len() < 1000, "{complaint}");
     }
 
     #[test]

@@ -2,8 +2,7 @@
 //! else the one in the user's configuration folder.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::{ErrorKind, IsTerminal};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
@@ -12,6 +11,7 @@ use crate::settings::key::{Key, Setting, TABLE, VARIABLES};
 use crate::settings::origin::{Environment, Given, Sources};
 use crate::settings::{Settings, values};
 use crate::text::{shown_path, shown_value, visible};
+use crate::trusted_file::{self, ReadError};
 
 const NAME: &str = "mfa-optout.toml";
 
@@ -131,41 +131,49 @@ fn open(
     facts: &Facts,
 ) -> Result<(Option<File>, Vec<String>)> {
     if let Some(path) = asked {
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let text = trusted_file::read_text(&path, trusted_file::MAX_BYTES)
+            .map_err(|error| unreadable(&path, &error))?;
         return Ok((Some(File::parse(&path, &text)?), Vec::new()));
     }
     let mut notes = Vec::new();
-    if let Some((path, text)) = read_if_there(facts.working_folder.join(NAME))? {
-        let name = visible(&path.to_string_lossy());
-        if facts.terminal {
+    let here = facts.working_folder.join(NAME);
+    if facts.terminal {
+        if let Some(file) = parse_if_there(&here, &mut notes)? {
             notes.push(format!(
-                "settings come from {name}, found in the working directory"
+                "settings come from {}, found in the working directory",
+                file.name()
             ));
-            return Ok((Some(File::parse(&path, &text)?), notes));
+            return Ok((Some(file), notes));
         }
-        // Whoever can put a file there could send the key elsewhere, and nobody is watching.
+    } else if here.symlink_metadata().is_ok() {
+        // Whoever can put a file there could send the key elsewhere, and nobody is watching. It is not even opened.
         notes.push(format!(
-            "{name} does not count without a terminal; name it with --config {NAME} if it should"
+            "{} does not count without a terminal; name it with --config {NAME} if it should",
+            shown_path(&here)
         ));
     }
-    let in_user_folder =
-        user_folder(environment).map(|folder| folder.join("mfa-optout").join(NAME));
-    let found = in_user_folder.map(read_if_there).transpose()?.flatten();
-    Ok((
-        found
-            .map(|(path, text)| File::parse(&path, &text))
-            .transpose()?,
-        notes,
-    ))
+    let Some(folder) = user_folder(environment) else {
+        return Ok((None, notes));
+    };
+    let file = parse_if_there(&folder.join("mfa-optout").join(NAME), &mut notes)?;
+    Ok((file, notes))
 }
 
-fn read_if_there(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some((path, text))),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+/// Reads a config file that nobody named. One that can't be reached, for instance because it lies below another user's
+/// home, is only worth a note.
+fn parse_if_there(path: &Path, notes: &mut Vec<String>) -> Result<Option<File>> {
+    match trusted_file::read_text(path, trusted_file::MAX_BYTES) {
+        Ok(text) => File::parse(path, &text).map(Some),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_unreachable() => {
+            notes.push(format!(
+                "the config file {} does not count: {}",
+                shown_path(path),
+                reason(&error)
+            ));
             Ok(None)
         }
-        Err(error) => Err(unreadable(&path, &error)),
+        Err(error) => Err(unreadable(path, &error)),
     }
 }
 
@@ -183,7 +191,7 @@ fn user_folder(environment: Environment<'_>) -> Option<PathBuf> {
     folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+fn unreadable(path: &Path, error: &ReadError) -> Error {
     Error::new(
         Kind::Usage,
         format!(
@@ -191,6 +199,13 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
             shown_path(path)
         ),
     )
+}
+
+fn reason(error: &ReadError) -> String {
+    match error {
+        ReadError::Io(error) => format!("it can't be read ({error})"),
+        other => other.to_string(),
+    }
 }
 
 fn no_file_for(profile: &str) -> Error {

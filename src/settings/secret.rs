@@ -1,6 +1,6 @@
 //! Secrets: where one is, reading it once, and what a file with one must look like. No value is ever part of a message.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::api::Credentials;
 use crate::error::{Error, Kind, Result};
 use crate::text::{is_like_path, may_be_secret, visible};
+use crate::trusted_file::{self, ReadError};
 
 /// A key or password is never longer than this; what is longer is another file.
 const MAX_BYTES: usize = 4096;
@@ -146,19 +147,17 @@ impl SecretPlace {
 
 fn read_file(path: &Path) -> Result<(SecretString, Option<String>)> {
     let name = shown(path);
-    // Looked at before it is opened as well: opening a pipe that nobody writes to would wait for ever.
-    let before = fs::metadata(path).map_err(|error| not_there(path, &error))?;
-    must_be_regular(&before, &name)?;
-    let file = fs::File::open(path).map_err(|error| unreadable(&name, &error))?;
-    let metadata = file.metadata().map_err(|error| unreadable(&name, &error))?;
-    must_be_regular(&metadata, &name)?;
+    let (file, metadata) = trusted_file::open(path).map_err(|error| match error {
+        ReadError::Io(error) => not_there(path, &error),
+        other => unreadable(&name, &other),
+    })?;
     Ok((
         read_from(file, &name)?,
         readable_by_others(&metadata, &name),
     ))
 }
 
-fn unreadable(name: &str, error: &std::io::Error) -> Error {
+fn unreadable(name: &str, error: &impl std::fmt::Display) -> Error {
     Error::new(
         Kind::Usage,
         format!("can't read the secret from {name}: {error}"),
@@ -179,16 +178,6 @@ fn not_there(path: &Path, error: &std::io::Error) -> Error {
     Error::new(Kind::Usage, message).help(
         "give the name of the file that holds the secret, not the secret itself; the name is not shown here, for it may be one",
     )
-}
-
-fn must_be_regular(metadata: &Metadata, name: &str) -> Result<()> {
-    if metadata.is_file() {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Usage,
-        format!("can't read the secret from {name}: it is not a regular file"),
-    ))
 }
 
 fn read_from(reader: impl Read, name: &str) -> Result<SecretString> {
@@ -429,6 +418,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_file_that_others_can_read_is_a_warning() {
+        use std::fs;
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();

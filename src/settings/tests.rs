@@ -318,3 +318,98 @@ fn a_profile_needs_a_file() {
         .to_string();
     assert!(complaint.contains("no file of settings"), "{complaint}");
 }
+
+/// Loads the settings where `plant` has put something in the place of the working directory's config file, and in the
+/// place of the user's.
+#[cfg(unix)]
+fn planted(terminal: bool, plant: fn(&Path)) -> Result<Settings> {
+    let folder = tempfile::tempdir().unwrap();
+    let user = folder.path().join("user").join("mfa-optout");
+    fs::create_dir_all(&user).unwrap();
+    for place in [folder.path(), &user] {
+        plant(&place.join("mfa-optout.toml"));
+    }
+    let home = folder.path().join("user");
+    let facts = Facts {
+        terminal,
+        working_folder: folder.path().to_owned(),
+        variables: Vec::new(),
+    };
+    let environment =
+        |name: &str| (name == "XDG_CONFIG_HOME").then(|| home.clone().into_os_string());
+    Settings::load(&Given::default(), &environment, &facts)
+}
+
+#[cfg(unix)]
+fn plant_pipe(at: &Path) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, at, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_file_that_nobody_named_and_that_can_not_be_read_is_a_note() {
+    use std::os::unix::fs::symlink;
+
+    let plants: [(fn(&Path), &str); 4] = [
+        (plant_pipe, "it is not a regular file"),
+        (
+            |at| symlink("/dev/zero", at).unwrap(),
+            "it is not a regular file",
+        ),
+        (|at| fs::create_dir(at).unwrap(), "it is not a regular file"),
+        (|at| symlink(at, at).unwrap(), "it can't be read"),
+    ];
+    for (plant, reason) in plants {
+        let notes = planted(true, plant).unwrap().notes;
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        for note in notes {
+            assert!(
+                note.contains("does not count") && note.contains(reason),
+                "{note}"
+            );
+        }
+        // Without a terminal the one in the working directory is not even opened.
+        let notes = planted(false, plant).unwrap().notes;
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].contains("without a terminal"), "{notes:?}");
+        assert!(notes[1].contains(reason), "{notes:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_file_that_was_named_and_can_not_be_read_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe.toml");
+    plant_pipe(&path);
+    let mut given = Given::default();
+    given.put(Key::Config, Some(&path));
+    let facts = Facts {
+        terminal: true,
+        working_folder: folder.path().to_owned(),
+        variables: Vec::new(),
+    };
+    let complaint = Settings::load(&given, &|_| None, &facts)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        complaint.contains("it is not a regular file"),
+        "{complaint}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_file_above_the_size_limit_is_an_error_only_where_it_counts() {
+    let plant = |at: &Path| fs::write(at, "# long\n".repeat(200_000)).unwrap();
+    let complaint = planted(true, plant).unwrap_err().to_string();
+    assert!(complaint.contains("larger than 1024 KiB"), "{complaint}");
+    let not_mine = |at: &Path| {
+        if !at.to_string_lossy().contains("user") {
+            fs::write(at, "# long\n".repeat(200_000)).unwrap();
+        }
+    };
+    let notes = planted(false, not_mine).unwrap().notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+}

@@ -520,6 +520,91 @@ fn a_spreadsheet_that_repeats_its_cells_for_ever_is_refused() {
     }
 }
 
+/// A spreadsheet with this content, padded so that the proportion is no reason to refuse it.
+fn open_document(to: &Path, content: &str) {
+    let kind = b"application/vnd.oasis.opendocument.spreadsheet".to_vec();
+    let content = format!("<office:document-content>{content}</office:document-content>");
+    padded(
+        to,
+        &[("mimetype", kind), ("content.xml", content.into_bytes())],
+    );
+}
+
+fn spreadsheet(sheets: &str) -> String {
+    format!("<office:body><office:spreadsheet>{sheets}</office:spreadsheet></office:body>")
+}
+
+#[test]
+fn spaces_that_a_spreadsheet_writes_as_a_number_do_not_fill_the_memory() {
+    let cli = Cli::new();
+    let spaces = "<text:s text:c=\"1024\"/>".repeat(900_000);
+    let sheet = format!(
+        "<table:table table:name=\"a\"><table:table-row>\
+         <table:table-cell office:value-type=\"string\"><text:p>{spaces}</text:p></table:table-cell>\
+         </table:table-row></table:table>"
+    );
+    open_document(&cli.path("spaces.ods"), &spreadsheet(&sheet));
+    let said = refused(&cli, "spaces.ods");
+    assert!(
+        said.contains("a cell has more than 8 MiB of text"),
+        "{said}"
+    );
+}
+
+#[test]
+fn long_names_of_sheets_and_styles_do_not_fill_the_memory() {
+    let cli = Cli::new();
+    let long = "x".repeat(1 << 20);
+    let sheet = |name: &str| format!("<table:table table:name=\"{name}\"/>");
+    let style = format!(
+        "<style:style style:name=\"{long}\"><style:table-properties table:display=\"false\"/></style:style>"
+    );
+    let contents = [
+        spreadsheet(&sheet(&long).repeat(300)),
+        style.repeat(300) + &spreadsheet(&sheet("a")),
+    ];
+    for content in contents {
+        open_document(&cli.path("names.ods"), &content);
+        let said = refused(&cli, "names.ods");
+        assert!(said.contains("a name longer than 1024 bytes"), "{said}");
+    }
+    let mut parts = workbook(HEADER);
+    for (name, part) in &mut parts {
+        if *name == "xl/workbook.xml" {
+            let text = String::from_utf8(part.clone()).unwrap();
+            *part = text
+                .replacen("name=\"", &format!("name=\"{long}"), 1)
+                .into_bytes();
+        }
+    }
+    padded(&cli.path("names.xlsx"), &parts);
+    let said = refused(&cli, "names.xlsx");
+    assert!(said.contains("a name longer than 1024 bytes"), "{said}");
+}
+
+#[test]
+fn a_sheet_that_is_not_there_is_answered_with_the_first_names_only() {
+    let (cli, org) = (Cli::new(), org());
+    let name = "x".repeat(1000);
+    let sheets: String = (0..5000)
+        .map(|number| format!("<table:table table:name=\"{number}{name}\"/>"))
+        .collect();
+    open_document(&cli.path("names.ods"), &spreadsheet(&sheets));
+    let ran = cli
+        .run(&[
+            "apply",
+            "names.ods",
+            "--yes",
+            "--sheet",
+            "none",
+            "--address",
+            &org.url(),
+        ])
+        .exits(2)
+        .says("and 4980 more");
+    assert!(ran.stderr.len() < 4000, "{}", ran.stderr.len());
+}
+
 /// Cells that a report might bend: quotation marks, line breaks, what a spreadsheet takes for a formula, blanks.
 const ODD: [&str; 16] = [
     "a \"b\"",

@@ -15,7 +15,7 @@ use futures::stream::{self, BoxStream};
 use mfa_optout::api::Org;
 use mfa_optout::domain::{
     Answer, Change, Ending, Event, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal,
-    Tally, UserId,
+    Stop, Tally, UserId,
 };
 use mfa_optout::engine::{self, Alarm, Run, Sent};
 use mfa_optout::error::{Exit, Result};
@@ -29,6 +29,8 @@ use roaring::RoaringTreemap;
 struct Scripted<F> {
     script: F,
     latency: Duration,
+    /// How long the first answer takes, where that differs.
+    first: Option<Duration>,
     sent: RefCell<Vec<u64>>,
 }
 
@@ -37,6 +39,7 @@ impl<F: Fn(u64) -> u16> Scripted<F> {
         Self {
             script,
             latency,
+            first: None,
             sent: RefCell::default(),
         }
     }
@@ -49,7 +52,8 @@ impl<F: Fn(u64) -> u16> Scripted<F> {
 impl<F: Fn(u64) -> u16> Org for Scripted<F> {
     async fn set(&self, user: UserId, _flag: Flag) -> Answer {
         self.sent.borrow_mut().push(user.get());
-        tokio::time::sleep(self.latency).await;
+        let first = self.first.filter(|_| self.requests() == 1);
+        tokio::time::sleep(first.unwrap_or(self.latency)).await;
         Answer::Reply(Reply {
             status: (self.script)(user.get()),
             ..Reply::default()
@@ -499,37 +503,77 @@ async fn only_a_second_sigint_or_sigterm_cuts_off_what_is_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_input_that_fails_in_mid_run_ends_it_with_what_is_done_on_disk() {
-    let org = Scripted::new(Duration::from_millis(10), |_| 204);
-    let disk = Disk::default();
-    let mut journal = Journal::new(disk.clone(), PathBuf::from("users.report.csv.partial"), 0);
+async fn an_input_that_fails_in_mid_run_ends_it_after_requests_in_flight_are_recorded() {
+    // Answers come long after the input has failed, the last one not within the time that is waited.
+    for (latency, recorded) in [(2, 8), (9, 8), (11, 1)] {
+        let org = Scripted {
+            first: Some(Duration::from_millis(10)),
+            ..Scripted::new(Duration::from_secs(latency), |_| 204)
+        };
+        let disk = Disk::default();
+        let mut journal = Journal::new(disk.clone(), PathBuf::from("users.report.csv.partial"), 0);
+        let broken =
+            || mfa_optout::error::Error::new(mfa_optout::error::Kind::Input, "row 9 can't be read");
+        let run = Run {
+            policy: Policy::new(rules(Rate::Limited {
+                requests: 10,
+                per: Duration::from_secs(1),
+            })),
+            org: &org,
+            changes: steps(8).chain(std::iter::once_with(|| Err(broken()))),
+            journal: &mut journal,
+            on_record: Tally::default(),
+            in_doubt: RoaringTreemap::new(),
+            alarm: Alarm::coarse(),
+        };
+        let sent = engine::run(run, never(), |_, _| ()).await.unwrap();
+        let failed = Ending::Stopped(Stop::InputFailed {
+            message: "row 9 can't be read".to_owned(),
+        });
+        assert_eq!(sent.ending, failed);
+        assert_eq!(Exit::of_run(&sent.ending, &sent.tally), Exit::StoppedEarly);
+        assert_eq!(org.requests(), 8);
+        assert_eq!(sent.tally.count(Outcome::Applied), recorded);
+        assert_eq!(sent.open_rows, 8 - recorded);
+        assert!((1..=recorded).all(|row| disk.holds(row)), "{latency} s");
+        assert_eq!(
+            disk.synced.get(),
+            disk.bytes.borrow().len(),
+            "and none is left to a power cut"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_signal_ends_the_wait_for_requests_in_flight_after_the_input_failed() {
+    let org = Scripted {
+        first: Some(Duration::from_millis(10)),
+        ..Scripted::new(Duration::from_secs(9), |_| 204)
+    };
+    let mut journal = Journal::new(
+        Disk::default(),
+        PathBuf::from("users.report.csv.partial"),
+        0,
+    );
     let broken =
-        || mfa_optout::error::Error::new(mfa_optout::error::Kind::MidRun, "the input was changed");
+        || mfa_optout::error::Error::new(mfa_optout::error::Kind::Input, "row 5 can't be read");
     let run = Run {
         policy: Policy::new(rules(Rate::Limited {
             requests: 10,
             per: Duration::from_secs(1),
         })),
         org: &org,
-        changes: steps(5).chain(std::iter::once_with(|| Err(broken()))),
+        changes: steps(4).chain(std::iter::once_with(|| Err(broken()))),
         journal: &mut journal,
         on_record: Tally::default(),
         in_doubt: RoaringTreemap::new(),
         alarm: Alarm::coarse(),
     };
-    let error = engine::run(run, never(), |_, _| ())
+    let sent = engine::run(run, terminated(&[2, 1]), |_, _| ())
         .await
-        .expect_err("the input failed");
-    assert_eq!(error.exit(), Exit::StoppedEarly);
-    assert!(
-        (1..=5).all(|row| disk.holds(row)),
-        "an answered row was lost"
-    );
-    assert_eq!(
-        disk.synced.get(),
-        disk.bytes.borrow().len(),
-        "and none is left to a power cut"
-    );
+        .unwrap();
+    assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
+    assert_eq!((sent.elapsed, sent.open_rows), (Duration::from_secs(3), 3));
 }
 
 /// An Org that knows what is on the disk, and holds every request against it.

@@ -6,18 +6,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. Whatever is not said here is a wrong turn.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("domain", &["text"]),
     ("text", &[]),
+    ("trusted_file", &[]),
     ("hardening", &[]),
     ("sandbox", &[]),
     ("error", &["domain"]),
     ("output", &["error", "text"]),
     ("policy", &["domain", "text"]),
-    ("settings", &["api", "domain", "error", "policy", "text"]),
+    (
+        "settings",
+        &["api", "domain", "error", "policy", "text", "trusted_file"],
+    ),
     ("input", &["domain", "error", "text"]),
     ("plan", &["domain", "error", "input", "output", "text"]),
-    ("api", &["domain", "error", "text"]),
+    ("api", &["domain", "error", "text", "trusted_file"]),
     ("report", &["domain", "error", "output", "text"]),
     ("progress", &["domain", "settings", "text"]),
     ("screen", &["domain", "progress", "report", "text"]),
@@ -29,8 +33,22 @@ const ARROWS: [(&str, &[&str]); 17] = [
     (
         "commands",
         &[
-            "api", "cli", "domain", "engine", "error", "input", "output", "plan", "policy",
-            "progress", "report", "sandbox", "screen", "settings", "text",
+            "api",
+            "cli",
+            "domain",
+            "engine",
+            "error",
+            "input",
+            "output",
+            "plan",
+            "policy",
+            "progress",
+            "report",
+            "sandbox",
+            "screen",
+            "settings",
+            "text",
+            "trusted_file",
         ],
     ),
 ];

@@ -1,0 +1,169 @@
+//! Ends an interrupted run without sending anything: the rows on record and the outcomes of all others become a report.
+//!
+//! The journal stays as it is until the report is in place. The other outcomes are appended to a copy of it, from which the
+//! report is made as at the end of any run. Killed at any instant, the run can still be resumed or closed.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::Record;
+use crate::error::{Error, Kind, Result};
+use crate::report::files::{self, Paths};
+use crate::report::journal::Journal;
+use crate::report::open::free_places;
+use crate::report::order::{self, Completion};
+use crate::report::recover::{OnRecord, Recovered, recover};
+use crate::report::run::{Run, Stop};
+use crate::report::snapshot::Snapshot;
+
+/// The number of rows that are gathered before they are written.
+const BATCH_SIZE: u64 = 256;
+
+/// A run that has not come to its end, with its journal locked.
+pub struct Interrupted {
+    paths: Paths,
+    file: File,
+    recovered: Recovered,
+    run: Run,
+}
+
+/// A row that has no outcome yet, with the one that closing the run gives it.
+#[derive(Debug)]
+pub struct ClosedRow {
+    /// Its outcome.
+    pub record: Record,
+    /// The cells of the input that the report carries, as CSV without a line end.
+    pub cells: Vec<u8>,
+    /// When it came to its outcome.
+    pub at: Timestamp,
+}
+
+impl Interrupted {
+    /// Locks and reads the journal of a report. Returns `None` if there is no journal, or one of a run that had not begun.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] if the run goes on; [`Kind::Report`] if the journal is damaged or not of this user.
+    pub fn find(paths: &Paths) -> Result<Option<Self>> {
+        let Some(file) = files::lock_existing(&paths.partial)? else {
+            return Ok(None);
+        };
+        let recovered = recover(
+            BufReader::with_capacity(1 << 16, &file),
+            &files::name(&paths.partial),
+        )?;
+        let Some(run) = recovered.on_record.runs.last().cloned() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            paths: paths.clone(),
+            file,
+            recovered,
+            run,
+        }))
+    }
+
+    /// What the run has put on record.
+    #[must_use]
+    pub fn on_record(&self) -> &OnRecord {
+        &self.recovered.on_record
+    }
+
+    /// Checks whether the run has put any row on record or may have made a change.
+    #[must_use]
+    pub fn may_have_changed_anything(&self) -> bool {
+        let on_record = self.on_record();
+        !on_record.rows.is_empty() || !on_record.in_doubt.is_empty()
+    }
+
+    /// Returns the files of the run.
+    #[must_use]
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// The run, as it was taken up last.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Returns when the run began.
+    #[must_use]
+    pub fn began(&self) -> Timestamp {
+        let first = self.recovered.on_record.runs.first();
+        first.map_or(self.run.at, |run| run.at)
+    }
+
+    /// Opens the snapshot of the run's input. Returns `None` if there is none, or if it is damaged.
+    ///
+    /// # Errors
+    /// Of [`Kind::Report`] if it is a link, a pipe, somebody else's or open to others, or can't be read.
+    pub fn snapshot(&self) -> Result<Option<Snapshot>> {
+        Snapshot::open(&self.paths.snapshot)
+    }
+
+    /// Makes the report in the place that `report` names, and removes the journal and the snapshot. `rows` are all rows
+    /// that are not on record.
+    ///
+    /// # Errors
+    /// Those of `rows`; of [`Kind::Report`] if the report exists and `overwrite` is not set; of [`Kind::MidRun`] if the
+    /// report can't be made. The journal is untouched then.
+    pub fn close(
+        &self,
+        report: &Paths,
+        rows: impl Iterator<Item = Result<ClosedRow>>,
+        stop: &Stop,
+        overwrite: bool,
+    ) -> Result<Completion> {
+        let places = free_places(report, overwrite)?;
+        let copy = places.report.create().map_err(|error| not_made(&error))?;
+        copy_of(&self.file, self.recovered.end, copy.as_file())
+            .map_err(|error| not_made(&error))?;
+        let appended = copy
+            .as_file()
+            .try_clone()
+            .map_err(|error| not_made(&error))?;
+        let mut journal = Journal::taken_up(
+            appended,
+            copy.path().to_owned(),
+            self.recovered.check,
+            self.recovered.on_record.rows.len(),
+        )
+        .with_places(places);
+        let mut gathered = 0;
+        for row in rows {
+            let ClosedRow { record, cells, at } = row?;
+            journal.append(&record, &cells, at);
+            gathered += 1;
+            if gathered % BATCH_SIZE == 0 {
+                journal.write(Duration::ZERO)?;
+            }
+        }
+        journal.stop(stop)?;
+        let paths = Paths {
+            report: report.report.clone(),
+            json: report.json.clone(),
+            ..self.paths.clone()
+        };
+        order::finish_copy(journal, &self.file, &paths, self.run.rows)
+    }
+}
+
+/// Copies the good part of a journal.
+fn copy_of(mut journal: &File, end: u64, mut copy: &File) -> io::Result<()> {
+    journal.rewind()?;
+    let copied = io::copy(&mut journal.take(end), &mut copy)?;
+    if copied == end {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn not_made(error: &io::Error) -> Error {
+    Error::new(Kind::MidRun, format!("the report can't be made: {error}"))
+        .help("the journal is as it was; run the same command again")
+}
