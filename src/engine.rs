@@ -145,14 +145,8 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
         let mut log_in = std::pin::pin!(futures::future::Fuse::terminated());
         let mut now = self.began.elapsed();
         loop {
-            self.turns += 1;
             let mut awaits_mark = false;
-            let next = if self.turns > TURNS {
-                look_around(now).await
-            } else {
-                self.policy.next(now)
-            };
-            let until = match next {
+            let until = match self.next(now).await {
                 Next::Send(attempt) => {
                     self.books.sent(now, &attempt);
                     in_flight.push(send(org, attempt));
@@ -219,6 +213,16 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             }
             self.books.commit(now)?;
             now = self.began.elapsed();
+        }
+    }
+
+    /// Asks the policy what to do, or has the runtime take its turn after very many steps without one.
+    async fn next(&mut self, now: Duration) -> Next {
+        self.turns += 1;
+        if self.turns > TURNS {
+            look_around(now).await
+        } else {
+            self.policy.next(now)
         }
     }
 

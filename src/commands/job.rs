@@ -67,7 +67,7 @@ impl Job {
         let outputs = check_output_conflicts(&self.input, &settings, &paths)?;
         baseline::check(&settings, &paths)?;
         let unfinished = self.for_the_metrics(&settings, outputs.metrics.clone());
-        let ended = self.go(settings, paths, outputs, &facts).await;
+        let ended = Box::pin(self.go(settings, paths, outputs, &facts)).await;
         if let (Err(error), Some(write)) = (&ended, unfinished)
             && error.kind() != Kind::Busy
         {
@@ -237,9 +237,8 @@ impl Job {
     fn close_interrupted(&self, settings: &Settings, paths: &Paths, plan: &Plan) -> Result<()> {
         let interrupted = match Interrupted::find(paths) {
             Ok(Some(interrupted)) if interrupted.may_have_changed_anything() => interrupted,
-            Ok(_) => return Ok(()),
             Err(error) if error.kind() == Kind::Busy => return Err(error),
-            Err(_) => return Ok(()),
+            Ok(_) | Err(_) => return Ok(()),
         };
         let is_same_table =
             interrupted.run().identity.input.blake3 == plan.fingerprint().to_string();

@@ -592,6 +592,7 @@ mod tests {
             ending: "interrupted".to_owned(),
             exit_code: 143,
             in_doubt: in_doubt.to_vec(),
+            closed: false,
         }
     }
 

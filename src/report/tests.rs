@@ -702,6 +702,6 @@ fn a_journal_that_is_not_this_runs_any_more_is_never_removed() {
     let (journal, _) = desk.resume();
     fs::remove_file(&partial).unwrap();
     fs::write(&partial, "of another run").unwrap();
-    journal.discard_if_empty().unwrap();
+    journal.discard_if_empty(&desk.paths()).unwrap();
     assert_eq!(fs::read(&partial).unwrap(), b"of another run");
 }

@@ -300,9 +300,11 @@ mod tests {
 
     #[test]
     fn a_file_full_of_profiles_names_the_line_of_each() {
+        use std::fmt::Write as _;
+
         let mut text = String::new();
         for number in 0..30_000 {
-            text += &format!("[profile.{number}]\nrate='1/s'\n");
+            writeln!(text, "[profile.{number}]\nrate='1/s'").unwrap();
         }
         let file = parse(&text).unwrap();
         for number in [0, 1, 15_000, 29_999] {

@@ -351,7 +351,9 @@ fn plant_pipe(at: &Path) {
 fn a_config_file_that_nobody_named_and_that_can_not_be_read_is_a_note() {
     use std::os::unix::fs::symlink;
 
-    let plants: [(fn(&Path), &str); 4] = [
+    type Plant = fn(&Path);
+
+    let plants: [(Plant, &str); 4] = [
         (plant_pipe, "it is not a regular file"),
         (
             |at| symlink("/dev/zero", at).unwrap(),

@@ -235,7 +235,7 @@ fn with_any_number_of_file_descriptors_a_run_is_made_or_refused_and_never_panics
         let cli = Cli::new();
         cli.write("users.csv", table(2));
         let before = org.count();
-        let run = through_shell(&format!("ulimit -n {limit}"), &command(&cli, &org, &[]));
+        let mut run = through_shell(&format!("ulimit -n {limit}"), &command(&cli, &org, &[]));
         let ran = Ran::of(run.output().unwrap());
         let text = ran.text();
         assert!(!text.contains("panicked"), "{limit}: {text}");

@@ -157,7 +157,8 @@ fn a_run_that_did_nothing_leaves_no_snapshot() {
     cli.run(&words("users.csv", &org.url())).exits(3);
     assert!(!cli.path(SNAPSHOT).exists());
     let org = Ledger::start(Duration::ZERO);
-    let mut dry_run = words("users.csv", &org.url());
+    let url = org.url();
+    let mut dry_run = words("users.csv", &url);
     dry_run.push("--dry-run");
     dry_run.retain(|word| *word != "--yes");
     cli.run(&dry_run).exits(0);

@@ -586,9 +586,10 @@ fn long_names_of_sheets_and_styles_do_not_fill_the_memory() {
 fn a_sheet_that_is_not_there_is_answered_with_the_first_names_only() {
     let (cli, org) = (Cli::new(), org());
     let name = "x".repeat(1000);
-    let sheets: String = (0..5000)
+    let sheets: Vec<String> = (0..5000)
         .map(|number| format!("<table:table table:name=\"{number}{name}\"/>"))
         .collect();
+    let sheets = sheets.concat();
     open_document(&cli.path("names.ods"), &spreadsheet(&sheets));
     let ran = cli
         .run(&[

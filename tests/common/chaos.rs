@@ -86,7 +86,7 @@ impl Org {
             return Reply::new(204).after(Duration::from_millis(self.random.u64(0..8)));
         }
         let is_early = self.confirmed.get(&life).copied().unwrap_or(0) < 3;
-        self.fault(user, flag, is_early)
+        self.fault((user, flag), is_early)
     }
 
     fn change(&mut self, user: u64, flag: bool) {
@@ -98,7 +98,7 @@ impl Org {
         }
     }
 
-    fn fault(&mut self, user: u64, flag: bool, is_early: bool) -> Reply {
+    fn fault(&mut self, (user, flag): (u64, bool), is_early: bool) -> Reply {
         let page = "<!DOCTYPE html><html><head><title>Sign in</title></head></html>";
         let kinds: &[&str] = if is_early {
             &["503", "500 made", "502", "reset", "reset made", "429"]

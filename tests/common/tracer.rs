@@ -42,6 +42,7 @@ pub struct Traced {
 
 /// Runs a command; `at` counts from 1. Only one process can be traced at a time, and no other child
 /// of this process may end meanwhile.
+#[expect(clippy::zombie_processes, reason = "the tracer waits for the process")]
 pub fn run(command: &Command, folder: &Path, at: usize, fault: Fault) -> Traced {
     let mut child = stopped(command);
     let mut tracer = Tracer {
@@ -105,7 +106,6 @@ impl Tracer {
             match status.expect("the process is there") {
                 WaitStatus::Exited(thread, code) if thread == self.main => return Some(code),
                 WaitStatus::Signaled(thread, ..) if thread == self.main => return None,
-                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {}
                 WaitStatus::PtraceSyscall(thread) => self.at_call(thread),
                 WaitStatus::Stopped(thread, signal) => go_on(thread, Some(signal)),
                 WaitStatus::PtraceEvent(thread, ..) => go_on(thread, None),

@@ -498,7 +498,7 @@ async fn only_a_second_sigint_or_sigterm_cuts_off_what_is_in_flight() {
             .await
             .unwrap();
         assert_eq!(sent.ending, Ending::Interrupted(ended_by), "{received:?}");
-        assert_eq!(sent.open_rows > 0, is_cut_off, "{received:?}");
+        assert_eq!(!sent.rows_in_doubt.is_empty(), is_cut_off, "{received:?}");
     }
 }
 
@@ -534,7 +534,7 @@ async fn an_input_that_fails_in_mid_run_ends_it_after_requests_in_flight_are_rec
         assert_eq!(Exit::of_run(&sent.ending, &sent.tally), Exit::StoppedEarly);
         assert_eq!(org.requests(), 8);
         assert_eq!(sent.tally.count(Outcome::Applied), recorded);
-        assert_eq!(sent.open_rows, 8 - recorded);
+        assert_eq!(sent.rows_in_doubt.len(), 8 - recorded);
         assert!((1..=recorded).all(|row| disk.holds(row)), "{latency} s");
         assert_eq!(
             disk.synced.get(),
@@ -573,7 +573,10 @@ async fn a_second_signal_ends_the_wait_for_requests_in_flight_after_the_input_fa
         .await
         .unwrap();
     assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
-    assert_eq!((sent.elapsed, sent.open_rows), (Duration::from_secs(3), 3));
+    assert_eq!(
+        (sent.elapsed, sent.rows_in_doubt.len()),
+        (Duration::from_secs(3), 3)
+    );
 }
 
 /// An Org that knows what is on the disk, and holds every request against it.

@@ -452,7 +452,8 @@ fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
 /// What a plan sends: the users, and whether each is opted out.
 fn sent(path: &Path, options: &Options) -> Vec<(u64, bool)> {
     let plan = plan(path, options).unwrap();
-    let steps = plan.changes(&RoaringTreemap::new()).unwrap();
+    let on_record = RoaringTreemap::new();
+    let steps = plan.changes(&on_record).unwrap();
     let mut sent = Vec::new();
     for step in steps {
         if let What::Send(change) = step.unwrap().what {

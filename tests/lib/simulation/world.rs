@@ -1,6 +1,6 @@
 //! The made-up world: engine and Org played by a plain loop on made-up time, and what happened in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use mfa_optout::domain::{
@@ -254,7 +254,8 @@ impl<'a> Simulation<'a> {
                     self.trace.ending = ending;
                     self.trace.ended = self.now;
                     self.trace.leaves_doubt = self.policy.leaves_doubt();
-                    self.trace.open_rows = self.policy.open_rows();
+                    let rows: BTreeSet<_> = self.policy.rows_in_doubt().collect();
+                    self.trace.open_rows = rows.len() as u64;
                     return (self.trace, self.policy.pace_found());
                 }
             }
