@@ -555,7 +555,7 @@ fn unknown_rows_are_retried_and_of_them_only_opt_outs_are_undone() {
     ];
     let (_folder, path) = file(earlier_report(&rows).as_bytes());
     let retry = |outcomes: &[Outcome]| Options {
-        selection: Selection::Retry(outcomes.iter().copied().collect()),
+        selection: Selection::Retry(outcomes.to_vec()),
         ..today()
     };
     assert_eq!(
