@@ -19,7 +19,17 @@ fn nothing_is_sent_while_the_org_wants_a_pause() {
     });
     let cli = cli(40);
     let ran = cli
-        .apply(&org.url(), &["--rate", "unlimited", "--max-attempts", "1"])
+        .apply(
+            &org.url(),
+            &[
+                "--rate",
+                "unlimited",
+                "--max-attempts",
+                "1",
+                "--concurrency",
+                "8",
+            ],
+        )
         .exits(0);
     ran.says("throttled by the Org")
         .says("held back by the Org");
