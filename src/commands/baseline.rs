@@ -76,8 +76,12 @@ fn is_record_of(report: &str, name: &str) -> bool {
     time.is_some_and(is_time)
 }
 
-/// Returns whether this is a time such as `20261128T030000Z`.
+/// Returns whether this is a time such as `20261128T030000Z`, or the second one of that time, `20261128T030000Z-2`.
 fn is_time(text: &str) -> bool {
+    let text = match text.split_once('-') {
+        Some((time, number)) if number.parse::<u32>().is_ok() => time,
+        _ => text,
+    };
     let pattern = b"00000000T000000Z";
     text.len() == pattern.len()
         && text
@@ -108,6 +112,7 @@ mod tests {
             "users.report.csv.partial.old-1",
             "users.report.csv.partial.old-12",
             "users.report.20261128T030000Z.csv",
+            "users.report.20261128T030000Z-2.csv",
         ] {
             assert!(is_record_of(report, name), "{name}");
         }

@@ -391,20 +391,18 @@ fn a_different_run_is_refused_by_what_differs() {
 }
 
 #[test]
-fn starting_over_keeps_the_old_journal_and_overwrite_keeps_the_old_report_until_the_new_one_is_there()
- {
+fn starting_over_closes_the_old_run_and_overwrite_keeps_the_old_report_until_the_new_one_is_there()
+{
     let (cli, org) = killed_run();
-    let (old, sent) = (
-        fs::read(cli.path("users.report.csv.partial")).unwrap(),
-        org.count(),
-    );
-    cli.run(&apply(&org.url(), &["--fresh"]))
-        .exits(0)
-        .says("users.report.csv.partial.old-1");
-    assert_eq!(
-        fs::read(cli.path("users.report.csv.partial.old-1")).unwrap(),
-        old
-    );
+    let (old, sent) = (partial(&cli), org.count());
+    let fresh = cli.run(&apply(&org.url(), &["--fresh"])).exits(0);
+    let (_, name) = fresh
+        .stderr
+        .split_once("the interrupted run is closed: ")
+        .unwrap();
+    let closed = report(&cli.path(name.lines().next().unwrap()));
+    assert_eq!(closed.len(), 60);
+    assert_eq!(outcomes(&closed, "applied"), old.len());
     assert_eq!(org.count(), sent + 60);
     assert_true_to(&cli, &org, 60);
 
