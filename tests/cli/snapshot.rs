@@ -7,9 +7,11 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::hostile::Reply;
+use crate::common::hostile::{Reply, Then};
 use crate::common::ledger::{Ledger, start, stop};
 use crate::common::{Cli, Ran, outcomes, report, table};
 use rustix::process::Signal;
@@ -99,17 +101,26 @@ fn a_table_that_is_changed_during_a_resumed_run_changes_nothing() {
     for (what, change) in CHANGES {
         let cli = Cli::new();
         let path = cli.write("users.csv", large_table());
-        let org = Ledger::scripted(move |seen| {
-            if seen.number == 40 {
-                change(&path);
+        let is_resumed = Arc::new(AtomicBool::new(false));
+        let is_changed = AtomicBool::new(false);
+        let org = Ledger::scripted({
+            let is_resumed = Arc::clone(&is_resumed);
+            move |seen| match is_resumed.load(Ordering::SeqCst) {
+                false if seen.number > 20 => Reply::raw("").then(Then::Hang),
+                false => Reply::new(204),
+                true => {
+                    if !is_changed.swap(true, Ordering::SeqCst) {
+                        change(&path);
+                    }
+                    Reply::new(204)
+                }
             }
-            Reply::new(204).after(Duration::from_millis(2))
         });
         let mut child = start(cli.command(&words("users.csv", &org.url())));
-        org.must_see(20, &mut child);
+        org.must_see(21, &mut child);
         stop(child, Signal::KILL);
         org.must_be_left();
-        assert!(org.count() < 40, "{what}: killed too late");
+        is_resumed.store(true, Ordering::SeqCst);
         let ran = cli.run(&words("users.csv", &org.url()));
         assert_eq!(ran.code, Some(0), "{what}: {}", ran.text());
         assert_all_applied(&cli, &org);
