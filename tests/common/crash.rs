@@ -93,7 +93,9 @@ fn crash(at: usize, fault: Fault, done: &mut Crashed) -> bool {
     let recorded = on_record(&cli.path("users.report.csv.partial"), 2);
     let is_finished =
         cli.path("users.report.csv").exists() && !cli.path("users.report.csv.partial").exists();
-    if traced.code == Some(0) && !is_finished {
+    // A journal that can't be removed is left with a warning; the same command removes it.
+    let is_told = traced.said.contains("the report is in place, but");
+    if traced.code == Some(0) && !is_finished && !is_told {
         complain("it ended with 0, and the report is not finished".to_owned());
     }
     if !is_finished {
