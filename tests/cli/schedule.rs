@@ -78,7 +78,7 @@ fn a_baseline_is_refused_while_an_interrupted_run_was_set_aside() {
     let org = Hostile::start(|_| Reply::new(204));
     let apply = |rows: &str, more: &[&str]| {
         cli.write("users.csv", format!("user_id,mfa_opt_out\n{rows}"));
-        cli.apply(&org.url(), &[&["--rate", "unlimited"], more].concat())
+        cli.apply(&org.url(), more)
     };
     let opt_ins = "1,false\n2,false\n";
     apply(opt_ins, &["--report", "last.csv"]).exits(0);

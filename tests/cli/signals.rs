@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use crate::common::hostile::{Reply, Then};
 use crate::common::ledger::{Ledger, end, on_record, send, start, stop, through_shell};
 use crate::common::{Cli, Ran, must_show_no_secret, outcomes, table};
-use nix::pty::openpty;
+use nix::fcntl::OFlag;
+use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use rustix::process::Signal;
 
 fn apply(org: &Ledger) -> Vec<String> {
@@ -135,13 +137,29 @@ fn a_run_under_nohup_goes_on_after_a_hang_up() {
     assert_eq!(outcomes(&cli.report(), "applied"), 400);
 }
 
+/// A terminal, and the end of it that a process is given. No other process gets hold of the first,
+/// so that dropping it closes the terminal.
+fn terminal() -> (PtyMaster, fs::File) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let terminal = posix_openpt(flags).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let other_end = fs::File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits())
+        .open(ptsname_r(&terminal).unwrap())
+        .unwrap();
+    (terminal, other_end)
+}
+
 #[test]
 fn a_terminal_that_is_closed_ends_a_run_in_good_order() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
     cli.write("users.csv", table(400));
-    let terminal = openpty(None, None).unwrap();
+    let (terminal, other_end) = terminal();
     let run = command(&cli, &org, &[]);
-    let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+    let end = || Stdio::from(other_end.try_clone().unwrap());
     let mut child = Command::new("setsid");
     child
         .arg("--ctty")
@@ -159,6 +177,7 @@ fn a_terminal_that_is_closed_ends_a_run_in_good_order() {
     let mut child = child.spawn().unwrap();
     org.must_see(60, &mut child);
     drop(terminal);
+    drop(other_end);
     assert_eq!(child.wait().unwrap().code(), Some(129));
     let recorded = on_record(&cli.path("users.report.csv.partial"), 2);
     assert_eq!(
