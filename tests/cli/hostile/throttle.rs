@@ -94,7 +94,7 @@ fn a_403_with_a_waiting_time_after_a_success_is_a_pause() {
         ];
         cli.apply(&org.url(), &options)
             .exits(0)
-            .says("the Org asked for a pause");
+            .says("held back by the Org");
         let seen = org.requests();
         assert_eq!(seen.len(), 6);
         assert!(
