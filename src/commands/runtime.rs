@@ -1,5 +1,6 @@
 //! Starts the async runtime of a command. The runtime panics where the system denies it a file
-//! descriptor or a thread, so both are tried out before; a command then ends with an error.
+//! descriptor, or a thread that it needs, so both are tried out before; a command then ends with an
+//! error.
 
 use std::io;
 use std::thread;
@@ -20,36 +21,30 @@ const THREAD_LIFETIME: Duration = Duration::from_hours(24 * 365);
 /// Of [`Kind::Usage`](crate::error::Kind::Usage) if the system denies file descriptors or threads.
 pub(super) fn start() -> Result<Runtime> {
     descriptors::check()?;
-    check_threads().map_err(|error| broken("start a thread", &error))?;
-    let runtime = Builder::new_current_thread()
+    Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_LIFETIME)
         .build()
-        .map_err(|error| broken("start", &error))?;
-    runtime.spawn_blocking(|| {});
-    Ok(runtime)
+        .map_err(|error| broken("start", &error))
 }
 
-/// Starts as many threads at a time as a run needs: for blocking work, the progress, a sync of the
-/// journal, and the report.
+/// Starts the thread in which the runtime looks up the names of hosts, before anything depends on
+/// it. A thread costs memory, so addresses that need no lookup go without.
+///
+/// # Errors
+/// Of [`Kind::Usage`](crate::error::Kind::Usage) if the system denies a thread.
+pub(super) fn start_lookups() -> Result<()> {
+    check_threads().map_err(|error| broken("start a thread", &error))?;
+    tokio::task::spawn_blocking(|| {});
+    Ok(())
+}
+
+/// Checks that a thread can be started, as one for blocking work must be.
 fn check_threads() -> io::Result<()> {
-    const THREADS: usize = 4;
-    let (release, wait) = std::sync::mpsc::channel::<()>();
-    let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
-    let mut started = Vec::new();
-    let mut failure = None;
-    for _ in 0..THREADS {
-        let wait = std::sync::Arc::clone(&wait);
-        match thread::Builder::new().spawn(move || drop(wait.lock().map(|wait| wait.recv()))) {
-            Ok(thread) => started.push(thread),
-            Err(error) => failure = Some(error),
-        }
-    }
-    drop(release);
-    for thread in started {
-        let _ = thread.join();
-    }
-    failure.map_or(Ok(()), Err)
+    let thread = thread::Builder::new().spawn(|| {})?;
+    // It does nothing that could fail.
+    let _ = thread.join();
+    Ok(())
 }
 
 #[cfg(unix)]

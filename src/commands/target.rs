@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{is_standard_input, practice};
+use super::{is_standard_input, practice, runtime};
 use crate::api::{Address, Connection, Credentials, HttpOrg, trust_store_variables};
 use crate::cli::PracticeArgs;
 use crate::error::{Error, Kind, Result};
@@ -78,6 +78,9 @@ impl Target {
     }
 
     fn new(settings: &Settings, address: Address, credentials: Credentials) -> Result<Self> {
+        if !address.is_loopback() {
+            runtime::start_lookups()?;
+        }
         let org = HttpOrg::new(Connection {
             address: address.clone(),
             credentials: credentials.clone(),
