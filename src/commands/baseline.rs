@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::shown;
 use crate::error::{Error, Kind, Result};
 use crate::report::Paths;
 use crate::settings::{EarlierRun, Settings};
+use crate::text::visible_path;
 
 /// Checks that no interrupted run has changed what the baseline tells of.
 ///
@@ -27,7 +27,7 @@ pub(super) fn check(settings: &Settings, paths: &Paths) -> Result<()> {
         if let Some(record) = record_beside(report, &paths.partial)? {
             let message = format!(
                 "--baseline can't be used while {} is there: what that run has changed is not in the baseline",
-                shown(&record)
+                visible_path(&record)
             );
             return Err(Error::new(Kind::Refused, message).help(
                 "run it once without --baseline, so that every row is sent, and move that file elsewhere",
@@ -48,7 +48,7 @@ fn record_beside(report: &Path, own: &Path) -> Result<Option<PathBuf>> {
     let unreadable = |error: std::io::Error| {
         Error::new(
             Kind::Refused,
-            format!("{} can't be read: {error}", shown(folder)),
+            format!("{} can't be read: {error}", visible_path(folder)),
         )
     };
     for entry in fs::read_dir(folder).map_err(unreadable)? {

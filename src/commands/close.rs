@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::closing::{as_a_word, in_a_shell, this_program};
-use super::{job, now, reading, say, shown};
+use super::{job, now, reading, say};
 use crate::cli::Close;
 use crate::domain::{Change, Outcome, Record};
 use crate::error::{Error, Exit, Kind, Result};
@@ -14,7 +14,7 @@ use crate::input::{Input, Source};
 use crate::plan::{Plan, Step, What};
 use crate::report::{ClosedRow, Completion, Interrupted, OnRecord, Paths, Run, Stop};
 use crate::screen::ClosedView;
-use crate::text::visible;
+use crate::text::{visible, visible_path};
 
 /// The detail of a row for which no request was sent.
 const NOT_SENT: &str = "not sent: the run was closed before this row's turn came";
@@ -41,7 +41,7 @@ pub(super) fn close(args: &Close) -> Result<Exit> {
     let view = ClosedView {
         tally: &summary.outcomes,
         next: (retryable > 0).then(|| command_on("retry", &paths.report)),
-        report: shown(&paths.report),
+        report: visible_path(&paths.report),
     };
     say::closed(args, &view);
     Ok(Exit::Done)
@@ -72,7 +72,7 @@ fn command_on(command: &str, report: &Path) -> String {
 fn nothing_to_close(paths: &Paths) -> Error {
     let message = format!(
         "there is nothing to close: {} is not there",
-        shown(&paths.partial)
+        visible_path(&paths.partial)
     );
     let help = if paths.report.exists() {
         "the run of this report has come to its end"
@@ -167,7 +167,7 @@ fn source_of(interrupted: &Interrupted, table: Option<&Path>) -> Result<Source> 
     let report = &interrupted.paths().report;
     let message = format!(
         "the copy of the table that the run made is missing or damaged: {}",
-        shown(&interrupted.paths().snapshot)
+        visible_path(&interrupted.paths().snapshot)
     );
     Err(Error::new(Kind::Report, message).help(format!(
         "the table was {}; if that file is as it was then, run {} --input FILE with its name",

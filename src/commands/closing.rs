@@ -12,7 +12,7 @@ use futures::channel::oneshot;
 use futures::stream::BoxStream;
 
 use super::outputs::ExtraOutputs;
-use super::{now, say, shown};
+use super::{now, say};
 use crate::cli::PracticeArgs;
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
@@ -20,7 +20,7 @@ use crate::error::{Error, Exit, Kind, Result};
 use crate::report::{self, Completion, Group, Journal, Paths, Stop, Summary};
 use crate::screen::{ClosingView, ending_text};
 use crate::settings::{Given, Key, Settings};
-use crate::text::shell_word;
+use crate::text::{shell_word, visible_path};
 
 /// What the end of a run works with.
 pub(super) struct Closing {
@@ -100,7 +100,7 @@ impl Closing {
 
     /// Says why the run could not be closed.
     fn unfinished(&self, why: &str) -> Error {
-        let partial = shown(&self.paths.partial);
+        let partial = visible_path(&self.paths.partial);
         Error::new(Kind::MidRun, format!("the report could not be made: {why}")).help(format!(
             "what was done is on record in {partial}; the same command goes on from there"
         ))
@@ -163,9 +163,9 @@ impl Closing {
             &self.paths.partial
         };
         let report = if place.exists() {
-            shown(place)
+            visible_path(place)
         } else if whole {
-            format!("{}, which is not there any more", shown(place))
+            format!("{}, which is not there any more", visible_path(place))
         } else {
             "none, for no row came to an outcome".to_owned()
         };
@@ -228,7 +228,7 @@ impl Closing {
 
     /// The law of the report is broken, and nobody may believe otherwise.
     fn unbalanced(&self, recorded: u64) -> Error {
-        let (rows, partial) = (self.rows, shown(&self.paths.partial));
+        let (rows, partial) = (self.rows, visible_path(&self.paths.partial));
         Error::new(
             Kind::MidRun,
             format!("the books do not balance: {rows} rows were planned, {recorded} are on record"),

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use super::close::close_command;
-use super::shown;
 use crate::error::{Error, Kind, Result};
 use crate::report::Paths;
-use crate::text::visible;
+use crate::text::{visible, visible_path};
 use crate::trusted_file;
 
 /// An earlier report counts only for the Org that it is of: users of another one are other people. Here the JSON is taken
@@ -22,7 +21,7 @@ pub(super) fn must_be_of(report: &Path, org: &str) -> Result<()> {
     };
     let message = format!(
         "{} is the report of a run against {}, and this one is against {org}",
-        shown(report),
+        visible_path(report),
         visible(earlier)
     );
     Err(Error::new(Kind::Refused, message)
@@ -45,7 +44,7 @@ pub(super) fn must_be_finished(report: &Path) -> Result<()> {
     }
     let message = format!(
         "{} is the journal of a run that has not come to its end, and no report",
-        shown(&partial)
+        visible_path(&partial)
     );
     Err(Error::new(Kind::Usage, message).help(format!(
         "run the command that began it once more to go on with it, or close it: {}",

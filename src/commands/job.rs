@@ -16,7 +16,7 @@ use super::earlier::must_be_of;
 use super::outputs::{ExtraOutputs, check_output_conflicts};
 use super::start::Asked;
 use super::target::Target;
-use super::{baseline, is_standard_input, now, say, shown, signals, start};
+use super::{baseline, is_standard_input, now, say, signals, start};
 use crate::api::Address;
 use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Outcome, Signal};
@@ -33,6 +33,7 @@ use crate::report::{
 };
 use crate::screen::PlanView;
 use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Settings};
+use crate::text::visible_path;
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -93,7 +94,7 @@ impl Job {
             address
                 .map(|address| address.to_string())
                 .unwrap_or_default(),
-            shown(&self.input),
+            visible_path(&self.input),
         );
         let (command, format, started) = (self.command, settings.talk.format, now());
         Some(move |exit: Exit| {
@@ -250,7 +251,10 @@ impl Job {
         }
         say::note(
             settings,
-            &format!("the interrupted run is closed: {}", shown(&closed.report)),
+            &format!(
+                "the interrupted run is closed: {}",
+                visible_path(&closed.report)
+            ),
         );
         Ok(())
     }
@@ -307,7 +311,7 @@ impl Job {
             rate: settings.sending.rate,
             expected,
             reason: settings.guards.reason.clone(),
-            report: shown(&paths.report),
+            report: visible_path(&paths.report),
             notes: settings
                 .notes
                 .iter()
@@ -469,7 +473,10 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
     if let Some(kept) = &on_record.kept {
         say::note(
             settings,
-            &format!("the journal of an earlier run is kept as {}", shown(kept)),
+            &format!(
+                "the journal of an earlier run is kept as {}",
+                visible_path(kept)
+            ),
         );
     }
     if on_record.runs.is_empty() {

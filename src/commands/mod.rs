@@ -112,11 +112,6 @@ fn print(text: &[u8]) -> Exit {
     Exit::Done
 }
 
-/// A path as it is shown.
-fn shown(path: &std::path::Path) -> String {
-    crate::text::visible(&path.to_string_lossy())
-}
-
 /// `-` is standard input.
 fn is_standard_input(path: &std::path::Path) -> bool {
     path == "-"

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{is_standard_input, shown};
+use super::is_standard_input;
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, FileId, Output, is_same_file};
 use crate::plan;
 use crate::report::{self, Paths};
 use crate::settings::{Consent, Outputs, Settings, SignIn, may_hold_settings};
+use crate::text::visible_path;
 
 /// The files that a run writes besides its report and that report's record.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +104,7 @@ fn conflict(output: &Named<'_>, other: &str) -> Error {
     let message = format!(
         "{} can't be {}: that is {other}",
         output.what,
-        shown(output.path)
+        visible_path(output.path)
     );
     let help = if output.what.starts_with("--") {
         "give it a name of its own"

@@ -7,7 +7,7 @@ use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use super::target::Target;
-use crate::domain::{Flag, Limit, Outcome, Rate};
+use crate::domain::{Flag, Outcome};
 use crate::plan::{Plan, Selection};
 use crate::report::{CarriedColumn, Identity, InputFile, Start, TableReading, Who};
 use crate::settings::{BadRows, Settings};
@@ -114,9 +114,9 @@ fn outcomes(selection: &Selection) -> Vec<Outcome> {
 }
 
 fn guards(settings: &Settings) -> BTreeMap<String, String> {
-    let limit = settings.guards.max_opt_outs.map(limit_in_words);
+    let limit = settings.guards.max_opt_outs;
     limit
-        .map(|limit| ("--max-opt-outs".to_owned(), limit))
+        .map(|limit| ("--max-opt-outs".to_owned(), limit.to_string()))
         .into_iter()
         .collect()
 }
@@ -126,13 +126,13 @@ fn options(settings: &Settings) -> BTreeMap<String, String> {
     let sending = &settings.sending;
     let duration = |duration: Duration| format!("{} s", duration.as_secs_f64());
     let mut options = BTreeMap::from([
-        ("--rate", rate_in_words(sending.rate)),
+        ("--rate", sending.rate.to_string()),
         ("--concurrency", concurrency_in_words(sending.concurrency)),
         ("--timeout", duration(settings.connection.timeout)),
         ("--max-attempts", sending.max_attempts.to_string()),
         ("--max-wait", duration(sending.max_wait)),
         ("--outage-patience", duration(sending.outage_patience)),
-        ("--max-failures", limit_in_words(sending.max_failures)),
+        ("--max-failures", sending.max_failures.to_string()),
     ]);
     options.extend(
         sending
@@ -145,24 +145,9 @@ fn options(settings: &Settings) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn limit_in_words(limit: Limit) -> String {
-    match limit {
-        Limit::Count(count) => count.to_string(),
-        Limit::Percent(share) => format!("{share}%"),
-    }
-}
-
 fn concurrency_in_words(concurrency: Option<usize>) -> String {
     match concurrency {
         Some(number) => number.to_string(),
         None => "auto".to_owned(),
-    }
-}
-
-fn rate_in_words(rate: Rate) -> String {
-    match rate {
-        Rate::Limited { requests, per } => format!("{requests} in {} s", per.as_secs_f64()),
-        Rate::Auto { ceiling } => format!("auto:{ceiling}"),
-        Rate::Unlimited => "unlimited".to_owned(),
     }
 }

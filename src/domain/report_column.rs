@@ -1,40 +1,41 @@
-//! The columns that the tool adds to a report, behind the columns that the report carries. Declared once: whoever writes
-//! a report and whoever reads one back take names and order from here.
+//! The columns that the tool adds to a report, after the columns that the report carries.
+//!
+//! They are declared here once: code that writes a report and code that reads one back take names and order from here.
 
 /// A column that the tool adds to a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportColumn {
-    /// Where the row stands in the input: the first physical line of the record, or the row of the sheet.
+    /// The place of the row in the input: the first physical line of the record, or the row of the sheet.
     Line,
     /// What became of the row.
     Outcome,
-    /// The flag that was wanted, `true` or `false`; empty where none is known.
+    /// The flag that the row asked for, `true` or `false`; empty if that is not known.
     Wanted,
-    /// Status of the last answer.
+    /// The status of the last response.
     HttpStatus,
-    /// Requests sent for the row; 0 if nothing was sent.
+    /// The number of requests sent for the row.
     Attempts,
-    /// Milliseconds from the first request to the last answer.
+    /// Milliseconds from the first request to the last response.
     ElapsedMs,
     /// When the outcome was recorded.
     FinishedAt,
-    /// One line for a person; no code reads it.
+    /// One line for a person; no code parses it.
     Detail,
 }
 
 /// The names of the tool's columns in a report, in the order of [`ReportColumn`].
 pub const REPORT_COLUMNS: [&str; 8] = [
-    "line",
-    "outcome",
-    "wanted",
-    "http_status",
-    "attempts",
-    "elapsed_ms",
-    "finished_at",
-    "detail",
+    ReportColumn::Line.name(),
+    ReportColumn::Outcome.name(),
+    ReportColumn::Wanted.name(),
+    ReportColumn::HttpStatus.name(),
+    ReportColumn::Attempts.name(),
+    ReportColumn::ElapsedMs.name(),
+    ReportColumn::FinishedAt.name(),
+    ReportColumn::Detail.name(),
 ];
 
-/// The same in reports of format 1, which this version refuses.
+/// The names of the tool's columns in reports of format 1, which this version refuses.
 pub const REPORT_COLUMNS_OF_FORMAT_1: [&str; 7] = [
     "row",
     "outcome",
@@ -46,10 +47,24 @@ pub const REPORT_COLUMNS_OF_FORMAT_1: [&str; 7] = [
 ];
 
 impl ReportColumn {
-    /// Its place among [`REPORT_COLUMNS`], from 0.
+    /// Returns the index of the column in [`REPORT_COLUMNS`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
+    }
+
+    /// Returns the name in the report's header.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::Outcome => "outcome",
+            Self::Wanted => "wanted",
+            Self::HttpStatus => "http_status",
+            Self::Attempts => "attempts",
+            Self::ElapsedMs => "elapsed_ms",
+            Self::FinishedAt => "finished_at",
+            Self::Detail => "detail",
+        }
     }
 }
 
@@ -58,20 +73,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_column_has_its_own_name() {
-        let named = [
-            (ReportColumn::Line, "line"),
-            (ReportColumn::Outcome, "outcome"),
-            (ReportColumn::Wanted, "wanted"),
-            (ReportColumn::HttpStatus, "http_status"),
-            (ReportColumn::Attempts, "attempts"),
-            (ReportColumn::ElapsedMs, "elapsed_ms"),
-            (ReportColumn::FinishedAt, "finished_at"),
-            (ReportColumn::Detail, "detail"),
-        ];
-        assert_eq!(named.len(), REPORT_COLUMNS.len());
-        for (column, name) in named {
-            assert_eq!(REPORT_COLUMNS[column.index()], name);
+    fn each_column_has_its_name_at_its_index() {
+        for column in [
+            ReportColumn::Line,
+            ReportColumn::Outcome,
+            ReportColumn::Wanted,
+            ReportColumn::HttpStatus,
+            ReportColumn::Attempts,
+            ReportColumn::ElapsedMs,
+            ReportColumn::FinishedAt,
+            ReportColumn::Detail,
+        ] {
+            assert_eq!(REPORT_COLUMNS[column.index()], column.name());
         }
     }
 }

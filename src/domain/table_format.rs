@@ -1,5 +1,6 @@
-//! How a table is written, as it was found: its encoding, its delimiter, its sheet. Part of a run's identity, so that an
-//! interrupted run is taken up only if the table is still read in the same way.
+//! The form of a table as it was found: its encoding and delimiter, or its sheet.
+//!
+//! It is part of a run's identity: an interrupted run is only resumed if the table is still read in the same way.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::visible;
 
-/// How a table is written.
+/// The form of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum TableFormat {
@@ -27,7 +28,7 @@ pub enum TableFormat {
     /// A sheet of a workbook.
     Sheet {
         /// The kind of workbook.
-        workbook: Workbook,
+        workbook: WorkbookKind,
         /// Name of the sheet.
         sheet: String,
         /// Number of sheets in the workbook.
@@ -38,7 +39,7 @@ pub enum TableFormat {
 /// The kinds of workbook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Workbook {
+pub enum WorkbookKind {
     /// `.xlsx`.
     Excel,
     /// `.ods`.
@@ -80,8 +81,8 @@ impl fmt::Display for TableFormat {
                 sheets,
             } => {
                 let kind = match workbook {
-                    Workbook::Excel => "Excel workbook",
-                    Workbook::OpenDocument => "OpenDocument spreadsheet",
+                    WorkbookKind::Excel => "Excel workbook",
+                    WorkbookKind::OpenDocument => "OpenDocument spreadsheet",
                 };
                 write!(f, "{kind}, sheet \"{}\"", visible(sheet))?;
                 if *sheets > 1 {

@@ -90,8 +90,8 @@ impl Workbook {
 
     pub(super) fn format(&self) -> TableFormat {
         let workbook = match self.measured.book {
-            Book::Excel => domain::Workbook::Excel,
-            Book::OpenDocument => domain::Workbook::OpenDocument,
+            Book::Excel => domain::WorkbookKind::Excel,
+            Book::OpenDocument => domain::WorkbookKind::OpenDocument,
         };
         TableFormat::Sheet {
             workbook,

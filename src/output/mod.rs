@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 pub use self::identity::{FileId, is_same_file};
 pub(crate) use self::identity::{check_private, guarded, is_at, kind_in_words};
 use crate::error::{Error, Kind, Result};
-use crate::text;
+use crate::text::visible_path;
 
 /// Number of times that a new temporary file may be removed by something else before it is an error.
 const MAX_TEMPORARY_ATTEMPTS: usize = 100;
@@ -76,7 +76,7 @@ impl Output {
     /// device, a folder), or a file that is in the way, belongs to somebody else or is write-protected.
     pub fn check(path: &Path, existing: Existing<'_>, kind: Kind) -> Result<Self> {
         let before = look(path, existing).map_err(|refusal| {
-            let error = Error::new(kind, format!("{} {}", name(path), refusal.reason));
+            let error = Error::new(kind, format!("{} {}", visible_path(path), refusal.reason));
             match refusal.help {
                 Some(help) => error.help(help),
                 None => error,
@@ -161,7 +161,7 @@ impl Output {
             disk::sync_folder(folder_of(&self.path))
         };
         write().map_err(|error| {
-            let message = format!("{} can't be written: {error}", name(&self.path));
+            let message = format!("{} can't be written: {error}", visible_path(&self.path));
             Error::new(Kind::MidRun, message)
         })
     }
@@ -174,8 +174,8 @@ impl Output {
 pub fn probe_folder(path: &Path, kind: Kind) -> Result<()> {
     let probed = temporary(path).and_then(NamedTempFile::close);
     probed.map_err(|error| {
-        let file = name(path);
-        let folder = name(folder_of(path));
+        let file = visible_path(path);
+        let folder = visible_path(folder_of(path));
         let message = format!(
             "{file} can't be written: files in {folder} can't be created or removed: {error}"
         );
@@ -219,7 +219,7 @@ fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Before, Refu
     if !folder.is_dir() {
         let reason = format!(
             "can't be written: {} is not a folder",
-            name(folder_of(path))
+            visible_path(folder_of(path))
         );
         return Err(Refusal::new(reason));
     }
@@ -274,11 +274,6 @@ fn open_to_replace(path: &Path, beginning: Option<&str>) -> std::result::Result<
         }
     }
     Ok(Before::Replaceable(Arc::new(file)))
-}
-
-/// Returns a path as it is shown.
-fn name(path: &Path) -> String {
-    text::visible(&path.to_string_lossy())
 }
 
 /// Returns the folder of a file; `.` where the path has none.

@@ -1,15 +1,15 @@
 //! How many people a plan may opt out. Pure arithmetic; shares are rounded down, so that a limit is never more than
 //! was said.
 
-use crate::domain::Limit;
+use crate::domain::Threshold;
 use crate::error::{Error, Kind, Result};
 
 /// How many opt-outs `limit` allows in a plan of so many rows.
 #[must_use]
-pub fn opt_out_allowance(limit: Limit, rows: u64) -> u64 {
+pub fn opt_out_allowance(limit: Threshold, rows: u64) -> u64 {
     match limit {
-        Limit::Count(count) => count,
-        Limit::Percent(percent) => {
+        Threshold::Count(count) => count,
+        Threshold::Percent(percent) => {
             // Whole millionths of a percent: 0.29 % of 10,000 rows are 29, whatever binary fractions make of it.
             #[expect(
                 clippy::cast_possible_truncation,
@@ -27,14 +27,14 @@ pub fn opt_out_allowance(limit: Limit, rows: u64) -> u64 {
 /// # Errors
 ///
 /// Of [`Kind::Refused`] where they are not.
-pub fn within_allowance(opt_outs: u64, rows: u64, limit: Limit) -> Result<()> {
+pub fn within_allowance(opt_outs: u64, rows: u64, limit: Threshold) -> Result<()> {
     let allowed = opt_out_allowance(limit, rows);
     if opt_outs <= allowed {
         return Ok(());
     }
     let share = match limit {
-        Limit::Count(_) => String::new(),
-        Limit::Percent(percent) => format!(" ({percent} % of {rows} rows, rounded down)"),
+        Threshold::Count(_) => String::new(),
+        Threshold::Percent(percent) => format!(" ({percent} % of {rows} rows, rounded down)"),
     };
     Err(Error::new(
         Kind::Refused,
@@ -69,7 +69,7 @@ mod tests {
         ];
         for (percent, rows, allowed) in cases {
             assert_eq!(
-                opt_out_allowance(Limit::Percent(percent), rows),
+                opt_out_allowance(Threshold::Percent(percent), rows),
                 allowed,
                 "{percent} % of {rows}"
             );
@@ -80,12 +80,12 @@ mod tests {
     fn exactly_the_limit_passes_and_one_more_does_not() {
         for rows in [1, 2, 5, 10, 51, 1000, 9999] {
             for limit in [
-                Limit::Count(0),
-                Limit::Count(1),
-                Limit::Count(rows),
-                Limit::Percent(5.0),
-                Limit::Percent(100.0),
-                Limit::Percent(0.0),
+                Threshold::Count(0),
+                Threshold::Count(1),
+                Threshold::Count(rows),
+                Threshold::Percent(5.0),
+                Threshold::Percent(100.0),
+                Threshold::Percent(0.0),
             ] {
                 let allowed = opt_out_allowance(limit, rows);
                 assert!(

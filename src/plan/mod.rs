@@ -21,7 +21,7 @@ pub use self::guard::{opt_out_allowance, within_allowance};
 pub use self::order::{OrderedChanges, SendOrder};
 pub use self::problems::{Problem, check_problems_place};
 use self::reading::{Ask, Reading, Understood};
-use crate::domain::{Change, Flag, Limit, LineNumber, Outcome, Record, RowNumber};
+use crate::domain::{Change, Flag, LineNumber, Outcome, Record, RowNumber, Threshold};
 use crate::error::{Error, Kind, Result};
 use crate::input::{Input, Place, PrivateCopy, Row, Rows};
 use crate::output::Output;
@@ -218,7 +218,7 @@ impl Plan {
     /// # Errors
     ///
     /// Of [`Kind::Refused`] where it does. No option gets around it but another limit.
-    pub fn opt_out_guard(&self, limit: Limit) -> Result<()> {
+    pub fn opt_out_guard(&self, limit: Threshold) -> Result<()> {
         within_allowance(self.counts.opt_out, self.counts.rows, limit)
     }
 

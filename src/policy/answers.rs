@@ -8,7 +8,7 @@ use super::rows::{Doubt, Pending};
 use super::session::Refusal;
 use super::verdict::{self, Verdict};
 use super::{Attempt, Policy, Recheck};
-use crate::domain::{Answer, Record, Stop};
+use crate::domain::{Answer, Record, StatusClass, Stop};
 
 /// Up to this share more is waited than `Retry-After` asks, so that several runs don't come back together.
 const HOLD_JITTER: f64 = 0.1;
@@ -52,14 +52,10 @@ impl Policy {
 
     /// A request failed. 4xx responses are about the request and never about the pace, nor is a web page.
     fn pace_failed(&mut self, now: Duration, sent: Duration, answer: &Answer) {
-        let status = match answer {
-            Answer::Reply(reply) => Some(reply.status),
-            Answer::Silence(_) => None,
-        };
-        match status {
-            Some(503) => self.pacing.failed(now, sent, true),
-            None | Some(500..) => self.pacing.failed(now, sent, false),
-            Some(_) => {}
+        match answer.status().map(StatusClass::of) {
+            Some(class) if !class.is_server_error() => {}
+            Some(StatusClass::Unavailable) => self.pacing.failed(now, sent, true),
+            Some(_) | None => self.pacing.failed(now, sent, false),
         }
     }
 
@@ -294,13 +290,13 @@ impl Policy {
             self.recheck = Recheck::AfterLogIn;
             return;
         }
-        let (status, message) = words_of(answer);
+        let status = answer.status();
+        let message = answer.message().to_owned();
         self.credentials_refused(now, status, message);
     }
 
     pub(super) fn log_in_failed(&mut self, now: Duration, answer: &Answer) {
         let proven = self.health.is_proven();
-        let (status, message) = words_of(answer);
         match verdict::of(answer, None, proven) {
             Verdict::SlowDown(wait) => {
                 self.slow_down(now, now, wait);
@@ -326,6 +322,8 @@ impl Policy {
             | Verdict::RowRefused
             | Verdict::NotAuthenticated
             | Verdict::Forbidden => {
+                let status = answer.status();
+                let message = answer.message().to_owned();
                 self.stop(now, Stop::LogInRefused { status, message });
             }
         }
@@ -351,12 +349,5 @@ impl Policy {
                 message: reply.message.clone(),
             },
         }
-    }
-}
-
-pub(super) fn words_of(answer: &Answer) -> (Option<u16>, String) {
-    match answer {
-        Answer::Reply(reply) => (Some(reply.status), reply.message.clone()),
-        Answer::Silence(silence) => (None, silence.message.clone()),
     }
 }

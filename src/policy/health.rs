@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::backoff;
-use crate::domain::{Limit, Outcome, Stop};
+use crate::domain::{Outcome, Stop, Threshold};
 
 /// So many failures in a row, with no success between them, raise the suspicion that the Org has gone.
 const SUSPICIOUS: u32 = 8;
@@ -21,7 +21,7 @@ const RECENT_LEAST: usize = 100;
 /// What is known of the Org's health.
 #[derive(Debug)]
 pub(super) struct Health {
-    max_failures: Limit,
+    max_failures: Threshold,
     /// Changes that were applied.
     applied: u64,
     /// Numbers the Org's signs of life.
@@ -54,7 +54,7 @@ struct Probing {
 }
 
 impl Health {
-    pub(super) fn new(max_failures: Limit) -> Self {
+    pub(super) fn new(max_failures: Threshold) -> Self {
         Self {
             max_failures,
             applied: 0,
@@ -193,10 +193,10 @@ impl Health {
     )]
     fn too_many(&self) -> Option<Stop> {
         let reached = match self.max_failures {
-            Limit::Count(most) if self.failed_in_a_row >= most.max(1) => {
+            Threshold::Count(most) if self.failed_in_a_row >= most.max(1) => {
                 in_a_row(self.failed_in_a_row)
             }
-            Limit::Percent(most)
+            Threshold::Percent(most)
                 if self.recent.len() >= RECENT_LEAST
                     && self.recent_failed as f64 * 100.0 > most * self.recent.len() as f64 =>
             {

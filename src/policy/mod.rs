@@ -28,8 +28,8 @@ use self::rows::{Pending, Rows};
 use self::session::Session;
 use self::start::AtStart;
 use crate::domain::{
-    Answer, Change, Condition, Ending, Limit, LoginAnswer, PaceFound, Rate, Record, RowNumber,
-    Signal, Stop, Wait,
+    Answer, Change, Condition, Ending, LoginAnswer, PaceFound, Rate, Record, RowNumber, Signal,
+    Stop, Threshold, Wait,
 };
 
 /// How long requests in flight get to finish when the run ends early.
@@ -57,7 +57,7 @@ pub struct Rules {
     /// How long an outage may last before the run stops.
     pub outage_patience: Duration,
     /// How many failures end the run.
-    pub max_failures: Limit,
+    pub max_failures: Threshold,
     /// How long the run may last.
     pub max_duration: Option<Duration>,
     /// Whether a log-in comes before the first request.

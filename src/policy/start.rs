@@ -16,7 +16,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Policy;
-use super::answers::words_of;
 use super::rows::{Doubt, Pending};
 use super::session::Refusal;
 use super::verdict::Verdict;
@@ -67,15 +66,14 @@ impl AtStart {
 
     /// Remembers the last failure, for [`never_succeeded`](Self::never_succeeded).
     pub(super) fn note_failure(&mut self, answer: &Answer) {
-        let (status, message) = words_of(answer);
         let cause = match answer {
             Answer::Reply(_) => None,
             Answer::Silence(silence) => Some(silence.cause),
         };
         self.last_failure = Some(Failure {
             cause,
-            status,
-            message,
+            status: answer.status(),
+            message: answer.message().to_owned(),
         });
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Answer, BodyKind, Cause, Flag, Reply, Silence};
+use crate::domain::{Answer, BodyKind, Cause, Flag, Reply, Silence, StatusClass};
 
 /// What an answer means for the row and for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +42,36 @@ pub(super) fn of(answer: &Answer, wanted: Option<Flag>, proven: bool) -> Verdict
 }
 
 fn of_reply(reply: &Reply, wanted: Option<Flag>, proven: bool) -> Verdict {
-    match (reply.status, proven) {
-        (200..=299, _) => of_success(reply.body, wanted, proven),
-        (300..=399, _) => Verdict::Redirected,
-        (401, _) => Verdict::NotAuthenticated,
-        (403, true) if asks_for_a_pause(reply) => Verdict::SlowDown(reply.retry_after),
-        (403, _) => Verdict::Forbidden,
-        (429, _) => Verdict::SlowDown(reply.retry_after),
-        (503, _) if reply.retry_after.is_some() => Verdict::SlowDown(reply.retry_after),
-        (407 | 501 | 505 | 511, false) => Verdict::Intercepted,
-        (501 | 505, true) => Verdict::RowRefused,
-        (407 | 408 | 425 | 500..=599, _) => Verdict::TryAgain,
-        _ => Verdict::RowRefused,
+    match StatusClass::of(reply.status) {
+        StatusClass::Success => of_success(reply.body, wanted, proven),
+        StatusClass::NotModified | StatusClass::Redirect => Verdict::Redirected,
+        StatusClass::Unauthorized => Verdict::NotAuthenticated,
+        StatusClass::Forbidden if proven && asks_for_a_pause(reply) => {
+            Verdict::SlowDown(reply.retry_after)
+        }
+        StatusClass::Forbidden => Verdict::Forbidden,
+        StatusClass::TooManyRequests => Verdict::SlowDown(reply.retry_after),
+        StatusClass::Unavailable if reply.retry_after.is_some() => {
+            Verdict::SlowDown(reply.retry_after)
+        }
+        StatusClass::ProxyAuthRequired
+        | StatusClass::NetworkAuthRequired
+        | StatusClass::NotSupported
+            if !proven =>
+        {
+            Verdict::Intercepted
+        }
+        StatusClass::ProxyAuthRequired
+        | StatusClass::NetworkAuthRequired
+        | StatusClass::RepeatRequest
+        | StatusClass::Unavailable
+        | StatusClass::ServerFailed
+        | StatusClass::OtherServerError => Verdict::TryAgain,
+        StatusClass::NotSupported
+        | StatusClass::InvalidRequest
+        | StatusClass::NotFound
+        | StatusClass::Conflict
+        | StatusClass::Other => Verdict::RowRefused,
     }
 }
 
@@ -81,16 +99,12 @@ fn of_silence(silence: &Silence, proven: bool) -> Verdict {
 
 /// Checks whether the change may have been made although the answer, on which this is the verdict, does not confirm it.
 ///
-/// A server that fails (500) may do so after the change; one in front of the Org that gives it up (502, 504, and the codes
-/// above 511, which are such servers' own) does not know what the Org went on to do. What is said to be not implemented,
-/// unavailable or out of reach has not been begun. A web page in the place of a confirmation says nothing about the change,
-/// unless it is the very first answer: then the address is wrong.
+/// A web page in the place of a confirmation says nothing about the change, unless nothing was confirmed before: then the
+/// address is wrong.
 pub(super) fn leaves_doubt(answer: &Answer, verdict: Verdict) -> bool {
     match (answer, verdict) {
         (_, Verdict::Applied | Verdict::WebPage) => false,
-        (Answer::Reply(reply), _) => {
-            matches!(reply.status, 200..=299 | 500 | 502 | 504 | 512..=599)
-        }
+        (Answer::Reply(reply), _) => StatusClass::of(reply.status).may_follow_a_change(),
         (Answer::Silence(silence), _) => silence.sent,
     }
 }

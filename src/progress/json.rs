@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::state::State;
 use super::words;
-use crate::domain::{Event, Flag, Outcome, Wait};
+use crate::domain::{Event, Flag, Tally, Wait};
 use crate::text::one_line;
 
 /// One line.
@@ -55,13 +55,8 @@ enum What<'a> {
 struct Figures {
     rows: u64,
     done: u64,
-    applied: u64,
-    failed: u64,
-    unknown: u64,
-    invalid: u64,
-    duplicate: u64,
-    unchanged: u64,
-    not_sent: u64,
+    #[serde(flatten)]
+    outcomes: Tally,
     to_retry: u64,
     requests: u64,
     requests_per_second: f64,
@@ -126,17 +121,10 @@ fn line(began: Timestamp, now: Duration, what: What<'_>) -> String {
 }
 
 fn figures(state: &State, now: Duration) -> Figures {
-    let count = |outcome| state.tally.count(outcome);
     Figures {
         rows: state.rows,
         done: state.done(),
-        applied: count(Outcome::Applied),
-        failed: count(Outcome::Failed),
-        unknown: count(Outcome::Unknown),
-        invalid: count(Outcome::Invalid),
-        duplicate: count(Outcome::Duplicate),
-        unchanged: count(Outcome::Unchanged),
-        not_sent: count(Outcome::NotSent),
+        outcomes: state.tally,
         to_retry: state.to_retry(),
         requests: state.requests,
         requests_per_second: (state.speed(now) * 10.0).round() / 10.0,

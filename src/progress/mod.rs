@@ -14,9 +14,10 @@ use jiff::Timestamp;
 use self::out::Out;
 use crate::domain::{Event, Wait};
 use crate::settings::{LogFormat, Talk, Volume};
+use crate::text::rough;
 
 pub use state::State;
-pub use words::{bar, grouped, line, rough};
+pub use words::{bar, line};
 
 /// How often the bar is drawn at most.
 const FRAME: Duration = Duration::from_millis(100);

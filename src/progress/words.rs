@@ -6,7 +6,7 @@ use console::{Style, measure_text_width, truncate_str};
 
 use super::state::State;
 use crate::domain::{Condition, Ending, Outcome, Record, Wait};
-use crate::text::one_line;
+use crate::text::{countdown, grouped, one_line, rough};
 
 /// Narrower than this, the bar itself is left out.
 const ROOM_FOR_A_BAR: usize = 50;
@@ -221,41 +221,6 @@ fn drawn(state: &State, room: usize, paint: Paint) -> String {
         paint.green(&done)
     };
     format!("{done}{}", "─".repeat(room - full))
-}
-
-/// A count with its thousands set apart: `12,000`.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A time that is counted down, rounded up so that it ends at 1 s: `12 s`, `3 min 5 s`.
-fn countdown(time: Duration) -> String {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    match (seconds / 60, seconds % 60) {
-        (0, seconds) => format!("{seconds} s"),
-        (minutes, 0) => format!("{minutes} min"),
-        (minutes, seconds) => format!("{minutes} min {seconds} s"),
-    }
-}
-
-/// A time that is only roughly known: `12 s`, `3 min`, `1 h 20 min`.
-#[must_use]
-pub fn rough(time: Duration) -> String {
-    match time.as_secs() {
-        0 => "1 s".to_owned(),
-        seconds @ 1..=89 => format!("{seconds} s"),
-        seconds @ 90..=5399 => format!("{} min", (seconds + 30) / 60),
-        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
 }
 
 /// Colour, or none.

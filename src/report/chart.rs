@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::report::summary::{Latency, Summary};
 use crate::report::timeline::{Bar, Series, Span};
+use crate::text::grouped;
 
 /// A picture's own units, in both directions.
 const SIZE: f64 = 1000.0;
@@ -196,21 +197,6 @@ pub(super) fn moment(at: Timestamp) -> String {
     format!("{at:.0}").replace('T', " ").replace('Z', " UTC")
 }
 
-/// A count with its thousands set apart.
-pub(super) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let (head, groups) = digits.split_at(digits.len() % 3);
-    let groups = groups
-        .as_bytes()
-        .chunks(3)
-        .map(|three| String::from_utf8_lossy(three).into_owned());
-    let parts: Vec<String> = std::iter::once(head.to_owned())
-        .filter(|head| !head.is_empty())
-        .chain(groups)
-        .collect();
-    parts.join(",")
-}
-
 /// A length of time for people, such as `1h 5m 3s` or `250ms`.
 pub(super) fn duration(ms: u64) -> String {
     let whole = if ms >= 10_000 { ms / 1000 * 1000 } else { ms };
@@ -271,10 +257,6 @@ mod tests {
 
     #[test]
     fn figures_are_for_people() {
-        assert_eq!(
-            ["0", "999", "1,000", "12,345", "1,234,567"],
-            [0, 999, 1000, 12_345, 1_234_567].map(grouped)
-        );
         assert_eq!(["250ms", "1h 5m 3s"], [250, 3_903_400].map(duration));
         assert_eq!(
             moment(Timestamp::from_millisecond(1_700_000_000_050).unwrap()),

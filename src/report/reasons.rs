@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::{LineNumber, Outcome};
+use crate::domain::{LineNumber, Outcome, StatusClass};
 use crate::report::line::Finished;
 use crate::text;
 
@@ -148,64 +148,93 @@ fn kind_of(detail: &str) -> String {
     text::shorten(&(words.join(" ") + cut), 100)
 }
 
-/// What an outcome means and what to do about it.
+/// Returns what an outcome means and what to do about it. `status` is that of the last response, if there was one.
 fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str) {
-    match (outcome, status) {
-        (Outcome::Invalid, _) => (
+    let class = status.map(StatusClass::of);
+    match outcome {
+        Outcome::Invalid => (
             "the row could not be understood, and nothing was sent for it",
             "correct the rows in the input and run it again",
         ),
-        (Outcome::Unknown, None) => (
-            "a request went out and no answer came back: the change may or may not have been made",
-            "run `mfa-optout retry` on this report; sending a row again is harmless",
-        ),
-        (Outcome::Unknown, Some(500 | 502 | 504 | 512..=599)) => (
-            "the Org or a server in front of it failed, and the attempts ran out: the change may or may not have been made",
-            "run `mfa-optout retry` on this report later; sending a row again is harmless",
-        ),
-        (Outcome::Unknown, Some(200..=299)) => (
-            "the answer was a web page, or contradicted the change: the change may or may not have been made",
-            "read the message and look one of these users up in the Org, then run `mfa-optout retry` on this report",
-        ),
-        (Outcome::Unknown, Some(_)) => (
-            "the change may or may not have been made by an earlier request",
-            "run `mfa-optout retry` on this report; sending a row again is harmless",
-        ),
-        (Outcome::NotSent, None) => (
+        Outcome::Unknown => advice_in_doubt(class),
+        Outcome::NotSent if class.is_none() => (
             "the run ended before these rows were sent",
             "run `mfa-optout retry` on this report",
         ),
-        (_, Some(400 | 415 | 422)) => (
+        Outcome::Failed
+        | Outcome::NotSent
+        | Outcome::Applied
+        | Outcome::Duplicate
+        | Outcome::Unchanged => advice_after_refusal(class),
+    }
+}
+
+fn advice_in_doubt(class: Option<StatusClass>) -> (&'static str, &'static str) {
+    match class {
+        None => (
+            "a request went out and no answer came back: the change may or may not have been made",
+            "run `mfa-optout retry` on this report; sending a row again is harmless",
+        ),
+        Some(StatusClass::ServerFailed) => (
+            "the Org or a server in front of it failed, and the attempts ran out: the change may or may not have been made",
+            "run `mfa-optout retry` on this report later; sending a row again is harmless",
+        ),
+        Some(StatusClass::Success) => (
+            "the answer was a web page, or contradicted the change: the change may or may not have been made",
+            "read the message and look one of these users up in the Org, then run `mfa-optout retry` on this report",
+        ),
+        Some(_) => (
+            "the change may or may not have been made by an earlier request",
+            "run `mfa-optout retry` on this report; sending a row again is harmless",
+        ),
+    }
+}
+
+fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static str) {
+    let Some(class) = class else {
+        return (
+            "the Org was not reached, and nothing was changed for these users",
+            "check the connection, then run `mfa-optout retry` on this report",
+        );
+    };
+    match class {
+        StatusClass::InvalidRequest => (
             "the Org did not accept the request for these users",
             "read the message; if it is no fault of the rows, show it to the Org's administrator",
         ),
-        (_, Some(401)) => (
+        StatusClass::Unauthorized => (
             "the credentials were not accepted",
             "check the key or log-in, then run `mfa-optout retry`",
         ),
-        (_, Some(403)) => (
+        StatusClass::Forbidden => (
             "the credentials may not change these users",
             "check what the key's user may do and whether these users belong to this Org",
         ),
-        (_, Some(404 | 410)) => (
+        StatusClass::NotFound => (
             "the Org does not know these users",
             "check the IDs against the address of each user's Edit User page, and that it is the right Org",
         ),
-        (_, Some(409)) => (
+        StatusClass::Conflict => (
             "the Org refused because something else changed the user at the same time",
             "run `mfa-optout retry` on this report",
         ),
-        (_, Some(408 | 425 | 429 | 500..=599)) => (
+        StatusClass::RepeatRequest
+        | StatusClass::TooManyRequests
+        | StatusClass::ServerFailed
+        | StatusClass::Unavailable
+        | StatusClass::NotSupported
+        | StatusClass::NetworkAuthRequired
+        | StatusClass::OtherServerError => (
             "the Org could not do it at the time, and the attempts ran out",
             "run `mfa-optout retry` on this report later",
         ),
-        (_, Some(_)) => (
+        StatusClass::Success
+        | StatusClass::NotModified
+        | StatusClass::Redirect
+        | StatusClass::ProxyAuthRequired
+        | StatusClass::Other => (
             "the Org refused",
             "read the message; then run `mfa-optout retry` on this report",
-        ),
-        (_, None) => (
-            "the Org was not reached, and nothing was changed for these users",
-            "check the connection, then run `mfa-optout retry` on this report",
         ),
     }
 }

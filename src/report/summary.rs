@@ -7,7 +7,6 @@ use std::io;
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 
 use crate::domain::{Outcome, Tally};
 use crate::report::identity::Identity;
@@ -48,7 +47,6 @@ pub struct Summary {
     /// Rows of the input.
     pub rows: u64,
     /// Rows by outcome.
-    #[serde(serialize_with = "by_outcome")]
     pub outcomes: Tally,
     /// Rows by the status of their last answer.
     pub statuses: BTreeMap<u16, u64>,
@@ -93,14 +91,6 @@ pub struct Latency {
     pub max_ms: u64,
     /// How many took up to so many milliseconds (and longer than the one before).
     pub histogram: Vec<(u64, u64)>,
-}
-
-fn by_outcome<S: Serializer>(tally: &Tally, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(Outcome::ALL.len()))?;
-    for outcome in Outcome::ALL {
-        map.serialize_entry(outcome.as_str(), &tally.count(outcome))?;
-    }
-    map.end()
 }
 
 impl Summary {

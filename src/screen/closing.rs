@@ -3,12 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::counted;
 use super::ending::ending_text;
 use crate::domain::{Ending, Outcome, PaceFound, Rate, Tally};
-use crate::progress::{grouped, rough};
 use crate::report::Group;
-use crate::text::{one_line, visible};
+use crate::text::{counted, grouped, one_line, rough, visible};
 
 /// A limit below this share of the rate asked for is worth a word.
 const LOWER: f64 = 0.95;

@@ -1,9 +1,7 @@
 //! How a run ended, in words: what happened and, for an early end, what to do about it.
 
-use super::counted;
-use crate::domain::{Cause, Ending, Signal, Stop, Tally};
-use crate::progress::{grouped, rough};
-use crate::text::one_line;
+use crate::domain::{Cause, Ending, Signal, StatusClass, Stop, Tally};
+use crate::text::{counted, grouped, one_line, rough};
 
 /// What happened, in one sentence, and what to do about it where that is not plain.
 #[must_use]
@@ -55,7 +53,7 @@ fn reason(stop: &Stop) -> String {
             status: None,
             message,
         } => format!("the log-in did not work{}", said(message)),
-        Stop::Redirected { status: 304, .. } => {
+        Stop::Redirected { status, .. } if StatusClass::of(*status) == StatusClass::NotModified => {
             "the address answered 304 (not modified), which is no answer to a change; a cache or another server stands at it"
                 .to_owned()
         }
@@ -167,7 +165,7 @@ fn help(stop: &Stop) -> Option<&'static str> {
              have been made"
         }
         Stop::NeverAnswered { .. } => "check the address, then run the same command",
-        Stop::AllRefused { status: 404, .. } => {
+        Stop::AllRefused { status, .. } if StatusClass::of(*status) == StatusClass::NotFound => {
             "does the address end in the right path? If it does, check that the table belongs to this Org"
         }
         Stop::AllRefused { .. } => "check that the table belongs to this Org",

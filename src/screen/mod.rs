@@ -13,14 +13,5 @@ pub use plan::{PlanView, plan_text};
 pub use problem::error_text;
 pub use question::Question;
 
-/// `1 row`, `1,200 rows`.
-fn counted(number: u64, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        crate::progress::grouped(number),
-        if number == 1 { one } else { many }
-    )
-}
-
 #[cfg(test)]
 mod tests;

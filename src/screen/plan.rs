@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::domain::Rate;
-use crate::progress::{grouped, rough};
-use crate::text::visible;
+use crate::text::{counted, grouped, rough, visible};
 
 /// The figures of a plan. Texts are made harmless when they are shown.
 #[derive(Clone, Debug)]
@@ -131,7 +130,7 @@ fn rate_in_words(rate: Rate) -> String {
         Rate::Unlimited => "as fast as the answers come".to_owned(),
         Rate::Auto { ceiling } => format!("found by trying, at most {ceiling} requests a second"),
         Rate::Limited { requests, per } => {
-            let requests = super::counted(requests.into(), "request", "requests");
+            let requests = counted(requests.into(), "request", "requests");
             match per.as_secs() {
                 1 => format!("{requests} a second"),
                 60 => format!("{requests} a minute"),

@@ -1,6 +1,6 @@
 //! The question before the first change, and what counts as a yes.
 
-use crate::progress::grouped;
+use crate::text::grouped;
 
 /// Up to so many people a yes is enough; above, their number has to be typed.
 const YES_IS_ENOUGH: u64 = 50;

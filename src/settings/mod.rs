@@ -15,7 +15,7 @@ use std::time::Duration;
 use encoding_rs::Encoding;
 use jiff::tz::TimeZone;
 
-use crate::domain::{Flag, Limit, Rate};
+use crate::domain::{Flag, Rate, Threshold};
 use crate::error::{Error, Kind, Result};
 use crate::policy::Rules;
 
@@ -78,7 +78,7 @@ pub struct Sending {
     /// How long an outage may last.
     pub outage_patience: Duration,
     /// How many failures in a row, or which share of the last 1,000, end the run.
-    pub max_failures: Limit,
+    pub max_failures: Threshold,
     /// How long the run may last, more than zero.
     pub max_duration: Option<Duration>,
 }
@@ -125,7 +125,7 @@ pub enum BadRows {
 #[derive(Clone, Debug)]
 pub struct Guards {
     /// How many people, or which share of the rows, may be opted out.
-    pub max_opt_outs: Option<Limit>,
+    pub max_opt_outs: Option<Threshold>,
     /// Why the run is made, for its record.
     pub reason: Option<String>,
     /// Who says yes to the plan.

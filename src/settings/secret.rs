@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::Credentials;
 use crate::error::{Error, Kind, Result};
-use crate::text::{is_like_path, may_be_secret, visible};
+use crate::text::{is_like_path, may_be_secret, visible, visible_path};
 use crate::trusted_file::{self, ReadError};
 
 /// A key or password is never longer than this; what is longer is another file.
@@ -129,7 +129,7 @@ impl SecretPlace {
     fn in_words(&self) -> String {
         match self {
             Self::Variable(name, _) => name.clone(),
-            Self::File(path) => shown(path),
+            Self::File(path) => visible_path(path),
             Self::StandardInput => "standard input".to_owned(),
         }
     }
@@ -146,7 +146,7 @@ impl SecretPlace {
 }
 
 fn read_file(path: &Path) -> Result<(SecretString, Option<String>)> {
-    let name = shown(path);
+    let name = visible_path(path);
     let (file, metadata) = trusted_file::open(path).map_err(|error| match error {
         ReadError::Io(error) => not_there(path, &error),
         other => unreadable(&name, &other),
@@ -259,10 +259,6 @@ fn owned_by_another(owner: u32, account: u32, name: &str) -> Option<String> {
 #[cfg(not(unix))]
 fn readable_by_others(_: &Metadata, _: &str) -> Option<String> {
     None
-}
-
-fn shown(path: &Path) -> String {
-    visible(&path.to_string_lossy())
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ fn nothing_given_means_the_documented_defaults() {
         max_attempts: 5,
         max_wait: Duration::from_mins(5),
         outage_patience: Duration::from_mins(10),
-        max_failures: Limit::Count(100),
+        max_failures: Threshold::Count(100),
         max_duration: None,
         session: false,
         seed: 7,

@@ -8,7 +8,7 @@ use encoding_rs::Encoding;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use crate::domain::{Flag, Limit, Rate};
+use crate::domain::{Flag, Rate, Threshold};
 use crate::settings::LogFormat;
 
 /// A value, or what is wrong and how to write it right: a phrase that follows a colon.
@@ -91,16 +91,16 @@ pub fn positive_duration(text: &str) -> Parsed<Duration> {
 ///
 /// # Errors
 /// Negative numbers, shares above 100 %, anything else.
-pub fn limit(text: &str) -> Parsed<Limit> {
+pub fn limit(text: &str) -> Parsed<Threshold> {
     const HOW: &str = "write a whole number such as 100, or a share such as 5%";
     match text.trim().strip_suffix('%') {
         None => text
             .trim()
             .parse()
-            .map(Limit::Count)
+            .map(Threshold::Count)
             .map_err(|_| HOW.to_owned()),
         Some(share) => match share.trim().parse::<f64>() {
-            Ok(share) if (0.0..=100.0).contains(&share) => Ok(Limit::Percent(share)),
+            Ok(share) if (0.0..=100.0).contains(&share) => Ok(Threshold::Percent(share)),
             _ => Err(format!("a share lies between 0% and 100%; {HOW}")),
         },
     }
@@ -285,8 +285,8 @@ mod tests {
 
     #[test]
     fn limits() {
-        assert_eq!(limit("100"), Ok(Limit::Count(100)));
-        assert_eq!(limit("2.5 %"), Ok(Limit::Percent(2.5)));
+        assert_eq!(limit("100"), Ok(Threshold::Count(100)));
+        assert_eq!(limit("2.5 %"), Ok(Threshold::Percent(2.5)));
         for wrong in ["", "-1", "1.5", "101%", "-1%", "NaN%", "inf%", "%"] {
             assert!(limit(wrong).is_err(), "{wrong}");
         }

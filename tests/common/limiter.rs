@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use mfa_optout::domain::{Answer, Change, Flag, Limit, PaceFound, Rate, Reply, UserId};
+use mfa_optout::domain::{Answer, Change, Flag, PaceFound, Rate, Reply, Threshold, UserId};
 use mfa_optout::policy::{Attempt, Next, Policy, Rules};
 
 /// How a server limits requests.
@@ -364,7 +364,7 @@ impl Run {
             max_attempts: 100,
             max_wait: Duration::from_mins(10),
             outage_patience: Duration::from_mins(10),
-            max_failures: Limit::Percent(100.0),
+            max_failures: Threshold::Percent(100.0),
             max_duration: Some(Duration::from_secs(SECONDS as u64)),
             confirmed_before: false,
             session: false,

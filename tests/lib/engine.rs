@@ -14,8 +14,8 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use mfa_optout::api::Org;
 use mfa_optout::domain::{
-    Answer, Change, Ending, Event, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Reply, Signal,
-    Stop, Tally, UserId,
+    Answer, Change, Ending, Event, Flag, LoginAnswer, Outcome, Rate, Record, Reply, Signal, Stop,
+    Tally, Threshold, UserId,
 };
 use mfa_optout::engine::{self, Alarm, Run, Sent};
 use mfa_optout::error::{Exit, Result};
@@ -139,7 +139,7 @@ fn rules(rate: Rate) -> Rules {
         max_attempts: 2,
         max_wait: Duration::from_mins(5),
         outage_patience: Duration::from_mins(10),
-        max_failures: Limit::Count(100),
+        max_failures: Threshold::Count(100),
         max_duration: None,
         confirmed_before: false,
         session: false,

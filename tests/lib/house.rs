@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("api", &["domain", "error", "text", "trusted_file"]),
     ("report", &["domain", "error", "output", "text"]),
     ("progress", &["domain", "settings", "text"]),
-    ("screen", &["domain", "progress", "report", "text"]),
+    ("screen", &["domain", "report", "text"]),
     (
         "engine",
         &["api", "domain", "error", "plan", "policy", "report"],

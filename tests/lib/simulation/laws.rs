@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mfa_optout::domain::{Change, Ending, Limit, Outcome, Rate};
+use mfa_optout::domain::{Change, Ending, Outcome, Rate, Threshold};
 use mfa_optout::policy::Rules;
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ prop_compose! {
         confirmed_before in any::<bool>(),
         seed in any::<u64>(),
     ) -> Rules {
-        Rules { rate, concurrency: Some(concurrency), max_attempts, session, confirmed_before, seed, max_failures: Limit::Percent(100.0), ..rules() }
+        Rules { rate, concurrency: Some(concurrency), max_attempts, session, confirmed_before, seed, max_failures: Threshold::Percent(100.0), ..rules() }
     }
 }
 

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, Cause, Change, Ending, Flag, Limit, LoginAnswer, Outcome, Rate, Record, Signal,
-    Silence, Stop, UserId,
+    Answer, Cause, Change, Ending, Flag, LoginAnswer, Outcome, Rate, Record, Signal, Silence, Stop,
+    Threshold, UserId,
 };
 use mfa_optout::policy::{Next, Policy, Rules};
 
@@ -124,7 +124,7 @@ fn a_run_that_only_fails_is_stopped() {
     assert!((100..=108).contains(&trace.outcomes(Outcome::Failed)));
 
     let mut by_share = rules();
-    by_share.max_failures = Limit::Percent(20.0);
+    by_share.max_failures = Threshold::Percent(20.0);
     let server = &mut |_, change: Change| {
         (
             status(if change.row.is_multiple_of(3) {
@@ -233,7 +233,7 @@ fn answers_that_confirm_nothing_do_not_raise_the_rate() {
         let server = &mut |now: Duration, _| (status(if now < s(4) { 204 } else { code }), ms(5));
         let mut auto = rules();
         auto.rate = Rate::Auto { ceiling: 500 };
-        auto.max_failures = Limit::Percent(100.0);
+        auto.max_failures = Threshold::Percent(100.0);
         auto.max_duration = Some(s(30));
         let trace = simulate(auto, 10_000, server);
         let later: Vec<usize> = (5..30)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, BodyKind, Cause, Change, Ending, Flag, Limit, Outcome, Rate, Reply, Silence, Stop,
+    Answer, BodyKind, Cause, Change, Ending, Flag, Outcome, Rate, Reply, Silence, Stop, Threshold,
 };
 use mfa_optout::policy::Rules;
 use proptest::prelude::*;
@@ -400,7 +400,7 @@ fn rows_that_are_unknown_count_as_failures() {
         (contradiction(body), ms(10))
     };
     let few = Rules {
-        max_failures: Limit::Count(7),
+        max_failures: Threshold::Count(7),
         concurrency: Some(1),
         ..rules()
     };

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, Cause, Change, Condition, Ending, Flag, Limit, LoginAnswer, Outcome, PaceFound, Rate,
-    Record, Reply, Signal, Silence, UserId,
+    Answer, Cause, Change, Condition, Ending, Flag, LoginAnswer, Outcome, PaceFound, Rate, Record,
+    Reply, Signal, Silence, Threshold, UserId,
 };
 use mfa_optout::policy::{Attempt, Next, Policy, Rules};
 
@@ -27,7 +27,7 @@ pub fn rules() -> Rules {
         max_attempts: 5,
         max_wait: s(300),
         outage_patience: s(600),
-        max_failures: Limit::Count(100),
+        max_failures: Threshold::Count(100),
         max_duration: None,
         confirmed_before: false,
         session: false,
