@@ -25,6 +25,7 @@ pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod progress;
+pub mod register;
 pub mod report;
 pub mod sandbox;
 pub mod screen;

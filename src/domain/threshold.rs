@@ -11,6 +11,26 @@ pub enum Threshold {
     Percent(f64),
 }
 
+impl Threshold {
+    /// Returns how many of `total` rows the threshold allows. A share is rounded down.
+    #[must_use]
+    pub fn allowance(self, total: u64) -> u64 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => {
+                // Whole millionths of a percent: 0.29 % of 10,000 rows are 29, whatever binary fractions make of it.
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "clamped to 0..=10^8 before"
+                )]
+                let millionths = (percent.clamp(0.0, 100.0) * 1e6).round() as u128;
+                u64::try_from(u128::from(total) * millionths / 100_000_000).unwrap_or(total)
+            }
+        }
+    }
+}
+
 impl fmt::Display for Threshold {
     /// Writes the threshold as it is typed: `100` or `5%`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,31 +4,13 @@
 use crate::domain::Threshold;
 use crate::error::{Error, Kind, Result};
 
-/// How many opt-outs `limit` allows in a plan of so many rows.
-#[must_use]
-pub fn opt_out_allowance(limit: Threshold, rows: u64) -> u64 {
-    match limit {
-        Threshold::Count(count) => count,
-        Threshold::Percent(percent) => {
-            // Whole millionths of a percent: 0.29 % of 10,000 rows are 29, whatever binary fractions make of it.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "clamped to 0..=10^8 before"
-            )]
-            let millionths = (percent.clamp(0.0, 100.0) * 1e6).round() as u128;
-            u64::try_from(u128::from(rows) * millionths / 100_000_000).unwrap_or(rows)
-        }
-    }
-}
-
 /// Whether so many opt-outs among so many rows are allowed.
 ///
 /// # Errors
 ///
 /// Of [`Kind::Refused`] where they are not.
 pub fn within_allowance(opt_outs: u64, rows: u64, limit: Threshold) -> Result<()> {
-    let allowed = opt_out_allowance(limit, rows);
+    let allowed = limit.allowance(rows);
     if opt_outs <= allowed {
         return Ok(());
     }
@@ -69,7 +51,7 @@ mod tests {
         ];
         for (percent, rows, allowed) in cases {
             assert_eq!(
-                opt_out_allowance(Threshold::Percent(percent), rows),
+                Threshold::Percent(percent).allowance(rows),
                 allowed,
                 "{percent} % of {rows}"
             );
@@ -87,7 +69,7 @@ mod tests {
                 Threshold::Percent(100.0),
                 Threshold::Percent(0.0),
             ] {
-                let allowed = opt_out_allowance(limit, rows);
+                let allowed = limit.allowance(rows);
                 assert!(
                     within_allowance(allowed, rows, limit).is_ok(),
                     "{limit:?} of {rows}"

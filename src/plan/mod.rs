@@ -17,7 +17,7 @@ use roaring::RoaringTreemap;
 
 use self::asked::{Asked, Meeting};
 use self::earlier::Earlier;
-pub use self::guard::{opt_out_allowance, within_allowance};
+pub use self::guard::within_allowance;
 pub use self::order::{OrderedChanges, SendOrder};
 pub use self::problems::{Problem, check_problems_place};
 use self::reading::{Ask, Reading, Understood};

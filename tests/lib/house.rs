@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. Whatever is not said here is a wrong turn.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("domain", &["text"]),
     ("text", &[]),
     ("trusted_file", &[]),
@@ -24,6 +24,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("api", &["domain", "error", "text", "trusted_file"]),
     ("report", &["domain", "error", "output", "text"]),
     ("progress", &["domain", "settings", "text"]),
+    ("register", &["domain", "error", "output", "report", "text"]),
     ("screen", &["domain", "report", "text"]),
     (
         "engine",

@@ -17,5 +17,6 @@ mod api;
 mod engine;
 mod house;
 mod input;
+mod register;
 mod sandbox;
 mod simulation;
