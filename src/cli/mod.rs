@@ -149,6 +149,9 @@ pub struct Sandbox {
     /// The port to listen on; 0 for any free one.
     #[arg(long, value_name = "PORT", default_value_t = 8700)]
     pub port: u16,
+    /// The API key that opens it.
+    #[arg(long, value_name = "KEY", default_value = "sandbox-key", value_parser = practice::key)]
+    pub key: String,
     /// What the practice Org is like.
     #[command(flatten)]
     pub practice: PracticeArgs,

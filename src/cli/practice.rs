@@ -13,29 +13,32 @@ use crate::settings::values;
 /// A stretch of time, counted from the start of the practice Org.
 pub type Window = Range<Duration>;
 
+/// Largest number of members: IDs are below 2^63.
+const MAX_MEMBERS: u64 = i64::MAX.unsigned_abs();
+
 /// What a practice Org is like.
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(next_help_heading = "Practice Org")]
 pub struct PracticeArgs {
-    /// How many users it has.
-    #[arg(long, value_name = "N")]
+    /// Number of users; their IDs are 1 to N [default: 20000].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_MEMBERS))]
     pub members: Option<u64>,
-    /// How long each answer takes.
+    /// Time that each answer takes [default: 0s].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub latency: Option<Duration>,
-    /// How many requests a second it takes; what comes faster is answered with 429.
+    /// Requests served per second; further ones get 429 [default: no limit].
     #[arg(long, value_name = "N/s", value_parser = per_second)]
     pub rate_limit: Option<u32>,
-    /// How many answers of a hundred are a server error (500, 502, 503, 504).
+    /// Percentage of answers that are a server error: 500, 502, 503 or 504 [default: 0].
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub error_percent: Option<f64>,
-    /// How many answers of a hundred are a 429 with Retry-After.
+    /// Percentage of answers that are a 429 with Retry-After [default: 0].
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub throttle_percent: Option<f64>,
-    /// When it does not answer, counted from its start: 10s..40s.
+    /// Period after its start in which it answers 503, such as 10s..40s [default: none].
     #[arg(long, value_name = "FROM..TO", value_parser = window)]
     pub outage: Option<Window>,
-    /// How long a session's token lives.
+    /// Lifetime of a session token [default: 15m].
     #[arg(long, value_name = "TIME", value_parser = values::positive_duration)]
     pub token_life: Option<Duration>,
 }
@@ -90,6 +93,15 @@ fn time(time: Duration) -> String {
         |_| format!("{}s", time.as_secs()),
         |time| format!("{time:#}"),
     )
+}
+
+/// Parses an API key: visible ASCII characters, because it travels in a header.
+pub(super) fn key(text: &str) -> Result<String, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("write letters, digits and signs, without spaces".to_owned())
+    }
 }
 
 fn per_second(text: &str) -> Result<u32, String> {

@@ -1,47 +1,51 @@
-//! The practice Org as a command, and inside the process of a run. What it is like is the sandbox's own.
+//! The command `sandbox`, and the practice Org inside the process of a run.
 
 use std::time::Duration;
 
 use super::print;
 use crate::cli::{PracticeArgs, Sandbox as Arguments};
 use crate::error::{Error, Exit, Kind, Result};
-use crate::sandbox::{Faults, Options, Sandbox};
+use crate::sandbox::{Faults, Sandbox, SandboxOptions};
+use crate::text::visible;
 
 /// Serves a practice Org until Ctrl-C.
 pub(super) async fn serve(arguments: &Arguments) -> Result<Exit> {
-    let options = Options {
+    let options = SandboxOptions {
         port: arguments.port,
+        api_key: arguments.key.clone(),
         ..options(&arguments.practice)
     };
-    let signed_in = format!(
-        "{} / {}, Org {}",
-        options.email, options.password, options.org
-    );
-    let key = options.api_key.clone();
-    let sandbox = start(options).await?;
-    let address = sandbox.address();
-    print(
-        format!(
-            "A practice Org is at {address}\n\n  \
-               API key    {key}\n  \
-               log-in     {signed_in}\n  \
-               by hand    {address}/api\n  \
-               members    {address}/members\n\n\
-             Its members are made up, its state is kept in memory and gone when it ends (Ctrl-C).\n"
-        )
-        .as_bytes(),
-    );
+    let sandbox = start(options.clone()).await?;
+    print(banner(&sandbox.address(), &options).as_bytes());
     let _ = tokio::signal::ctrl_c().await;
     sandbox.stop().await;
     Ok(Exit::Done)
 }
 
-/// Starts a practice Org for one run, on a port that the system picks.
+fn banner(address: &str, options: &SandboxOptions) -> String {
+    let (first, last) = options.members.clone().into_inner();
+    format!(
+        "A practice Org is at {address}\n\n  \
+           IDs        {first} to {last}, except those that end in 404: they have left the Org\n  \
+           API key    {key}\n  \
+           log-in     {email} / {password}, Org {org}\n  \
+           by hand    {address}/api\n  \
+           members    {address}/members\n  \
+           as files   {address}/members.csv and {address}/members.json\n\n\
+         Its members are invented. Its data is kept in memory and is gone when it stops (Ctrl-C).\n",
+        key = visible(&options.api_key),
+        email = options.email,
+        password = options.password,
+        org = options.org,
+    )
+}
+
+/// Starts a practice Org for one run, on a port that the system chooses.
 pub(super) async fn start_for_a_run(practice: &PracticeArgs) -> Result<Sandbox> {
     start(options(practice)).await
 }
 
-async fn start(options: Options) -> Result<Sandbox> {
+async fn start(options: SandboxOptions) -> Result<Sandbox> {
     let port = options.port;
     Sandbox::start(options).await.map_err(|error| {
         Error::new(
@@ -52,13 +56,15 @@ async fn start(options: Options) -> Result<Sandbox> {
     })
 }
 
-fn options(practice: &PracticeArgs) -> Options {
-    let default = Options::default();
-    Options {
+fn options(practice: &PracticeArgs) -> SandboxOptions {
+    let default = SandboxOptions::default();
+    let members = match practice.members {
+        Some(number) => 1..=number,
+        None => default.members.clone(),
+    };
+    SandboxOptions {
         port: 0,
-        members: practice
-            .members
-            .map_or_else(|| default.members.clone(), |members| 1..=members.max(1)),
+        members,
         token_life: practice.token_life.unwrap_or(default.token_life),
         faults: Faults {
             latency: practice.latency.unwrap_or_default(),
@@ -70,5 +76,22 @@ fn options(practice: &PracticeArgs) -> Options {
             seed: 0,
         },
         ..default
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn default_key_of_the_command_line_is_that_of_the_sandbox() {
+        let cli = Cli::parse_from(["mfa-optout", "sandbox"]);
+        let Command::Sandbox(arguments) = cli.command else {
+            panic!("another command")
+        };
+        assert_eq!(arguments.key, SandboxOptions::default().api_key);
     }
 }

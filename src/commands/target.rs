@@ -12,7 +12,7 @@ use crate::cli::PracticeArgs;
 use crate::error::{Error, Kind, Result};
 use crate::policy::MAX_AUTO_CONCURRENCY;
 use crate::report::Credential;
-use crate::sandbox::{Options, Sandbox};
+use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::settings::Settings;
 
 /// How long a connection may take.
@@ -68,7 +68,7 @@ impl Target {
     }
 
     async fn practice(settings: &Settings, practice: &PracticeArgs) -> Result<Self> {
-        let key = SecretString::from(Options::default().api_key);
+        let key = SecretString::from(SandboxOptions::default().api_key);
         let sandbox = practice::start_for_a_run(practice).await?;
         let address = Address::parse(&sandbox.address())?;
         let mut target = Self::new(settings, address, Credentials::Key(key))?;

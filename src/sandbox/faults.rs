@@ -1,135 +1,138 @@
-//! Which fault the next request gets: outage, rate limit, random throttling, random errors, and how long it is kept
-//! waiting. Arithmetic on a seed and on the time since the start; nothing sleeps or answers here.
+//! Faults that the practice Org injects: an outage, a rate limit, random throttling, random errors, and latency.
+//!
+//! [`FaultInjector`] only computes, from a seed and the time since the start. It does not sleep or answer.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-/// The length of the windows in which requests are counted.
+/// Length of the interval in which requests are counted.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a server says when it is not well: the statuses that [`Faults::error_percent`] draws from.
+/// Statuses that [`Faults::error_percent`] draws from.
 const ERRORS: [u16; 4] = [500, 502, 503, 504];
 
-/// What the practice Org does wrong on purpose. The default is: nothing.
+/// The faults that the practice Org injects on purpose. The default is none.
 ///
-/// Faults meet the two calls of the API, never the pages for people.
+/// Faults affect the two API calls, never the pages.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
-    /// How long every answer takes at least.
+    /// Minimum time that every response takes.
     pub latency: Duration,
-    /// Up to this much is added to the latency, evenly spread.
+    /// Upper bound of the random time added to the latency.
     pub latency_jitter: Duration,
-    /// How many requests are served in any one second; those above it get 429 with `Retry-After: 1`.
+    /// Number of requests served in any one second; further ones get 429 with `Retry-After: 1`.
     pub rate_limit: Option<u32>,
-    /// How many of a hundred requests fail with 500, 502, 503 or 504; 0 to 100.
+    /// Percentage of requests that fail with 500, 502, 503 or 504, from 0 to 100.
     pub error_percent: f64,
-    /// How many of a hundred requests get 429 with `Retry-After: 1` for no reason; 0 to 100.
+    /// Percentage of requests that get 429 with `Retry-After: 1` at random, from 0 to 100.
     pub throttle_percent: f64,
-    /// From when until when, since the start, everything gets 503 without `Retry-After`.
+    /// Period since the start in which every request gets 503 without `Retry-After`.
     pub outage: Option<Range<Duration>>,
-    /// The same seed and the same requests give the same faults.
+    /// Seed of the random generator. The same seed and the same requests give the same faults.
     pub seed: u64,
 }
 
-/// What a request meets before anybody looks at what it wants.
+/// The fault that a request gets, decided before its content is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fate {
-    /// How long it is kept waiting for its answer.
+pub(super) struct Admission {
+    /// Time to wait before the response.
     pub(super) delay: Duration,
-    pub(super) verdict: Verdict,
+    pub(super) decision: Decision,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Let in.
-    Served,
-    /// Sent away for a second.
-    Throttled,
-    /// Answered with this status, and nothing done.
-    Failed(u16),
+pub(super) enum Decision {
+    Serve,
+    /// Answer 429.
+    Throttle,
+    /// Answer with this status and do nothing.
+    Fail(u16),
 }
 
-/// Stands before the Org and decides what each request meets.
-pub(super) struct Gate {
+/// Decides which fault each request gets.
+pub(super) struct FaultInjector {
     faults: Faults,
     rng: fastrand::Rng,
-    arrived: Window,
-    served: Window,
+    arrived: LastSecond,
+    served: LastSecond,
     busiest: usize,
 }
 
-impl Gate {
+impl FaultInjector {
     pub(super) fn new(faults: Faults) -> Self {
         let rng = fastrand::Rng::with_seed(faults.seed);
         Self {
             faults,
             rng,
-            arrived: Window::default(),
-            served: Window::default(),
+            arrived: LastSecond::default(),
+            served: LastSecond::default(),
             busiest: 0,
         }
     }
 
-    /// The fate of a request that arrives `now`; times never go backwards.
-    pub(super) fn admit(&mut self, now: Duration) -> Fate {
+    /// Decides about a request that arrives at the time `now`, which must not go backwards.
+    pub(super) fn admit(&mut self, now: Duration) -> Admission {
         self.arrived.add(now);
         self.busiest = self.busiest.max(self.arrived.count(now));
-        // All four are drawn for every request, so that one fault does not shift the dice of the others.
+        // All four are drawn for every request, so that one fault does not change the random numbers of the others.
         let jitter = self.faults.latency_jitter.mul_f64(self.rng.f64());
         let throttled = self.rng.f64() * 100.0 < self.faults.throttle_percent;
         let failed = self.rng.f64() * 100.0 < self.faults.error_percent;
         let error = ERRORS[self.rng.usize(..ERRORS.len())];
 
-        let verdict = if self.is_out(now) {
-            Verdict::Failed(503)
+        let decision = if self.is_out(now) {
+            Decision::Fail(503)
         } else if throttled || self.is_full(now) {
-            Verdict::Throttled
+            Decision::Throttle
         } else if failed {
-            Verdict::Failed(error)
+            Decision::Fail(error)
         } else {
-            Verdict::Served
+            Decision::Serve
         };
-        if verdict != Verdict::Throttled {
+        if decision != Decision::Throttle {
             self.served.add(now);
         }
-        Fate {
+        Admission {
             delay: self.faults.latency.saturating_add(jitter),
-            verdict,
+            decision,
         }
     }
 
-    /// The most requests that arrived in any one second so far.
+    /// Returns the largest number of requests that arrived in any one second so far.
     pub(super) fn busiest_second(&self) -> usize {
         self.busiest
     }
 
     fn is_out(&self, now: Duration) -> bool {
-        self.faults
-            .outage
-            .as_ref()
-            .is_some_and(|outage| outage.contains(&now))
+        match &self.faults.outage {
+            Some(outage) => outage.contains(&now),
+            None => false,
+        }
     }
 
-    /// Only requests that were not sent away count: `Retry-After: 1` stays true however hard somebody knocks.
+    /// Checks whether the rate limit is reached.
+    ///
+    /// Throttled requests do not count, so that `Retry-After: 1` stays true for a client that keeps asking.
     fn is_full(&mut self, now: Duration) -> bool {
         let served = self.served.count(now);
-        self.faults
-            .rate_limit
-            .is_some_and(|limit| served >= limit as usize)
+        match self.faults.rate_limit {
+            Some(limit) => served >= limit as usize,
+            None => false,
+        }
     }
 }
 
-/// What happened within the last second.
+/// The times of the requests within the last second.
 #[derive(Default)]
-struct Window(VecDeque<Duration>);
+struct LastSecond(VecDeque<Duration>);
 
-impl Window {
+impl LastSecond {
     fn add(&mut self, now: Duration) {
         self.0.push_back(now);
     }
 
-    /// How many there are in the second that ends `now`; one that is exactly a second old has left it.
+    /// Returns the number of requests in the second that ends at `now`. One that is exactly a second old does not count.
     fn count(&mut self, now: Duration) -> usize {
         while self.0.front().is_some_and(|&oldest| oldest + SECOND <= now) {
             self.0.pop_front();
@@ -140,103 +143,104 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{Failed, Served, Throttled};
+    use super::Decision::{Fail, Serve, Throttle};
     use super::*;
 
     fn millis(millis: u64) -> Duration {
         Duration::from_millis(millis)
     }
 
-    fn verdicts(faults: Faults, times: impl IntoIterator<Item = Duration>) -> Vec<Verdict> {
-        let mut gate = Gate::new(faults);
+    fn decisions(faults: Faults, times: impl IntoIterator<Item = Duration>) -> Vec<Decision> {
+        let mut injector = FaultInjector::new(faults);
         times
             .into_iter()
-            .map(|now| gate.admit(now).verdict)
+            .map(|now| injector.admit(now).decision)
             .collect()
     }
 
-    fn share(verdicts: &[Verdict], wanted: impl Fn(Verdict) -> bool) -> f64 {
-        let hits = verdicts.iter().filter(|&&verdict| wanted(verdict)).count();
-        f64::from(u32::try_from(hits).unwrap()) / f64::from(u32::try_from(verdicts.len()).unwrap())
+    fn share(decisions: &[Decision], wanted: impl Fn(Decision) -> bool) -> f64 {
+        let hits = decisions
+            .iter()
+            .filter(|&&decision| wanted(decision))
+            .count();
+        f64::from(u32::try_from(hits).unwrap()) / f64::from(u32::try_from(decisions.len()).unwrap())
     }
 
     #[test]
-    fn without_faults_everything_is_served_at_once() {
-        let mut gate = Gate::new(Faults::default());
-        let served = Fate {
+    fn serves_everything_at_once_without_faults() {
+        let mut injector = FaultInjector::new(Faults::default());
+        let served = Admission {
             delay: Duration::ZERO,
-            verdict: Verdict::Served,
+            decision: Decision::Serve,
         };
-        assert!((0..1_000).all(|n| gate.admit(millis(n)) == served));
+        assert!((0..1_000).all(|n| injector.admit(millis(n)) == served));
     }
 
     #[test]
-    fn a_request_above_the_rate_is_sent_away_and_the_next_second_is_free_again() {
+    fn throttles_above_the_rate_limit_until_the_next_second() {
         let faults = Faults {
             rate_limit: Some(2),
             ..Faults::default()
         };
         let times = [0, 10, 20, 999, 1_000, 1_005, 1_010].map(millis);
         assert_eq!(
-            verdicts(faults, times),
-            [
-                Served, Served, Throttled, Throttled, Served, Throttled, Served
-            ]
+            decisions(faults, times),
+            [Serve, Serve, Throttle, Throttle, Serve, Throttle, Serve]
         );
     }
 
     #[test]
-    fn whoever_keeps_knocking_is_let_in_after_the_second_that_was_asked_for() {
+    fn serves_a_client_that_keeps_asking_once_a_second() {
         let faults = Faults {
             rate_limit: Some(1),
             ..Faults::default()
         };
-        let served = verdicts(faults, (0..=3_000).map(millis));
+        let served = decisions(faults, (0..=3_000).map(millis));
         assert_eq!(
             served
                 .iter()
-                .filter(|&&verdict| verdict == Verdict::Served)
+                .filter(|&&decision| decision == Decision::Serve)
                 .count(),
             4
         );
-        assert_eq!(served[1_000], Verdict::Served);
+        assert_eq!(served[1_000], Decision::Serve);
     }
 
     #[test]
-    fn an_outage_begins_and_ends_on_time() {
+    fn outage_begins_and_ends_on_time() {
         let faults = Faults {
             outage: Some(millis(100)..millis(200)),
             ..Faults::default()
         };
         assert_eq!(
-            verdicts(faults, [99, 100, 199, 200].map(millis)),
-            [Served, Failed(503), Failed(503), Served]
+            decisions(faults, [99, 100, 199, 200].map(millis)),
+            [Serve, Fail(503), Fail(503), Serve]
         );
     }
 
     #[test]
-    fn percentages_come_out_about_right_and_all_errors_occur() {
+    fn percentages_are_about_right_and_every_error_occurs() {
         let faults = Faults {
             error_percent: 30.0,
             throttle_percent: 10.0,
             seed: 7,
             ..Faults::default()
         };
-        let drawn = verdicts(faults, (0..20_000).map(millis));
-        let throttled = share(&drawn, |verdict| verdict == Verdict::Throttled);
-        let failed = share(&drawn, |verdict| matches!(verdict, Verdict::Failed(_)));
+        let drawn = decisions(faults, (0..20_000).map(millis));
+        let throttled = share(&drawn, |decision| decision == Decision::Throttle);
+        let failed = share(&drawn, |decision| matches!(decision, Decision::Fail(_)));
         assert!((0.09..0.11).contains(&throttled), "{throttled}");
-        // Nine in ten are left for the errors to strike.
+        // Errors can only hit the nine in ten that are not throttled.
         assert!((0.25..0.29).contains(&failed), "{failed}");
         assert!(
             ERRORS
                 .iter()
-                .all(|&status| drawn.contains(&Verdict::Failed(status)))
+                .all(|&status| drawn.contains(&Decision::Fail(status)))
         );
     }
 
     #[test]
-    fn odd_percentages_are_all_or_nothing() {
+    fn percentages_out_of_range_mean_none_or_all() {
         for (percent, wanted) in [
             (f64::NAN, 0.0),
             (-5.0, 0.0),
@@ -244,27 +248,29 @@ mod tests {
             (100.0, 1.0),
             (1e9, 1.0),
         ] {
-            let drawn = verdicts(
+            let drawn = decisions(
                 Faults {
                     throttle_percent: percent,
                     ..Faults::default()
                 },
                 (0..500).map(millis),
             );
-            let throttled = share(&drawn, |verdict| verdict == Verdict::Throttled);
+            let throttled = share(&drawn, |decision| decision == Decision::Throttle);
             assert!((throttled - wanted).abs() < f64::EPSILON, "{percent}");
         }
     }
 
     #[test]
-    fn the_delay_stays_between_the_latency_and_the_latency_with_all_of_the_jitter() {
+    fn delay_is_between_latency_and_latency_plus_jitter() {
         let faults = Faults {
             latency: millis(50),
             latency_jitter: millis(20),
             ..Faults::default()
         };
-        let mut gate = Gate::new(faults);
-        let delays: Vec<_> = (0..1_000).map(|n| gate.admit(millis(n)).delay).collect();
+        let mut injector = FaultInjector::new(faults);
+        let delays: Vec<_> = (0..1_000)
+            .map(|n| injector.admit(millis(n)).delay)
+            .collect();
         assert!(
             delays
                 .iter()
@@ -277,17 +283,20 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_latency_does_not_overflow() {
+    fn longest_latency_does_not_overflow() {
         let faults = Faults {
             latency: Duration::MAX,
             latency_jitter: Duration::MAX,
             ..Faults::default()
         };
-        assert_eq!(Gate::new(faults).admit(Duration::ZERO).delay, Duration::MAX);
+        assert_eq!(
+            FaultInjector::new(faults).admit(Duration::ZERO).delay,
+            Duration::MAX
+        );
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_faults() {
+    fn same_seed_gives_same_faults() {
         let faults = |seed| Faults {
             error_percent: 50.0,
             latency_jitter: SECOND,
@@ -295,19 +304,19 @@ mod tests {
             ..Faults::default()
         };
         let times = || (0..100).map(millis);
-        assert_eq!(verdicts(faults(1), times()), verdicts(faults(1), times()));
-        assert_ne!(verdicts(faults(1), times()), verdicts(faults(2), times()));
+        assert_eq!(decisions(faults(1), times()), decisions(faults(1), times()));
+        assert_ne!(decisions(faults(1), times()), decisions(faults(2), times()));
     }
 
     #[test]
-    fn the_busiest_second_counts_those_that_were_sent_away_too() {
-        let mut gate = Gate::new(Faults {
+    fn busiest_second_includes_throttled_requests() {
+        let mut injector = FaultInjector::new(Faults {
             rate_limit: Some(1),
             ..Faults::default()
         });
         for time in [0, 600, 900, 1_000, 1_599, 5_000] {
-            gate.admit(millis(time));
+            injector.admit(millis(time));
         }
-        assert_eq!(gate.busiest_second(), 4);
+        assert_eq!(injector.busiest_second(), 4);
     }
 }

@@ -1,7 +1,10 @@
-//! A practice Org on loopback: the two calls of the API, Swagger UI, a page of members, and faults on demand. It keeps
-//! its state in memory and shares no code with the client, so that it can prove the client wrong.
+//! A practice Org on loopback: the two API calls, Swagger UI, a page of members, and faults on demand.
+//!
+//! Its state is in memory. It shares no code with the client, so that it can prove the client wrong. [`Sandbox::start`]
+//! starts one; [`SandboxOptions`] describes it.
 
 mod faults;
+mod openapi;
 mod org;
 mod pages;
 mod routes;
@@ -21,34 +24,34 @@ use tokio::task::JoinHandle;
 pub use faults::Faults;
 pub use org::{Member, Profile};
 
-use faults::{Fate, Gate, Verdict};
-use org::Org;
+use faults::{Admission, Decision, FaultInjector};
+use org::PracticeOrg;
 
-/// How long requests that are being answered get to finish when the sandbox stops.
-const GRACE: Duration = Duration::from_secs(1);
+/// Time that open requests get to finish when the sandbox stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// What the practice Org is like.
+/// The properties of a practice Org.
 #[derive(Clone)]
-pub struct Options {
-    /// The port on 127.0.0.1; 0 lets the system pick one.
+pub struct SandboxOptions {
+    /// Port on 127.0.0.1; 0 lets the system choose one.
     pub port: u16,
-    /// The IDs of the members; those that end in 404 have left the Org.
+    /// IDs of the members; those that end in 404 have left the Org.
     pub members: RangeInclusive<u64>,
-    /// The key that opens the Org.
+    /// API key of the Org.
     pub api_key: String,
-    /// Who can log in.
+    /// E-mail address of the user who can log in.
     pub email: String,
-    /// The password of that user.
+    /// Password of that user.
     pub password: String,
-    /// The number of the Org, `selectedOrg` of a log-in.
+    /// Number of the Org, the `selectedOrg` of a log-in.
     pub org: u64,
-    /// How long a session's token is good for.
+    /// Lifetime of a session token.
     pub token_life: Duration,
-    /// What goes wrong on purpose.
+    /// Faults to inject.
     pub faults: Faults,
 }
 
-impl Default for Options {
+impl Default for SandboxOptions {
     fn default() -> Self {
         Self {
             port: 0,
@@ -63,31 +66,31 @@ impl Default for Options {
     }
 }
 
-/// What the practice Org has seen so far. Only the two calls of the API count, never the pages.
+/// Counts of the requests so far. Only the two API calls count, never the pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// Requests, whatever they were answered with.
+    /// Number of requests, whatever the response was.
     pub requests: u64,
-    /// PUTs among them, also those for users who are not in the Org.
+    /// Number of PUTs, including those for users who are not in the Org.
     pub puts: u64,
-    /// Log-ins among them, also those that were refused.
+    /// Number of log-ins, including refused ones.
     pub log_ins: u64,
-    /// Requests answered 401 or 403.
+    /// Number of requests answered with 401 or 403.
     pub refused: u64,
-    /// Requests answered 429.
+    /// Number of requests answered with 429.
     pub throttled: u64,
-    /// Requests answered 5xx, outage included.
+    /// Number of requests answered with 5xx, including those during an outage.
     pub errors: u64,
-    /// The most requests that arrived in any one second.
+    /// Largest number of requests that arrived in any one second.
     pub busiest_second: u64,
 }
 
-/// A practice Org that is running.
+/// A running practice Org.
 ///
 /// It runs on the runtime that started it, single-threaded or not, until it is stopped or dropped.
 pub struct Sandbox {
-    house: House,
+    state: SharedState,
     port: u16,
     /// Dropping it stops the server as well.
     stop: oneshot::Sender<()>,
@@ -99,147 +102,151 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// The port is taken or may not be used.
-    pub async fn start(options: Options) -> io::Result<Self> {
+    /// Returns an error if the port is in use or not permitted.
+    pub async fn start(options: SandboxOptions) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         let port = listener.local_addr()?.port();
-        let house = House::new(options);
-        // Answers are small: each leaves at once. A connection that refuses the option is only slower.
+        let router = routes::router(&options);
+        let state = SharedState::new(options);
+        // Responses are small, so each is sent at once. A connection that refuses the option is only slower.
         let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
         let (stop, stopped) = oneshot::channel::<()>();
-        let server =
-            axum::serve(listener, routes::router(house.clone())).with_graceful_shutdown(async {
-                let _ = stopped.await;
-            });
+        let server = axum::serve(listener, router.with_state(state.clone()));
+        let server = server.with_graceful_shutdown(async {
+            let _ = stopped.await;
+        });
         Ok(Self {
-            house,
+            state,
             port,
             stop,
             server: tokio::spawn(server.into_future()),
         })
     }
 
-    /// The base address, `http://127.0.0.1:PORT`.
+    /// Returns the base address, `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn address(&self) -> String {
         format!("http://{}:{}", Ipv4Addr::LOCALHOST, self.port)
     }
 
-    /// The members that a PUT was sent to, by ID; all others are as they were at the start.
+    /// Returns the members that received a PUT, by ID. All others are as they were at the start.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        self.house.state().org.touched().collect()
+        self.state.lock().org.touched().collect()
     }
 
-    /// What it has seen so far.
+    /// Returns the counts of the requests so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.house.state().stats()
+        self.state.lock().stats()
     }
 
-    /// Stops: takes no new connection, and gives requests that are being answered a second to finish.
+    /// Stops: accepts no new connection and gives open requests a second to finish.
     pub async fn stop(self) {
         drop(self.stop);
         let abort = self.server.abort_handle();
-        if tokio::time::timeout(GRACE, self.server).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_GRACE, self.server)
+            .await
+            .is_err()
+        {
             abort.abort();
         }
     }
 }
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Clone)]
-struct House {
-    clock: Clock,
-    state: Arc<Mutex<State>>,
+struct SharedState {
+    clock: SandboxClock,
+    sandbox: Arc<Mutex<SandboxState>>,
 }
 
-struct State {
-    org: Org,
-    gate: Gate,
+struct SandboxState {
+    org: PracticeOrg,
+    injector: FaultInjector,
     counts: Stats,
 }
 
-/// Which of the two calls a request is.
+/// One of the two API calls.
 #[derive(Clone, Copy)]
-enum Call {
-    /// A PUT for this user, where the path holds an ID.
+enum ApiCall {
+    /// A PUT for this user; `None` if the path holds no valid ID.
     Put(Option<u64>),
     LogIn,
 }
 
-impl House {
-    fn new(options: Options) -> Self {
-        let gate = Gate::new(options.faults.clone());
-        let state = State {
-            org: Org::new(options),
-            gate,
+impl SharedState {
+    fn new(options: SandboxOptions) -> Self {
+        let injector = FaultInjector::new(options.faults.clone());
+        let sandbox = SandboxState {
+            org: PracticeOrg::new(options),
+            injector,
             counts: Stats::default(),
         };
         Self {
-            clock: Clock::start(),
-            state: Arc::new(Mutex::new(state)),
+            clock: SandboxClock::start(),
+            sandbox: Arc::new(Mutex::new(sandbox)),
         }
     }
 
-    /// A panic elsewhere leaves counts and members as valid as they were.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the state. A panic while it was locked leaves counts and members valid.
+    fn lock(&self) -> MutexGuard<'_, SandboxState> {
+        self.sandbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request that has arrived, keeps it waiting as long as the faults want, and says what it meets.
-    async fn admit(&self, call: Call) -> Verdict {
-        let Fate { delay, verdict } = {
-            let mut state = self.state();
-            // Read under the lock: times must not go backwards.
+    /// Counts a request, waits for the injected latency, and returns the decision about it.
+    async fn admit(&self, call: ApiCall) -> Decision {
+        let admission = {
+            let mut state = self.lock();
+            // Read under the lock, because times must not go backwards.
             let now = self.clock.elapsed();
             state.admit(call, now)
         };
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+        if !admission.delay.is_zero() {
+            tokio::time::sleep(admission.delay).await;
         }
-        verdict
+        admission.decision
     }
 }
 
-impl State {
-    fn admit(&mut self, call: Call, now: Duration) -> Fate {
+impl SandboxState {
+    fn admit(&mut self, call: ApiCall, now: Duration) -> Admission {
         self.counts.requests += 1;
         match call {
-            Call::Put(id) => {
+            ApiCall::Put(id) => {
                 self.counts.puts += 1;
                 if let Some(id) = id {
                     self.org.note_put(id);
                 }
             }
-            Call::LogIn => self.counts.log_ins += 1,
+            ApiCall::LogIn => self.counts.log_ins += 1,
         }
-        let fate = self.gate.admit(now);
-        match fate.verdict {
-            Verdict::Served => {}
-            Verdict::Throttled => self.counts.throttled += 1,
-            Verdict::Failed(_) => self.counts.errors += 1,
+        let admission = self.injector.admit(now);
+        match admission.decision {
+            Decision::Serve => {}
+            Decision::Throttle => self.counts.throttled += 1,
+            Decision::Fail(_) => self.counts.errors += 1,
         }
-        fate
+        admission
     }
 
     fn stats(&self) -> Stats {
         Stats {
-            busiest_second: self.gate.busiest_second() as u64,
+            busiest_second: self.injector.busiest_second() as u64,
             ..self.counts
         }
     }
 }
 
-/// The one place where the sandbox reads a clock: once each at the start, and how much later it is now.
+/// The clock of the sandbox: wall-clock time of the start, and monotonic time since then.
 #[derive(Clone, Copy)]
-struct Clock {
+struct SandboxClock {
     started: Instant,
-    /// The start as time since the Unix epoch.
+    /// Time of the start since the Unix epoch.
     epoch: Duration,
 }
 
-impl Clock {
+impl SandboxClock {
     #[expect(
         clippy::disallowed_methods,
         reason = "a server has no caller to get the time from"
@@ -254,12 +261,12 @@ impl Clock {
         }
     }
 
-    /// The time since the start.
+    /// Returns the time since the start.
     fn elapsed(self) -> Duration {
         self.started.elapsed()
     }
 
-    /// A time since the start as time since the Unix epoch.
+    /// Converts a time since the start to a time since the Unix epoch.
     fn unix(self, since_start: Duration) -> Duration {
         self.epoch.saturating_add(since_start)
     }

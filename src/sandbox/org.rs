@@ -1,5 +1,7 @@
-//! The practice Org itself: who is in it, which keys and tokens open it, and what was changed. Plain state; the time
-//! comes in as a [`Duration`] since the start, and no request or page is known here.
+//! The state of the practice Org: its members, the key and tokens that open it, and the changes made so far.
+//!
+//! [`PracticeOrg`] is plain data. Times are passed in as a [`Duration`] since the start; requests and pages are handled
+//! elsewhere.
 
 use std::collections::{BTreeMap, HashMap};
 use std::iter;
@@ -9,9 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::Options;
+use super::SandboxOptions;
 
-/// The length of a session token in characters.
+/// Length of a session token, in characters.
 const TOKEN_LENGTH: usize = 40;
 
 const FIRST_NAMES: [&str; 16] = [
@@ -37,27 +39,27 @@ const LAST_NAMES: [&str; 16] = [
     "Patel",
 ];
 
-/// One user as the practice Org knows them.
+/// A user of the practice Org.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
-    /// The user's ID.
+    /// ID of the user.
     pub id: u64,
-    /// Made up from the ID until a PUT names it.
+    /// Name, address and role, generated from the ID until a PUT sets them.
     #[serde(flatten)]
     pub profile: Profile,
-    /// Whether the user signs in without multi-factor authentication; `false` until a PUT says otherwise.
+    /// Whether the user signs in without multi-factor authentication. Starts as `false`.
     pub mfa_opt_out: bool,
-    /// PUTs that were sent to this user, whatever they were answered with.
+    /// Number of PUTs received for this user, whatever the response was.
     pub puts: u64,
-    /// PUTs that were carried out (204).
+    /// Number of PUTs that were carried out (204).
     pub changes: u64,
-    /// When the last one was carried out, in whole milliseconds since the start; `None`: never.
+    /// Time of the last change, in whole milliseconds since the start; `None` if there was none.
     pub changed_at_ms: Option<u64>,
 }
 
-/// What a membership holds besides the opt-out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The fields of a membership other than the opt-out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Profile {
@@ -69,13 +71,11 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The same ID always gives the same person.
-    fn made_up(id: u64) -> Self {
-        let pick =
-            |names: [&'static str; 16], n: u64| names[usize::try_from(n % 16).unwrap_or_default()];
+    /// Generates the profile for an ID. The same ID always gives the same person.
+    fn generate(id: u64) -> Self {
         Self {
-            first_name: pick(FIRST_NAMES, id).to_owned(),
-            last_name: pick(LAST_NAMES, id / 16).to_owned(),
+            first_name: pick(&FIRST_NAMES, id),
+            last_name: pick(&LAST_NAMES, id / 16),
             email: format!("user{id}@example.com"),
             role: "Standard User".to_owned(),
             is_admin: false,
@@ -83,9 +83,15 @@ impl Profile {
     }
 }
 
-/// The body of a PUT: a partial update, fields that are not named stay as they are.
+fn pick(names: &[&str; 16], number: u64) -> String {
+    let index = usize::try_from(number % 16).unwrap_or_default();
+    names[index].to_owned()
+}
+
+/// The body of a PUT: a partial update that leaves out the fields that stay as they are.
 ///
-/// Only `mfaOptOut` is known of the real API; the other fields are made up, so that there is something to cut away.
+/// Only `mfaOptOut` is known of the real API. The other fields are invented, to give the example a body that has to be
+/// cut down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = Membership, example = json!({
@@ -96,44 +102,44 @@ impl Profile {
     "isAdmin": false,
     "mfaOptOut": false
 }))]
-pub(super) struct Update {
-    #[serde(default, deserialize_with = "named")]
+pub(super) struct MembershipUpdate {
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     first_name: Option<String>,
-    #[serde(default, deserialize_with = "named")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     last_name: Option<String>,
-    #[serde(default, deserialize_with = "named")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     email: Option<String>,
-    #[serde(default, deserialize_with = "named")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     role: Option<String>,
-    #[serde(default, deserialize_with = "named")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     is_admin: Option<bool>,
     /// `true`: the user signs in without multi-factor authentication.
-    #[serde(default, deserialize_with = "named")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     mfa_opt_out: Option<bool>,
 }
 
-/// A field that is named must have a value: `null` is an error, where serde's own reading takes it for "not named".
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+/// Reads a field that is present. Rejects `null`, which serde by itself would read as an absent field.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// What a request shows to be let in.
+/// The credentials in a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Credentials<'a> {
+pub(super) enum PresentedCredentials<'a> {
     Nothing,
     Key(&'a [u8]),
     Token(&'a [u8]),
 }
 
-/// Why the Org does not do what it is asked.
+/// The reason why the Org refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     NoCredentials,
@@ -144,29 +150,30 @@ pub(super) enum Refusal {
     NoSuchUser,
 }
 
-/// The state of the practice Org.
+/// The practice Org.
 ///
-/// Only members that a PUT was sent to take memory; the others follow from the range.
-pub(super) struct Org {
-    options: Options,
-    touched: BTreeMap<u64, Touched>,
-    /// Each token and when it ends.
+/// Only members that received a PUT take memory; the others are generated from their ID.
+pub(super) struct PracticeOrg {
+    options: SandboxOptions,
+    touched: BTreeMap<u64, MemberState>,
+    /// Expiry of each token.
     tokens: HashMap<String, Duration>,
     rng: fastrand::Rng,
 }
 
+/// The stored state of a member that received a PUT.
 #[derive(Default)]
-struct Touched {
+struct MemberState {
     mfa_opt_out: bool,
-    /// `None`: still the one that is made up from the ID.
+    /// `None` while it is the generated one.
     profile: Option<Box<Profile>>,
     puts: u64,
     changes: u64,
     changed_at_ms: Option<u64>,
 }
 
-impl Org {
-    pub(super) fn new(options: Options) -> Self {
+impl PracticeOrg {
+    pub(super) fn new(options: SandboxOptions) -> Self {
         let rng = fastrand::Rng::with_seed(options.faults.seed);
         Self {
             options,
@@ -176,76 +183,81 @@ impl Org {
         }
     }
 
-    /// The IDs among which the members are.
+    /// Returns the range that all member IDs are in.
     pub(super) fn range(&self) -> RangeInclusive<u64> {
         self.options.members.clone()
     }
 
-    /// Whether there is such a user: one in the range whose ID does not end in 404. Those have left the Org, so that
-    /// there is somebody to miss.
+    /// Checks whether the Org has a user with this ID: one in the range that does not end in 404.
+    ///
+    /// Users with an ID ending in 404 have left the Org, so that there is somebody to get a 404 for.
     pub(super) fn has(&self, id: u64) -> bool {
         self.options.members.contains(&id) && id % 1_000 != 404
     }
 
+    /// Returns the member with this ID, if there is one.
     pub(super) fn member(&self, id: u64) -> Option<Member> {
-        self.has(id).then(|| match self.touched.get(&id) {
-            Some(touched) => touched.seen(id),
-            None => Touched::default().seen(id),
-        })
+        if !self.has(id) {
+            return None;
+        }
+        let member = match self.touched.get(&id) {
+            Some(state) => state.to_member(id),
+            None => MemberState::default().to_member(id),
+        };
+        Some(member)
     }
 
-    /// The members that a PUT was sent to, by ID.
+    /// Returns the members that received a PUT, by ID.
     pub(super) fn touched(&self) -> impl Iterator<Item = Member> {
-        self.touched.iter().map(|(&id, touched)| touched.seen(id))
+        self.touched.iter().map(|(&id, state)| state.to_member(id))
     }
 
-    /// The IDs of those for whom a PUT was carried out.
+    /// Returns the IDs of the members that were changed.
     pub(super) fn changed(&self) -> impl Iterator<Item = u64> {
         self.touched
             .iter()
-            .filter(|(_, touched)| touched.changes > 0)
+            .filter(|(_, state)| state.changes > 0)
             .map(|(&id, _)| id)
     }
 
-    /// The IDs of those who sign in without multi-factor authentication.
+    /// Returns the IDs of the members that sign in without multi-factor authentication.
     pub(super) fn opted_out(&self) -> impl Iterator<Item = u64> {
         self.touched
             .iter()
-            .filter(|(_, touched)| touched.mfa_opt_out)
+            .filter(|(_, state)| state.mfa_opt_out)
             .map(|(&id, _)| id)
     }
 
-    /// Notes that a PUT was sent to a user, whatever comes of it.
+    /// Counts a PUT for a user, whatever the response will be.
     pub(super) fn note_put(&mut self, id: u64) {
         if self.has(id) {
             self.touched.entry(id).or_default().puts += 1;
         }
     }
 
-    /// Whether the credentials open this Org `now`.
+    /// Checks whether the credentials are valid at the time `now`.
     pub(super) fn authorise(
         &self,
-        credentials: Credentials<'_>,
+        credentials: PresentedCredentials<'_>,
         now: Duration,
     ) -> Result<(), Refusal> {
         match credentials {
-            Credentials::Nothing => Err(Refusal::NoCredentials),
-            Credentials::Key(key) if key == self.options.api_key.as_bytes() => Ok(()),
-            Credentials::Key(_) => Err(Refusal::WrongKey),
-            Credentials::Token(token) => {
-                let end = str::from_utf8(token)
+            PresentedCredentials::Nothing => Err(Refusal::NoCredentials),
+            PresentedCredentials::Key(key) if key == self.options.api_key.as_bytes() => Ok(()),
+            PresentedCredentials::Key(_) => Err(Refusal::WrongKey),
+            PresentedCredentials::Token(token) => {
+                let expiry = str::from_utf8(token)
                     .ok()
                     .and_then(|token| self.tokens.get(token));
-                if end.is_some_and(|&end| now < end) {
-                    Ok(())
-                } else {
-                    Err(Refusal::WrongToken)
+                match expiry {
+                    Some(expiry) if now < *expiry => Ok(()),
+                    _ => Err(Refusal::WrongToken),
                 }
             }
         }
     }
 
-    /// Opens a session; gives its token and when it ends.
+    /// Opens a session and returns its token and its expiry.
     pub(super) fn log_in(
         &mut self,
         email: &str,
@@ -259,43 +271,48 @@ impl Org {
         if org != self.options.org {
             return Err(Refusal::NoSuchOrg);
         }
-        self.tokens.retain(|_, end| now < *end);
+        self.tokens.retain(|_, expiry| now < *expiry);
         let token: String = iter::repeat_with(|| self.rng.alphanumeric())
             .take(TOKEN_LENGTH)
             .collect();
-        let end = now.saturating_add(self.options.token_life);
-        self.tokens.insert(token.clone(), end);
-        Ok((token, end))
+        let expiry = now.saturating_add(self.options.token_life);
+        self.tokens.insert(token.clone(), expiry);
+        Ok((token, expiry))
     }
 
-    /// Carries a PUT out.
-    pub(super) fn update(&mut self, id: u64, update: Update, now: Duration) -> Result<(), Refusal> {
+    /// Carries out a PUT.
+    pub(super) fn update(
+        &mut self,
+        id: u64,
+        update: MembershipUpdate,
+        now: Duration,
+    ) -> Result<(), Refusal> {
         if !self.has(id) {
             return Err(Refusal::NoSuchUser);
         }
-        let touched = self.touched.entry(id).or_default();
-        touched.changes += 1;
-        touched.changed_at_ms = u64::try_from(now.as_millis()).ok();
-        touched.mfa_opt_out = update.mfa_opt_out.unwrap_or(touched.mfa_opt_out);
-        if update.names_profile() {
-            let profile = touched
+        let state = self.touched.entry(id).or_default();
+        state.changes += 1;
+        state.changed_at_ms = u64::try_from(now.as_millis()).ok();
+        state.mfa_opt_out = update.mfa_opt_out.unwrap_or(state.mfa_opt_out);
+        if update.sets_profile() {
+            let profile = state
                 .profile
-                .get_or_insert_with(|| Box::new(Profile::made_up(id)));
+                .get_or_insert_with(|| Box::new(Profile::generate(id)));
             update.apply_to(profile);
         }
         Ok(())
     }
 }
 
-impl Touched {
-    fn seen(&self, id: u64) -> Member {
+impl MemberState {
+    fn to_member(&self, id: u64) -> Member {
+        let profile = match &self.profile {
+            Some(profile) => Profile::clone(profile),
+            None => Profile::generate(id),
+        };
         Member {
             id,
-            profile: self
-                .profile
-                .as_deref()
-                .cloned()
-                .unwrap_or_else(|| Profile::made_up(id)),
+            profile,
             mfa_opt_out: self.mfa_opt_out,
             puts: self.puts,
             changes: self.changes,
@@ -304,27 +321,28 @@ impl Touched {
     }
 }
 
-impl Update {
-    /// Whether it is about more than the opt-out: most PUTs are not, and their members stay small.
-    fn names_profile(&self) -> bool {
-        *self
-            != Self {
-                mfa_opt_out: self.mfa_opt_out,
-                ..Self::default()
-            }
+impl MembershipUpdate {
+    /// Checks whether any field other than the opt-out is set. Most PUTs set none, and their members stay small.
+    fn sets_profile(&self) -> bool {
+        let without_profile = Self {
+            mfa_opt_out: self.mfa_opt_out,
+            ..Self::default()
+        };
+        *self != without_profile
     }
 
     fn apply_to(self, profile: &mut Profile) {
-        fn set<T>(field: &mut T, named: Option<T>) {
-            if let Some(value) = named {
-                *field = value;
-            }
-        }
-        set(&mut profile.first_name, self.first_name);
-        set(&mut profile.last_name, self.last_name);
-        set(&mut profile.email, self.email);
-        set(&mut profile.role, self.role);
-        set(&mut profile.is_admin, self.is_admin);
+        set_if_present(&mut profile.first_name, self.first_name);
+        set_if_present(&mut profile.last_name, self.last_name);
+        set_if_present(&mut profile.email, self.email);
+        set_if_present(&mut profile.role, self.role);
+        set_if_present(&mut profile.is_admin, self.is_admin);
+    }
+}
+
+fn set_if_present<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
     }
 }
 
@@ -334,16 +352,16 @@ mod tests {
 
     const NOON: Duration = Duration::from_hours(12);
 
-    fn org() -> Org {
-        Org::new(Options::default())
+    fn org() -> PracticeOrg {
+        PracticeOrg::new(SandboxOptions::default())
     }
 
-    fn update(json: &str) -> Update {
+    fn update(json: &str) -> MembershipUpdate {
         serde_json::from_str(json).unwrap()
     }
 
     #[test]
-    fn members_are_those_in_the_range_but_for_ids_that_end_in_404() {
+    fn has_the_ids_in_range_except_those_ending_in_404() {
         let org = org();
         for (id, there) in [
             (0, false),
@@ -359,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn untouched_members_are_there_without_being_stored() {
+    fn returns_untouched_members_without_storing_them() {
         let org = org();
         let member = org.member(1_732).unwrap();
         assert_eq!(
@@ -371,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_changes_what_it_names_and_nothing_else() {
+    fn update_changes_only_the_fields_it_sets() {
         let mut org = org();
         let before = org.member(5).unwrap();
         org.update(5, update(r#"{"mfaOptOut": true}"#), NOON)
@@ -397,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_with_odd_fields_is_not_an_update() {
+    fn rejects_a_body_with_wrong_fields() {
         for odd in [
             "",
             "null",
@@ -409,13 +427,16 @@ mod tests {
             r#"{"mfaOptOut": true, "shoeSize": 43}"#,
             r#"{"firstName": 5}"#,
         ] {
-            assert!(serde_json::from_str::<Update>(odd).is_err(), "{odd}");
+            assert!(
+                serde_json::from_str::<MembershipUpdate>(odd).is_err(),
+                "{odd}"
+            );
         }
-        assert_eq!(update("{}"), Update::default());
+        assert_eq!(update("{}"), MembershipUpdate::default());
     }
 
     #[test]
-    fn who_is_not_in_the_org_cannot_be_changed_and_is_not_kept() {
+    fn refuses_unknown_users_without_storing_them() {
         let mut org = org();
         for id in [0, 404, 20_001, u64::MAX] {
             org.note_put(id);
@@ -428,11 +449,11 @@ mod tests {
     }
 
     #[test]
-    fn puts_count_whatever_comes_of_them() {
+    fn counts_every_put_whatever_the_response() {
         let mut org = org();
         org.note_put(7);
         org.note_put(7);
-        org.update(7, Update::default(), NOON).unwrap();
+        org.update(7, MembershipUpdate::default(), NOON).unwrap();
         let member = org.member(7).unwrap();
         assert_eq!(
             (member.puts, member.changes, member.mfa_opt_out),
@@ -441,10 +462,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_key_opens_the_org() {
+    fn accepts_only_the_right_key() {
         let org = org();
         assert_eq!(
-            org.authorise(Credentials::Key(b"sandbox-key"), NOON),
+            org.authorise(PresentedCredentials::Key(b"sandbox-key"), NOON),
             Ok(())
         );
         for wrong in [
@@ -455,28 +476,28 @@ mod tests {
             b"\xff",
         ] {
             assert_eq!(
-                org.authorise(Credentials::Key(wrong), NOON),
+                org.authorise(PresentedCredentials::Key(wrong), NOON),
                 Err(Refusal::WrongKey)
             );
             assert_eq!(
-                org.authorise(Credentials::Token(wrong), NOON),
+                org.authorise(PresentedCredentials::Token(wrong), NOON),
                 Err(Refusal::WrongToken)
             );
         }
         assert_eq!(
-            org.authorise(Credentials::Nothing, NOON),
+            org.authorise(PresentedCredentials::Nothing, NOON),
             Err(Refusal::NoCredentials)
         );
     }
 
     #[test]
-    fn a_token_is_good_until_its_end_and_not_a_moment_longer() {
+    fn accepts_a_token_until_it_expires() {
         let mut org = org();
         let (token, end) = org
             .log_in("admin@example.com", "sandbox-password", 1, NOON)
             .unwrap();
         assert_eq!(end, NOON + Duration::from_mins(15));
-        let show = Credentials::Token(token.as_bytes());
+        let show = PresentedCredentials::Token(token.as_bytes());
         assert_eq!(org.authorise(show, NOON), Ok(()));
         assert_eq!(
             org.authorise(show, end.saturating_sub(Duration::from_nanos(1))),
@@ -500,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_in_with_anything_wrong_says_what_a_server_would() {
+    fn refuses_a_login_for_the_part_that_is_wrong() {
         let mut org = org();
         assert_eq!(
             org.log_in("admin@example.com", "guess", 1, NOON),

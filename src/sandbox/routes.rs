@@ -1,10 +1,10 @@
-//! What the practice Org answers over HTTP: the two calls, their `OpenAPI` document with Swagger UI, and who may ask at
-//! all. What is true of a member or a key is not decided here.
+//! The HTTP interface of the practice Org: the two API calls, what programs can ask about it, and the check that a
+//! request comes from this machine. Rules about members and keys are in [`super::org`].
 
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use axum::http::uri::Authority;
@@ -15,35 +15,26 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::OpenApi as Document;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi, ToSchema};
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa::ToSchema;
 
-use super::org::{Credentials, Refusal, Update};
-use super::{Call, House, Member, Stats, Verdict, pages};
+use super::openapi::{CallErrors, ErrorBody, PathErrors, swagger_ui};
+use super::org::{MembershipUpdate, PresentedCredentials, Refusal};
+use super::{ApiCall, Decision, Member, SandboxOptions, SharedState, Stats, pages};
 
-/// The largest body that is read, in bytes.
+/// Maximum size of a request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// What `Retry-After` says, in seconds.
+/// Value of `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// Everything that is served.
-pub(super) fn router(house: House) -> Router {
-    let swagger = Config::from("/api/openapi.json")
-        .doc_expansion("none")
-        .validator_url("none");
+/// Returns the router of everything that is served.
+pub(super) fn router(options: &SandboxOptions) -> Router<SharedState> {
     Router::new()
         .route("/user/users/{id}/membership", put(set_membership))
         .route("/user/authenticate", post(authenticate))
         .route("/_sandbox/members", get(touched_members))
         .route("/_sandbox/stats", get(stats))
-        .merge(pages::router())
-        .merge(
-            SwaggerUi::new("/api")
-                .url("/api/openapi.json", Api::openapi())
-                .config(swagger),
-        )
+        .merge(pages::router(options))
+        .merge(swagger_ui(options))
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             problem(
@@ -53,88 +44,56 @@ pub(super) fn router(house: House) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(loopback_only))
-        .layer(middleware::from_fn(pages::harden))
-        .with_state(house)
-}
-
-/// The document that Swagger UI shows.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Practice Org",
-        description = "A sandbox on this machine, not Resolver Core. Press **Authorize** and enter the API key \
-            (`sandbox-key` unless it was started with another one) before you try a call. \
-            What the calls did is on the [members page](/members).",
-        license(name = "MIT")
-    ),
-    paths(set_membership, authenticate),
-    tags((name = "user", description = "Users and their membership in the Org")),
-    modifiers(&Security)
-)]
-struct Api;
-
-/// The two ways to authenticate.
-struct Security;
-
-impl Modify for Security {
-    fn modify(&self, document: &mut Document) {
-        let key = ApiKeyValue::with_description("x-api-key", "The API key of the practice Org.");
-        let session = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The token that `POST /user/authenticate` answers."))
-            .build();
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
-        components.add_security_scheme("session", SecurityScheme::Http(session));
-    }
+        .layer(middleware::from_fn(pages::add_security_headers))
 }
 
 /// Updates a user's membership
 ///
-/// A partial update: fields that are not named stay as they are. To opt a user out of multi-factor authentication, cut
+/// A partial update: fields that are left out stay as they are. To opt a user out of multi-factor authentication, cut
 /// the body down to `{"mfaOptOut": true}`.
 #[utoipa::path(
     put,
     path = "/user/users/{id}/membership",
     tag = "user",
-    params(("id" = u64, Path, description = "The user's ID, from the address of the Edit User page", minimum = 1)),
-    request_body = Update,
+    params(("id" = i64, Path, description = "The user's ID, from the address of the Edit User page", minimum = 1)),
+    request_body = MembershipUpdate,
     responses(
         (status = 204, description = "Done"),
-        (status = 400, description = "The ID or the body is not understood", body = Problem),
-        (status = 401, description = "A wrong key, or a wrong or expired token", body = Problem),
-        (status = 403, description = "No credentials", body = Problem),
-        (status = 404, description = "No such user in this Org; IDs that end in 404 have left it", body = Problem),
-        (status = 429, description = "Too many requests: come back after `Retry-After` seconds", body = Problem)
+        (status = 400, description = "The ID or the body is not valid", body = ErrorBody),
+        (status = 401, description = "A wrong key, or a wrong or expired token", body = ErrorBody),
+        (status = 403, description = "No credentials", body = ErrorBody),
+        (status = 404, description = "No such user in this Org; IDs that end in 404 have left it", body = ErrorBody),
+        CallErrors,
+        PathErrors
     ),
     security(("apiKey" = []), ("session" = []))
 )]
-async fn set_membership(
-    State(house): State<House>,
-    Path(id): Path<String>,
+pub(super) async fn set_membership(
+    State(state): State<SharedState>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Response> {
-    let id = user_id(&id);
-    met(house.admit(Call::Put(id)).await)?;
-    let now = house.clock.elapsed();
-    house.authorise(credentials(&headers), now)?;
+    // A path that is not UTF-8 is rejected by axum; it is a wrong ID like any other.
+    let id = id.ok().and_then(|Path(id)| user_id(&id));
+    check_decision(state.admit(ApiCall::Put(id)).await)?;
+    let now = state.clock.elapsed();
+    state.authorise(credentials(&headers), now)?;
     let Some(id) = id else {
         return Err(problem(
             StatusCode::BAD_REQUEST,
             "the user's ID must be a positive integer below 2^63",
         ));
     };
-    let update = read::<Update>(&headers, body)?;
-    house
-        .state()
-        .org
-        .update(id, update, now)
-        .map_err(|refusal| house.refuse(refusal))?;
-    Ok(StatusCode::NO_CONTENT)
+    let update = read_json::<MembershipUpdate>(&headers, body)?;
+    let updated = state.lock().org.update(id, update, now);
+    match updated {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(refusal) => Err(state.refuse(refusal)),
+    }
 }
 
-/// What a log-in sends.
+/// The body of a log-in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(example = json!({
@@ -147,16 +106,24 @@ struct LogIn {
     email: String,
     password: String,
     selected_org: u64,
-    client: String,
+    #[expect(dead_code, reason = "there is only one value")]
+    client: ClientName,
 }
 
-/// A session.
+/// The kind of client that logs in.
+#[derive(Deserialize, ToSchema)]
+enum ClientName {
+    #[serde(rename = "core-client")]
+    CoreClient,
+}
+
+/// The response to a log-in.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Session {
+pub(super) struct SessionToken {
     /// To be sent as `Authorization: bearer TOKEN`.
     token: String,
-    /// When it ends, in seconds since the Unix epoch.
+    /// Expiry, in seconds since the Unix epoch.
     expires_at: u64,
 }
 
@@ -167,98 +134,79 @@ struct Session {
     tag = "user",
     request_body = LogIn,
     responses(
-        (status = 200, description = "A session", body = Session),
-        (status = 400, description = "The body is not understood", body = Problem),
-        (status = 401, description = "Wrong credentials", body = Problem),
-        (status = 404, description = "No active Org for this user", body = Problem),
-        (status = 429, description = "Too many requests: come back after `Retry-After` seconds", body = Problem)
+        (status = 200, description = "A session", body = SessionToken),
+        (status = 400, description = "The body is not valid", body = ErrorBody),
+        (status = 401, description = "Wrong credentials", body = ErrorBody),
+        (status = 404, description = "No active Org for this user", body = ErrorBody),
+        CallErrors,
+        PathErrors
     )
 )]
-async fn authenticate(
-    State(house): State<House>,
+pub(super) async fn authenticate(
+    State(state): State<SharedState>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Session>, Response> {
-    met(house.admit(Call::LogIn).await)?;
-    let LogIn {
-        email,
-        password,
-        selected_org,
-        client,
-    } = read(&headers, body)?;
-    if client != "core-client" {
-        return Err(problem(
-            StatusCode::BAD_REQUEST,
-            "client must be \"core-client\"",
-        ));
-    }
-    let now = house.clock.elapsed();
-    let session = house
-        .state()
+) -> Result<Json<SessionToken>, Response> {
+    check_decision(state.admit(ApiCall::LogIn).await)?;
+    let log_in: LogIn = read_json(&headers, body)?;
+    let now = state.clock.elapsed();
+    let opened = state
+        .lock()
         .org
-        .log_in(&email, &password, selected_org, now);
-    let (token, end) = session.map_err(|refusal| house.refuse(refusal))?;
-    Ok(Json(Session {
-        token,
-        expires_at: house.clock.unix(end).as_secs(),
-    }))
+        .log_in(&log_in.email, &log_in.password, log_in.selected_org, now);
+    match opened {
+        Ok((token, expiry)) => Ok(Json(SessionToken {
+            token,
+            expires_at: state.clock.unix(expiry).as_secs(),
+        })),
+        Err(refusal) => Err(state.refuse(refusal)),
+    }
 }
 
-/// What `/_sandbox/members` can be asked for.
+/// The query of `/_sandbox/members`.
 #[derive(Deserialize)]
-struct Wanted {
-    /// This member only, whether a PUT was sent to it or not.
+struct TouchedQuery {
+    /// Return this member only, whether it received a PUT or not.
     id: Option<u64>,
 }
 
 async fn touched_members(
-    State(house): State<House>,
-    Query(wanted): Query<Wanted>,
-) -> Json<Vec<Member>> {
-    let org = &house.state().org;
-    Json(match wanted.id {
+    State(state): State<SharedState>,
+    query: Result<Query<TouchedQuery>, QueryRejection>,
+) -> Result<Json<Vec<Member>>, Response> {
+    let Query(query) =
+        query.map_err(|rejection| problem(rejection.status(), rejection.body_text()))?;
+    let org = &state.lock().org;
+    let members = match query.id {
         Some(id) => org.member(id).into_iter().collect(),
         None => org.touched().collect(),
-    })
+    };
+    Ok(Json(members))
 }
 
-async fn stats(State(house): State<House>) -> Json<Stats> {
-    Json(house.state().stats())
-}
-
-/// What went wrong, for a person.
-#[derive(Serialize, ToSchema)]
-struct Problem {
-    message: String,
+async fn stats(State(state): State<SharedState>) -> Json<Stats> {
+    Json(state.lock().stats())
 }
 
 fn problem(status: StatusCode, message: impl Into<String>) -> Response {
-    (
-        status,
-        Json(Problem {
-            message: message.into(),
-        }),
-    )
-        .into_response()
+    let message = message.into();
+    (status, Json(ErrorBody { message })).into_response()
 }
 
-/// Goes on with a request that is served; the others have their answer.
+/// Returns the error response of a request that is not served.
 #[expect(
     clippy::result_large_err,
-    reason = "an answer is what is wanted, and it is made once per request"
+    reason = "the response is what is wanted, and it is built once per request"
 )]
-fn met(verdict: Verdict) -> Result<(), Response> {
-    match verdict {
-        Verdict::Served => Ok(()),
-        Verdict::Throttled => {
-            let wait = [(RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())];
-            Err((
-                wait,
-                problem(StatusCode::TOO_MANY_REQUESTS, "too many requests"),
-            )
-                .into_response())
+fn check_decision(decision: Decision) -> Result<(), Response> {
+    match decision {
+        Decision::Serve => Ok(()),
+        Decision::Throttle => {
+            let retry_after = [(RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())];
+            let response = problem(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+            Err((retry_after, response).into_response())
         }
-        Verdict::Failed(status) => {
+        Decision::Fail(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let message = status.canonical_reason().unwrap_or_default().to_lowercase();
             Err(problem(status, message))
@@ -266,17 +214,21 @@ fn met(verdict: Verdict) -> Result<(), Response> {
     }
 }
 
-#[expect(
-    clippy::result_large_err,
-    reason = "an answer is what is wanted, and it is made once per request"
-)]
-impl House {
-    fn authorise(&self, credentials: Credentials<'_>, now: Duration) -> Result<(), Response> {
-        let allowed = self.state().org.authorise(credentials, now);
+impl SharedState {
+    #[expect(
+        clippy::result_large_err,
+        reason = "the response is what is wanted, and it is built once per request"
+    )]
+    fn authorise(
+        &self,
+        credentials: PresentedCredentials<'_>,
+        now: Duration,
+    ) -> Result<(), Response> {
+        let allowed = self.lock().org.authorise(credentials, now);
         allowed.map_err(|refusal| self.refuse(refusal))
     }
 
-    /// The answer to a refusal, which is counted.
+    /// Counts a refusal and returns its response.
     fn refuse(&self, refusal: Refusal) -> Response {
         let (status, message) = match refusal {
             Refusal::NoCredentials => (
@@ -296,42 +248,44 @@ impl House {
             Refusal::NoSuchUser => (StatusCode::NOT_FOUND, "there is no such user in this Org"),
         };
         if status != StatusCode::NOT_FOUND {
-            self.state().counts.refused += 1;
+            self.lock().counts.refused += 1;
         }
         problem(status, message)
     }
 }
 
-/// A positive integer below 2^63 as a careful client writes it: digits, no sign, no leading zero.
+/// Parses a user ID: a positive integer below 2^63, in digits, without sign or leading zero.
 fn user_id(text: &str) -> Option<u64> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-    text.parse()
-        .ok()
-        .filter(|&id| is_plain && i64::try_from(id).is_ok())
+    let id: i64 = text.parse().ok()?;
+    if is_plain {
+        u64::try_from(id).ok()
+    } else {
+        None
+    }
 }
 
-fn credentials(headers: &HeaderMap) -> Credentials<'_> {
+fn credentials(headers: &HeaderMap) -> PresentedCredentials<'_> {
     if let Some(key) = headers.get("x-api-key") {
-        return Credentials::Key(key.as_bytes());
+        return PresentedCredentials::Key(key.as_bytes());
     }
-    match headers
-        .get(AUTHORIZATION)
-        .map(|value| value.as_bytes().split_at_checked("bearer ".len()))
-    {
-        None => Credentials::Nothing,
-        Some(Some((scheme, token))) if scheme.eq_ignore_ascii_case(b"bearer ") => {
-            Credentials::Token(token)
+    let Some(value) = headers.get(AUTHORIZATION) else {
+        return PresentedCredentials::Nothing;
+    };
+    match value.as_bytes().split_at_checked("bearer ".len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+            PresentedCredentials::Token(token)
         }
-        Some(_) => Credentials::Token(b""),
+        _ => PresentedCredentials::Token(b""),
     }
 }
 
-/// Reads a JSON body.
+/// Parses a JSON body.
 #[expect(
     clippy::result_large_err,
-    reason = "an answer is what is wanted, and it is made once per request"
+    reason = "the response is what is wanted, and it is built once per request"
 )]
-fn read<T: DeserializeOwned>(
+fn read_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<T, Response> {
@@ -345,7 +299,7 @@ fn read<T: DeserializeOwned>(
             "the body must be application/json",
         ));
     }
-    // Serde would also take a list of values in the order of the fields.
+    // Serde would also accept an array of the values in the order of the fields.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(problem(
             StatusCode::BAD_REQUEST,
@@ -355,26 +309,24 @@ fn read<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|error| {
         problem(
             StatusCode::BAD_REQUEST,
-            format!("the body is not understood: {error}"),
+            format!("the body is not valid: {error}"),
         )
     })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let media_type = headers
+    let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    media_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case("application/json")
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Turns away what was not meant for this machine. A web page can let its own host name point at 127.0.0.1 and then
-/// read the answers (DNS rebinding); the name in `Host` gives it away.
+/// Rejects requests that were not meant for this machine.
+///
+/// A web page can let its own host name point at 127.0.0.1 and then read the responses (DNS rebinding). Such a request
+/// has that name in its `Host` header.
 async fn loopback_only(request: Request, next: Next) -> Response {
     if is_for_loopback(request.headers(), request.uri()) {
         next.run(request).await
@@ -391,8 +343,10 @@ fn is_for_loopback(headers: &HeaderMap, uri: &Uri) -> bool {
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return false;
     };
-    let named = Authority::try_from(host.as_bytes()).is_ok_and(|authority| is_loopback(&authority));
-    named && uri.authority().is_none_or(is_loopback)
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
+        return false;
+    };
+    is_loopback(&authority) && uri.authority().is_none_or(is_loopback)
 }
 
 fn is_loopback(authority: &Authority) -> bool {
@@ -406,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_written_in_one_way_only() {
+    fn accepts_an_id_only_in_its_plain_form() {
         assert_eq!(user_id("1732"), Some(1_732));
         assert_eq!(
             user_id("9223372036854775807"),
@@ -430,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_this_machine_are_answered() {
+    fn answers_only_to_names_of_this_machine() {
         let asked = |host: &str, uri: &'static str| {
             let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
             is_for_loopback(&headers, &Uri::from_static(uri))
@@ -459,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn two_host_headers_are_one_too_many() {
+    fn rejects_two_host_headers() {
         let mut headers = HeaderMap::new();
         headers.append(HOST, "localhost".parse().unwrap());
         headers.append(HOST, "example.com".parse().unwrap());
@@ -467,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_of_a_token_may_be_written_in_any_case() {
+    fn accepts_the_bearer_scheme_in_any_case() {
         for (value, wanted) in [
             ("bearer abc", "abc"),
             ("Bearer abc", "abc"),
@@ -475,14 +429,14 @@ mod tests {
             ("abc", ""),
         ] {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
-            let Credentials::Token(token) = credentials(&headers) else {
+            let PresentedCredentials::Token(token) = credentials(&headers) else {
                 panic!("{value}")
             };
             assert_eq!(token, wanted.as_bytes(), "{value}");
         }
         assert!(matches!(
             credentials(&HeaderMap::new()),
-            Credentials::Nothing
+            PresentedCredentials::Nothing
         ));
     }
 }

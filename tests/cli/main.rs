@@ -25,6 +25,7 @@ mod readme;
 mod resume;
 mod retry_undo;
 mod samples;
+mod sandbox;
 mod schedule;
 mod signals;
 mod snapshot;

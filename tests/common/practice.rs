@@ -12,8 +12,9 @@ use super::Cli;
 /// The practice Org; it ends with the test.
 pub struct TestOrg {
     process: Child,
-    /// Kept open, so that the Org can say what it likes.
-    _says: BufReader<ChildStdout>,
+    /// Kept open, so that the Org can go on printing.
+    _output: BufReader<ChildStdout>,
+    banner: String,
     address: String,
 }
 
@@ -26,23 +27,32 @@ impl TestOrg {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary can be started");
-        let mut says = BufReader::new(process.stdout.take().expect("its output is piped"));
-        let mut line = String::new();
-        says.read_line(&mut line).expect("it says where it is");
-        let address = line
+        let mut output = BufReader::new(process.stdout.take().expect("its output is piped"));
+        let mut banner = String::new();
+        while !banner.ends_with("(Ctrl-C).\n") {
+            let length = output.read_line(&mut banner).expect("it prints a banner");
+            assert!(length > 0, "the banner has no end: {banner}");
+        }
+        let address = banner
             .split_whitespace()
             .find(|word| word.starts_with("http://"))
             .expect("an address")
             .to_owned();
         Self {
             process,
-            _says: says,
+            _output: output,
+            banner,
             address,
         }
     }
 
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Everything that it printed when it started.
+    pub fn banner(&self) -> &str {
+        &self.banner
     }
 
     /// Every member that was changed: whether it is opted out now, by ID.

@@ -1,9 +1,10 @@
-//! The practice Org over loopback, as a client meets it: statuses, messages, credentials, faults, and who may ask.
-//! Rules that need no connection are tested beside the code; the pages in a browser are in `browser.rs`.
+//! The practice Org over loopback, as a client sees it: statuses, messages, credentials, faults, and who may ask.
+//!
+//! Rules that need no connection are tested beside the code. `tests/cli/browser.rs` tests the pages in a browser.
 
 use std::time::{Duration, SystemTime};
 
-use mfa_optout::sandbox::{Faults, Options, Sandbox};
+use mfa_optout::sandbox::{Faults, Sandbox, SandboxOptions};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ struct Practice {
 }
 
 impl Practice {
-    async fn start(options: Options) -> Self {
+    async fn start(options: SandboxOptions) -> Self {
         // Fails where another test of this process was faster, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -32,9 +33,9 @@ impl Practice {
     }
 
     async fn with_faults(faults: Faults) -> Self {
-        Self::start(Options {
+        Self::start(SandboxOptions {
             faults,
-            ..Options::default()
+            ..SandboxOptions::default()
         })
         .await
     }
@@ -89,8 +90,8 @@ async fn problem_status(response: Response) -> u16 {
 }
 
 #[tokio::test]
-async fn a_put_is_answered_204_without_a_body_and_changes_the_member() {
-    let practice = Practice::start(Options::default()).await;
+async fn put_changes_the_member_and_answers_204_without_a_body() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let answer = practice.put("1732", OPT_OUT).await;
     assert_eq!(answer.status(), 204);
     assert_eq!(answer.bytes().await.unwrap().len(), 0);
@@ -109,8 +110,8 @@ async fn a_put_is_answered_204_without_a_body_and_changes_the_member() {
 }
 
 #[tokio::test]
-async fn fields_that_are_not_named_stay_as_they_are() {
-    let practice = Practice::start(Options::default()).await;
+async fn put_keeps_the_fields_it_leaves_out() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let before = json_of(practice.get("/_sandbox/members?id=7").await).await;
     practice
         .put("7", r#"{"firstName": "Zoë", "isAdmin": true}"#)
@@ -126,8 +127,8 @@ async fn fields_that_are_not_named_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_understood_is_400_and_changes_nothing() {
-    let practice = Practice::start(Options::default()).await;
+async fn put_with_an_invalid_body_answers_400_and_changes_nothing() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     for body in [
         "",
         "{",
@@ -152,8 +153,8 @@ async fn a_body_that_is_not_understood_is_400_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_of_another_kind_or_too_long_is_refused() {
-    let practice = Practice::start(Options::default()).await;
+async fn put_with_a_body_of_another_type_or_too_long_is_refused() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let put = practice
         .request(Method::PUT, "/user/users/1/membership")
         .header("x-api-key", "sandbox-key");
@@ -167,8 +168,8 @@ async fn a_body_of_another_kind_or_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_no_id_is_400_and_one_who_is_not_there_is_404() {
-    let practice = Practice::start(Options::default()).await;
+async fn put_for_an_invalid_id_answers_400_and_for_an_unknown_one_404() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     for id in [
         "ada",
         "0",
@@ -178,6 +179,8 @@ async fn an_id_that_is_no_id_is_400_and_one_who_is_not_there_is_404() {
         "1.0",
         "9223372036854775808",
         "%20",
+        "%FF",
+        "%FF%00",
     ] {
         assert_eq!(
             problem_status(practice.put(id, OPT_OUT).await).await,
@@ -193,12 +196,12 @@ async fn an_id_that_is_no_id_is_400_and_one_who_is_not_there_is_404() {
         );
     }
     assert!(practice.org.members().is_empty());
-    assert_eq!(practice.org.stats().puts, 12);
+    assert_eq!(practice.org.stats().puts, 14);
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_401_and_none_at_all_is_403() {
-    let practice = Practice::start(Options::default()).await;
+async fn wrong_key_answers_401_and_no_credentials_403() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let wrong = practice
         .bare_put("1", OPT_OUT)
         .header("x-api-key", "guess")
@@ -224,8 +227,8 @@ async fn a_wrong_key_is_401_and_none_at_all_is_403() {
     clippy::disallowed_methods,
     reason = "what the server says is held against the real clock"
 )]
-async fn a_session_opens_the_org_until_it_ends() {
-    let practice = Practice::start(Options::default()).await;
+async fn session_token_is_accepted_and_expires_in_15_minutes() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let session = json_of(practice.log_in(LOG_IN).await).await;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -244,10 +247,10 @@ async fn a_session_opens_the_org_until_it_ends() {
 }
 
 #[tokio::test]
-async fn a_token_that_has_ended_is_401() {
-    let options = Options {
+async fn expired_token_answers_401() {
+    let options = SandboxOptions {
         token_life: Duration::ZERO,
-        ..Options::default()
+        ..SandboxOptions::default()
     };
     let practice = Practice::start(options).await;
     let session = json_of(practice.log_in(LOG_IN).await).await;
@@ -264,8 +267,8 @@ async fn a_token_that_has_ended_is_401() {
 }
 
 #[tokio::test]
-async fn a_log_in_is_refused_for_what_is_wrong_with_it() {
-    let practice = Practice::start(Options::default()).await;
+async fn login_is_refused_for_the_part_that_is_wrong() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     for (from, to, status) in [
         ("sandbox-password", "guess", 401),
         ("admin@", "who@", 401),
@@ -284,7 +287,7 @@ async fn a_log_in_is_refused_for_what_is_wrong_with_it() {
 }
 
 #[tokio::test]
-async fn above_the_rate_limit_it_answers_429_with_retry_after() {
+async fn requests_above_the_rate_limit_answer_429_with_retry_after() {
     let practice = Practice::with_faults(Faults {
         rate_limit: Some(0),
         ..Faults::default()
@@ -298,7 +301,7 @@ async fn above_the_rate_limit_it_answers_429_with_retry_after() {
 }
 
 #[tokio::test]
-async fn errors_come_from_the_server_and_do_nothing() {
+async fn injected_errors_change_nothing() {
     let practice = Practice::with_faults(Faults {
         error_percent: 100.0,
         ..Faults::default()
@@ -319,7 +322,7 @@ async fn errors_come_from_the_server_and_do_nothing() {
 }
 
 #[tokio::test]
-async fn an_outage_is_503_without_retry_after_and_spares_the_pages() {
+async fn outage_answers_503_without_retry_after_and_keeps_the_pages_up() {
     let outage = Some(Duration::ZERO..Duration::MAX);
     let practice = Practice::with_faults(Faults {
         outage,
@@ -336,6 +339,8 @@ async fn an_outage_is_503_without_retry_after_and_spares_the_pages() {
     for path in [
         "/",
         "/members",
+        "/members.csv",
+        "/members.json",
         "/api/",
         "/_sandbox/members",
         "/_sandbox/stats",
@@ -345,8 +350,8 @@ async fn an_outage_is_503_without_retry_after_and_spares_the_pages() {
 }
 
 #[tokio::test]
-async fn counts_tell_what_was_asked_and_pages_do_not_count() {
-    let practice = Practice::start(Options::default()).await;
+async fn stats_count_api_calls_and_no_pages() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     practice.put("1", OPT_OUT).await;
     practice.put("404", OPT_OUT).await;
     practice.log_in(LOG_IN).await;
@@ -362,8 +367,8 @@ async fn counts_tell_what_was_asked_and_pages_do_not_count() {
 }
 
 #[tokio::test]
-async fn another_host_name_is_turned_away() {
-    let practice = Practice::start(Options::default()).await;
+async fn other_host_names_answer_421() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     for host in [
         "example.com",
         "127.0.0.1.example.com",
@@ -390,8 +395,8 @@ async fn another_host_name_is_turned_away() {
 }
 
 #[tokio::test]
-async fn another_site_gets_no_leave_to_read_or_write() {
-    let practice = Practice::start(Options::default()).await;
+async fn preflight_of_another_site_is_not_allowed() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let preflight = practice
         .request(Method::OPTIONS, "/user/users/1/membership")
         .header("origin", "https://example.com")
@@ -407,8 +412,8 @@ async fn another_site_gets_no_leave_to_read_or_write() {
 }
 
 #[tokio::test]
-async fn every_page_forbids_what_comes_from_elsewhere() {
-    let practice = Practice::start(Options::default()).await;
+async fn every_page_has_a_content_security_policy() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     for path in ["/", "/members", "/api/", "/nowhere"] {
         let policy = practice.get(path).await.headers()["content-security-policy"]
             .to_str()
@@ -419,8 +424,8 @@ async fn every_page_forbids_what_comes_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_document_of_the_api_describes_both_calls() {
-    let practice = Practice::start(Options::default()).await;
+async fn openapi_document_describes_both_calls() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let answer = practice.get("/api").await;
     assert!(answer.status().is_redirection());
     assert_eq!(answer.headers()["location"], "/api/");
@@ -442,18 +447,153 @@ async fn the_document_of_the_api_describes_both_calls() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_and_the_wrong_method_405() {
-    let practice = Practice::start(Options::default()).await;
-    assert_eq!(problem_status(practice.get("/user/users").await).await, 404);
-    assert_eq!(
-        problem_status(practice.get("/user/users/1/membership").await).await,
-        405
+async fn openapi_document_names_every_status_that_both_calls_can_answer() {
+    let practice = Practice::start(SandboxOptions::default()).await;
+    let document = json_of(practice.get("/api/openapi.json").await).await;
+    assert_eq!(document["servers"][0]["url"], "/");
+    let own = [
+        ("put", "/user/users/{id}/membership", "204"),
+        ("post", "/user/authenticate", "200"),
+    ];
+    for (method, path, success) in own {
+        let responses = &document["paths"][path][method]["responses"];
+        let mut statuses: Vec<&str> = responses
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        statuses.retain(|status| *status != "403");
+        let expected = [
+            success, "400", "401", "404", "405", "413", "415", "421", "429", "500", "502", "503",
+            "504",
+        ];
+        assert_eq!(statuses, expected, "{path}");
+        assert!(
+            responses["429"]["headers"]["Retry-After"].is_object(),
+            "{path}"
+        );
+        assert!(responses["405"]["headers"]["Allow"].is_object(), "{path}");
+    }
+    let client = &document["components"]["schemas"]["ClientName"];
+    assert_eq!(client["enum"], json!(["core-client"]));
+}
+
+#[tokio::test]
+async fn openapi_document_says_that_the_member_list_is_not_the_vendors() {
+    let practice = Practice::start(SandboxOptions::default()).await;
+    let document = json_of(practice.get("/api/openapi.json").await).await;
+    let list = &document["paths"]["/members.json"]["get"];
+    assert_eq!(list["tags"], json!(["practice Org only"]));
+    let tags = document["tags"].as_array().unwrap();
+    let tag = tags.iter().find(|tag| tag["name"] == "practice Org only");
+    let description = tag.unwrap()["description"].as_str().unwrap();
+    assert!(
+        description.starts_with("Not part of the vendor's API"),
+        "{description}"
     );
 }
 
 #[tokio::test]
-async fn after_the_stop_nobody_answers() {
-    let practice = Practice::start(Options::default()).await;
+async fn openapi_document_names_the_key_and_the_ids() {
+    let practice = Practice::start(SandboxOptions {
+        api_key: "another-key".to_owned(),
+        members: 7..=90,
+        ..SandboxOptions::default()
+    })
+    .await;
+    let document = json_of(practice.get("/api/openapi.json").await).await;
+    let description = document["info"]["description"].as_str().unwrap();
+    assert!(
+        description.contains("`another-key`") && description.contains("7 to 90"),
+        "{description}"
+    );
+    let home = practice.get("/").await.text().await.unwrap();
+    assert!(home.contains("<code>another-key</code>"), "{home}");
+    assert!(home.contains("<b>7</b> to <b>90</b>"), "{home}");
+}
+
+#[tokio::test]
+async fn member_files_list_every_member_once() {
+    let practice = Practice::start(SandboxOptions {
+        members: 1..=2_500,
+        ..SandboxOptions::default()
+    })
+    .await;
+    practice.put("1732", OPT_OUT).await;
+    practice.put("5", r#"{"firstName": "A \"B\", C"}"#).await;
+    let expected: Vec<u64> = (1..=2_500).filter(|id| id % 1_000 != 404).collect();
+
+    let answer = practice.get("/members.json").await;
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    let members = json_of(answer).await;
+    let members = members.as_array().unwrap();
+    let ids: Vec<u64> = members
+        .iter()
+        .map(|member| member["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ids, expected);
+    assert_eq!(members[4]["firstName"], "A \"B\", C");
+    let opted_out: Vec<&Value> = members
+        .iter()
+        .filter(|member| member["mfaOptOut"] == true)
+        .collect();
+    assert_eq!(opted_out.len(), 1);
+    assert_eq!(opted_out[0]["email"], "user1732@example.com");
+
+    let table = practice.get("/members.csv").await.text().await.unwrap();
+    let mut table = csv::Reader::from_reader(table.as_bytes());
+    assert_eq!(
+        table.headers().unwrap(),
+        &["user_id", "name", "email", "role", "mfa_opt_out"][..]
+    );
+    let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
+    let ids: Vec<u64> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
+    assert_eq!(ids, expected);
+    assert_eq!((&rows[4][1], &rows[4][4]), ("A \"B\", C Almeida", "false"));
+}
+
+#[tokio::test]
+async fn member_files_of_an_org_without_members_are_empty_lists() {
+    #[expect(clippy::reversed_empty_ranges, reason = "an Org without members")]
+    let members = 2..=1;
+    let practice = Practice::start(SandboxOptions {
+        members,
+        ..SandboxOptions::default()
+    })
+    .await;
+    assert_eq!(
+        json_of(practice.get("/members.json").await).await,
+        json!([])
+    );
+    let table = practice.get("/members.csv").await.text().await.unwrap();
+    assert_eq!(table, "user_id,name,email,role,mfa_opt_out\n");
+}
+
+#[tokio::test]
+async fn invalid_queries_answer_json_or_the_first_page() {
+    let practice = Practice::start(SandboxOptions::default()).await;
+    assert_eq!(
+        problem_status(practice.get("/_sandbox/members?id=ada").await).await,
+        400
+    );
+    let page = practice.get("/members?show=nobody").await;
+    assert_eq!(page.status(), 200);
+    assert!(page.text().await.unwrap().contains("user-1\""));
+}
+
+#[tokio::test]
+async fn unknown_path_answers_404_and_wrong_method_405() {
+    let practice = Practice::start(SandboxOptions::default()).await;
+    assert_eq!(problem_status(practice.get("/user/users").await).await, 404);
+    let answer = practice.get("/user/users/1/membership").await;
+    assert_eq!(answer.headers()["allow"], "PUT");
+    assert_eq!(problem_status(answer).await, 405);
+}
+
+#[tokio::test]
+async fn stopped_sandbox_refuses_connections() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let address = practice.org.address();
     assert_eq!(practice.put("1", OPT_OUT).await.status(), 204);
     practice.org.stop().await;
@@ -469,8 +609,8 @@ async fn after_the_stop_nobody_answers() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_an_error() {
-    let practice = Practice::start(Options::default()).await;
+async fn start_fails_if_the_port_is_taken() {
+    let practice = Practice::start(SandboxOptions::default()).await;
     let port = practice
         .org
         .address()
@@ -479,9 +619,9 @@ async fn a_port_that_is_taken_is_an_error() {
         .unwrap()
         .parse()
         .unwrap();
-    let second = Sandbox::start(Options {
+    let second = Sandbox::start(SandboxOptions {
         port,
-        ..Options::default()
+        ..SandboxOptions::default()
     })
     .await;
     assert_eq!(
