@@ -13,8 +13,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Number;
 use utoipa::ToSchema;
 
 use super::openapi::{CallErrors, ErrorBody, PathErrors, swagger_ui};
@@ -105,9 +106,27 @@ pub(super) async fn set_membership(
 struct LogIn {
     email: String,
     password: String,
+    #[serde(deserialize_with = "whole_number")]
     selected_org: u64,
     #[expect(dead_code, reason = "there is only one value")]
     client: ClientName,
+}
+
+/// Reads a whole number. JSON Schema takes `1.0` for one as well; a number that is too large becomes the largest one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the number is whole and not negative, and the cast saturates"
+)]
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = Number::deserialize(deserializer)?;
+    if let Some(whole) = number.as_u64() {
+        return Ok(whole);
+    }
+    match number.as_f64() {
+        Some(value) if value >= 0.0 && value.fract() == 0.0 => Ok(value as u64),
+        _ => Err(D::Error::custom("a whole number is expected")),
+    }
 }
 
 /// The kind of client that logs in.

@@ -274,6 +274,9 @@ async fn login_is_refused_for_the_part_that_is_wrong() {
         ("admin@", "who@", 401),
         (":1,", ":2,", 404),
         ("core-client", "other", 400),
+        (":1,", ":1e30,", 404),
+        (":1,", ":1.5,", 400),
+        (":1,", ":-1,", 400),
         (":1,", ":\"1\",", 400),
         ("selectedOrg", "org", 400),
     ] {
@@ -283,7 +286,16 @@ async fn login_is_refused_for_the_part_that_is_wrong() {
             "{to}"
         );
     }
-    assert_eq!(practice.org.stats().log_ins, 6);
+    assert_eq!(practice.org.stats().log_ins, 9);
+}
+
+#[tokio::test]
+async fn login_accepts_every_json_form_of_the_orgs_number() {
+    let practice = Practice::start(SandboxOptions::default()).await;
+    for number in [":1,", ":1.0,", ":1e0,"] {
+        let answer = practice.log_in(&LOG_IN.replace(":1,", number)).await;
+        assert_eq!(answer.status(), 200, "{number}");
+    }
 }
 
 #[tokio::test]
