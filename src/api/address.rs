@@ -1,5 +1,6 @@
-//! The Org's address, taken apart and checked before any key could travel to it. Pure: names are not looked up here, and
-//! no message repeats a user name, password, query or fragment that was part of a refused address.
+//! Parses and checks the address of the Org before a key can be sent to it.
+//!
+//! Names are not resolved here. No error message repeats a user name, password, query or fragment of a refused address.
 
 use std::fmt;
 
@@ -11,9 +12,9 @@ use crate::text::{may_be_secret, visible};
 
 /// The base address of an Org: scheme, host, port and possibly a path prefix.
 ///
-/// Its scheme is `https`, or `http` where the host is a loopback address or `localhost`. It has no user info, query or
-/// fragment and doesn't end in a slash. Its [`Display`](fmt::Display) is ASCII: international names are shown as they
-/// are looked up, so that a look-alike letter can be seen.
+/// The scheme is `https`, or `http` if the host is a loopback address or `localhost`. The address has no user info, query or
+/// fragment and does not end in a slash. Its [`Display`](fmt::Display) is ASCII: international names are shown as they are
+/// looked up, so that look-alike letters are visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     url: Url,
@@ -21,11 +22,11 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads an address as a person typed it; white space around it is ignored.
+    /// Parses an address as a person typed it. Surrounding white space is ignored.
     ///
     /// # Errors
     ///
-    /// [`Kind::Usage`] for anything that is not such an address, with the address that was probably meant.
+    /// [`Kind::Usage`] if it is not a valid address, with the address that was probably meant.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         let mut url = parse_url(text)?;
@@ -41,60 +42,59 @@ impl Address {
         Ok(Self { url, prefix })
     }
 
-    /// Whether a text that should be an address may have a secret in it: user name and password, or a query or fragment
-    /// with a key.
+    /// Checks whether a text that should be an address may contain a secret: a password, or a query or fragment with a key.
     #[must_use]
     pub fn may_hold_a_secret(text: &str) -> bool {
         text.contains(['@', '?', '#'])
     }
 
-    /// Whether requests can't leave this machine: the host is 127.0.0.0/8, `[::1]` or `localhost`.
+    /// Checks whether the host is in 127.0.0.0/8, `[::1]` or `localhost`, so that no request leaves this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.url)
     }
 
-    /// Whether the host is the name `localhost`, which a resolver could take elsewhere.
+    /// Checks whether the host is the name `localhost`, which a resolver could map to another machine.
     #[must_use]
     pub fn is_localhost_name(&self) -> bool {
         self.url.host() == Some(Host::Domain("localhost"))
     }
 
-    /// Whether requests are encrypted.
+    /// Checks whether requests are encrypted.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// The host in ASCII, IPv6 in brackets.
+    /// Returns the host in ASCII. IPv6 addresses are in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
-    /// The host, with the port where that is not the scheme's own.
+    /// Returns the host, followed by the port if it is not the default of the scheme.
     #[must_use]
     pub fn authority(&self) -> &str {
         self.url.authority()
     }
 
-    /// The port, the scheme's own where none was given.
+    /// Returns the port, which is the default of the scheme if none was given.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.url.port_or_known_default().unwrap_or_default()
     }
 
-    /// The URL of a call: these segments below the base address.
+    /// Returns the URL of an endpoint, given by its path segments below the base address.
     #[must_use]
     pub fn call(&self, segments: &[&str]) -> Url {
         below(&self.url, segments)
     }
 }
 
-/// These segments below this URL. What stands in it already is not taken apart again.
+/// Appends path segments to a URL, without parsing the URL again.
 pub(super) fn below(url: &Url, segments: &[&str]) -> Url {
     let mut url = url.clone();
-    // Only a URL without a host, such as `mailto:`, can't be added to.
+    // Only a URL without a host, such as `mailto:`, has no path segments.
     if let Ok(mut path) = url.path_segments_mut() {
         path.extend(segments);
     }
@@ -116,8 +116,8 @@ fn refused(message: impl Into<String>) -> Error {
     Error::new(Kind::Usage, message)
 }
 
-/// The URL standard silently drops line breaks and takes `\` for `/`; in an address that a key is sent to, both are
-/// more likely an attempt to mislead than a slip.
+/// Parses a URL more strictly than the URL standard, which silently drops line breaks and reads `\` as `/`. In an address
+/// that a key is sent to, both are more likely an attack than a mistake.
 fn parse_url(text: &str) -> Result<Url> {
     if text.is_empty() {
         return Err(refused("the address is empty").help(EXAMPLE));
@@ -146,7 +146,7 @@ fn parse_url(text: &str) -> Result<Url> {
 
 const EXAMPLE: &str = "give the Org's base address, such as https://eu.core.resolver.com";
 
-/// The text for a message, or nothing where it may hold a secret.
+/// Returns the text in quotes for an error message, or nothing if it may contain a secret.
 fn quoted(text: &str) -> String {
     if Address::may_hold_a_secret(text) || may_be_secret(text) {
         String::new()
@@ -168,7 +168,7 @@ fn check_scheme(url: &Url) -> Result<()> {
     }
 }
 
-/// Checks what the URL standard lets through and no connection could be made to.
+/// Refuses hosts and ports that the URL standard accepts but that no connection can be made to.
 fn check_host(url: &Url) -> Result<()> {
     let is_valid = match url.host() {
         Some(Host::Domain(name)) => ServerName::try_from(name).is_ok(),
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_are_taken() {
+    fn valid_addresses_are_normalised() {
         for (text, shown) in [
             (
                 "https://eu.core.resolver.com",
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_refused() {
+    fn invalid_addresses_are_refused_with_a_reason_and_help() {
         for (text, why) in [
             ("", "empty"),
             ("eu.core.resolver.com", "does not begin with https://"),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn no_message_repeats_what_may_be_a_secret() {
+    fn errors_do_not_repeat_possible_secrets() {
         for text in [
             "https://user:hunter2@h.example",
             "https://user:hunter2@",
@@ -343,7 +343,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_taken_is_safe_and_reads_back_the_same(
+        fn accepted_addresses_are_safe_and_parse_back_unchanged(
             text in r"(https?|HTTP|ftp)?(://?)?([a-z@:]{0,4}|127\.0\.0\.1|localhost|\[::1\])[.:a-z0-9@]{0,6}[/?#\\ -~]{0,8}"
         ) {
             if let Ok(address) = Address::parse(&text) {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_address_comes_with_the_right_one() {
+    fn the_swagger_page_is_refused_with_the_base_address_as_help() {
         let error = Address::parse("https://eu.core.resolver.com/api/").expect_err("Swagger");
         assert!(
             error
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_below_the_prefix() {
+    fn calls_are_below_the_path_prefix() {
         for (base, call) in [
             (
                 "https://h.example",
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_told_from_the_rest() {
+    fn only_loopback_hosts_are_loopback() {
         for (text, loopback) in [
             ("https://127.0.0.1", true),
             ("https://localhost", true),

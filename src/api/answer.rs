@@ -1,6 +1,6 @@
-//! Status, headers and the beginning of a body become a `Reply`. Pure but for the clock that it is handed.
+//! Turns the status, the headers and the first part of the body of a response into a [`Reply`].
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
@@ -10,10 +10,11 @@ use super::{message, wait};
 use crate::domain::{BodyKind, Reply};
 use crate::text::one_line;
 
-/// A redirect's target is shown up to this length, in characters.
-const LONGEST_LOCATION: usize = 300;
+/// The maximum length of a redirect's target in a message, in characters.
+const MAX_LOCATION: usize = 300;
 
-/// What came back, as far as it was read; `here` tells the time by this machine's clock.
+/// Returns what is known of a response. `body` is what was read of the body. `here` returns the time of this machine's
+/// clock.
 pub(super) fn reply(
     status: StatusCode,
     headers: &HeaderMap,
@@ -26,41 +27,40 @@ pub(super) fn reply(
     } else {
         (BodyKind::Plain, message::of_refusal(headers, body, secrets))
     };
-    let (retry_after, quota_reset) = waits(headers, here);
-    Reply {
+    let location = if status.is_redirection() {
+        Some(location(headers, secrets))
+    } else {
+        None
+    };
+    let mut reply = Reply {
         status: status.as_u16(),
         body,
         message,
-        retry_after,
-        quota_reset,
-        location: status.is_redirection().then(|| location(headers, secrets)),
+        retry_after: None,
+        quota_reset: None,
+        location,
+    };
+    // Nearly all responses have no such header, and then the clock need not be read.
+    if wait::may_ask(headers) {
+        let now = wait::server_time(headers, here());
+        reply.retry_after = wait::retry_after(headers, now);
+        reply.quota_reset = wait::quota_reset(headers, now);
     }
+    reply
 }
 
-/// `Retry-After` and the quota; nearly all answers have neither, and then the server's clock isn't read either.
-fn waits(headers: &HeaderMap, here: fn() -> SystemTime) -> (Option<Duration>, Option<Duration>) {
-    if !wait::may_ask(headers) {
-        return (None, None);
-    }
-    let now = wait::server_time(headers, here());
-    (
-        wait::retry_after(headers, now),
-        wait::quota_reset(headers, now),
-    )
-}
-
-/// Returns where a redirect points, harmless and without secrets; empty where it doesn't say.
+/// Returns the target of a redirect, safe to print and without secrets. It is empty if the response does not name one.
 fn location(headers: &HeaderMap, secrets: &Secrets) -> String {
     let Some(target) = headers.get(LOCATION) else {
         return String::new();
     };
     let target = secrets.redact(&String::from_utf8_lossy(target.as_bytes()));
-    one_line(&target, LONGEST_LOCATION)
+    one_line(&target, MAX_LOCATION)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use http::header::{HeaderValue, RETRY_AFTER};
 
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_come_together() {
+    fn message_and_wait_are_in_the_reply() {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("2"))]);
         let expected = Reply {
             status: 429,
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_hidden_in_words_and_target_before_they_are_cut() {
+    fn secrets_are_hidden_in_message_and_location_before_both_are_cut() {
         let mut secrets = Secrets::default();
         secrets.add("k3y\"/secret");
         let page = format!("https://login.example/{}", "x".repeat(270));

@@ -1,19 +1,21 @@
-//! What the body of a 2xx response says about the change: nothing, the value that is set now, that the change failed, or
-//! that a web page answered instead of the API. Pure. Whether the change counts as confirmed is decided in `policy`.
+//! Finds out what the body of a 2xx response says about the change.
+//!
+//! It may say nothing, give the value that is set now, report a failure, or be a web page instead of an answer of the API.
+//! Whether the change counts as confirmed is decided in `policy`.
 
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::message;
 use crate::domain::{BodyKind, Flag};
 
-/// The status of a response that reports on several parts (RFC 4918, 11.1).
+/// The status of a response that reports on several parts (RFC 4918, section 11.1).
 const MULTI_STATUS: u16 = 207;
 
-/// Tags with which an HTML document begins, from the table of the WHATWG MIME Sniffing standard, 7.1, and `meta`,
-/// `form` and `center`.
+/// Tags that an HTML document can begin with: those of the WHATWG MIME Sniffing standard, section 7.1, and `meta`, `form`
+/// and `center`.
 const HTML_TAGS: [&str; 20] = [
     "!doctype html",
     "html",
@@ -37,7 +39,7 @@ const HTML_TAGS: [&str; 20] = [
     "!--",
 ];
 
-/// Returns what the body of a 2xx response says about the change. `text` is the decoded body, as far as it was read.
+/// Returns what the body of a 2xx response says about the change. `text` is the decoded part of the body that was read.
 pub(super) fn kind(status: u16, headers: &HeaderMap, text: &str) -> BodyKind {
     if is_web_page(headers, text) {
         return BodyKind::WebPage;
@@ -51,7 +53,7 @@ pub(super) fn kind(status: u16, headers: &HeaderMap, text: &str) -> BodyKind {
     top_level(text).kind()
 }
 
-/// Returns what the `Content-Type` says of a body that can't be read.
+/// Returns what the `Content-Type` says about a body that can't be read.
 pub(super) fn kind_by_label(headers: &HeaderMap) -> BodyKind {
     if is_labelled_html(headers) {
         BodyKind::WebPage
@@ -60,13 +62,14 @@ pub(super) fn kind_by_label(headers: &HeaderMap) -> BodyKind {
     }
 }
 
-/// Checks whether a text is an HTML document, by its first tag.
+/// Checks whether a text begins with an HTML tag.
 pub(super) fn begins_like_html(text: &str) -> bool {
     begins_with_html_tag(after_preamble(text))
 }
 
-/// Checks whether the body is an HTML document, by its first tag or by its `Content-Type`. JSON with the wrong
-/// `Content-Type` is not one, and neither is an empty body.
+/// Checks whether the body is an HTML document, by its first tag or by its `Content-Type`.
+///
+/// JSON with the wrong `Content-Type` is not one, and neither is an empty body.
 fn is_web_page(headers: &HeaderMap, text: &str) -> bool {
     if begins_like_html(text) {
         return true;
@@ -78,7 +81,7 @@ fn is_web_page(headers: &HeaderMap, text: &str) -> bool {
     !text.is_empty() || announces_a_body(headers)
 }
 
-/// Returns the text without white space, XML declaration and comments in front of a document's first tag.
+/// Returns the text from its first tag on, without leading white space, XML declaration and comments.
 fn after_preamble(text: &str) -> &str {
     let mut rest = text.trim_start_matches('\u{feff}').trim_start();
     loop {
@@ -90,7 +93,7 @@ fn after_preamble(text: &str) -> &str {
             return rest;
         };
         match rest.split_once(end) {
-            Some((_, behind)) => rest = behind.trim_start(),
+            Some((_, after)) => rest = after.trim_start(),
             None => return rest,
         }
     }
@@ -104,16 +107,13 @@ fn begins_with_html_tag(text: &str) -> bool {
         let begins = tag
             .get(..name.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(name));
-        let behind = tag.get(name.len()..).and_then(|rest| rest.chars().next());
-        begins && (*name == "!--" || behind.is_none_or(|c| c.is_whitespace() || c == '>'))
+        let next = tag.get(name.len()..).and_then(|rest| rest.chars().next());
+        begins && (*name == "!--" || next.is_none_or(|c| c.is_whitespace() || c == '>'))
     })
 }
 
 fn is_labelled_html(headers: &HeaderMap) -> bool {
-    let Some(content_type) = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    else {
+    let Some(content_type) = text_of(headers, &CONTENT_TYPE) else {
         return false;
     };
     let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -122,16 +122,19 @@ fn is_labelled_html(headers: &HeaderMap) -> bool {
         .any(|html| essence.eq_ignore_ascii_case(html))
 }
 
-/// Checks whether the headers promise a body, of which nothing may have arrived.
+/// Checks whether the headers announce a body, even if nothing of it has arrived.
 fn announces_a_body(headers: &HeaderMap) -> bool {
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|length| length.trim().parse::<u64>().ok());
-    length.is_some_and(|length| length > 0)
+    let Some(length) = text_of(headers, &CONTENT_LENGTH) else {
+        return false;
+    };
+    length.trim().parse().is_ok_and(|length: u64| length > 0)
 }
 
-/// The fields at the top level of a JSON object that can contradict a change.
+fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// What the fields at the top level of a JSON object say about a change.
 #[derive(Debug, Default)]
 struct TopLevel {
     is_opted_out: bool,
@@ -164,12 +167,13 @@ impl TopLevel {
     }
 }
 
-/// Reads the top level of a JSON object. A body that is cut off in the middle is read up to there: a field counts where
-/// its value is complete, and `error` also where its value is not.
+/// Reads the fields at the top level of a JSON object.
+///
+/// A body that is cut off is read up to that point. A field counts if its value is complete, and `error` even if it is not.
 fn top_level(text: &str) -> TopLevel {
     let mut found = TopLevel::default();
     let mut json = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
-    // Whatever is wrong with the rest of the text, the fields before it have been read.
+    // An error in the rest of the text does not matter: the fields before it have been read.
     let _ = serde::Deserializer::deserialize_any(&mut json, &mut found);
     found
 }
@@ -187,9 +191,10 @@ impl<'de> Visitor<'de> for &mut TopLevel {
                 "mfaOptOut" => self.note_flag(&fields.next_value()?),
                 "success" => self.has_failed |= fields.next_value::<Value>()? == Value::Bool(false),
                 "error" => {
+                    // Set first, so that it also counts if the value is cut off.
                     let failed_before = std::mem::replace(&mut self.has_failed, true);
                     let error: Value = fields.next_value()?;
-                    self.has_failed = failed_before || message::holds_something(&error);
+                    self.has_failed = failed_before || !message::is_blank(&error);
                 }
                 _ => {
                     fields.next_value::<IgnoredAny>()?;
@@ -200,8 +205,10 @@ impl<'de> Visitor<'de> for &mut TopLevel {
     }
 }
 
-/// Checks whether a multi-status body reports that a part failed: as JSON with a failing status, `success: false` or an
-/// `error` at any depth, or as XML with a status line of 400 to 599.
+/// Checks whether a multi-status body reports that a part failed.
+///
+/// Such a body is JSON with a failing status, `success: false` or an `error` at any depth, or XML with a status line of 400
+/// to 599.
 fn has_failed_parts(text: &str) -> bool {
     match serde_json::from_str::<Value>(text) {
         Ok(json) => is_failed_part(&json),
@@ -217,14 +224,11 @@ fn is_failed_part(json: &Value) -> bool {
         Value::Array(parts) => parts.iter().any(is_failed_part),
         Value::Object(fields) => fields.iter().any(|(name, value)| match name.as_str() {
             "success" => *value == Value::Bool(false),
-            "error" | "errors" => message::holds_something(value),
+            "error" | "errors" => !message::is_blank(value),
             "status" | "statusCode" | "status_code" | "code" => match value {
                 Value::Number(status) => is_failing_status(&status.to_string()),
-                Value::String(status) => {
-                    let words = status.trim_start_matches(|c: char| !c.is_whitespace());
-                    is_failing_status(status.get(..3).unwrap_or_default())
-                        || is_failing_status(words.trim_start().get(..3).unwrap_or_default())
-                }
+                // `404 Not Found` or `HTTP/1.1 404 Not Found`.
+                Value::String(status) => status.split_whitespace().take(2).any(is_failing_status),
                 other => is_failed_part(other),
             },
             _ => is_failed_part(value),
@@ -255,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn html_is_known_by_its_first_tag_whatever_its_content_type() {
+    fn a_body_with_an_html_tag_first_is_a_web_page_whatever_its_content_type() {
         for body in [
             "<!DOCTYPE html><title>Sign in</title>",
             "<html>",
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn html_is_known_by_its_content_type_unless_it_is_json_or_empty() {
+    fn a_body_labelled_html_is_a_web_page_unless_it_is_json_or_empty() {
         for content_type in [
             "text/html",
             "Text/HTML; charset=utf-8",
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_at_the_top_level_decide() {
+    fn only_fields_at_the_top_level_count() {
         for (body, expected) in [
             (r#"{"mfaOptOut": true}"#, BodyKind::Set(Flag::OptOut)),
             (r#"{"mfaOptOut": false}"#, BodyKind::Set(Flag::OptIn)),
@@ -351,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contradiction_counts_although_the_rest_of_the_body_is_missing() {
+    fn fields_before_the_end_of_a_cut_body_count() {
         let long = "x".repeat(64 << 10);
         for (body, expected) in [
             (
@@ -378,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_multi_status_with_a_failed_part_is_a_failure() {
+    fn a_207_with_a_failed_part_is_a_failure() {
         for (body, expected) in [
             (r#"[{"id": 7, "status": 204}]"#, BodyKind::Plain),
             (

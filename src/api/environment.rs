@@ -1,5 +1,5 @@
-//! Reads what the process's surroundings say about the way to the Org: which proxy it takes, where `localhost` listens,
-//! and whether other certificates than the system's are trusted.
+//! Reads what the process's environment determines about connections: the proxy, the address of `localhost`, and trusted
+//! certificates other than the system's.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,16 +17,16 @@ use super::Address;
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
-/// Variables that may hold the proxy for an `https://` address, the first one that is set and not empty counts.
+/// Variables that may hold the proxy for an `https://` address. The first one that is set and not empty counts.
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Variables that may hold the hosts that are reached without a proxy.
 const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// Longest wait for a connection to a loopback address; Windows takes 2 s to refuse one.
+/// The timeout of connections to a loopback address. Windows takes 2 s to refuse one.
 const LOOPBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks up an environment variable.
+/// A function that returns the value of an environment variable.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// A proxy that requests go through. Its `Debug` text has no password in it.
@@ -38,9 +38,9 @@ pub(super) struct ProxyServer {
     pub(super) authorization: Option<HeaderValue>,
 }
 
-/// Returns those of the variables that are set and replace the system's trusted certificates, with their values made
-/// harmless. The plan names them because whoever sets them decides which servers are trusted. They are used on Linux and
-/// other Unix systems, not on Windows and macOS.
+/// Returns the variables that are set and replace the system's trusted certificates, with their values escaped.
+///
+/// The plan names them because they decide which servers are trusted. They have no effect on Windows and macOS.
 #[must_use]
 pub fn trust_store_variables() -> Vec<(&'static str, String)> {
     if cfg!(any(windows, target_vendor = "apple")) {
@@ -51,21 +51,24 @@ pub fn trust_store_variables() -> Vec<(&'static str, String)> {
 }
 
 fn trust_store_among(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, String)> {
-    ["SSL_CERT_FILE", "SSL_CERT_DIR"]
-        .into_iter()
-        .filter_map(|name| variable(name).map(|value| (name, visible(&value.to_string_lossy()))))
-        .collect()
+    let mut found = Vec::new();
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if let Some(value) = variable(name) {
+            found.push((name, visible(&value.to_string_lossy())));
+        }
+    }
+    found
 }
 
 /// Finds the proxy for an address, from the environment or, on Windows and macOS, from the system's settings.
 ///
-/// A loopback address has no proxy, and plain `http` is for loopback addresses only, so whatever goes through a proxy
-/// goes through a tunnel that the proxy can't read.
+/// A loopback address has no proxy, and plain `http` is for loopback addresses only. Therefore everything that goes through
+/// a proxy is in a tunnel that the proxy can't read.
 ///
 /// # Errors
 ///
-/// [`Kind::Usage`] for a variable that is not the address of an HTTP proxy. Ignoring it would mean to connect directly
-/// although somebody has asked for a proxy.
+/// [`Kind::Usage`] if a variable is not the address of an HTTP proxy. Ignoring it would mean to connect directly although a
+/// proxy is wanted.
 pub(super) fn proxy_for(address: &Address, environment: Lookup<'_>) -> Result<Option<ProxyServer>> {
     if address.is_loopback() || !address.is_https() {
         return Ok(None);
@@ -85,7 +88,7 @@ pub(super) fn proxy_for(address: &Address, environment: Lookup<'_>) -> Result<Op
     Ok(server(&matcher, &destination))
 }
 
-/// Returns the proxy of the system's settings, where the system has such settings.
+/// Returns the proxy of the system's settings, on systems that have such settings.
 fn system_proxy(destination: &Uri) -> Option<ProxyServer> {
     if cfg!(any(windows, target_vendor = "apple")) {
         server(&Matcher::from_system(), destination)
@@ -102,7 +105,7 @@ fn server(matcher: &Matcher, destination: &Uri) -> Option<ProxyServer> {
     })
 }
 
-/// Returns the first variable that is set to something, with its value.
+/// Returns the first variable that is set and not empty, with its value.
 fn first_set(
     names: &[&'static str],
     environment: Lookup<'_>,
@@ -125,10 +128,13 @@ fn malformed(name: &str, reason: &str) -> Error {
     )
 }
 
-/// Checks the address of a proxy and writes it so that every part of it is unmistakable. A reason for a refusal has no
-/// part of the value in it but the address of a proxy of another kind.
+/// Checks the address of a proxy and returns it in a form that has only one interpretation.
 ///
-/// User name and password end at the last `@`: people write passwords with an `@` in it as they are.
+/// User name and password end at the last `@`, because people write passwords with an `@` literally.
+///
+/// # Errors
+///
+/// The reason in words. It contains no part of the value, except for the address of a proxy of an unsupported kind.
 fn parse_proxy(value: &str) -> std::result::Result<String, String> {
     if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("it has white space or a control character in it".to_owned());
@@ -167,7 +173,7 @@ fn is_host_and_port(text: &str) -> bool {
     Url::parse(&format!("http://{text}/")).is_ok_and(|url| url.has_host() && url.port() != Some(0))
 }
 
-/// Encodes what can't stand in the user name and password of a URL. What is encoded already is kept.
+/// Percent-encodes everything that is not allowed in the user name and password of a URL. Existing `%` are kept.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -180,11 +186,10 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// Returns the loopback address at which `localhost` listens on this port: 127.0.0.1, unless that refuses a connection and
-/// `[::1]` takes one. Opens connections and closes them; nothing is sent.
+/// Returns the loopback address at which a server listens on this port: 127.0.0.1, unless only `[::1]` accepts connections.
 ///
-/// The client uses this one address for all requests. Trying both for each connection, as clients do, could send the key
-/// to another program that listens on the other address.
+/// Opens connections and closes them without sending anything. The client uses the result for all requests. Trying both
+/// addresses for each connection, as is usual, could send the key to another program that listens on the other one.
 pub(super) fn find_localhost(port: u16) -> IpAddr {
     let ipv4 = connect(Ipv4Addr::LOCALHOST.into(), port);
     let is_refused = ipv4.is_err_and(|kind| kind == ErrorKind::ConnectionRefused);
@@ -209,7 +214,7 @@ mod tests {
     const PASSWORD: &str = "hunter2";
 
     #[test]
-    fn variables_that_replace_the_trust_store_are_named_and_harmless() {
+    fn variables_that_replace_the_trust_store_are_returned_escaped() {
         let set = |name: &str| (name == "SSL_CERT_DIR").then(|| OsString::from("/certs\x1b[2J"));
         assert_eq!(
             trust_store_among(set),
@@ -235,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_need_no_proxy_have_none() {
+    fn hosts_in_no_proxy_have_no_proxy() {
         let proxy = ("ALL_PROXY", "http://proxy.example:3128");
         for (no_proxy, expected) in [
             ("org.example", None),
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_ends_at_the_last_at_sign_and_is_sent_as_it_was_written() {
+    fn a_password_ends_at_the_last_at_sign_and_is_sent_as_written() {
         for (userinfo, sent) in [
             ("user:p@ss@hunter2", "user:p@ss@hunter2"),
             ("us@er:hunter2", "us@er:hunter2"),
@@ -317,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_proxies_are_refused_and_nothing_of_them_is_shown() {
+    fn malformed_proxies_are_refused_without_showing_them() {
         for (value, words) in [
             (" http://user:hunter2@proxy.example", "white space"),
             ("http://user:hunter2@proxy.example ", "white space"),
@@ -358,7 +363,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_proxy_that_is_no_text_is_refused() {
+    fn a_proxy_that_is_not_utf8_is_refused() {
         use std::os::unix::ffi::OsStringExt as _;
 
         let environment = |_: &str| Some(OsString::from_vec(b"http://\xff".to_vec()));

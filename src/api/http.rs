@@ -1,5 +1,6 @@
-//! The Org over HTTP: one client, set up so that a key goes to one host and nowhere else, and one request per call. The
-//! only file that names the HTTP client's crate; what answers mean is not decided here.
+//! The Org over HTTP: one client, configured so that the key is sent to one host only, and one request per call.
+//!
+//! This is the only file that names the crate of the HTTP client.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,169 +13,171 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Client, ClientBuilder, Proxy, Request, Response, redirect, retry, tls};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::address::below;
 use super::environment::{Lookup, ProxyServer, find_localhost, proxy_for};
-use super::limit::{Limit, Limits};
+use super::limit::{Deadline, DeadlinePool};
 use super::redact::Secrets;
-use super::silence::{self, Failure, Stage, Tried};
-use super::{Address, Credentials, Org, answer, session, trust, wait};
-use crate::domain::{Answer, Flag, LoginAnswer, Silence, UserId};
+use super::silence::{self, ClientError, RequestContext, Stage};
+use super::{Address, Org, answer, session, trust, wait};
+use crate::domain::{Answer, Credentials, Flag, LoginAnswer, Reply, Silence, UserId};
 use crate::error::{Error, Kind, Result};
 use crate::text::shown_path;
 use crate::trusted_file;
 
-/// At most so much of a body is read.
-const LONGEST_BODY: usize = 64 << 10;
+/// The maximum number of bytes that are read of a body.
+const MAX_BODY: usize = 64 << 10;
 
-/// Connections that were idle for longer are not used again: gateways drop theirs after 60 s, and a request that meets
-/// such a drop is lost.
-const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+/// How long idle connections are kept. Gateways drop theirs after 60 s, and a request on a dropped connection is lost.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How the tool introduces itself.
-const NAME: &str = concat!("mfa-optout/", env!("CARGO_PKG_VERSION"));
+/// The name and version of the tool in the header `User-Agent`.
+const PRODUCT: &str = concat!("mfa-optout/", env!("CARGO_PKG_VERSION"));
 
-/// Everything that `HttpOrg` needs to know.
+/// The parameters of an [`HttpOrg`].
 #[derive(Clone, Debug)]
-pub struct Connection {
-    /// Where the Org is.
+pub struct ConnectOptions {
+    /// The address of the Org.
     pub address: Address,
-    /// Who asks.
-    pub credentials: Credentials,
-    /// For a whole request, its body read included.
+    /// The key, or the account that signs in.
+    pub credentials: Credentials<SecretString>,
+    /// The timeout of a request, including reading the body of the response.
     pub timeout: Duration,
-    /// For making a connection, TLS included.
+    /// The timeout for establishing a connection, including TLS.
     pub connect_timeout: Duration,
-    /// Certificates (PEM) trusted in addition to the system's.
+    /// A PEM file with certificates that are trusted in addition to the system's.
     pub ca_cert: Option<PathBuf>,
-    /// Requests in flight at most; so many idle connections are kept.
+    /// The maximum number of requests in flight, which is also the number of idle connections that are kept.
     pub concurrency: usize,
 }
 
-/// An Org that is spoken to over HTTP.
+/// An Org that is reached over HTTP.
 ///
-/// No redirect is followed, nothing is sent twice, no body is decompressed. A loopback address is reached without a
+/// Redirects are not followed, nothing is sent twice, and no body is decompressed. A loopback address is reached without a
 /// proxy and, under the name `localhost`, without asking a resolver.
 pub struct HttpOrg {
     client: Client,
     address: Address,
-    /// Below this are the users.
+    /// The URL of the collection of users.
     users: Url,
-    credentials: Credentials,
-    /// Of every request for a membership, the proof of who asks included.
+    credentials: Credentials<SecretString>,
+    /// The headers of every request for a membership, including authentication.
     headers: RefCell<HeaderMap>,
-    /// What the run has sent to prove who asks, for as long as it lasts: a late answer can repeat an earlier token.
+    /// All keys, passwords and tokens of the run, because a late response can repeat an earlier token.
     secrets: RefCell<Secrets>,
-    /// Where `localhost` listens, if that is the host.
+    /// The loopback address that is used for the name `localhost`, if that is the host.
     localhost: Option<IpAddr>,
-    limits: Limits,
-    tried: Tried,
+    deadlines: DeadlinePool,
+    context: RequestContext,
 }
 
 impl HttpOrg {
-    /// Sets the client up; nothing is sent yet. Proxies are taken from the environment (on Windows and macOS, from the
-    /// system's settings too). For `localhost`, connections are opened and closed to find out where it listens.
+    /// Configures a client without sending anything.
+    ///
+    /// The proxy is taken from the environment or, on Windows and macOS, from the system's settings. If the host is
+    /// `localhost`, connections are opened and closed to find out at which address it listens.
     ///
     /// # Errors
     ///
     /// [`Kind::Usage`] for an impossible key, an unreadable `ca_cert`, a proxy that can't be used, or a system without
     /// trusted certificates.
-    pub fn new(connection: Connection) -> Result<Self> {
-        Self::in_environment(connection, &|name| std::env::var_os(name))
+    pub fn new(options: ConnectOptions) -> Result<Self> {
+        Self::in_environment(options, &|name| std::env::var_os(name))
     }
 
-    fn in_environment(connection: Connection, environment: Lookup<'_>) -> Result<Self> {
-        let proxy = proxy_for(&connection.address, environment)?;
-        let localhost = connection
-            .address
-            .is_localhost_name()
-            .then(|| find_localhost(connection.address.port()));
-        let client = client(&connection, proxy.as_ref(), localhost)?;
+    fn in_environment(options: ConnectOptions, environment: Lookup<'_>) -> Result<Self> {
+        let address = &options.address;
+        let proxy = proxy_for(address, environment)?;
+        let localhost = if address.is_localhost_name() {
+            Some(find_localhost(address.port()))
+        } else {
+            None
+        };
+        let client = client(&options, proxy.as_ref(), localhost)?;
         let mut headers = membership_headers();
-        headers.extend(session::first_header(&connection.credentials)?);
-        let tried = Tried {
-            host: connection.address.host().to_owned(),
-            port: connection.address.port(),
-            connect_timeout: connection.connect_timeout,
-            timeout: connection.timeout,
+        if let Credentials::Key(key) = &options.credentials {
+            headers.extend([session::key_header(key)?]);
+        }
+        let mut secrets = Secrets::default();
+        secrets.add(options.credentials.secret().expose_secret());
+        let context = RequestContext {
+            host: address.host().to_owned(),
+            port: address.port(),
+            connect_timeout: options.connect_timeout,
+            timeout: options.timeout,
             proxy: proxy.map(|proxy| proxy.name),
         };
-        let limits = Limits::new(connection.timeout);
-        let secrets = RefCell::new(first_secrets(&connection.credentials));
-        let Connection {
-            address,
-            credentials,
-            ..
-        } = connection;
-        let users = address.call(&["user", "users"]);
         Ok(Self {
             client,
-            address,
-            users,
-            credentials,
+            users: address.call(&["user", "users"]),
+            address: options.address,
+            credentials: options.credentials,
             headers: RefCell::new(headers),
-            secrets,
+            secrets: RefCell::new(secrets),
             localhost,
-            limits,
-            tried,
+            deadlines: DeadlinePool::new(options.timeout),
+            context,
         })
     }
 
-    /// The proxy that requests go through, without its password.
+    /// Returns the proxy that requests go through, without its password.
     #[must_use]
     pub fn proxy(&self) -> Option<&str> {
-        self.tried.proxy.as_deref()
+        self.context.proxy.as_deref()
     }
 
-    /// The loopback address that the name `localhost` stands for in this run; `None` for any other host.
+    /// Returns the loopback address that is used for the name `localhost`, or `None` for any other host.
     #[must_use]
     pub fn localhost(&self) -> Option<IpAddr> {
         self.localhost
     }
 
+    /// Sends a request and returns the response before its body is read.
     async fn send(
         &self,
         request: Request,
-        limit: &mut Limit,
-    ) -> std::result::Result<Response, Answer> {
-        match limit.within(self.client.execute(request)).await {
-            Some(answered) => answered.map_err(|error| self.silence(&error)),
-            None => Err(silence::too_late(&self.tried)),
+        deadline: &mut Deadline,
+    ) -> std::result::Result<Response, Silence> {
+        match deadline.within(self.client.execute(request)).await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(error)) => Err(self.classify(&error)),
+            None => Err(silence::timed_out(&self.context)),
         }
-        .map_err(Answer::Silence)
     }
 
-    fn silence(&self, error: &reqwest::Error) -> Silence {
+    fn classify(&self, error: &reqwest::Error) -> Silence {
+        let stage = if error.is_dns() {
+            Stage::LookUp
+        } else if error.is_connect() {
+            Stage::Connecting
+        } else {
+            Stage::Underway
+        };
+        let error = ClientError {
+            stage,
+            timed_out: error.is_timeout(),
+            error,
+            secrets: &self.secrets.borrow(),
+        };
+        silence::classify(&self.context, error)
+    }
+
+    /// Reads the body of a response, which can contradict a success, for as long as the deadline allows. If it is not
+    /// complete, what was read is used.
+    async fn read(&self, mut response: Response, deadline: &mut Deadline) -> Reply {
+        let mut body = Vec::new();
+        let _ = deadline.within(read_body(&mut response, &mut body)).await;
+        self.reply(&response, &body)
+    }
+
+    /// Returns what is known of a response. A server may repeat what it was sent; secrets are removed here.
+    fn reply(&self, response: &Response, body: &[u8]) -> Reply {
         let secrets = self.secrets.borrow();
-        silence::silence(&self.tried, failure(error, &secrets))
+        let headers = response.headers();
+        answer::reply(response.status(), headers, body, &secrets, wall_clock)
     }
-
-    /// Reads what came back. A server may repeat what it was sent; no secret goes on from here.
-    async fn reply(&self, mut response: Response, limit: &mut Limit) -> Answer {
-        let body = words(&mut response, limit).await;
-        let secrets = self.secrets.borrow();
-        let reply = answer::reply(
-            response.status(),
-            response.headers(),
-            &body,
-            &secrets,
-            wall_clock,
-        );
-        Answer::Reply(reply)
-    }
-}
-
-/// The key or the password, which a server may repeat.
-fn first_secrets(credentials: &Credentials) -> Secrets {
-    let (Credentials::Key(secret)
-    | Credentials::Session {
-        password: secret, ..
-    }) = credentials;
-    let mut secrets = Secrets::default();
-    secrets.add(secret.expose_secret());
-    secrets
 }
 
 impl fmt::Debug for HttpOrg {
@@ -187,32 +190,24 @@ impl fmt::Debug for HttpOrg {
 
 impl Org for HttpOrg {
     async fn set(&self, user: UserId, flag: Flag) -> Answer {
-        let url = below(
-            &self.users,
-            &[itoa::Buffer::new().format(user.get()), "membership"],
-        );
-        let body: &'static str = match flag {
+        let mut digits = itoa::Buffer::new();
+        let url = below(&self.users, &[digits.format(user.get()), "membership"]);
+        let body = match flag {
             Flag::OptOut => r#"{"mfaOptOut": true}"#,
             Flag::OptIn => r#"{"mfaOptOut": false}"#,
         };
         let mut request = Request::new(Method::PUT, url);
         *request.body_mut() = Some(body.into());
         *request.headers_mut() = self.headers.borrow().clone();
-        let mut limit = self.limits.begin();
-        let answer = match self.send(request, &mut limit).await {
-            Ok(response) if is_bare_success(&response) => Answer::Reply(answer::reply(
-                response.status(),
-                response.headers(),
-                &[],
-                &self.secrets.borrow(),
-                wall_clock,
-            )),
-            // In a box, so that not every request takes the room that few answers need.
-            Ok(response) => Box::pin(self.reply(response, &mut limit)).await,
-            Err(silence) => silence,
+        let mut deadline = self.deadlines.start();
+        let result = match self.send(request, &mut deadline).await {
+            Ok(response) if has_no_body(&response) => Answer::Reply(self.reply(&response, &[])),
+            // Boxed, because few responses need the space of this future.
+            Ok(response) => Answer::Reply(Box::pin(self.read(response, &mut deadline)).await),
+            Err(error) => Answer::Silence(error),
         };
-        self.limits.end(limit);
-        answer
+        self.deadlines.recycle(deadline);
+        result
     }
 
     async fn log_in(&self) -> LoginAnswer {
@@ -227,38 +222,45 @@ impl Org for HttpOrg {
         let mut request = Request::new(Method::POST, self.address.call(&["user", "authenticate"]));
         *request.body_mut() = Some(session::log_in_body(email, password, *org).into());
         *request.headers_mut() = json_headers();
-        let mut limit = self.limits.begin();
-        let mut response = match self.send(request, &mut limit).await {
+        let mut deadline = self.deadlines.start();
+        let mut response = match self.send(request, &mut deadline).await {
             Ok(response) if response.status().is_success() => response,
-            Ok(response) => return LoginAnswer::Failed(self.reply(response, &mut limit).await),
-            Err(silence) => return LoginAnswer::Failed(silence),
+            Ok(response) => {
+                let reply = self.read(response, &mut deadline).await;
+                return LoginAnswer::Failed(Answer::Reply(reply));
+            }
+            Err(error) => return LoginAnswer::Failed(Answer::Silence(error)),
         };
         let mut body = Vec::new();
-        let read = limit.within(beginning(&mut response, &mut body)).await;
-        let token = session::read_token(&body, wait::server_time(response.headers(), wall_clock()));
-        match (token, read) {
-            (Ok(issued), _) => {
-                let (name, token) = issued.header;
-                self.secrets.borrow_mut().add(&issued.token);
-                self.headers.borrow_mut().insert(name, token);
+        let is_read = deadline.within(read_body(&mut response, &mut body)).await;
+        let now = wait::server_time(response.headers(), wall_clock());
+        match (session::read_token(&body, now), is_read) {
+            (Ok(token), _) => {
+                let (name, value) = token.header;
+                self.secrets.borrow_mut().add(&token.text);
+                self.headers.borrow_mut().insert(name, value);
                 LoginAnswer::Token {
-                    lifetime: issued.lifetime,
+                    lifetime: token.lifetime,
                 }
             }
-            (Err(odd), Some(Ok(()))) => LoginAnswer::Unusable(odd),
+            (Err(reason), Some(Ok(()))) => LoginAnswer::Unusable(reason),
             (Err(_), Some(Err(error))) => {
-                LoginAnswer::Failed(Answer::Silence(self.silence(&error)))
+                LoginAnswer::Failed(Answer::Silence(self.classify(&error)))
             }
-            (Err(_), None) => LoginAnswer::Failed(Answer::Silence(silence::too_late(&self.tried))),
+            (Err(_), None) => {
+                LoginAnswer::Failed(Answer::Silence(silence::timed_out(&self.context)))
+            }
         }
     }
 }
 
-/// Returns everything that is the same in each request for a membership. The client adds `Host` over HTTP/1.1 and
-/// `:authority` over HTTP/2; nginx 1.22 refuses a request that has both.
+/// Returns the headers of every request for a membership, without authentication.
+///
+/// There is no `Host` among them: the client adds `Host` over HTTP/1.1 and `:authority` over HTTP/2, and nginx 1.22 refuses
+/// a request that has both.
 fn membership_headers() -> HeaderMap {
     let mut headers = json_headers();
-    headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
+    headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
     headers
 }
 
@@ -268,85 +270,73 @@ fn json_headers() -> HeaderMap {
 }
 
 fn client(
-    connection: &Connection,
+    options: &ConnectOptions,
     proxy: Option<&ProxyServer>,
     localhost: Option<IpAddr>,
 ) -> Result<Client> {
-    let builder = Client::builder()
-        .user_agent(HeaderValue::from_static(NAME))
+    let mut builder = Client::builder()
+        .user_agent(HeaderValue::from_static(PRODUCT))
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
         .no_proxy()
-        .https_only(connection.address.is_https())
-        .connect_timeout(connection.connect_timeout)
-        .pool_max_idle_per_host(connection.concurrency)
-        .pool_idle_timeout(IDLE_CONNECTION)
+        .https_only(options.address.is_https())
+        .connect_timeout(options.connect_timeout)
+        .pool_max_idle_per_host(options.concurrency)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .tcp_nodelay(true);
-    let builder = through(builder, proxy)?;
-    let builder = match localhost {
-        Some(ip) => {
-            let address = SocketAddr::new(ip, connection.address.port());
-            // `localhost` is this machine (RFC 6761, section 6.3), whatever a resolver says.
-            builder.resolve("localhost", address)
-        }
-        None => builder,
-    };
-    let builder = with_trust(builder, connection)?;
-    builder.build().map_err(|error| set_up(&error))
+    if let Some(server) = proxy {
+        builder = builder.proxy(https_proxy(server)?);
+    }
+    if let Some(ip) = localhost {
+        let address = SocketAddr::new(ip, options.address.port());
+        // `localhost` is this machine (RFC 6761, section 6.3), whatever a resolver says.
+        builder = builder.resolve("localhost", address);
+    }
+    with_trust(builder, options)?.build().map_err(|error| {
+        let reason = silence::root(&error);
+        let message = format!("no secure connection can be set up: {reason}");
+        Error::new(Kind::Usage, message).help(
+            "this needs the system's trusted certificates (package ca-certificates), or --ca-cert FILE",
+        )
+    })
 }
 
-fn set_up(error: &reqwest::Error) -> Error {
-    let reason = silence::root(error);
-    Error::new(
-        Kind::Usage,
-        format!("no secure connection can be set up: {reason}"),
-    )
-    .help(
-        "this needs the system's trusted certificates (package ca-certificates), or --ca-cert FILE",
-    )
-}
-
-fn through(builder: ClientBuilder, proxy: Option<&ProxyServer>) -> Result<ClientBuilder> {
-    let Some(ProxyServer {
-        name,
-        authorization,
-    }) = proxy
-    else {
-        return Ok(builder);
-    };
-    let Ok(proxy) = Proxy::https(name) else {
-        let message = format!("the proxy {name} can't be used");
+fn https_proxy(server: &ProxyServer) -> Result<Proxy> {
+    let Ok(proxy) = Proxy::https(&server.name) else {
+        let message = format!("the proxy {} can't be used", server.name);
         return Err(Error::new(Kind::Usage, message));
     };
-    let proxy = match authorization {
-        Some(authorization) => proxy.custom_http_auth(authorization.clone()),
-        None => proxy,
-    };
-    Ok(builder.proxy(proxy))
-}
-
-/// Trusts the system's certificates and those of `--ca-cert`. Plain `http` needs none, and works on a machine that has
-/// none.
-fn with_trust(builder: ClientBuilder, connection: &Connection) -> Result<ClientBuilder> {
-    // An error means that another client was set up before, with the same provider.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = builder.tls_version_min(tls::Version::TLS_1_2);
-    let given = match &connection.ca_cert {
-        Some(path) => Some((path, certificates(path)?)),
-        None => None,
-    };
-    match given {
-        _ if !connection.address.is_https() => Ok(builder.tls_certs_only([])),
-        Some((path, certificates)) => match trust::tls_config(certificates) {
-            Ok(config) => Ok(builder.tls_backend_preconfigured(config)),
-            Err(error) => Err(unusable_certificate(path, &error.to_string())),
-        },
-        None => Ok(builder),
+    match &server.authorization {
+        Some(authorization) => Ok(proxy.custom_http_auth(authorization.clone())),
+        None => Ok(proxy),
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+/// Trusts the system's certificates and those of `--ca-cert`. Plain `http` works on a machine that has no certificates.
+fn with_trust(builder: ClientBuilder, options: &ConnectOptions) -> Result<ClientBuilder> {
+    // An error means that another client was set up before, with the same provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = builder.tls_version_min(tls::Version::TLS_1_2);
+    let Some(path) = &options.ca_cert else {
+        return if options.address.is_https() {
+            Ok(builder)
+        } else {
+            Ok(builder.tls_certs_only([]))
+        };
+    };
+    // Read even if they are not used, so that a wrong file is always an error.
+    let certificates = read_certificates(path)?;
+    if !options.address.is_https() {
+        return Ok(builder.tls_certs_only([]));
+    }
+    match trust::tls_config(certificates) {
+        Ok(config) => Ok(builder.tls_backend_preconfigured(config)),
+        Err(error) => Err(unusable_certificate(path, &error.to_string())),
+    }
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let pem = trusted_file::read(path, trusted_file::MAX_BYTES)
         .map_err(|error| unusable_certificate(path, &format!("can't be read: {error}")))?;
     let certificates: std::result::Result<Vec<_>, _> =
@@ -362,48 +352,27 @@ fn unusable_certificate(path: &Path, reason: &str) -> Error {
         .help("--ca-cert takes a file with one or more certificates in PEM form")
 }
 
-fn failure<'a>(error: &'a reqwest::Error, secrets: &'a Secrets) -> Failure<'a> {
-    let stage = match error {
-        _ if error.is_dns() => Stage::LookUp,
-        _ if error.is_connect() => Stage::Connecting,
-        _ => Stage::Underway,
-    };
-    Failure {
-        stage,
-        timed_out: error.is_timeout(),
-        error,
-        secrets,
-    }
-}
-
-/// The 204 that nearly all answers are: there is nothing to wait for.
-fn is_bare_success(response: &Response) -> bool {
+/// Checks whether a response is a success without a body, as nearly all responses are.
+fn has_no_body(response: &Response) -> bool {
     response.status().is_success() && response.content_length() == Some(0)
 }
 
-/// Reads what the server has to say, for as long as the request may last: the body of a success can contradict it.
-/// Whether or not it came to its end, what has been read is used.
-async fn words(response: &mut Response, limit: &mut Limit) -> Vec<u8> {
-    let mut body = Vec::new();
-    let _ = limit.within(beginning(response, &mut body)).await;
-    body
-}
-
-/// Reads the first [`LONGEST_BODY`] bytes of the body, or what comes of them before it breaks off, and says if it does.
-/// Dropping the response closes a connection that has more to say.
-async fn beginning(response: &mut Response, body: &mut Vec<u8>) -> reqwest::Result<()> {
-    while body.len() < LONGEST_BODY
+/// Appends the first [`MAX_BODY`] bytes of the body to `body`, or as many as arrive before an error.
+///
+/// If there is more, dropping the response closes the connection.
+async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> reqwest::Result<()> {
+    while body.len() < MAX_BODY
         && let Some(chunk) = response.chunk().await?
     {
-        body.extend_from_slice(&chunk[..chunk.len().min(LONGEST_BODY - body.len())]);
+        body.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - body.len())]);
     }
     Ok(())
 }
 
-/// Only for dates in answers, where the server's own clock isn't told.
+/// Returns the time of this machine's clock, for responses that do not tell the server's.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a date in an answer has to be judged against some clock"
+    reason = "a date in a response has to be compared with some clock"
 )]
 fn wall_clock() -> SystemTime {
     SystemTime::now()
@@ -422,8 +391,8 @@ mod tests {
 
     const PASSWORD: &str = "hunter2";
 
-    fn connection(address: &str) -> Connection {
-        Connection {
+    fn options(address: &str) -> ConnectOptions {
+        ConnectOptions {
             address: Address::parse(address).unwrap(),
             credentials: Credentials::Key(SecretString::from("secret-key")),
             timeout: Duration::from_secs(30),
@@ -433,14 +402,12 @@ mod tests {
         }
     }
 
-    /// The Org of an environment in which this is the proxy for everything.
-    fn behind(connection: Connection, proxy: &str) -> Result<HttpOrg> {
-        HttpOrg::in_environment(connection, &|name| {
-            (name == "ALL_PROXY").then(|| proxy.into())
-        })
+    /// Returns an Org in an environment with this proxy.
+    fn behind(options: ConnectOptions, proxy: &str) -> Result<HttpOrg> {
+        HttpOrg::in_environment(options, &|name| (name == "ALL_PROXY").then(|| proxy.into()))
     }
 
-    /// A trusted certificate, so that the test needs none of the machine's.
+    /// Returns a file with a certificate, so that the test does not need the system's certificates.
     fn authority() -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let certificate =
@@ -453,7 +420,7 @@ mod tests {
         org.set(UserId::new(7).unwrap(), Flag::OptOut).await
     }
 
-    /// What comes of a request through a proxy that gives this answer, and what the proxy was asked.
+    /// Returns the result of a request through a proxy that responds with `answer`, and the request to the proxy.
     async fn through_proxy(answer: &'static str) -> (Silence, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = format!("http://user:{PASSWORD}@{}", listener.local_addr().unwrap());
@@ -469,11 +436,11 @@ mod tests {
             String::from_utf8(request).unwrap()
         });
         let file = authority();
-        let connection = Connection {
+        let options = ConnectOptions {
             ca_cert: Some(file.path().into()),
-            ..connection("https://org.example")
+            ..options("https://org.example")
         };
-        let org = behind(connection, &proxy).unwrap();
+        let org = behind(options, &proxy).unwrap();
         let Answer::Silence(silence) = opt_out(&org).await else {
             panic!("the proxy let it through")
         };
@@ -481,7 +448,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_that_refuses_is_named_without_its_password() {
+    async fn a_refusing_proxy_is_named_without_its_password() {
         for (answer, words) in [
             (
                 "HTTP/1.1 403 Forbidden\r\n\r\n",
@@ -517,13 +484,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_does_not_exist_is_named() {
+    async fn an_unknown_host_is_named() {
         let file = authority();
-        let connection = Connection {
+        let options = ConnectOptions {
             ca_cert: Some(file.path().into()),
-            ..connection("https://org.invalid")
+            ..options("https://org.invalid")
         };
-        let org = behind(connection, "").unwrap();
+        let org = behind(options, "").unwrap();
         let Answer::Silence(silence) = opt_out(&org).await else {
             panic!("there is such a host")
         };
@@ -538,7 +505,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_repeats_the_key_is_not_repeated() {
+    async fn a_key_that_the_server_repeats_is_hidden() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = thread::spawn(move || {
@@ -552,7 +519,7 @@ mod tests {
                 "HTTP/1.1 302 Found\r\nLocation: /login?key=secret-key\r\nConnection: close\r\n";
             write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         });
-        let org = HttpOrg::new(connection(&address)).unwrap();
+        let org = HttpOrg::new(options(&address)).unwrap();
         let answer = org.set(UserId::new(1).unwrap(), Flag::OptOut).await;
         server.join().unwrap();
         let said = format!("{answer:?}");
@@ -580,8 +547,8 @@ mod tests {
         });
         let proxy_address = format!("http://{}", proxy.local_addr().unwrap());
         for host in ["127.0.0.1", "localhost"] {
-            let connection = connection(&format!("http://{host}:{port}"));
-            let org = behind(connection, &proxy_address).unwrap();
+            let options = options(&format!("http://{host}:{port}"));
+            let org = behind(options, &proxy_address).unwrap();
             assert_eq!(org.proxy(), None);
             assert!(matches!(opt_out(&org).await, Answer::Reply(reply) if reply.status == 204));
         }
@@ -590,9 +557,9 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_can_not_be_used_is_refused_without_its_password() {
+    fn an_unsupported_proxy_is_refused_without_its_password() {
         let proxy = format!("socks5://user:{PASSWORD}@proxy.example:1080");
-        let error = behind(connection("https://org.example"), &proxy).unwrap_err();
+        let error = behind(options("https://org.example"), &proxy).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -603,10 +570,10 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_secret() {
-        let connection = connection("http://127.0.0.1:1");
-        assert!(!format!("{connection:?}").contains("secret-key"));
-        let org = behind(connection, "").unwrap();
+    fn debug_texts_contain_no_secret() {
+        let options = options("http://127.0.0.1:1");
+        assert!(!format!("{options:?}").contains("secret-key"));
+        let org = behind(options, "").unwrap();
         assert_eq!(
             format!("{org:?}"),
             "HttpOrg { address: \"http://127.0.0.1:1\", .. }"

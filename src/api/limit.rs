@@ -1,5 +1,6 @@
-//! How long a request may take, its answer's body included. A timer is taken along by one request after the other: setting
-//! it anew costs a fraction of making one and taking it away again, which was 2 % of a run at full speed.
+//! Deadlines of requests, which include reading the body of the response.
+//!
+//! Timers are reused: to reset one costs a fraction of making and dropping one, which took 2 % of a run at full speed.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -7,46 +8,46 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Gives each request its time.
+/// A pool of timers for deadlines.
 #[derive(Debug)]
-pub(super) struct Limits {
-    each: Duration,
-    spare: RefCell<Vec<Pin<Box<Sleep>>>>,
+pub(super) struct DeadlinePool {
+    timeout: Duration,
+    timers: RefCell<Vec<Pin<Box<Sleep>>>>,
 }
 
-/// The time that one request has.
+/// The deadline of one request.
 #[derive(Debug)]
-pub(super) struct Limit(Pin<Box<Sleep>>);
+pub(super) struct Deadline(Pin<Box<Sleep>>);
 
-impl Limits {
-    /// So long for each.
-    pub(super) fn new(each: Duration) -> Self {
+impl DeadlinePool {
+    /// Returns a pool of deadlines with the same timeout.
+    pub(super) fn new(timeout: Duration) -> Self {
         Self {
-            each,
-            spare: RefCell::default(),
+            timeout,
+            timers: RefCell::default(),
         }
     }
 
-    /// From now on.
-    pub(super) fn begin(&self) -> Limit {
-        let spare = self.spare.borrow_mut().pop();
-        match (spare, Instant::now().checked_add(self.each)) {
+    /// Returns a deadline that begins now.
+    pub(super) fn start(&self) -> Deadline {
+        let timer = self.timers.borrow_mut().pop();
+        match (timer, Instant::now().checked_add(self.timeout)) {
             (Some(mut timer), Some(end)) => {
                 timer.as_mut().reset(end);
-                Limit(timer)
+                Deadline(timer)
             }
-            _ => Limit(Box::pin(sleep(self.each))),
+            _ => Deadline(Box::pin(sleep(self.timeout))),
         }
     }
 
-    /// The request needs no more of it.
-    pub(super) fn end(&self, limit: Limit) {
-        self.spare.borrow_mut().push(limit.0);
+    /// Takes back the timer of a deadline that is not needed any more.
+    pub(super) fn recycle(&self, deadline: Deadline) {
+        self.timers.borrow_mut().push(deadline.0);
     }
 }
 
-impl Limit {
-    /// What comes of `work`, if that comes in time.
+impl Deadline {
+    /// Returns the result of `work`, or `None` if the deadline passes before.
     pub(super) async fn within<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -63,54 +64,61 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_timer_serves_one_request_after_the_other_and_gives_each_all_of_its_time() {
+    async fn a_reused_timer_gives_each_request_its_whole_time() {
         let second = Duration::from_secs(1);
-        let limits = Limits::new(3 * second);
-        // The timer is taken along while it runs, after it has rung unheard, and after it was heard.
+        let pool = DeadlinePool::new(3 * second);
+        // The timer is reused while it runs, after it has fired unnoticed, and after it was noticed.
         for idle in [0, 2, 0, 5, 1] {
-            let mut limit = limits.begin();
-            assert_eq!(limit.within(sleep(2 * second)).await, Some(()));
-            limits.end(limit);
-            assert_eq!(limits.spare.borrow().len(), 1);
+            let mut deadline = pool.start();
+            assert_eq!(deadline.within(sleep(2 * second)).await, Some(()));
+            pool.recycle(deadline);
+            assert_eq!(pool.timers.borrow().len(), 1);
             sleep(idle * second).await;
 
-            let (began, mut limit) = (Instant::now(), limits.begin());
-            assert_eq!(limit.within(sleep(2 * second)).await, Some(()), "{idle}");
+            let began = Instant::now();
+            let mut deadline = pool.start();
+            assert_eq!(deadline.within(sleep(2 * second)).await, Some(()), "{idle}");
             assert_eq!(
-                limit.within(sleep(2 * second)).await,
+                deadline.within(sleep(2 * second)).await,
                 None,
-                "both together had too long"
+                "both together take longer than the timeout"
             );
             assert_eq!(began.elapsed(), 3 * second);
-            assert_eq!(limit.within(pending::<()>()).await, None, "over is over");
-            limits.end(limit);
+            assert_eq!(
+                deadline.within(pending::<()>()).await,
+                None,
+                "the deadline has passed"
+            );
+            pool.recycle(deadline);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_at_the_same_time_have_a_limit_each() {
-        let limits = Limits::new(Duration::from_secs(3));
-        let (first, second) = (limits.begin(), limits.begin());
-        limits.end(first);
-        limits.end(second);
+    async fn concurrent_requests_have_their_own_deadlines() {
+        let pool = DeadlinePool::new(Duration::from_secs(3));
+        let first = pool.start();
+        let second = pool.start();
+        pool.recycle(first);
+        pool.recycle(second);
         sleep(Duration::from_secs(1)).await;
-        let (mut first, mut second) = (limits.begin(), limits.begin());
+        let mut first = pool.start();
+        let mut second = pool.start();
         let began = Instant::now();
         tokio::join!(
             first.within(pending::<()>()),
             second.within(pending::<()>())
         );
         assert_eq!(began.elapsed(), Duration::from_secs(3));
-        assert!(limits.spare.borrow().is_empty());
+        assert!(pool.timers.borrow().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_time_there_is_can_be_asked_for() {
-        let limits = Limits::new(Duration::MAX);
+    async fn the_longest_possible_timeout_does_not_overflow() {
+        let pool = DeadlinePool::new(Duration::MAX);
         for _ in 0..2 {
-            let mut limit = limits.begin();
-            assert_eq!(limit.within(async { 7 }).await, Some(7));
-            limits.end(limit);
+            let mut deadline = pool.start();
+            assert_eq!(deadline.within(async { 7 }).await, Some(7));
+            pool.recycle(deadline);
         }
     }
 }

@@ -1,9 +1,11 @@
-//! Finds the sentence that a person should read in whatever body came back: JSON, HTML or plain text, in whatever
-//! character set. Pure. The result is one harmless line.
+//! Extracts the server's own message from the body of a response, as one line that is safe to print.
+//!
+//! The body may be JSON, HTML, plain text or anything else.
 
 use encoding_rs::{Encoding, UTF_8};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use quick_xml::escape::{resolve_predefined_entity, unescape_with};
 use serde_json::Value;
 
 use super::body;
@@ -11,13 +13,20 @@ use super::redact::Secrets;
 use crate::domain::{BodyKind, MAX_DETAIL};
 use crate::text::one_line;
 
-/// The server's own words for an answer that isn't a success; empty where it said nothing.
+/// The status of a request that may not have been carried out yet (RFC 9110, section 15.3.3).
+const ACCEPTED_STATUS: u16 = 202;
+
+/// The message of such a response.
+const ACCEPTED: &str = "accepted, which may not yet be carried out";
+
+/// Returns the message of a response that is not a success. It is empty if the server gave none.
 pub(super) fn of_refusal(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> String {
     one_line(&words(headers, body, secrets), MAX_DETAIL)
 }
 
-/// Returns what the body of a success says about the change, and the words that a person should read of it. Most have
-/// none: a 202, an error, a web page or a compressed body do.
+/// Returns what the body of a success says about the change, and the message that a person should read.
+///
+/// The message is empty for most successes. A 202, an error, a web page and a compressed body have one.
 pub(super) fn of_success(
     status: u16,
     headers: &HeaderMap,
@@ -30,57 +39,57 @@ pub(super) fn of_success(
             one_line(&compressed, MAX_DETAIL),
         );
     }
-    if body.is_empty() && status != 202 {
+    if body.is_empty() && status != ACCEPTED_STATUS {
         return (body::kind(status, headers, ""), String::new());
     }
     let text = decoded(headers, body);
     let kind = body::kind(status, headers, &text);
     let text = secrets.redact(&text);
-    let words = match kind {
+    let message = match kind {
         BodyKind::WebPage => page_words(&text),
         BodyKind::Failure => failure_words(&text),
-        BodyKind::Plain | BodyKind::Set(_) => odd_words(&text).unwrap_or_default(),
-    };
-    let message = match (status, kind, words.is_empty()) {
-        (202, BodyKind::Plain | BodyKind::Set(_), true) => ACCEPTED.to_owned(),
-        (202, BodyKind::Plain | BodyKind::Set(_), false) => format!("{ACCEPTED}: {words}"),
-        _ => words,
+        BodyKind::Plain | BodyKind::Set(_) => {
+            let errors = errors_field(&text).unwrap_or_default();
+            match (status, errors.is_empty()) {
+                (ACCEPTED_STATUS, true) => ACCEPTED.to_owned(),
+                (ACCEPTED_STATUS, false) => format!("{ACCEPTED}: {errors}"),
+                _ => errors,
+            }
+        }
     };
     (kind, one_line(&message, MAX_DETAIL))
 }
 
-/// RFC 9110, 15.3.3.
-const ACCEPTED: &str = "accepted, which may not yet be carried out";
-
-/// Returns the words of a body that says that the change failed; the body itself where it has no message.
+/// Returns the message of a body that reports a failure, or the body itself if it has no message.
 fn failure_words(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
-        Ok(json) => json_words(&json).unwrap_or_else(|| bare(&json)),
+        Ok(json) => json_or_its_words(&json),
         Err(_) => first_line(text),
     }
 }
 
-/// Returns the words of an `errors` field, which does not contradict the change but should be read.
-fn odd_words(text: &str) -> Option<String> {
+/// Returns the message of an `errors` field, which does not contradict the change but should be read.
+fn errors_field(text: &str) -> Option<String> {
     let json: Value = serde_json::from_str(text).ok()?;
-    if json.get("errors").is_some_and(holds_something) {
-        json_words(&json)
-    } else {
+    if is_blank(json.get("errors")?) {
         None
+    } else {
+        json_words(&json)
     }
 }
 
-pub(super) fn holds_something(value: &Value) -> bool {
+/// Checks whether a JSON value is null, false or empty.
+pub(super) fn is_blank(value: &Value) -> bool {
     match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        Value::String(text) => !text.trim().is_empty(),
-        Value::Bool(true) | Value::Number(_) => true,
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::String(text) => text.trim().is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
     }
 }
 
-/// Names the compression of a body that has one, which was not asked for and is not undone.
+/// Returns a message if the body is compressed, which was not asked for and is not undone.
 fn compression(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Option<String> {
     let coding = headers
         .get(CONTENT_ENCODING)
@@ -97,7 +106,7 @@ fn words(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> String {
     }
     let text = secrets.redact(&decoded(headers, body));
     if let Ok(json) = serde_json::from_str::<Value>(&text) {
-        return json_words(&json).unwrap_or_else(|| bare(&json));
+        return json_or_its_words(&json);
     }
     if body::begins_like_html(&text) {
         page_words(&text)
@@ -106,14 +115,12 @@ fn words(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> String {
     }
 }
 
-/// The body as text: by its byte order mark, else by the character set of its `Content-Type`, else as UTF-8. What
-/// doesn't fit is replaced.
+/// Decodes the body by its byte order mark, or else by the character set of its `Content-Type`, or else as UTF-8. Invalid
+/// bytes are replaced.
 fn decoded(headers: &HeaderMap, body: &[u8]) -> String {
-    charset(headers)
-        .unwrap_or(UTF_8)
-        .decode(body)
-        .0
-        .into_owned()
+    let encoding = charset(headers).unwrap_or(UTF_8);
+    let (text, _, _) = encoding.decode(body);
+    text.into_owned()
 }
 
 fn charset(headers: &HeaderMap) -> Option<&'static Encoding> {
@@ -122,57 +129,66 @@ fn charset(headers: &HeaderMap) -> Option<&'static Encoding> {
         .to_str()
         .ok()?
         .to_ascii_lowercase();
-    let (_, label) = content_type.split_once("charset=")?;
-    Encoding::for_label(
-        label
-            .split(';')
-            .next()?
-            .trim()
-            .trim_matches(['"', '\''])
-            .as_bytes(),
-    )
+    let (_, rest) = content_type.split_once("charset=")?;
+    let label = rest.split(';').next()?.trim().trim_matches(['"', '\'']);
+    Encoding::for_label(label.as_bytes())
 }
 
-/// The message among the usual places: `message`, `error`, `errors`, and those of RFC 9457.
+/// The fields that may hold the message, the most telling first; `detail` and `title` are those of RFC 9457.
+const MESSAGE_FIELDS: [&str; 6] = [
+    "message",
+    "detail",
+    "error_description",
+    "error",
+    "errors",
+    "title",
+];
+
+/// Returns the message of a JSON body, if it has one in a usual place.
 fn json_words(json: &Value) -> Option<String> {
     match json {
         Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
         Value::Array(items) => {
             let all: Vec<_> = items.iter().filter_map(json_words).collect();
-            (!all.is_empty()).then(|| all.join("; "))
+            if all.is_empty() {
+                None
+            } else {
+                Some(all.join("; "))
+            }
         }
-        Value::Object(fields) => [
-            "message",
-            "detail",
-            "error_description",
-            "error",
-            "errors",
-            "title",
-        ]
-        .into_iter()
-        .find_map(|key| fields.get(key).and_then(json_words)),
+        Value::Object(fields) => MESSAGE_FIELDS
+            .into_iter()
+            .find_map(|field| fields.get(field).and_then(json_words)),
         _ => None,
     }
 }
 
-/// JSON without a message as it is, and nothing for JSON that holds nothing.
-fn bare(json: &Value) -> String {
-    if holds_something(json) {
-        json.to_string()
-    } else {
-        String::new()
+/// Returns the message of a JSON body, or the body itself if it has none. The result is empty for a blank body.
+fn json_or_its_words(json: &Value) -> String {
+    match json_words(json) {
+        Some(words) => words,
+        None if is_blank(json) => String::new(),
+        None => json.to_string(),
     }
 }
 
-/// A page's title; where it has none, its first words.
+/// Returns the title of a page, or its text if it has no title.
 fn page_words(html: &str) -> String {
+    let title = title(html).unwrap_or_default();
+    if title.trim().is_empty() {
+        unescaped(&without_tags(html))
+    } else {
+        unescaped(title)
+    }
+}
+
+fn title(html: &str) -> Option<&str> {
+    // Keeps all bytes but letters, so that positions are the same.
     let lower = html.to_ascii_lowercase();
-    let title = lower.find("<title").and_then(|tag| {
-        let start = tag + lower[tag..].find('>')? + 1;
-        let end = start + lower[start..].find("</title")?;
-        Some(entities(&html[start..end])).filter(|title| !title.trim().is_empty())
-    });
-    title.unwrap_or_else(|| entities(&without_tags(html)))
+    let tag = lower.find("<title")?;
+    let start = tag + lower[tag..].find('>')? + 1;
+    let end = start + lower[start..].find("</title")?;
+    Some(&html[start..end])
 }
 
 fn without_tags(html: &str) -> String {
@@ -185,20 +201,16 @@ fn without_tags(html: &str) -> String {
     text
 }
 
-/// The few that occur in titles; `&amp;` comes last so that nothing is decoded twice.
-fn entities(text: &str) -> String {
-    [
-        ("&nbsp;", " "),
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&quot;", "\""),
-        ("&#39;", "'"),
-        ("&amp;", "&"),
-    ]
-    .iter()
-    .fold(text.to_owned(), |text, (entity, character)| {
-        text.replace(entity, character)
-    })
+/// Replaces character references. A text with an unknown or incomplete one is returned as it is.
+fn unescaped(text: &str) -> String {
+    let resolve = |name: &str| match name {
+        "nbsp" => Some(" "),
+        name => resolve_predefined_entity(name),
+    };
+    match unescape_with(text, resolve) {
+        Ok(text) => text.into_owned(),
+        Err(_) => text.to_owned(),
+    }
 }
 
 fn first_line(text: &str) -> String {
@@ -230,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn message_table() {
+    fn the_message_is_found_in_bodies_of_all_kinds() {
         for (body, message) in [
             (r#"{"message": "User not found"}"#, "User not found"),
             (
@@ -289,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn other_character_sets_are_read_and_broken_ones_survive() {
+    fn other_character_sets_are_decoded_and_invalid_bytes_replaced() {
         for (content_type, body, message) in [
             (
                 "text/plain; charset=iso-8859-1",
@@ -328,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_dangerous_or_long_gets_through() {
+    fn control_characters_are_escaped_and_long_messages_cut() {
         let message = of_refusal(
             &HeaderMap::new(),
             b"{\"message\": \"\\u001b]0;x\\u0007\\u202eevil\\r\\nline\"}",
@@ -351,7 +363,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_is_too_odd(
+        fn messages_of_arbitrary_bodies_are_short_and_safe(
             start in r"(<html|<!doctype html|\{|\[|)",
             pieces in proptest::collection::vec(r#"(<title|</title|<|>|&amp;|"message":|\PC{0,3})"#, 0..12),
             tail: Vec<u8>,
@@ -365,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_body_is_named_and_not_shown() {
+    fn a_compressed_body_is_reported_and_not_shown() {
         let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
         assert_eq!(
             of_refusal(&headers, b"\x1f\x8b\x08"),
@@ -375,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_is_silent_unless_it_is_odd() {
+    fn a_success_has_a_message_only_if_it_is_unusual() {
         for (status, body, kind, message) in [
             (204, "", BodyKind::Plain, ""),
             (
@@ -440,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_compressed_success_only_the_label_counts() {
+    fn a_compressed_success_is_judged_by_its_content_type() {
         for (label, kind) in [
             ("text/html", BodyKind::WebPage),
             ("application/json", BodyKind::Plain),

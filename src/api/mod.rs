@@ -1,4 +1,12 @@
-//! Talks HTTP to the Org. Decides nothing, retries nothing, follows nothing: what an answer means is the policy's.
+//! Sends requests to the Org over HTTP.
+//!
+//! [`HttpOrg`] sends one request per call: no retry, no redirect, no decompression. It reports what came back as a
+//! [`Answer`]; what that means for the run is decided in `policy`.
+//!
+//! [`http`] is the only file that names the HTTP client. The other files turn its parts into plain data: [`answer`] reads
+//! status and headers, [`body`] and [`message`] the body, [`wait`] the pauses that a server asks for, [`silence`] the
+//! errors. [`address`], [`session`], [`trust`] and [`environment`] prepare a connection, and [`redact`] keeps secrets out
+//! of everything that is passed on.
 
 mod address;
 mod answer;
@@ -17,15 +25,14 @@ use std::future::Future;
 
 pub use address::Address;
 pub use environment::trust_store_variables;
-pub use http::{Connection, HttpOrg};
-pub use session::Credentials;
+pub use http::{ConnectOptions, HttpOrg};
 
 use crate::domain::{Answer, Flag, LoginAnswer, UserId};
 
-/// The Org as the engine sees it; the one trait of the house, so that the engine can be tried without a network.
+/// An Org that changes can be sent to. The engine uses this trait, so that tests need no network.
 pub trait Org {
-    /// Sets one membership with one request: no retry, no redirect.
+    /// Sets one membership with one request, without retries or redirects.
     fn set(&self, user: UserId, flag: Flag) -> impl Future<Output = Answer>;
-    /// Logs in with one request; the token is used by every later [`Org::set`].
+    /// Logs in with one request. Every later [`Org::set`] uses the token.
     fn log_in(&self) -> impl Future<Output = LoginAnswer>;
 }

@@ -1,5 +1,7 @@
-//! Removes secrets from what a server says. A server may repeat the key, the password or a token in any form: as it is,
-//! escaped (JSON, URL, HTML, nested twice), in base64 or in hexadecimal digits. Pure.
+//! Removes secrets from texts of a server.
+//!
+//! A server may repeat the key, the password or a token in any form: literally, escaped (JSON, URL, HTML, nested twice), in
+//! base64 or in hexadecimal digits.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
@@ -9,20 +11,21 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
-/// What stands where a secret stood.
+/// The text that replaces a secret.
 pub(super) const HIDDEN: &str = "(hidden)";
 
-/// Secrets shorter than this are not looked for in base64 and hexadecimal digits: they would be found everywhere.
+/// The minimum length in bytes of secrets that are also looked for in base64 and hexadecimal digits. Shorter ones would be
+/// found everywhere.
 const MIN_ENCODED_LEN: usize = 4;
 
-/// A text may be cut off in the middle of a secret. From this many characters on, the beginning of a secret at the end of
-/// a text is hidden too.
+/// The minimum length in characters of the beginning of a secret that is hidden at the end of a text, which may have been
+/// cut off in the middle of the secret.
 const MIN_CUT_LEN: usize = 8;
 
-/// How often escapes can be nested, such as JSON in JSON.
+/// The maximum nesting of escapes, such as JSON in JSON.
 const MAX_NESTING: u8 = 2;
 
-/// The secrets that a run has sent so far. Its `Debug` text has none of them in it.
+/// The secrets that a run has sent so far. They are not part of the `Debug` text.
 #[derive(Default)]
 pub(super) struct Secrets {
     patterns: Vec<Pattern>,
@@ -37,12 +40,12 @@ impl fmt::Debug for Secrets {
 /// A text to look for.
 struct Pattern {
     text: SecretString,
-    /// The text is a part of something in base64: the digits around it belong to it.
+    /// Whether the text is part of a base64 string, so that the digits around it are hidden as well.
     is_base64: bool,
 }
 
 impl Secrets {
-    /// Adds a secret and the forms it can have.
+    /// Adds a secret in all its forms.
     pub(super) fn add(&mut self, secret: &str) {
         if secret.is_empty() {
             return;
@@ -65,7 +68,7 @@ impl Secrets {
         });
     }
 
-    /// Returns the text without the secrets in it.
+    /// Replaces all secrets in a text by [`HIDDEN`].
     pub(super) fn redact(&self, text: &str) -> String {
         let mut found: Vec<Range<usize>> = self
             .patterns
@@ -87,7 +90,7 @@ impl Secrets {
     }
 }
 
-/// Returns the base64 digits that depend on the secret alone when it begins at this offset in a group of three bytes.
+/// Returns the base64 digits that depend only on the secret if it begins at this offset in a group of three bytes.
 fn base64_core(secret: &str, offset: usize) -> Zeroizing<String> {
     let padded = Zeroizing::new([&[0; 3][..offset], secret.as_bytes()].concat());
     let digits = Zeroizing::new(STANDARD_NO_PAD.encode(&*padded));
@@ -96,7 +99,7 @@ fn base64_core(secret: &str, offset: usize) -> Zeroizing<String> {
     Zeroizing::new(digits[first..last].to_owned())
 }
 
-/// Finds where a pattern stands in a text.
+/// Returns the places of a pattern in a text.
 fn find(text: &str, pattern: &Pattern) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
@@ -118,7 +121,7 @@ fn find(text: &str, pattern: &Pattern) -> Vec<Range<usize>> {
     found
 }
 
-/// Extends a match over the base64 digits before and after it, which hold the rest of the secret's first and last byte.
+/// Extends a match to the base64 digits around it, which contain the rest of the secret's first and last byte.
 fn with_digits_around(text: &str, range: Range<usize>) -> Range<usize> {
     let is_digit =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_' | '=' | '%');
@@ -127,7 +130,7 @@ fn with_digits_around(text: &str, range: Range<usize>) -> Range<usize> {
     before..text.len() - after
 }
 
-/// Returns where a match of `wanted` that begins at `start` ends, the longest if there are several.
+/// Returns the end of the longest match of `wanted` that begins at `start`.
 fn match_end(text: &str, start: usize, wanted: &str) -> Option<usize> {
     let mut ends = vec![start];
     for (matched, c) in wanted.chars().enumerate() {
@@ -142,7 +145,7 @@ fn match_end(text: &str, start: usize, wanted: &str) -> Option<usize> {
     ends.into_iter().max()
 }
 
-/// Returns where a character ends that begins at one of these places, as it is or escaped.
+/// Returns the possible ends of a character, literal or escaped, that begins at any of these places.
 fn after_char(text: &str, starts: &[usize], wanted: char, nesting: u8) -> Vec<usize> {
     let mut ends = Vec::new();
     for &start in starts {
@@ -155,7 +158,7 @@ fn after_char(text: &str, starts: &[usize], wanted: char, nesting: u8) -> Vec<us
         if nesting == 0 || !matches!(first, '\\' | '%' | '&' | '+') {
             continue;
         }
-        // In either case, as the digits of an escape that is escaped itself.
+        // In both cases, because the digits of an escape may be escaped again.
         let upper = escapes(wanted.to_ascii_uppercase());
         for escaped in escapes(wanted).into_iter().chain(upper) {
             let mut places = vec![start];
@@ -170,12 +173,12 @@ fn after_char(text: &str, starts: &[usize], wanted: char, nesting: u8) -> Vec<us
     ends
 }
 
-/// Checks whether two characters are the same but for their case, or the same digit in the two alphabets of base64.
+/// Checks whether two characters are the same apart from their case, or the same digit in the two alphabets of base64.
 fn is_alike(found: char, wanted: char) -> bool {
     found.eq_ignore_ascii_case(&wanted) || matches!((found, wanted), ('-', '+') | ('_', '/'))
 }
 
-/// Writes each number in hexadecimal digits, at least this many, with a prefix.
+/// Formats each number with a prefix and at least `width` hexadecimal digits.
 fn hex(prefix: &str, width: usize, numbers: impl Iterator<Item = u32>) -> String {
     let mut text = String::new();
     for number in numbers {
@@ -184,7 +187,7 @@ fn hex(prefix: &str, width: usize, numbers: impl Iterator<Item = u32>) -> String
     text
 }
 
-/// Returns the ways in which a character can be escaped.
+/// Returns all escaped forms of a character.
 fn escapes(c: char) -> Vec<String> {
     let code = u32::from(c);
     let mut utf8 = [0; 4];
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_without_a_secret_are_kept() {
+    fn texts_without_a_secret_are_unchanged() {
         let secrets = secrets(&["hunter2", "abcdef-123456"]);
         for text in [
             "",
@@ -335,13 +338,13 @@ mod tests {
     }
 
     #[test]
-    fn several_secrets_that_overlap_are_hidden_once() {
+    fn overlapping_secrets_are_hidden_once() {
         let secrets = secrets(&["abcdef", "defghi", "hidden"]);
         assert_eq!(secrets.redact("xabcdefghix abcdef"), "x(hidden)x (hidden)");
     }
 
     #[test]
-    fn a_secret_that_is_cut_off_at_the_end_is_hidden() {
+    fn the_beginning_of_a_secret_is_hidden_at_the_end_of_a_text() {
         let secrets = secrets(&["k3y-that-is-secret"]);
         assert_eq!(secrets.redact("your key k3y-that"), "your key (hidden)");
         assert_eq!(
@@ -352,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn short_secrets_are_hidden_as_they_are() {
+    fn short_secrets_are_hidden_only_if_not_encoded() {
         let secrets = secrets(&["abc", ""]);
         assert_eq!(secrets.redact("abc YWJj 616263"), "(hidden) YWJj 616263");
     }
 
     proptest! {
         #[test]
-        fn no_text_is_too_odd(secret in r#"[a-z%\\&"+ \u{e9}]{1,8}"#, text in r#"[a-z%\\&;#"+0-9 \u{e9}]{0,64}"#) {
+        fn arbitrary_texts_are_redacted_completely(secret in r#"[a-z%\\&"+ \u{e9}]{1,8}"#, text in r#"[a-z%\\&;#"+0-9 \u{e9}]{0,64}"#) {
             let redacted = secrets(&[&secret]).redact(&text);
             prop_assert!(redacted.contains(HIDDEN) || redacted == text);
             prop_assert!(HIDDEN.contains(&secret) || !redacted.replace(HIDDEN, "\n").contains(&secret));

@@ -1,7 +1,7 @@
-//! How a request proves who sends it: the key's header, or the log-in's body and the token that its answer holds. Pure;
-//! when to log in is the policy's, sending is `http.rs`'s.
+//! Authenticates requests: the header with the API key, the body of a login, and the token in its response.
+//!
+//! When to log in is decided in `policy`.
 
-use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -11,52 +11,31 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 
-/// The header that carries an API key.
+/// The name of the header with the API key.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// What the Org is shown. Its `Debug` text has no secret in it.
-#[derive(Clone)]
-pub enum Credentials {
-    /// An API key; it belongs to one Org and doesn't expire.
-    Key(SecretString),
-    /// A person's log-in, exchanged for a token that lives for a quarter of an hour.
-    Session {
-        /// Who logs in.
-        email: String,
-        /// With which password.
-        password: SecretString,
-        /// To which Org, by number.
-        org: u64,
-    },
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Key(_) => "Key(hidden)",
-            Self::Session { .. } => "Session(hidden)",
-        })
-    }
-}
-
-/// The header with which every request begins: the key's. A session has none before it has logged in.
+/// Returns the header with an API key.
 ///
 /// # Errors
 ///
-/// [`Kind::Usage`] where no key can look like this; the key itself is not in the message.
-pub(super) fn first_header(credentials: &Credentials) -> Result<Option<(HeaderName, HeaderValue)>> {
-    let Credentials::Key(key) = credentials else {
-        return Ok(None);
-    };
+/// [`Kind::Usage`] if the text can't be a key. The message does not contain it.
+pub(super) fn key_header(key: &SecretString) -> Result<(HeaderName, HeaderValue)> {
     match sensitive("", key.expose_secret()) {
-        Ok(value) => Ok(Some((API_KEY, value))),
-        Err(odd) => Err(Error::new(Kind::Usage, format!("this is not a possible API key: it {odd}"))
-            .help("check where the key comes from: the variable, or the file, must hold the key and nothing else")),
+        Ok(value) => Ok((API_KEY, value)),
+        Err(reason) => Err(Error::new(
+            Kind::Usage,
+            format!("this is not a possible API key: it {reason}"),
+        )
+        .help("make sure that the variable or the file holds the key and nothing else")),
     }
 }
 
-/// A scheme and the secret as a header value that is left out of every debug print, or what is odd about the secret.
-fn sensitive(scheme: &str, text: &str) -> std::result::Result<HeaderValue, &'static str> {
+/// Returns a header value of a prefix and a secret, marked so that it is never printed.
+///
+/// # Errors
+///
+/// The reason why the secret can't be sent, as the end of a sentence.
+fn sensitive(prefix: &str, text: &str) -> std::result::Result<HeaderValue, &'static str> {
     if text.is_empty() {
         return Err("is empty");
     }
@@ -67,37 +46,41 @@ fn sensitive(scheme: &str, text: &str) -> std::result::Result<HeaderValue, &'sta
         return Err("has a character in it that is not ASCII");
     }
     if text.contains(|c: char| c.is_ascii_control() || c == ' ') {
-        return Err("has a blank or a control character in it");
+        return Err("has a space or a control character in it");
     }
-    let mut value = HeaderValue::from_str(&format!("{scheme}{text}"))
+    let mut value = HeaderValue::from_str(&format!("{prefix}{text}"))
         .map_err(|_| "can't be sent in a header")?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The body of a log-in. It holds the password: it is made for one request and not kept.
+/// Returns the body of a login request, which contains the password.
 pub(super) fn log_in_body(email: &str, password: &SecretString, org: u64) -> Vec<u8> {
-    json!({ "email": email, "password": password.expose_secret(), "selectedOrg": org, "client": "core-client" })
-        .to_string()
-        .into_bytes()
+    let body = json!({
+        "email": email,
+        "password": password.expose_secret(),
+        "selectedOrg": org,
+        "client": "core-client",
+    });
+    body.to_string().into_bytes()
 }
 
-/// A token, ready to be sent. Not `Debug`.
-pub(super) struct Issued {
-    /// The header that carries it.
+/// A token that was issued for a login. It is not `Debug`, so that it can't be printed.
+pub(super) struct Token {
+    /// The header with the token.
     pub(super) header: (HeaderName, HeaderValue),
-    /// The token alone.
-    pub(super) token: Zeroizing<String>,
-    /// How long it is good for, `None` where the answer doesn't say it in a way that can be used.
+    /// The token.
+    pub(super) text: Zeroizing<String>,
+    /// How long the token is valid, or `None` if the response does not say so in a usable way.
     pub(super) lifetime: Option<Duration>,
 }
 
-/// Reads the answer to a log-in; `now` is the time by the server's clock where it tells it.
+/// Reads the token from the body of the response to a login. `now` is the time of the server's clock, if known.
 ///
 /// # Errors
 ///
-/// Says which field is odd, without its value.
-pub(super) fn read_token(body: &[u8], now: SystemTime) -> std::result::Result<Issued, String> {
+/// What is wrong with which field, without its value.
+pub(super) fn read_token(body: &[u8], now: SystemTime) -> std::result::Result<Token, String> {
     let answer: Value = serde_json::from_slice(body)
         .map_err(|_| "the answer to the log-in is not JSON".to_owned())?;
     let token = match answer.get("token") {
@@ -108,50 +91,51 @@ pub(super) fn read_token(body: &[u8], now: SystemTime) -> std::result::Result<Is
         Some(_) => return Err("the `token` in the answer to the log-in is not a text".to_owned()),
     };
     let value = sensitive("bearer ", token)
-        .map_err(|odd| format!("the `token` in the answer to the log-in {odd}"))?;
-    let lifetime = answer
-        .get("expiresAt")
-        .and_then(unix_time)
-        .and_then(|expiry| lifetime(expiry, now));
-    Ok(Issued {
+        .map_err(|reason| format!("the `token` in the answer to the log-in {reason}"))?;
+    let expiry = answer.get("expiresAt").and_then(unix_time);
+    Ok(Token {
         header: (AUTHORIZATION, value),
-        token: Zeroizing::new(token.clone()),
-        lifetime,
+        text: Zeroizing::new(token.clone()),
+        lifetime: expiry.and_then(|expiry| lifetime(expiry, now)),
     })
 }
 
-/// Above this, a number of seconds would lie beyond the year 5000: it is milliseconds.
-const LARGEST_SECONDS: f64 = 1e11;
+/// The largest number that is taken for seconds since 1970, which is after the year 5000. Larger ones are milliseconds.
+const MAX_SECONDS: f64 = 1e11;
 
-/// Seconds since 1970, from seconds, milliseconds, either of them as a text, or an RFC 3339 time stamp.
+/// Returns seconds since 1970, given seconds or milliseconds as a number or a text, or an RFC 3339 timestamp.
 fn unix_time(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
-        Value::String(text) => match text.trim().parse() {
-            Ok(number) => number,
-            Err(_) => text
-                .trim()
-                .parse::<jiff::Timestamp>()
-                .ok()?
-                .as_duration()
-                .as_secs_f64(),
-        },
+        Value::String(text) => {
+            let text = text.trim();
+            let Ok(number) = text.parse() else {
+                let time: jiff::Timestamp = text.parse().ok()?;
+                return Some(time.as_duration().as_secs_f64());
+            };
+            number
+        }
         _ => return None,
     };
-    Some(if number.abs() > LARGEST_SECONDS {
-        number / 1000.0
+    if number.abs() > MAX_SECONDS {
+        Some(number / 1000.0)
     } else {
-        number
-    })
+        Some(number)
+    }
 }
 
-/// `None` for an expiry that has passed: a token that was issued just now and an expiry in the past means that one of
-/// the clocks is wrong, and the token may well be good.
+/// Returns the time until a token expires, or `None` if it has expired.
+///
+/// A token that was issued just now and has expired already means that one of the clocks is wrong. The token may well be
+/// valid.
 fn lifetime(expiry: f64, now: SystemTime) -> Option<Duration> {
     let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
-    Duration::try_from_secs_f64(expiry - now)
-        .ok()
-        .filter(|lifetime| !lifetime.is_zero())
+    let lifetime = Duration::try_from_secs_f64(expiry - now).ok()?;
+    if lifetime.is_zero() {
+        None
+    } else {
+        Some(lifetime)
+    }
 }
 
 #[cfg(test)]
@@ -164,13 +148,9 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(NOW)
     }
 
-    fn key(text: &str) -> Credentials {
-        Credentials::Key(SecretString::from(text))
-    }
-
     #[test]
-    fn a_key_becomes_a_sensitive_header() {
-        let (name, value) = first_header(&key("k-1.2_3~")).unwrap().unwrap();
+    fn the_key_header_is_marked_as_sensitive() {
+        let (name, value) = key_header(&"k-1.2_3~".into()).unwrap();
         assert_eq!(
             (name.as_str(), value.as_bytes()),
             ("x-api-key", b"k-1.2_3~".as_slice())
@@ -179,17 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_key_is_refused_and_not_shown() {
+    fn an_impossible_key_is_refused_without_showing_it() {
         for (text, why) in [
             ("", "is empty"),
             ("hunter2\n", "line break"),
             ("hunter2\r\nx-evil: 1", "line break"),
             ("hunter2\0", "control character"),
-            ("hunter2 hunter2", "a blank"),
+            ("hunter2 hunter2", "a space"),
             ("hunter2\u{e9}", "not ASCII"),
             ("\u{feff}hunter2", "not ASCII"),
         ] {
-            let error = first_header(&key(text)).expect_err(text);
+            let error = key_header(&text.into()).expect_err(text);
             assert_eq!(error.kind(), Kind::Usage);
             assert!(error.to_string().contains(why), "{text:?}: {error}");
             assert!(!format!("{error}{error:?}").contains("hunter2"), "{error}");
@@ -197,20 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_secret() {
-        let session = Credentials::Session {
-            email: "a@b.example".into(),
-            password: SecretString::from("hunter2"),
-            org: 7,
-        };
-        assert_eq!(
-            format!("{:?} {session:?}", key("hunter2")),
-            "Key(hidden) Session(hidden)"
-        );
-    }
-
-    #[test]
-    fn the_log_in_body_has_the_four_fields() {
+    fn the_login_body_has_the_four_fields() {
         let body = log_in_body("zo\u{eb}@b.example", &SecretString::from("p\"w"), 42);
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
@@ -220,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_whatever_its_expiry_looks_like() {
+    fn a_token_is_read_with_any_expiry() {
         let quarter = Some(Duration::from_mins(15));
         let cases = [
             (json!(NOW + 900), quarter),
@@ -240,21 +207,21 @@ mod tests {
         ];
         for (expiry, lifetime) in cases {
             let body = json!({"token": "t.o-k", "expiresAt": expiry}).to_string();
-            let Ok(issued) = read_token(body.as_bytes(), now()) else {
+            let Ok(token) = read_token(body.as_bytes(), now()) else {
                 panic!("{expiry}")
             };
-            assert_eq!(issued.lifetime, lifetime, "{expiry}");
-            assert_eq!(issued.header.1.as_bytes(), b"bearer t.o-k");
-            assert!(issued.header.1.is_sensitive());
+            assert_eq!(token.lifetime, lifetime, "{expiry}");
+            assert_eq!(token.header.1.as_bytes(), b"bearer t.o-k");
+            assert!(token.header.1.is_sensitive());
         }
-        let Ok(issued) = read_token(br#"{"token": "t"}"#, now()) else {
+        let Ok(token) = read_token(br#"{"token": "t"}"#, now()) else {
             panic!("no expiry")
         };
-        assert_eq!(issued.lifetime, None);
+        assert_eq!(token.lifetime, None);
     }
 
     #[test]
-    fn an_unusable_token_is_named_and_not_shown() {
+    fn an_unusable_token_is_refused_without_showing_it() {
         for (body, why) in [
             ("", "not JSON"),
             ("<html>", "not JSON"),
@@ -266,12 +233,12 @@ mod tests {
             (r#"{"token": "hunter2\r\n"}"#, "line break"),
             (r#"{"token": "hunter2\u00e9"}"#, "not ASCII"),
         ] {
-            let Err(odd) = read_token(body.as_bytes(), now()) else {
+            let Err(reason) = read_token(body.as_bytes(), now()) else {
                 panic!("{body}")
             };
             assert!(
-                odd.contains(why) && !odd.contains("hunter2"),
-                "{body}: {odd}"
+                reason.contains(why) && !reason.contains("hunter2"),
+                "{body}: {reason}"
             );
         }
     }

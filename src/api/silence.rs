@@ -1,5 +1,7 @@
-//! How no answer came, told from a chain of errors: which `Cause`, whether anything may have been sent, and one
-//! sentence that names host, port and seconds but never a secret. Pure; that nothing came is found out in `http.rs`.
+//! Classifies requests that got no usable response, by the chain of errors of the HTTP client.
+//!
+//! The result is the kind of failure, whether anything may have been sent, and one sentence that names host, port and
+//! seconds but never a secret.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,116 +14,115 @@ use super::redact::Secrets;
 use crate::domain::{Cause, Silence};
 use crate::text::one_line;
 
-/// What was tried, for the sentences.
+/// The maximum length of the part of a message that is an error's own text, in characters.
+const MAX_ERROR_TEXT: usize = 200;
+
+/// The parameters of requests that are mentioned in messages.
 #[derive(Clone, Debug)]
-pub(super) struct Tried {
-    /// The name or address asked for.
+pub(super) struct RequestContext {
+    /// The host name or address.
     pub(super) host: String,
-    /// And its port.
+    /// The port.
     pub(super) port: u16,
-    /// How long a connection may take.
+    /// The timeout for establishing a connection.
     pub(super) connect_timeout: Duration,
-    /// How long the whole request may take.
+    /// The timeout of a request.
     pub(super) timeout: Duration,
-    /// The proxy in between, without its password.
+    /// The proxy, without its password.
     pub(super) proxy: Option<String>,
 }
 
-/// How far the request had come, as the HTTP client tells it.
+/// The stage in which a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The host's name was being looked up.
+    /// The host name was being resolved.
     LookUp,
-    /// The connection was being made: no byte of the request has left.
+    /// The connection was being established. Nothing of the request has been sent.
     Connecting,
-    /// The connection stood: some of the request may have left.
+    /// The connection was established. Some of the request may have been sent.
     Underway,
 }
 
-/// A failure, as the HTTP client tells it.
+/// An error of the HTTP client.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Failure<'a> {
-    /// How far it had come.
+pub(super) struct ClientError<'a> {
+    /// The stage in which the request failed.
     pub(super) stage: Stage,
-    /// Whether the system, or the HTTP client while connecting, has waited in vain.
+    /// Whether a timeout of the operating system or of the HTTP client has passed.
     pub(super) timed_out: bool,
-    /// The error and what led to it.
+    /// The error, with the errors that caused it as its sources.
     pub(super) error: &'a (dyn StdError + 'static),
-    /// What must not be shown: a server's words can be part of an error, such as the debug data of an HTTP/2 `GOAWAY`.
+    /// Secrets to be removed: an error can contain text of the server, such as the debug data of an HTTP/2 `GOAWAY`.
     pub(super) secrets: &'a Secrets,
 }
 
-impl Failure<'_> {
-    /// Returns what the last link of the chain says, without secrets.
+impl ClientError<'_> {
+    /// Returns the text of the innermost error, without secrets.
     fn root(&self) -> String {
-        one_line(&self.secrets.redact(&root_text(self.error)), LONGEST_DETAIL)
+        let text = self.secrets.redact(&root_text(self.error));
+        one_line(&text, MAX_ERROR_TEXT)
     }
 }
 
-/// The longest piece that is taken over from an error's own text, in characters.
-const LONGEST_DETAIL: usize = 200;
-
-/// Names the failure.
-pub(super) fn silence(tried: &Tried, failure: Failure<'_>) -> Silence {
-    let (cause, message) = match failure.stage {
-        Stage::Underway => underway(tried, failure),
-        _ if is_from_proxy(tried, failure.error) => (Cause::Proxy, by_proxy(tried, failure)),
-        Stage::LookUp => (Cause::HostNotFound, not_found(tried, failure)),
-        Stage::Connecting => connecting(tried, failure),
+/// Classifies an error of the HTTP client.
+pub(super) fn classify(context: &RequestContext, error: ClientError<'_>) -> Silence {
+    let is_processed = !is_unprocessed(error.error);
+    let (cause, message) = match error.stage {
+        Stage::Underway => underway(context, error),
+        Stage::LookUp | Stage::Connecting if is_from_proxy(context, error.error) => {
+            (Cause::Proxy, from_proxy(context, error))
+        }
+        Stage::LookUp => (Cause::HostNotFound, not_found(context, error)),
+        Stage::Connecting => connecting(context, error),
     };
     Silence {
         cause,
-        sent: failure.stage == Stage::Underway && !is_unprocessed(failure.error),
+        sent: error.stage == Stage::Underway && is_processed,
         message,
     }
 }
 
-/// Names what was given up for its time had run out, however far it had come.
-pub(super) fn too_late(tried: &Tried) -> Silence {
-    let Tried { host, timeout, .. } = tried;
-    let message = format!("no complete answer from {host} within {timeout:?}");
+/// Returns the error of a request whose deadline has passed, in whatever stage.
+pub(super) fn timed_out(context: &RequestContext) -> Silence {
+    let RequestContext { host, timeout, .. } = context;
     Silence {
         cause: Cause::Timeout,
         sent: true,
-        message,
+        message: format!("no complete answer from {host} within {timeout:?}"),
     }
 }
 
-fn underway(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
-    let Tried { host, .. } = tried;
-    if failure.timed_out {
-        return (
-            Cause::Timeout,
-            format!("no complete answer from {host}: {}", failure.root()),
-        );
+fn underway(context: &RequestContext, error: ClientError<'_>) -> (Cause, String) {
+    let host = &context.host;
+    let root = error.root();
+    let protocol_error = find::<hyper::Error>(error.error).filter(|error| error.is_parse());
+    if error.timed_out {
+        let message = format!("no complete answer from {host}: {root}");
+        (Cause::Timeout, message)
+    } else if let Some(protocol_error) = protocol_error {
+        let what = if protocol_error.is_parse_too_large() {
+            "more headers than are accepted".to_owned()
+        } else {
+            format!("something that is not HTTP ({root})")
+        };
+        let message = format!("answer not understood: {host} sent {what}");
+        (Cause::NotUnderstood, message)
+    } else if is_unprocessed(error.error) {
+        let message =
+            format!("{host} closed the connection and has not looked at the request: {root}");
+        (Cause::Reset, message)
+    } else {
+        let message =
+            format!("{host} closed the connection before its answer was complete: {root}");
+        (Cause::Reset, message)
     }
-    if find::<hyper::Error>(failure.error).is_some_and(hyper::Error::is_parse) {
-        return (
-            Cause::NotUnderstood,
-            format!("answer not understood: {host} sent {}", not_http(failure)),
-        );
-    }
-    if is_unprocessed(failure.error) {
-        return (
-            Cause::Reset,
-            format!(
-                "{host} closed the connection and has not looked at the request: {}",
-                failure.root()
-            ),
-        );
-    }
-    (
-        Cause::Reset,
-        format!(
-            "{host} closed the connection before its answer was complete: {}",
-            failure.root()
-        ),
-    )
 }
 
-/// Checks whether an HTTP/2 server has said that it did not process the request: `REFUSED_STREAM` (RFC 9113, section 8.7), or
-/// a `GOAWAY` without an error, which ends the streams above the last one that it names (section 6.8). nginx sends one after
-/// `keepalive_requests`, also when more requests are on their way.
+/// Checks whether an HTTP/2 server has said that it did not process the request.
+///
+/// It does so by `REFUSED_STREAM` (RFC 9113, section 8.7), or by a `GOAWAY` without an error, which ends the streams above
+/// the last one that it names (section 6.8). nginx sends a `GOAWAY` after `keepalive_requests`, even if more requests are on
+/// their way.
 fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
     let Some(error) = find::<h2::Error>(error).filter(|error| error.is_remote()) else {
         return false;
@@ -133,36 +134,15 @@ fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
     }
 }
 
-fn not_http(failure: Failure<'_>) -> String {
-    if find::<hyper::Error>(failure.error).is_some_and(hyper::Error::is_parse_too_large) {
-        return "more headers than are accepted".to_owned();
+fn connecting(context: &RequestContext, error: ClientError<'_>) -> (Cause, String) {
+    let RequestContext { host, port, .. } = context;
+    if let Some(error) = find::<TlsError>(error.error) {
+        return tls(context, error);
     }
-    format!("something that is not HTTP ({})", failure.root())
-}
-
-fn connecting(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
-    let Tried {
-        host,
-        port,
-        connect_timeout,
-        ..
-    } = tried;
-    if let Some(error) = find::<TlsError>(failure.error) {
-        return tls(tried, error);
+    if error.timed_out {
+        return (Cause::ConnectTimeout, connect_timeout(context));
     }
-    if failure.timed_out {
-        // Behind a proxy, nobody can tell whether the proxy or the Org was waited for.
-        let message = match &tried.proxy {
-            Some(proxy) => format!(
-                "the proxy {proxy} has not connected to {host}:{port} within {connect_timeout:?}"
-            ),
-            None => {
-                format!("no answer from {host}:{port}: not connected within {connect_timeout:?}")
-            }
-        };
-        return (Cause::ConnectTimeout, message);
-    }
-    match io_kind(failure.error) {
+    match io_kind(error.error) {
         Some(ErrorKind::ConnectionRefused) => (
             Cause::Refused,
             format!("{host}:{port} refused the connection: nothing listens there"),
@@ -175,51 +155,64 @@ fn connecting(tried: &Tried, failure: Failure<'_>) -> (Cause, String) {
         ),
         _ => (
             Cause::Unreachable,
-            format!("{host}:{port} can't be reached: {}", failure.root()),
+            format!("{host}:{port} can't be reached: {}", error.root()),
         ),
     }
 }
 
-/// Names the host that was not found. Behind a proxy, only the proxy's own name is looked up here.
-fn not_found(tried: &Tried, failure: Failure<'_>) -> String {
-    let host = match &tried.proxy {
+fn connect_timeout(context: &RequestContext) -> String {
+    let RequestContext {
+        host,
+        port,
+        connect_timeout: timeout,
+        ..
+    } = context;
+    match &context.proxy {
+        // Either the proxy or the Org did not respond; there is no telling which.
+        Some(proxy) => {
+            format!("the proxy {proxy} has not connected to {host}:{port} within {timeout:?}")
+        }
+        None => format!("no answer from {host}:{port}: not connected within {timeout:?}"),
+    }
+}
+
+/// Names the host that was not found. If there is a proxy, only the proxy's own name is resolved here.
+fn not_found(context: &RequestContext, error: ClientError<'_>) -> String {
+    let host = match &context.proxy {
         Some(proxy) => format!("the host of the proxy {proxy}"),
-        None => format!("the host {}", tried.host),
+        None => format!("the host {}", context.host),
     };
-    format!("{host} could not be found: {}", failure.root())
+    format!("{host} could not be found: {}", error.root())
 }
 
-/// The proxy's own failures are told by the first words of an error that the HTTP client keeps to itself.
-fn is_from_proxy(tried: &Tried, error: &(dyn StdError + 'static)) -> bool {
-    tried.proxy.is_some() && chain(error).any(|link| link.to_string().starts_with("tunnel error"))
+/// Checks whether an error is the proxy's. The HTTP client does not export the type of these errors, so their text is
+/// compared.
+fn is_from_proxy(context: &RequestContext, error: &(dyn StdError + 'static)) -> bool {
+    context.proxy.is_some() && chain(error).any(|link| link.to_string().starts_with("tunnel error"))
 }
 
-fn by_proxy(tried: &Tried, failure: Failure<'_>) -> String {
-    let root = failure.root();
-    let why = match root.strip_prefix("tunnel error: ") {
+fn from_proxy(context: &RequestContext, error: ClientError<'_>) -> String {
+    let root = error.root();
+    let reason = match root.strip_prefix("tunnel error: ") {
         Some("proxy authorization required") => {
             "asks for a user name and password, or for other ones".to_owned()
         }
-        Some("unsuccessful") => format!("would not connect to {}:{}", tried.host, tried.port),
+        Some("unsuccessful") => format!("would not connect to {}:{}", context.host, context.port),
         Some(other) => format!("gave no usable answer: {other}"),
         None => format!("can't be used: {root}"),
     };
-    format!(
-        "the proxy {} {why}",
-        tried.proxy.as_deref().unwrap_or_default()
-    )
+    let proxy = context.proxy.as_deref().unwrap_or_default();
+    format!("the proxy {proxy} {reason}")
 }
 
-fn tls(tried: &Tried, error: &TlsError) -> (Cause, String) {
-    let Tried { host, port, .. } = tried;
-    let why = match error {
+fn tls(context: &RequestContext, error: &TlsError) -> (Cause, String) {
+    let RequestContext { host, port, .. } = context;
+    let reason = match error {
         TlsError::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::MessageTooLarge,
         ) => {
-            return (
-                Cause::NotTls,
-                format!("{host}:{port} does not speak TLS; is it an http:// port?"),
-            );
+            let message = format!("{host}:{port} does not speak TLS; is it an http:// port?");
+            return (Cause::NotTls, message);
         }
         TlsError::InvalidCertificate(error) => {
             format!("the certificate {}", certificate(host, error))
@@ -232,24 +225,23 @@ fn tls(tried: &Tried, error: &TlsError) -> (Cause, String) {
             "no common protocol version or cipher; TLS 1.2 is the oldest that is accepted"
                 .to_owned()
         }
-        other => detail(other),
+        other => shown(other),
     };
-    (
-        Cause::Tls,
-        format!("no secure connection to {host}:{port}: {why}"),
-    )
+    let message = format!("no secure connection to {host}:{port}: {reason}");
+    (Cause::Tls, message)
 }
 
+/// Returns what is wrong with a certificate, as the end of a sentence.
 fn certificate(host: &str, error: &CertificateError) -> String {
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("has expired, or this machine's clock is wrong ({})", detail(error))
+            format!("has expired, or this machine's clock is wrong ({})", shown(error))
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("is not valid yet, or this machine's clock is wrong ({})", detail(error))
+            format!("is not valid yet, or this machine's clock is wrong ({})", shown(error))
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("is not for {host} ({})", detail(error))
+            format!("is not for {host} ({})", shown(error))
         }
         CertificateError::UnknownIssuer => {
             "is from an authority that this machine does not trust; if it is your company's own, give its certificate \
@@ -270,27 +262,27 @@ fn certificate(host: &str, error: &CertificateError) -> String {
         CertificateError::Other(error) if error.0.to_string() == "UnsupportedCertVersion" => {
             "is of X.509 version 1, which is not accepted; the server needs a certificate of version 3".to_owned()
         }
-        CertificateError::Other(error) => format!("is not acceptable ({})", detail(&error.0)),
-        other => format!("is not acceptable ({})", detail(other)),
+        CertificateError::Other(error) => format!("is not acceptable ({})", shown(&error.0)),
+        other => format!("is not acceptable ({})", shown(other)),
     }
 }
 
 /// Checks whether a server's certificate was refused because it is marked as that of an authority, as most self-signed
-/// certificates are. The verifier's own error type is in a crate that nothing else here needs, so its text is compared.
+/// certificates are. The type of the verifier's error is in a crate that nothing else here needs, so its text is compared.
 pub(super) fn is_authority_as_server(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(error) if error.0.to_string() == "CaUsedAsEndEntity")
 }
 
-fn detail(error: &dyn fmt::Display) -> String {
-    one_line(&error.to_string(), LONGEST_DETAIL)
+fn shown(error: &dyn fmt::Display) -> String {
+    one_line(&error.to_string(), MAX_ERROR_TEXT)
 }
 
-/// Returns what the last link of a chain says, for errors that have nothing of a server's words in them.
+/// Returns the text of the innermost error, for errors that contain no text of a server.
 pub(super) fn root(error: &(dyn StdError + 'static)) -> String {
-    detail(&root_text(error))
+    shown(&root_text(error))
 }
 
-/// The last link of the chain: what the operating system or the protocol said.
+/// Returns the text of the innermost error, which is that of the operating system or of the protocol.
 fn root_text(error: &(dyn StdError + 'static)) -> String {
     chain(error)
         .last()
@@ -298,12 +290,12 @@ fn root_text(error: &(dyn StdError + 'static)) -> String {
         .unwrap_or_default()
 }
 
-/// The first error of a type in the chain.
+/// Returns the first error of a type in the chain.
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     chain(error).find_map(|link| link.downcast_ref())
 }
 
-/// What the operating system said: outer I/O errors merely wrap inner ones.
+/// Returns the kind of the innermost I/O error, which is the operating system's.
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     chain(error)
         .filter_map(|link| link.downcast_ref())
@@ -311,15 +303,16 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
         .map(io::Error::kind)
 }
 
-/// The error and what led to it. An `io::Error` that wraps another error leaves that one out of its `source`, so it is
-/// put in here.
+/// Returns an error and its sources, from the outermost to the innermost.
 fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&link| cause_of(link))
+    std::iter::successors(Some(error), |&link| source_of(link))
 }
 
-fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+/// Returns the source of an error. An `io::Error` that wraps another error returns the source of that one, so the wrapped
+/// error is added here.
+fn source_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     match error
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref)
@@ -349,8 +342,8 @@ mod tests {
         }
     }
 
-    fn tried(proxy: Option<&str>) -> Tried {
-        Tried {
+    fn context(proxy: Option<&str>) -> RequestContext {
+        RequestContext {
             host: "org.example".into(),
             port: 443,
             connect_timeout: Duration::from_secs(10),
@@ -361,9 +354,9 @@ mod tests {
 
     fn of(stage: Stage, error: impl StdError + 'static) -> Silence {
         let error = Link("error sending request", Some(Box::new(error)));
-        silence(
-            &tried(None),
-            Failure {
+        classify(
+            &context(None),
+            ClientError {
                 stage,
                 timed_out: false,
                 error: &error,
@@ -380,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_while_connecting_has_sent_nothing() {
+    fn errors_while_connecting_have_sent_nothing() {
         for (kind, cause, words) in [
             (
                 ErrorKind::ConnectionRefused,
@@ -423,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_later_may_have_sent_something() {
+    fn errors_after_connecting_may_have_sent_the_request() {
         let silence = of(Stage::Underway, io::Error::from(ErrorKind::ConnectionReset));
         assert_eq!((silence.cause, silence.sent), (Cause::Reset, true));
         let stream = of(
@@ -434,14 +427,14 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_name_their_seconds() {
-        let failure = Failure {
+    fn messages_of_timeouts_name_the_timeout() {
+        let error = ClientError {
             stage: Stage::Connecting,
             timed_out: true,
             error: &Link("operation timed out", None),
             secrets: &Secrets::default(),
         };
-        let silence = silence(&tried(None), failure);
+        let silence = classify(&context(None), error);
         assert_eq!(
             (silence.cause, silence.sent),
             (Cause::ConnectTimeout, false)
@@ -452,20 +445,20 @@ mod tests {
             silence.message
         );
 
-        let failure = Failure {
+        let error = ClientError {
             stage: Stage::Underway,
             timed_out: true,
             error: &io::Error::from(ErrorKind::TimedOut),
             secrets: &Secrets::default(),
         };
-        let silence = super::silence(&tried(None), failure);
+        let silence = classify(&context(None), error);
         assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
         assert_eq!(
             silence.message,
             "no complete answer from org.example: timed out"
         );
 
-        let silence = too_late(&tried(None));
+        let silence = timed_out(&context(None));
         assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
         assert_eq!(
             silence.message,
@@ -474,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_that_tls_fails_has_its_words() {
+    fn tls_errors_are_explained() {
         for (error, cause, words) in [
             (
                 TlsError::InvalidCertificate(CertificateError::Expired),
@@ -539,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_named_and_its_refusal_is_not_the_orgs() {
+    fn errors_of_a_proxy_name_the_proxy() {
         let refused = io::Error::from(ErrorKind::ConnectionRefused);
         for (error, words) in [
             (
@@ -562,13 +555,13 @@ mod tests {
                 "can't be used",
             ),
         ] {
-            let failure = Failure {
+            let error = ClientError {
                 stage: Stage::Connecting,
                 timed_out: false,
                 error: &error,
                 secrets: &Secrets::default(),
             };
-            let silence = silence(&tried(Some("http://proxy.example:3128")), failure);
+            let silence = classify(&context(Some("http://proxy.example:3128")), error);
             assert_eq!((silence.cause, silence.sent), (Cause::Proxy, false));
             assert!(
                 silence
@@ -582,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_hangs_or_can_not_be_found_is_named_and_not_the_org() {
+    fn a_proxy_that_hangs_or_is_not_found_is_named_instead_of_the_org() {
         for (stage, timed_out, cause, words) in [
             (
                 Stage::Connecting,
@@ -597,30 +590,30 @@ mod tests {
                 "the host of the proxy http://proxy.example:3128 could not be found: ",
             ),
         ] {
-            let failure = Failure {
+            let error = ClientError {
                 stage,
                 timed_out,
                 error: &Link("operation timed out", None),
                 secrets: &Secrets::default(),
             };
-            let silence = silence(&tried(Some("http://proxy.example:3128")), failure);
+            let silence = classify(&context(Some("http://proxy.example:3128")), error);
             assert_eq!((silence.cause, silence.sent), (cause, false));
             assert!(silence.message.starts_with(words), "{}", silence.message);
         }
     }
 
     #[test]
-    fn secrets_in_an_error_are_hidden_before_it_is_cut() {
+    fn secrets_are_hidden_before_an_error_is_cut() {
         let mut secrets = Secrets::default();
         secrets.add("k3y-\"secret\"");
-        let text = format!("{}b\"k3y-\\\"secret\\\"\"", "x".repeat(LONGEST_DETAIL - 8));
-        let failure = Failure {
+        let text = format!("{}b\"k3y-\\\"secret\\\"\"", "x".repeat(MAX_ERROR_TEXT - 8));
+        let error = ClientError {
             stage: Stage::Underway,
             timed_out: false,
             error: &io::Error::other(text),
             secrets: &secrets,
         };
-        let silence = silence(&tried(None), failure);
+        let silence = classify(&context(None), error);
         assert!(!silence.message.contains("k3y"), "{}", silence.message);
     }
 }

@@ -1,9 +1,11 @@
-//! Decides which servers are trusted when `--ca-cert` is given: those that the system trusts, those whose certificate
-//! was issued by an authority in the file, and a server whose own certificate is in the file (a pinned certificate).
+//! Decides which servers are trusted if `--ca-cert` is given.
 //!
-//! Pinning is needed for self-signed server certificates: many are marked as certificate authorities, and the usual
-//! verifiers refuse such a certificate for a server. A pinned certificate must be byte for byte the one in the file; its
-//! dates and its host names are checked as for any other.
+//! Trusted are servers that the system trusts, servers whose certificate was issued by an authority in the file, and servers
+//! whose own certificate is in the file (a pinned certificate).
+//!
+//! Pinning is needed for self-signed server certificates. Many of them are marked as certificate authorities, and the usual
+//! verifiers refuse such a certificate for a server. A pinned certificate must be identical to the one in the file, byte for
+//! byte. Its dates and host names are checked as usual.
 
 use std::sync::Arc;
 
@@ -19,17 +21,17 @@ use rustls_platform_verifier::Verifier;
 
 use super::silence::is_authority_as_server;
 
-/// Returns the TLS settings of a client that trusts these certificates besides the system's.
+/// Returns the TLS configuration of a client that trusts these certificates in addition to the system's.
 ///
 /// # Errors
 ///
-/// One of the certificates can't be read, or the system's can't be loaded.
+/// A certificate that can't be parsed, or system certificates that can't be loaded.
 pub(super) fn tls_config(given: Vec<CertificateDer<'static>>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let system = Verifier::new_with_extra_roots(given.clone(), Arc::clone(&provider))?;
     let verifier = Arc::new(PinningVerifier { system, given });
-    // A verifier of our own can only be set through this call. It is stricter than none: it accepts what the system's
-    // verifier accepts, and in addition only a certificate that the user has given.
+    // This call is the only way to set a verifier of our own, which accepts what the system's verifier accepts and
+    // certificates that the user has given.
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -39,7 +41,7 @@ pub(super) fn tls_config(given: Vec<CertificateDer<'static>>) -> Result<ClientCo
     Ok(config)
 }
 
-/// The system's verifier, which in addition accepts the certificates of `--ca-cert` from the server itself.
+/// A verifier that accepts what the system's verifier accepts, and servers with a certificate of `--ca-cert`.
 #[derive(Debug)]
 struct PinningVerifier {
     system: Verifier,
@@ -47,7 +49,7 @@ struct PinningVerifier {
 }
 
 impl PinningVerifier {
-    /// Checks whether a certificate is one of those that were given.
+    /// Checks whether a certificate is one of `--ca-cert`.
     fn is_given(&self, certificate: &CertificateDer<'_>) -> bool {
         self.given
             .iter()
@@ -107,8 +109,9 @@ impl ServerCertVerifier for PinningVerifier {
     }
 }
 
-/// Checks whether the only objection is that no trusted authority has issued the certificate. Its dates have been
-/// checked before that, its names have not.
+/// Checks whether a certificate was refused only because no trusted authority has issued it.
+///
+/// The system's verifier checks the dates before the issuer, and the names after it.
 fn lacks_only_an_issuer(error: &CertificateError) -> bool {
     *error == CertificateError::UnknownIssuer || is_authority_as_server(error)
 }

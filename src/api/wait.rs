@@ -1,5 +1,6 @@
-//! How long the server asks to wait: `Retry-After` and the `RateLimit` fields, as durations. Pure; whether and how they
-//! are heeded is the policy's.
+//! Reads how long the server asks to wait, from `Retry-After` and the `RateLimit` fields.
+//!
+//! What follows for the run is decided in `policy`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,11 +8,12 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parser};
 
-/// No wait is longer, so that no sum with it overflows; the policy has given up long before.
-const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+/// The longest wait, so that no sum with it overflows. The policy gives up long before.
+const MAX_WAIT: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// The time by the server's own clock where the answer tells it (RFC 9110, 6.6.1), else the time here. Dates in an
-/// answer are judged against this, so that it doesn't matter which of the clocks is wrong.
+/// Returns the time of the server's clock if the response has a `Date` (RFC 9110, section 6.6.1), or else `here`.
+///
+/// Dates in a response are compared with this time, so that it doesn't matter which of the two clocks is wrong.
 pub(super) fn server_time(headers: &HeaderMap, here: SystemTime) -> SystemTime {
     headers
         .get(DATE)
@@ -20,7 +22,7 @@ pub(super) fn server_time(headers: &HeaderMap, here: SystemTime) -> SystemTime {
         .unwrap_or(here)
 }
 
-/// Whether there is any field at all that the functions below look into.
+/// Checks whether the response has any header that [`retry_after`] or [`quota_reset`] read.
 pub(super) fn may_ask(headers: &HeaderMap) -> bool {
     let names = ["retry-after", "ratelimit", "rate-limit"];
     headers
@@ -28,28 +30,30 @@ pub(super) fn may_ask(headers: &HeaderMap) -> bool {
         .any(|field| names.iter().any(|name| field.as_str().contains(name)))
 }
 
-/// Returns the time that `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or a date in one of three formats. Zero,
-/// a date that has passed and anything unreadable are no hint, as if there were no header; of several headers the longest
-/// wait counts. A client that takes a zero literally sends thousands of requests a second.
+/// Returns the time that `Retry-After` asks to wait (RFC 9110, section 10.2.3): seconds, or a date in one of three formats.
+///
+/// Zero, a date that has passed and anything unreadable are treated as if there were no header: a client that takes a zero
+/// literally sends thousands of requests per second. If there are several headers, the longest wait counts.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let waits = headers.get_all(RETRY_AFTER).iter().filter_map(|value| {
-        let text = value.to_str().ok()?;
-        seconds_or_date(text.trim(), now)
-    });
-    waits.filter(|wait| !wait.is_zero()).max()
+    headers
+        .get_all(RETRY_AFTER)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .filter_map(|text| seconds_or_date(text.trim(), now))
+        .filter(|wait| !wait.is_zero())
+        .max()
 }
 
 fn seconds_or_date(text: &str, now: SystemTime) -> Option<Duration> {
-    whole_seconds(text).or_else(|| date(text).map(|date| until(date, now)))
-}
-
-/// Digits alone: no sign, no fraction. More of them than fit stand for the longest wait there is.
-fn whole_seconds(text: &str) -> Option<Duration> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| {
-        text.parse()
-            .map_or(LONGEST, |seconds| Duration::from_secs(seconds).min(LONGEST))
-    })
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return Some(until(date(text)?, now));
+    }
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds).min(MAX_WAIT)),
+        // A number that is too large.
+        Err(_) => Some(MAX_WAIT),
+    }
 }
 
 fn date(text: &str) -> Option<SystemTime> {
@@ -57,32 +61,25 @@ fn date(text: &str) -> Option<SystemTime> {
 }
 
 fn until(date: SystemTime, now: SystemTime) -> Duration {
-    date.duration_since(now).unwrap_or_default().min(LONGEST)
+    date.duration_since(now).unwrap_or_default().min(MAX_WAIT)
 }
 
-/// How long until another request is allowed, where the server's quota says that none is left. Read are the `RateLimit`
-/// field (draft-ietf-httpapi-ratelimit-headers, as a list of policies and as the older dictionary) and the three-field
-/// forms with and without `X-`. What can't be read is ignored.
+/// Returns the time until another request is allowed, if the server's quota says that none is left.
+///
+/// Reads the `RateLimit` field (draft-ietf-httpapi-ratelimit-headers, as a list of policies and as the older dictionary) and
+/// the forms with several fields, with and without `X-`. Unreadable fields are ignored.
 pub(super) fn quota_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let fields = headers
+    let combined = headers
         .get_all("ratelimit")
         .iter()
-        .filter_map(|value| in_one_field(value.as_bytes(), now));
-    let pairs = [
-        ("ratelimit-remaining", "ratelimit-reset"),
-        ("x-ratelimit-remaining", "x-ratelimit-reset"),
-        ("x-rate-limit-remaining", "x-rate-limit-reset"),
-    ];
-    fields
-        .chain(
-            pairs
-                .into_iter()
-                .filter_map(|pair| in_two_fields(headers, pair, now)),
-        )
-        .max()
+        .filter_map(|value| reset_in_one_field(value.as_bytes(), now));
+    let separate = ["ratelimit", "x-ratelimit", "x-rate-limit"]
+        .into_iter()
+        .filter_map(|prefix| reset_in_two_fields(headers, prefix, now));
+    combined.chain(separate).max()
 }
 
-fn in_one_field(value: &[u8], now: SystemTime) -> Option<Duration> {
+fn reset_in_one_field(value: &[u8], now: SystemTime) -> Option<Duration> {
     if let Ok(policies) = Parser::new(value).parse::<List>()
         && let Some(reset) = policies
             .iter()
@@ -92,16 +89,18 @@ fn in_one_field(value: &[u8], now: SystemTime) -> Option<Duration> {
         return Some(reset);
     }
     let fields = Parser::new(value).parse::<Dictionary>().ok()?;
-    let number = |name: &str| fields.get(name).and_then(entry_number);
-    (number("remaining")? == 0).then(|| number("reset").map(|reset| delta_or_time(reset, now)))?
+    let remaining = entry_number(fields.get("remaining")?)?;
+    let reset = entry_number(fields.get("reset")?)?;
+    reset_if_exhausted(remaining, reset, now)
 }
 
 fn exhausted_policy(entry: &ListEntry, now: SystemTime) -> Option<Duration> {
     let ListEntry::Item(Item { params, .. }) = entry else {
         return None;
     };
-    let number = |name: &str| params.get(name).and_then(bare_number);
-    (number("r")? == 0).then(|| number("t").map(|reset| delta_or_time(reset, now)))?
+    let remaining = bare_number(params.get("r")?)?;
+    let reset = bare_number(params.get("t")?)?;
+    reset_if_exhausted(remaining, reset, now)
 }
 
 fn entry_number(entry: &ListEntry) -> Option<u64> {
@@ -116,16 +115,27 @@ fn bare_number(item: &BareItem) -> Option<u64> {
         .and_then(|number| u64::try_from(i64::from(number)).ok())
 }
 
-fn in_two_fields(
-    headers: &HeaderMap,
-    (remaining, reset): (&str, &str),
-    now: SystemTime,
-) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
-    (number(remaining)? == 0_u64).then(|| number(reset).map(|reset| delta_or_time(reset, now)))?
+fn reset_in_two_fields(headers: &HeaderMap, prefix: &str, now: SystemTime) -> Option<Duration> {
+    let remaining = header_number(headers, &format!("{prefix}-remaining"))?;
+    let reset = header_number(headers, &format!("{prefix}-reset"))?;
+    reset_if_exhausted(remaining, reset, now)
 }
 
-/// A number of seconds from now, or since 1970, or milliseconds since 1970: nobody waits for thirty years.
+fn header_number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn reset_if_exhausted(remaining: u64, reset: u64, now: SystemTime) -> Option<Duration> {
+    if remaining == 0 {
+        Some(delta_or_time(reset, now))
+    } else {
+        None
+    }
+}
+
+/// Returns the wait that a number stands for: seconds from now, seconds since 1970, or milliseconds since 1970.
+///
+/// The size of the number tells which, because no server asks to wait for thirty years.
 fn delta_or_time(number: u64, now: SystemTime) -> Duration {
     const IS_A_TIME: u64 = 1_000_000_000;
     const IS_IN_MILLISECONDS: u64 = 100 * IS_A_TIME;
@@ -136,7 +146,7 @@ fn delta_or_time(number: u64, now: SystemTime) -> Duration {
     };
     UNIX_EPOCH
         .checked_add(since_1970)
-        .map_or(LONGEST, |time| until(time, now))
+        .map_or(MAX_WAIT, |time| until(time, now))
 }
 
 #[cfg(test)]
@@ -164,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_table() {
+    fn retry_after_is_seconds_or_a_date_in_the_future() {
         let seconds = |n| Some(Duration::from_secs(n));
         for (text, wait) in [
             ("2", seconds(2)),
@@ -173,8 +183,8 @@ mod tests {
             ("000", None),
             ("007", seconds(7)),
             ("1000000000", seconds(1_000_000_000)),
-            ("999999999999999999999", Some(LONGEST)),
-            ("18446744073709551615", Some(LONGEST)),
+            ("999999999999999999999", Some(MAX_WAIT)),
+            ("18446744073709551615", Some(MAX_WAIT)),
             ("", None),
             ("-1", None),
             ("+1", None),
@@ -189,7 +199,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:37 GMT", None),
             ("Sun, 06 Nov 1994 08:49:27 GMT", None),
             ("Thu, 01 Jan 1970 00:00:00 GMT", None),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(LONGEST)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(MAX_WAIT)),
             ("Sun, 06 Nov 1994 08:49:47", None),
         ] {
             assert_eq!(
@@ -201,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_headers_the_longer_wait_counts() {
+    fn the_longer_of_two_headers_counts() {
         for fields in [
             [("retry-after", "2"), ("retry-after", "7")],
             [("retry-after", "7"), ("retry-after", "soon")],
@@ -216,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_judged_by_the_servers_own_clock() {
+    fn dates_are_compared_with_the_servers_own_clock() {
         let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
         for skew in [-3_600_i64, 0, 3_600, 86_400 * 365] {
             let now = server_time(&headers(&[date]), at(NOW.saturating_add_signed(skew)));
@@ -231,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_limit_table() {
+    fn only_an_exhausted_quota_with_a_reset_asks_to_wait() {
         let seconds = |n| Some(Duration::from_secs(n));
         let now = 1_760_000_000;
         for (fields, reset) in [
@@ -303,7 +313,7 @@ mod tests {
                     ("x-ratelimit-remaining", "0"),
                     ("x-ratelimit-reset", "18446744073709551615"),
                 ],
-                Some(LONGEST),
+                Some(MAX_WAIT),
             ),
             (&[], None),
         ] {

@@ -21,16 +21,11 @@ pub(super) struct Asked<'a> {
 }
 
 /// Everything that is known before a run starts. How it is confirmed is not known yet.
-pub(super) fn of<'a>(
-    asked: &Asked<'_>,
-    settings: &Settings,
-    target: &'a Target,
-    plan: &Plan,
-) -> Start<'a> {
+pub(super) fn of(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: &Plan) -> Start {
     Start {
         identity: identity(asked, settings, target, plan),
         rows: plan.counts().rows,
-        credential: target.credential(),
+        credentials: target.credentials.clone(),
         who: Who {
             user: whoami::username().unwrap_or_else(|_| "unknown".to_owned()),
             host: whoami::hostname().unwrap_or_else(|_| "unknown".to_owned()),

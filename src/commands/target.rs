@@ -4,14 +4,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::{is_standard_input, practice, runtime};
-use crate::api::{Address, Connection, Credentials, HttpOrg, trust_store_variables};
+use crate::api::{Address, ConnectOptions, HttpOrg, trust_store_variables};
 use crate::cli::PracticeArgs;
+use crate::domain::Credentials;
 use crate::error::{Error, Kind, Result};
 use crate::policy::MAX_AUTO_CONCURRENCY;
-use crate::report::Credential;
 use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::settings::Settings;
 
@@ -31,7 +31,7 @@ pub(super) struct Target {
     pub(super) notes: Vec<String>,
     /// What is worth a second look about the way to the Org.
     pub(super) warnings: Vec<String>,
-    credentials: Credentials,
+    pub(super) credentials: Credentials<SecretString>,
     /// The practice Org, which ends with the run.
     sandbox: Option<Sandbox>,
 }
@@ -77,11 +77,15 @@ impl Target {
         Ok(target)
     }
 
-    fn new(settings: &Settings, address: Address, credentials: Credentials) -> Result<Self> {
+    fn new(
+        settings: &Settings,
+        address: Address,
+        credentials: Credentials<SecretString>,
+    ) -> Result<Self> {
         if !address.is_loopback() {
             runtime::start_lookups()?;
         }
-        let org = HttpOrg::new(Connection {
+        let org = HttpOrg::new(ConnectOptions {
             address: address.clone(),
             credentials: credentials.clone(),
             timeout: settings.connection.timeout,
@@ -135,13 +139,6 @@ impl Target {
         self.sandbox
             .is_none()
             .then(|| self.address.authority().to_owned())
-    }
-
-    pub(super) fn credential(&self) -> Credential<'_> {
-        match &self.credentials {
-            Credentials::Key(key) => Credential::Key(key.expose_secret().as_bytes()),
-            Credentials::Session { org, email, .. } => Credential::Session { org: *org, email },
-        }
     }
 }
 

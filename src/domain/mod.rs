@@ -4,6 +4,7 @@
 //! needs lives in that module.
 
 mod change;
+mod credentials;
 mod ending;
 mod event;
 mod outcome;
@@ -18,6 +19,7 @@ mod threshold;
 mod user;
 
 pub use self::change::{Change, Flag, LineNumber, RowNumber};
+pub use self::credentials::Credentials;
 pub use self::ending::{Ending, Signal, Stop};
 pub use self::event::{Condition, Event, Wait};
 pub use self::outcome::Outcome;

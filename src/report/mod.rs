@@ -35,7 +35,7 @@ pub use open::{Begin, Mode, Prepared, look, open, prepare};
 pub use order::{Completion, finish, summarize};
 pub use reasons::{Group, Reasons};
 pub use recover::OnRecord;
-pub use run::{Access, Credential, FORMAT, Mark, Note, Noted, Run, Start, Stop, Traffic, Who};
+pub use run::{Access, FORMAT, Mark, Note, Noted, Run, Start, Stop, Traffic, Who};
 pub use snapshot::{INPUT, NewSection, Section, Snapshot};
 pub use summary::{Latency, Summary};
 pub use timeline::{Bar, Series, Span};

@@ -60,7 +60,7 @@ pub struct Prepared<'a> {
 pub fn prepare<'a>(
     paths: &'a Paths,
     input: Option<&Path>,
-    start: &Start<'_>,
+    start: &Start,
     mode: Mode,
 ) -> Result<Prepared<'a>> {
     files::check_places(paths, input)?;
@@ -116,7 +116,7 @@ impl Prepared<'_> {
     ///
     /// # Errors
     /// Of [`Kind::Report`] if the journal can't be written.
-    pub fn begin(self, start: &Start<'_>, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
+    pub fn begin(self, start: &Start, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
         let paths = self.paths;
         output::remove_leftovers(&paths.report);
         let Recovered {
@@ -157,7 +157,7 @@ fn give_up(paths: &Paths, journal: &File) {
 pub fn open(
     paths: &Paths,
     input: Option<&Path>,
-    start: &Start<'_>,
+    start: &Start,
     mode: Mode,
 ) -> Result<(Journal<File>, OnRecord)> {
     prepare(paths, input, start, mode)?.begin(start, mode)
@@ -167,12 +167,7 @@ pub fn open(
 ///
 /// # Errors
 /// As [`prepare`].
-pub fn look(
-    paths: &Paths,
-    input: Option<&Path>,
-    start: &Start<'_>,
-    mode: Mode,
-) -> Result<OnRecord> {
+pub fn look(paths: &Paths, input: Option<&Path>, start: &Start, mode: Mode) -> Result<OnRecord> {
     files::check_places(paths, input)?;
     let nothing = || free_places(paths, mode.overwrite).map(|_| OnRecord::default());
     let Some(file) = files::look(&paths.partial)? else {
@@ -215,7 +210,7 @@ fn first_without_outcome(on_record: &RoaringTreemap, rows: u64) -> Option<RowNum
 
 /// Whether the journal is that of a different run which got nowhere. A torn record might have been a row's, and a row that
 /// is in doubt may have been changed.
-fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
+fn is_false_start(before: &OnRecord, start: &Start, mode: Mode) -> bool {
     before.rows.is_empty()
         && before.in_doubt.is_empty()
         && before.torn == 0
@@ -226,7 +221,7 @@ fn is_false_start(before: &OnRecord, start: &Start<'_>, mode: Mode) -> bool {
 }
 
 /// Everything that has to be right before the first byte is written. Returns where the report will go.
-fn check(paths: &Paths, recovered: &Recovered, start: &Start<'_>, mode: Mode) -> Result<Places> {
+fn check(paths: &Paths, recovered: &Recovered, start: &Start, mode: Mode) -> Result<Places> {
     let before = &recovered.on_record;
     let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
     if let Some(last) = before.runs.last() {

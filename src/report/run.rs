@@ -2,48 +2,21 @@
 //! that becomes JSON. Which run it is stands in `identity`. No files.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::RowNumber;
+use crate::domain::{Credentials, RowNumber};
 use crate::report::identity::Identity;
 
 /// The format of the journal, of the report and of the run's record as JSON. Files of another format were written by
 /// another version of the tool and are refused.
 pub const FORMAT: u32 = 2;
 
-/// What the requests are authenticated with.
-#[derive(Clone, Copy)]
-pub enum Credential<'a> {
-    /// An API key, which belongs to one Org.
-    Key(&'a [u8]),
-    /// A log-in to an Org.
-    Session {
-        /// The Org's number.
-        org: u64,
-        /// Who logs in.
-        email: &'a str,
-    },
-}
-
-impl fmt::Debug for Credential<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(_) => f.write_str("Key(..)"),
-            Self::Session { org, email } => f
-                .debug_struct("Session")
-                .field("org", org)
-                .field("email", email)
-                .finish(),
-        }
-    }
-}
-
-/// A credential as it is kept: enough to know it again, too little to use it.
+/// What is stored of credentials: enough to recognise them, not enough to use them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Access {
@@ -64,20 +37,20 @@ pub enum Access {
 }
 
 impl Access {
-    /// What is kept of this credential.
+    /// Returns what is stored of credentials.
     #[must_use]
-    pub fn of(credential: Credential<'_>) -> Self {
-        match credential {
-            Credential::Key(key) => {
+    pub fn of(credentials: &Credentials<SecretString>) -> Self {
+        match credentials {
+            Credentials::Key(key) => {
                 let salt = random_salt();
                 Self::ApiKey {
                     salt: salt.to_string(),
                     digest: digest(&salt, key),
                 }
             }
-            Credential::Session { org, email } => Self::Session {
-                org,
-                email: email.to_owned(),
+            Credentials::Session { org, email, .. } => Self::Session {
+                org: *org,
+                email: email.clone(),
             },
         }
     }
@@ -87,22 +60,31 @@ impl Access {
     /// With `new_key` the person has said that another API key belongs to the same Org. Nobody can say that of two Orgs
     /// with different numbers.
     #[must_use]
-    pub fn difference(&self, now: Credential<'_>, new_key: bool) -> Option<String> {
-        match (self, now) {
-            (Self::Session { org, .. }, Credential::Session { org: other, .. }) => {
-                (*org != other).then(|| format!("the Org: it was {org}, now it is {other}"))
+    pub fn difference(&self, now: &Credentials<SecretString>, new_key: bool) -> Option<String> {
+        let difference = match (self, now) {
+            (Self::Session { org, .. }, Credentials::Session { org: other, .. }) => {
+                if org == other {
+                    return None;
+                }
+                return Some(format!("the Org: it was {org}, now it is {other}"));
             }
-            _ if new_key => None,
-            (Self::ApiKey { salt, digest: kept }, Credential::Key(key)) => {
-                let same = blake3::Hash::from_hex(salt).is_ok_and(|salt| digest(&salt, key) == *kept);
-                (!same).then(|| "the API key: another one was used (`--new-key` says it is the same Org's)".to_owned())
+            (Self::ApiKey { salt, digest: kept }, Credentials::Key(key)) => {
+                if blake3::Hash::from_hex(salt).is_ok_and(|salt| digest(&salt, key) == *kept) {
+                    return None;
+                }
+                "the API key: another one was used (`--new-key` says it is the same Org's)"
             }
-            (Self::ApiKey { .. }, Credential::Session { .. }) => {
-                Some("the authentication: it was an API key, now it is a log-in (`--new-key` says same Org)".to_owned())
+            (Self::ApiKey { .. }, Credentials::Session { .. }) => {
+                "the authentication: it was an API key, now it is a log-in (`--new-key` says same Org)"
             }
-            (Self::Session { .. }, Credential::Key(_)) => {
-                Some("the authentication: it was a log-in, now it is an API key (`--new-key` says same Org)".to_owned())
+            (Self::Session { .. }, Credentials::Key(_)) => {
+                "the authentication: it was a log-in, now it is an API key (`--new-key` says same Org)"
             }
+        };
+        if new_key {
+            None
+        } else {
+            Some(difference.to_owned())
         }
     }
 
@@ -116,8 +98,8 @@ impl Access {
     }
 }
 
-fn digest(salt: &blake3::Hash, key: &[u8]) -> String {
-    blake3::keyed_hash(salt.as_bytes(), key).to_string()
+fn digest(salt: &blake3::Hash, key: &SecretString) -> String {
+    blake3::keyed_hash(salt.as_bytes(), key.expose_secret().as_bytes()).to_string()
 }
 
 /// Differs from run to run, so that equal keys can't be seen in two journals. `RandomState` gets its keys from the
@@ -151,13 +133,13 @@ pub struct Who {
 
 /// What is known when a run starts.
 #[derive(Clone, Debug)]
-pub struct Start<'a> {
+pub struct Start {
     /// Which run it is.
     pub identity: Identity,
     /// Rows of the input.
     pub rows: u64,
     /// What the requests are authenticated with.
-    pub credential: Credential<'a>,
+    pub credentials: Credentials<SecretString>,
     /// Who does it and why.
     pub who: Who,
     /// The process.
@@ -190,14 +172,14 @@ pub struct Run {
 impl Run {
     /// The record of this start.
     #[must_use]
-    pub fn of(start: &Start<'_>, new_key: bool) -> Self {
+    pub fn of(start: &Start, new_key: bool) -> Self {
         Self {
             format: FORMAT,
             at: start.at,
             pid: start.pid,
             rows: start.rows,
             identity: start.identity.clone(),
-            access: Access::of(start.credential),
+            access: Access::of(&start.credentials),
             new_key,
             who: start.who.clone(),
         }
@@ -205,16 +187,16 @@ impl Run {
 
     /// In what this start would be another run; empty if it is the same.
     #[must_use]
-    pub fn differences(&self, start: &Start<'_>, new_key: bool) -> Vec<String> {
+    pub fn differences(&self, start: &Start, new_key: bool) -> Vec<String> {
         let mut found = self.identity.differences(&start.identity);
-        found.extend(self.access.difference(start.credential, new_key));
+        found.extend(self.access.difference(&start.credentials, new_key));
         found
     }
 
     /// Whether the baseline has changed since. A run that has nothing left to send need not ask: its baseline may be the
     /// very report that it has put in place.
     #[must_use]
-    pub fn baseline_difference(&self, start: &Start<'_>) -> Option<String> {
+    pub fn baseline_difference(&self, start: &Start) -> Option<String> {
         if self.identity.baseline_differs(&start.identity) {
             Some("the baseline: its content has changed since".to_owned())
         } else {

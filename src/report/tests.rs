@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::{Flag, Outcome, Record, TableFormat};
+use crate::domain::{Credentials, Flag, Outcome, Record, TableFormat};
 use crate::error::{Error, Kind};
 use crate::output::disk::watch;
 
@@ -43,7 +43,7 @@ impl Desk {
         Paths::beside(&self.path("users.csv"))
     }
 
-    pub(super) fn start(&self) -> Start<'_> {
+    pub(super) fn start(&self) -> Start {
         Start {
             identity: Identity {
                 baseline_blake3: self.baseline.map(str::to_owned),
@@ -51,7 +51,7 @@ impl Desk {
                 ..identity()
             },
             rows: self.rows,
-            credential: Credential::Key(self.key.as_bytes()),
+            credentials: Credentials::Key(self.key.into()),
             who: Who {
                 user: "ada".to_owned(),
                 host: "desk".to_owned(),

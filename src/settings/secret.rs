@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::Credentials;
+use crate::domain::Credentials;
 use crate::error::{Error, Kind, Result};
 use crate::text::{is_like_path, may_be_secret, visible, visible_path};
 use crate::trusted_file::{self, ReadError};
@@ -26,28 +26,18 @@ pub enum SecretPlace {
     StandardInput,
 }
 
-/// How to sign in, with where the secret is.
-#[derive(Clone, Debug)]
-pub enum SignIn {
-    /// With an API key, which belongs to one Org and does not expire.
-    Key(SecretPlace),
-    /// With a session of 15 minutes.
-    Session {
-        /// Whose.
-        email: String,
-        /// The password.
-        password: SecretPlace,
-        /// In which Org.
-        org: u64,
-    },
-}
+/// Credentials whose secret has not been read yet.
+pub type SignIn = Credentials<SecretPlace>;
 
 impl SignIn {
     /// Reads the secret. The second value is a warning for a person, where the file is readable by others.
     ///
     /// # Errors
     /// The file can't be read or can't be a secret, or the key has characters that no key has.
-    pub fn read(self, standard_input: impl Read) -> Result<(Credentials, Option<String>)> {
+    pub fn read(
+        self,
+        standard_input: impl Read,
+    ) -> Result<(Credentials<SecretString>, Option<String>)> {
         match self {
             Self::Key(place) => {
                 let (secret, warning) = place.read(standard_input)?;
@@ -75,11 +65,7 @@ impl SignIn {
     /// The file with the secret, where it is in one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        let (Self::Key(place)
-        | Self::Session {
-            password: place, ..
-        }) = self;
-        match place {
+        match self.secret() {
             SecretPlace::File(path) => Some(path),
             SecretPlace::Variable(..) | SecretPlace::StandardInput => None,
         }
@@ -107,11 +93,7 @@ impl SignIn {
     /// Whether the secret is read from standard input, which then can't be the table.
     #[must_use]
     pub fn reads_standard_input(&self) -> bool {
-        let (Self::Key(place)
-        | Self::Session {
-            password: place, ..
-        }) = self;
-        matches!(place, SecretPlace::StandardInput)
+        matches!(self.secret(), SecretPlace::StandardInput)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::api::Credentials;
+use crate::domain::Credentials;
 
 /// A command line, an environment and a file, put together by hand.
 #[derive(Default)]

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use crate::hostile::http2::{self, Frames};
 use crate::hostile::{Authority, ClosedPort, Hostile, Reply, Then};
-use mfa_optout::api::{Address, Connection, Credentials, HttpOrg, Org};
-use mfa_optout::domain::{self, Answer, BodyKind, Cause, Flag, LoginAnswer, Silence, UserId};
+use mfa_optout::api::{Address, ConnectOptions, HttpOrg, Org};
+use mfa_optout::domain::{
+    self, Answer, BodyKind, Cause, Credentials, Flag, LoginAnswer, Silence, UserId,
+};
 use secrecy::SecretString;
 
 const KEY: &str = "key-that-nobody-may-see";
 
-fn connection(address: &str) -> Connection {
-    Connection {
+fn options(address: &str) -> ConnectOptions {
+    ConnectOptions {
         address: Address::parse(address).unwrap(),
         credentials: Credentials::Key(SecretString::from(KEY)),
         timeout: Duration::from_secs(30),
@@ -25,16 +27,16 @@ fn connection(address: &str) -> Connection {
 }
 
 fn org(address: &str) -> HttpOrg {
-    HttpOrg::new(connection(address)).unwrap()
+    HttpOrg::new(options(address)).unwrap()
 }
 
 /// For servers that never answer: the test takes this long.
 fn impatient(address: &str) -> HttpOrg {
     let timeout = Duration::from_millis(300);
-    HttpOrg::new(Connection {
+    HttpOrg::new(ConnectOptions {
         timeout,
         connect_timeout: timeout,
-        ..connection(address)
+        ..options(address)
     })
     .unwrap()
 }
@@ -331,9 +333,9 @@ async fn a_refusal_keeps_its_words_however_its_body_comes() {
             .cut(75 + 10),
         _ => Reply::new(400),
     });
-    let org = HttpOrg::new(Connection {
+    let org = HttpOrg::new(ConnectOptions {
         timeout: Duration::from_secs(1),
-        ..connection(&server.url())
+        ..options(&server.url())
     })
     .unwrap();
     for (user, status, start) in [
@@ -394,9 +396,9 @@ async fn a_connection_that_is_never_made_times_out_unsent() {
     let address = format!("http://127.0.0.1:{}", silent.port());
     let connect_timeout = Duration::from_millis(300);
     let silence = silence(
-        &HttpOrg::new(Connection {
+        &HttpOrg::new(ConnectOptions {
             connect_timeout,
-            ..connection(&address)
+            ..options(&address)
         })
         .unwrap(),
     )
@@ -512,15 +514,15 @@ async fn a_connection_closed_between_two_requests_costs_nothing() {
     assert_eq!(users.len(), server.requests().len());
 }
 
-fn session(connection: Connection) -> HttpOrg {
+fn session(options: ConnectOptions) -> HttpOrg {
     let credentials = Credentials::Session {
         email: "admin@example.org".into(),
         password: SecretString::from("hunter2"),
         org: 42,
     };
-    HttpOrg::new(Connection {
+    HttpOrg::new(ConnectOptions {
         credentials,
-        ..connection
+        ..options
     })
     .unwrap()
 }
@@ -539,7 +541,7 @@ async fn a_log_in_gives_the_token_that_is_sent_from_then_on() {
             ),
         _ => Reply::new(204),
     });
-    let org = session(connection(&server.url()));
+    let org = session(options(&server.url()));
     assert_eq!(reply(&org).await.status, 204);
     for _ in 0..2 {
         assert_eq!(
@@ -595,9 +597,9 @@ async fn an_answer_that_repeats_the_password_or_any_token_of_the_run_hides_them(
         password: SecretString::from(PASSWORD),
         org: 42,
     };
-    let org = HttpOrg::new(Connection {
+    let org = HttpOrg::new(ConnectOptions {
         credentials,
-        ..connection(&server.url())
+        ..options(&server.url())
     })
     .unwrap();
     for _ in 0..2 {
@@ -625,7 +627,7 @@ async fn a_log_in_that_fails_says_how() {
             .then(Then::Close),
         _ => Reply::raw("").then(Then::Reset),
     });
-    let org = session(connection(&server.url()));
+    let org = session(options(&server.url()));
     let mut answers = Vec::new();
     for _ in 0..7 {
         answers.push(match org.log_in().await {
@@ -656,9 +658,9 @@ async fn a_log_in_that_fails_says_how() {
 async fn a_log_in_whose_answer_does_not_end_has_timed_out() {
     let begun = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"token\":\"abc\"";
     let server = Hostile::start(move |_| Reply::raw(begun).then(Then::Hang));
-    let org = session(Connection {
+    let org = session(ConnectOptions {
         timeout: Duration::from_millis(300),
-        ..connection(&server.url())
+        ..options(&server.url())
     });
     let LoginAnswer::Failed(Answer::Silence(silence)) = org.log_in().await else {
         panic!("half an answer is none")
@@ -667,9 +669,9 @@ async fn a_log_in_whose_answer_does_not_end_has_timed_out() {
 }
 
 fn trusting(address: &str, ca_cert: Option<PathBuf>) -> HttpOrg {
-    HttpOrg::new(Connection {
+    HttpOrg::new(ConnectOptions {
         ca_cert,
-        ..connection(address)
+        ..options(address)
     })
     .unwrap()
 }
@@ -839,9 +841,9 @@ fn a_ca_cert_that_is_none_is_refused() {
         (empty.path().into(), "no certificate"),
         (PathBuf::from("/nowhere/ca.pem"), "can't be read"),
     ] {
-        let error = HttpOrg::new(Connection {
+        let error = HttpOrg::new(ConnectOptions {
             ca_cert: Some(path),
-            ..connection("https://127.0.0.1")
+            ..options("https://127.0.0.1")
         })
         .unwrap_err();
         assert!(
@@ -885,9 +887,9 @@ async fn http2_is_spoken_where_the_server_offers_it_and_has_no_host_beside_the_a
     for _ in 0..3 {
         assert_eq!(reply(&org).await.status, 204);
     }
-    let org = session(Connection {
+    let org = session(ConnectOptions {
         ca_cert: Some(file.path().into()),
-        ..connection(&server.url())
+        ..options(&server.url())
     });
     assert!(matches!(org.log_in().await, LoginAnswer::Unusable(_)));
 }

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use mfa_optout::domain::{Flag, Outcome, Record, TableFormat};
+use mfa_optout::domain::{Credentials, Flag, Outcome, Record, TableFormat};
 use mfa_optout::report::{
-    self, CarriedColumn, Credential, Identity, InputFile, Mode, Paths, Start, TableReading, Who,
+    self, CarriedColumn, Identity, InputFile, Mode, Paths, Start, TableReading, Who,
 };
 
 const ROWS: u64 = 8;
@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn start() -> Start<'static> {
+fn start() -> Start {
     Start {
         identity: Identity {
             command: "apply".to_owned(),
@@ -68,7 +68,11 @@ fn start() -> Start<'static> {
             address: "https://eu.core.resolver.com".to_owned(),
         },
         rows: ROWS,
-        credential: Credential::Session { org: 42, email: "admin@example.org" },
+        credentials: Credentials::Session {
+            email: "admin@example.org".to_owned(),
+            password: String::new().into(),
+            org: 42,
+        },
         who: Who::default(),
         pid: 4711,
         at: Timestamp::UNIX_EPOCH,
