@@ -13,18 +13,20 @@ pub mod update;
 
 use std::collections::BTreeMap;
 
+use secrecy::SecretString;
+
 pub use self::entry::{Entry, RegisteredFlag};
 pub use self::file::{LockState, RegisterFile, RegisterLock, Stored};
 pub use self::format::{Damage, kept_text};
-use crate::domain::UserId;
-use crate::report::{Access, Credential};
+use crate::domain::{Credentials, UserId};
+use crate::report::Access;
 
 /// The Org that a register belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The Org's address.
     pub address: String,
-    /// The credential with which the Org was last used.
+    /// The credentials with which the Org was last used.
     pub access: Access,
 }
 
@@ -36,7 +38,7 @@ impl Owner {
     pub fn difference(
         &self,
         address: &str,
-        credential: Credential<'_>,
+        credentials: &Credentials<SecretString>,
         new_key: bool,
     ) -> Option<String> {
         if self.address != address {
@@ -45,7 +47,7 @@ impl Owner {
                 self.address
             ));
         }
-        self.access.difference(credential, new_key)
+        self.access.difference(credentials, new_key)
     }
 }
 
