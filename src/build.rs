@@ -1,4 +1,4 @@
-//! Tells the build which commit it is made from, for `--version`. Without git, or outside a repository, there is none.
+//! Adds the commit to the text of `--version`, if there is a git repository or `MFA_OPTOUT_COMMIT` is set.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,21 +7,26 @@ fn main() {
     println!("cargo::rerun-if-changed=src/build.rs");
     println!("cargo::rerun-if-env-changed=MFA_OPTOUT_COMMIT");
     let version = env!("CARGO_PKG_VERSION");
-    let commit = std::env::var("MFA_OPTOUT_COMMIT")
-        .ok()
-        .filter(|commit| !commit.is_empty())
-        .or_else(commit);
-    let version = commit.map_or_else(
-        || version.to_owned(),
-        |commit| format!("{version} ({commit})"),
-    );
+    let version = match given_commit().or_else(current_commit) {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    };
     println!("cargo::rustc-env=MFA_OPTOUT_VERSION={version}");
 }
 
-fn commit() -> Option<String> {
-    // A file that does not exist would make every build start over, so only what is there is watched.
-    for line in ["HEAD", "logs/HEAD"] {
-        let path = git(&["rev-parse", "--git-path", line])?;
+fn given_commit() -> Option<String> {
+    let commit = std::env::var("MFA_OPTOUT_COMMIT").ok()?;
+    if commit.is_empty() {
+        None
+    } else {
+        Some(commit)
+    }
+}
+
+fn current_commit() -> Option<String> {
+    // Only existing files are watched: one that does not exist would make every build start over.
+    for file in ["HEAD", "logs/HEAD"] {
+        let path = git(&["rev-parse", "--git-path", file])?;
         if Path::new(&path).exists() {
             println!("cargo::rerun-if-changed={path}");
         }
@@ -30,11 +35,12 @@ fn commit() -> Option<String> {
 }
 
 fn git(words: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .args(words)
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
+    let output = Command::new("git").args(words).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    let text = text.trim();
+    if output.status.success() && !text.is_empty() {
+        Some(text.to_owned())
+    } else {
+        None
+    }
 }

@@ -1,37 +1,39 @@
-//! Why a run could not start or go on, and what the process answers to its caller: `Error` and `Ending` become an exit
-//! code here, and nowhere else. What happened to a single row is never an `Error`; it is an `Outcome`.
+//! Errors that end a run, and exit codes.
+//!
+//! This is the only place where an [`Error`] or an [`Ending`] becomes an exit code. What happened to a single row is never an
+//! [`Error`] but an [`Outcome`](crate::domain::Outcome).
 
 use std::fmt;
 use std::process::ExitCode;
 
 use crate::domain::{Ending, Signal, Stop, Tally};
 
-/// The exit codes, as documented in the README. A scheduler acts on them.
+/// The exit codes, as documented in the README. Schedulers act on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Every row is applied, or duplicate, or unchanged.
+    /// Every row is applied, duplicate or unchanged.
     Done = 0,
-    /// Finished, but some rows failed, are unknown or invalid.
+    /// The run finished, but some rows failed, are unknown or invalid.
     RowsNeedAttention = 1,
-    /// Nothing was changed: usage, settings, input, a damaged journal, a guard, a redirect or TLS failure at the start.
+    /// Nothing was changed: usage, config, input, a damaged journal, a guard, or a redirect or TLS failure at the start.
     NothingChanged = 2,
     /// The credentials were refused.
     CredentialsRefused = 3,
-    /// Another run is working on this report.
+    /// Another run holds the report or the register.
     Busy = 4,
-    /// Stopped early, resumable by the same command.
+    /// The run stopped early and is resumed by the same command.
     StoppedEarly = 5,
-    /// SIGHUP, such as that of a terminal that was closed; resumable.
+    /// SIGHUP ended the run, for example because the terminal was closed. It can be resumed.
     HungUp = 129,
-    /// Ctrl-C, resumable.
+    /// SIGINT (Ctrl-C) ended the run. It can be resumed.
     Interrupted = 130,
-    /// SIGTERM, resumable.
+    /// SIGTERM ended the run. It can be resumed.
     Terminated = 143,
 }
 
 impl Exit {
-    /// The code for a run whose sending ended like this and whose rows came to these outcomes.
+    /// Returns the code for a run, by how sending ended and by the outcomes of its rows.
     #[must_use]
     pub fn of_run(ending: &Ending, tally: &Tally) -> Self {
         match ending {
@@ -42,7 +44,7 @@ impl Exit {
         }
     }
 
-    /// Returns the code for a run that a signal ended: 128 and the signal's number.
+    /// Returns the code for a run that a signal ended: 128 plus the number of the signal.
     #[must_use]
     pub fn of_signal(signal: Signal) -> Self {
         match signal {
@@ -77,7 +79,7 @@ impl Exit {
         }
     }
 
-    /// The number that the process returns.
+    /// Returns the exit code as a number.
     #[must_use]
     pub fn code(self) -> u8 {
         self as u8
@@ -90,26 +92,26 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What kind of thing went wrong; decides the exit code.
+/// The kinds of errors, which determine the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The command line, the environment or the settings file. Nothing was sent.
+    /// The command line, the environment or the config file is wrong. Nothing was sent.
     Usage,
-    /// The input can't be read or understood. Nothing was sent.
+    /// The input can't be read or is invalid. Nothing was sent.
     Input,
     /// A guard refused the plan, or nobody confirmed it. Nothing was sent.
     Refused,
-    /// The report or its journal can't be used as it is. Nothing was sent by this process.
+    /// The report or its journal can't be used in its present state. This process has sent nothing.
     Report,
-    /// Another run has the report.
+    /// Another run holds the report or the register.
     Busy,
-    /// Disk or input failed in mid-run. What is on record stays.
+    /// The disk or the input failed during the run. What is recorded is kept.
     MidRun,
-    /// A signal ended the making of the report. What is on record stays.
+    /// A signal interrupted the writing of the report. What is recorded is kept.
     Interrupted,
 }
 
-/// Why a run could not start or go on: what happened, where, and what to do about it.
+/// An error that prevents a run from starting or going on: what happened, where, and what to do about it.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -117,11 +119,11 @@ pub struct Error {
     help: Option<String>,
 }
 
-/// The result of everything that can end a run.
+/// The result of an operation that can end a run.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error with its message: one sentence in lower case without a full stop, that names the place.
+    /// Returns an error with a message: one sentence in lower case without a full stop, which names the place.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -130,14 +132,14 @@ impl Error {
         }
     }
 
-    /// Adds what the person can do about it.
+    /// Adds what the user can do about the error.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The same where nothing has been sent yet: an input that fails then is refused, no run has stopped.
+    /// Turns [`Kind::MidRun`] into [`Kind::Input`], for errors that occur before anything is sent.
     #[must_use]
     pub fn before_sending(mut self) -> Self {
         if self.kind == Kind::MidRun {
@@ -146,25 +148,25 @@ impl Error {
         self
     }
 
-    /// What happened and where.
+    /// Returns what happened and where.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What the person can do about it.
+    /// Returns what the user can do about the error.
     #[must_use]
     pub fn advice(&self) -> Option<&str> {
         self.help.as_deref()
     }
 
-    /// What kind of thing went wrong.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// What the process answers.
+    /// Returns the exit code.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self.kind {

@@ -1,10 +1,10 @@
-//! Keeps a crash from leaving secrets behind, where the system lets a process ask for that: on Unix, not on Windows. Called
-//! first of all, before anything secret is in memory. What the secrets are and how they are held is not known here.
+//! Prevents secrets from being left behind by a crash, on systems that allow a process to ask for that (not on Windows).
 
-/// Switches core dumps off for this process, and on Linux also forbids other processes of the same user to attach to it
-/// and read its memory.
+/// Disables core dumps of this process. On Linux, also prevents other processes of the same user from attaching to it and
+/// reading its memory.
 ///
-/// Failing is no reason to stop: a system that doesn't allow this is no worse off than without it.
+/// Must be called before any secret is in memory. Errors are ignored: without this protection, the process is as safe as any
+/// other.
 pub fn keep_memory_private() {
     #[cfg(unix)]
     {
@@ -29,7 +29,7 @@ mod tests {
     use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 
     #[test]
-    fn no_core_is_dumped_and_nobody_attaches() {
+    fn core_dumps_and_attaching_are_disabled() {
         super::keep_memory_private();
         let limit = getrlimit(Resource::Core);
         assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));

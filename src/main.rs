@@ -1,4 +1,4 @@
-//! The command line tool. It only connects; the library does the work.
+//! The entry point of the command-line tool. Everything else is in the library.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use mfa_optout::cli::Cli;
 use mfa_optout::commands;
 use mfa_optout::hardening;
 
-/// A request means some two hundred allocations in the HTTP client; the figures are in `Cargo.toml`.
+/// The allocator matters because the HTTP client makes about 200 allocations per request. The figures are in `Cargo.toml`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,8 +1,8 @@
 //! Reads small files that the tool relies on: config files, keys, certificates, and the record beside an earlier report.
 //!
-//! The name of such a file may lead anywhere. Only regular files are read, so that a named pipe or a device can neither
-//! block the tool nor fill its memory, and only up to a size that the caller chooses. Symbolic links are followed, because
-//! secrets and config files are often mounted as links.
+//! A path may lead to anything. Only regular files are read, so that a named pipe or a device can neither block the tool nor
+//! fill its memory, and only up to a size that the caller chooses. Symbolic links are followed, because secrets and config
+//! files are often mounted as links.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -17,13 +17,13 @@ pub enum ReadError {
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The path leads to a folder, a pipe, a device or a socket.
+    /// The path leads to a directory, a pipe, a device or a socket.
     #[error("it is not a regular file")]
     NotRegular,
     /// The file is larger than the limit, in bytes.
     #[error("it is larger than {} KiB", .0 >> 10)]
     TooLarge(u64),
-    /// The file was to be text.
+    /// The file should be text but is not UTF-8.
     #[error("it is not UTF-8 text")]
     NotText,
 }
@@ -41,25 +41,25 @@ impl ReadError {
         )
     }
 
-    /// Checks whether the file's content was out of reach, as opposed to unusable.
+    /// Checks whether the file could not be read, as opposed to having unusable content.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Io(_) | Self::NotRegular)
     }
 }
 
-/// Opens a regular file for reading, without ever waiting for a writer.
+/// Opens a regular file for reading. Never waits for a writer, as opening a named pipe would.
 ///
 /// # Errors
-/// [`ReadError::NotRegular`] for anything but a regular file, and whatever the system says.
+/// [`ReadError::NotRegular`] for anything but a regular file, and errors of the operating system.
 pub fn open(path: &Path) -> Result<(File, Metadata), ReadError> {
-    // Checked before opening as well: some devices act when they are opened.
+    // Checked before opening as well, because opening has an effect on some devices.
     if !fs::metadata(path)?.is_file() {
         return Err(ReadError::NotRegular);
     }
     let mut options = OpenOptions::new();
     options.read(true);
-    never_wait(&mut options);
+    set_nonblocking(&mut options);
     let file = options.open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() {
@@ -94,9 +94,9 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, ReadError> {
     String::from_utf8(read(path, limit)?).map_err(|_| ReadError::NotText)
 }
 
-/// Makes opening a pipe return at once, should one have taken the file's place since it was checked.
+/// Makes opening return at once if a pipe has taken the file's place since it was checked.
 #[cfg(unix)]
-fn never_wait(options: &mut OpenOptions) {
+fn set_nonblocking(options: &mut OpenOptions) {
     use std::os::unix::fs::OpenOptionsExt;
 
     use rustix::fs::OFlags;
@@ -106,14 +106,14 @@ fn never_wait(options: &mut OpenOptions) {
 }
 
 #[cfg(not(unix))]
-fn never_wait(_: &mut OpenOptions) {}
+fn set_nonblocking(_: &mut OpenOptions) {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_file_of_exactly_the_limit_is_read_and_a_longer_one_is_not() {
+    fn a_file_of_exactly_the_limit_is_read_and_a_larger_one_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "12345").unwrap();

@@ -1,5 +1,6 @@
-//! The calls that change names in a folder or wait for the disk. All of them go through here, so that a test can record
-//! their order and let any of them fail (see `watch`).
+//! System calls that change names in a directory or wait for the disk.
+//!
+//! All such calls go through this module, so that tests can record their order and make any of them fail (see `watch`).
 
 use std::fs::{self, File};
 use std::io;
@@ -7,25 +8,25 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Returns when all of a file's content is on the disk. `place` is the name that the file has or will get.
+/// Writes all content of a file to the disk. `place` is the name that the file has or will get.
 pub(crate) fn sync_file(file: &File, place: &Path) -> io::Result<()> {
     about_to("sync", place)?;
     file.sync_all()
 }
 
-/// Returns when the content of a journal is on the disk.
+/// Writes the content of a journal to the disk.
 pub(crate) fn sync_journal(file: &File) -> io::Result<()> {
     about_to("sync", Path::new("journal"))?;
     file.sync_data()
 }
 
-/// Makes the names in a folder last through a power cut.
+/// Writes the names in a folder to the disk, so that they survive a power cut.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     about_to("sync the folder of", &folder.join("its files"))?;
     platform::sync_folder(folder)
 }
 
-/// Gives a temporary file its name, unless there is a file with this name already.
+/// Gives a temporary file its name. Fails if a file with this name exists.
 pub(crate) fn rename_new(file: NamedTempFile, place: &Path) -> io::Result<()> {
     about_to("rename", place)?;
     file.persist_noclobber(place)
@@ -33,22 +34,22 @@ pub(crate) fn rename_new(file: NamedTempFile, place: &Path) -> io::Result<()> {
         .map_err(|error| error.error)
 }
 
-/// Gives a temporary file its name and takes that name from the file that has it.
+/// Gives a temporary file its name, replacing a file that has it.
 ///
-/// `fs::rename` replaces a file that is open on Windows as well, which `NamedTempFile::persist` does not.
+/// On Windows, `fs::rename` also replaces a file that is open, which `NamedTempFile::persist` does not.
 pub(crate) fn rename_over(file: NamedTempFile, place: &Path) -> io::Result<()> {
     about_to("rename", place)?;
     let (file, path) = file.keep().map_err(|error| error.error)?;
     let renamed = fs::rename(&path, place);
     drop(file);
     if renamed.is_err() {
-        // It has a name of its own; a later run removes it if this fails.
+        // If this fails, a later run removes the temporary file.
         let _ = fs::remove_file(&path);
     }
     renamed
 }
 
-/// Removes a file's name.
+/// Removes a file.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     about_to("remove", path)?;
     fs::remove_file(path)
@@ -63,7 +64,7 @@ fn about_to(_: &str, _: &Path) -> io::Result<()> {
 #[cfg(test)]
 use self::watch::about_to;
 
-/// Watches the calls that one thread makes.
+/// Records the calls that one thread makes.
 #[cfg(test)]
 pub(crate) mod watch {
     use std::cell::RefCell;
@@ -93,8 +94,8 @@ pub(crate) mod watch {
         })
     }
 
-    /// Returns what `work` returns and the calls that it made in this thread. Calls for which `fails` holds are not made
-    /// and fail.
+    /// Runs `work` and returns its result and the calls that it made in this thread. Calls for which `fails` returns true
+    /// are not made and fail.
     pub(crate) fn calls_of<T>(
         fails: impl Fn(&str) -> bool + 'static,
         work: impl FnOnce() -> T,
@@ -122,7 +123,7 @@ mod platform {
     use std::io;
     use std::path::Path;
 
-    /// The file system writes names in order by itself; a folder can't be opened for this.
+    /// Does nothing: a folder can't be opened here, and the file system writes names in order by itself.
     pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Tells files apart by what they are and not by what they are called: two names that lead to one file (hard links, other
-//! spellings, links in a folder's path) have one [`FileId`].
+//! The identity of files, independent of their names: hard links, different spellings and links in the path of a folder lead
+//! to the same [`FileId`].
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -7,24 +7,24 @@ use std::path::Path;
 
 /// The identity of a file: device and inode, or volume and file index on Windows.
 ///
-/// Two equal values mean the same file only while that file exists; the system may give its number to a new one after
-/// that. Keep the file open to rule that out.
+/// Two equal values mean the same file only while that file exists. After that, the system may give its number to a new file.
+/// Keep the file open to prevent that.
 #[derive(Debug, PartialEq, Eq)]
-pub struct FileId(platform::Id);
+pub struct FileId(platform::SystemId);
 
 impl FileId {
     /// Returns the identity of an open file.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Errors of the operating system.
     pub fn of(file: &File) -> io::Result<Self> {
         platform::id_of(file).map(Self)
     }
 
-    /// Returns the identity of the file or folder that a path leads to; links are followed.
+    /// Returns the identity of the file or folder that a path leads to. Links are followed.
     ///
     /// # Errors
-    /// Whatever the system says, such as that there is no such file.
+    /// Errors of the operating system, for example if there is no such file.
     pub fn at(path: &Path) -> io::Result<Self> {
         platform::id_at(path).map(Self)
     }
@@ -39,7 +39,7 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Checks whether an open file is the one that stands at this path. A link to it does not count.
+/// Checks whether an open file is the file at this path. A link to it does not count.
 #[must_use]
 pub(crate) fn is_at(path: &Path, file: &File) -> bool {
     match (platform::id_at_itself(path), platform::id_of(file)) {
@@ -48,8 +48,8 @@ pub(crate) fn is_at(path: &Path, file: &File) -> bool {
     }
 }
 
-/// Returns options to open a file that others may have put there: not through a link, without waiting for the other end
-/// of a pipe, and readable by its owner only if it is created.
+/// Returns options for opening a file that others may have put there. Links are not followed, opening a pipe does not wait,
+/// and a file that is created is readable only by its owner.
 pub(crate) fn guarded() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -57,7 +57,7 @@ pub(crate) fn guarded() -> OpenOptions {
     options
 }
 
-/// Checks that a file belongs to the account that runs this process.
+/// Checks that a file belongs to the user of this process.
 ///
 /// # Errors
 /// The reason in words.
@@ -65,7 +65,7 @@ pub(crate) fn check_owner(found: &Metadata) -> Result<(), String> {
     platform::check_owner(found)
 }
 
-/// Checks that nobody else can read or write a file: owner, permissions, number of names.
+/// Checks that no other user can read or write a file, by its owner, its permissions and its number of names.
 ///
 /// # Errors
 /// The reason in words.
@@ -74,7 +74,7 @@ pub(crate) fn check_private(found: &Metadata) -> Result<(), String> {
     platform::check_private(found)
 }
 
-/// Returns the words for what stands at a path where a plain file is needed.
+/// Returns the kind of a file that is not a plain file, in words.
 pub(crate) fn kind_in_words(found: &Metadata) -> &'static str {
     if found.is_symlink() {
         "a symbolic link"
@@ -95,27 +95,27 @@ mod platform {
     use rustix::fs::OFlags;
 
     #[derive(Debug, PartialEq, Eq)]
-    pub(super) struct Id {
+    pub(super) struct SystemId {
         device: u64,
         inode: u64,
     }
 
-    pub(super) fn id_of(file: &File) -> io::Result<Id> {
+    pub(super) fn id_of(file: &File) -> io::Result<SystemId> {
         Ok(id(&file.metadata()?))
     }
 
-    /// Asks for the metadata only: opening a pipe would disturb whoever writes to it.
-    pub(super) fn id_at(path: &Path) -> io::Result<Id> {
+    /// Reads the metadata without opening the file, because opening a pipe would disturb its writer.
+    pub(super) fn id_at(path: &Path) -> io::Result<SystemId> {
         Ok(id(&fs::metadata(path)?))
     }
 
-    /// The same for the link itself, where the path is one.
-    pub(super) fn id_at_itself(path: &Path) -> io::Result<Id> {
+    /// Returns the identity of the link if the path is one.
+    pub(super) fn id_at_itself(path: &Path) -> io::Result<SystemId> {
         Ok(id(&fs::symlink_metadata(path)?))
     }
 
-    fn id(found: &Metadata) -> Id {
-        Id {
+    fn id(found: &Metadata) -> SystemId {
+        SystemId {
             device: found.dev(),
             inode: found.ino(),
         }
@@ -157,27 +157,27 @@ mod platform {
 
     use same_file::Handle;
 
-    pub(super) type Id = Handle;
+    pub(super) type SystemId = Handle;
 
-    pub(super) fn id_of(file: &File) -> io::Result<Id> {
+    pub(super) fn id_of(file: &File) -> io::Result<SystemId> {
         Handle::from_file(file.try_clone()?)
     }
 
-    pub(super) fn id_at(path: &Path) -> io::Result<Id> {
+    pub(super) fn id_at(path: &Path) -> io::Result<SystemId> {
         Handle::from_path(path)
     }
 
-    pub(super) fn id_at_itself(path: &Path) -> io::Result<Id> {
+    pub(super) fn id_at_itself(path: &Path) -> io::Result<SystemId> {
         if fs::symlink_metadata(path)?.is_symlink() {
             return Err(io::Error::other("it is a link"));
         }
         id_at(path)
     }
 
-    /// Links need a privilege to be made here, and pipes have a name space of their own.
+    /// Does nothing: creating links needs a privilege here, and pipes have a name space of their own.
     pub(super) fn never_follow(_: &mut OpenOptions) {}
 
-    /// Access follows the folder's list, which is the user's own profile unless they choose otherwise.
+    /// Does nothing: access is determined by the folder, which is in the user's own profile unless they choose otherwise.
     pub(super) fn check_owner(_: &Metadata) -> Result<(), String> {
         Ok(())
     }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hard_link_and_another_spelling_are_the_same_file_and_a_copy_is_not() {
+    fn hard_links_and_other_spellings_are_the_same_file_and_a_copy_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("one"), "text").unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_took_the_place_of_an_open_one_is_not_taken_for_it() {
+    fn a_file_that_replaced_an_open_one_is_another_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "first").unwrap();
@@ -222,7 +222,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_is_not_opened_and_not_taken_for_the_file_that_it_leads_to() {
+    fn a_link_is_not_opened_and_is_not_the_file_that_it_leads_to() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("file"), "precious").unwrap();

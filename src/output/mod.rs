@@ -1,9 +1,8 @@
-//! Creates every file that a run leaves for people and machines: the report, its record, the page, the metrics, the list
-//! of problems. Which bytes are in them is decided elsewhere.
+//! Creates all files that a run leaves behind: the report, its record, the page, the metrics, the list of problems.
 //!
-//! An [`Output`] is made before anything is sent. It refuses a place that can't be written to, and remembers which file
-//! stood there. At the end the content goes into a private temporary file (mode 0600, a random name, in the same folder),
-//! is synced, and takes its name in one step. A file that has appeared in the place in the meantime is never replaced.
+//! An [`Output`] is created before anything is sent. It refuses a place that can't be written to, and remembers which file
+//! was there. At the end, the content is written to a private temporary file (mode 0600, a random name, in the same folder),
+//! which is synced and renamed. A file that has appeared at the place in the meantime is never replaced.
 
 pub(crate) mod disk;
 mod identity;
@@ -20,51 +19,52 @@ pub(crate) use self::identity::{check_private, guarded, is_at, kind_in_words};
 use crate::error::{Error, Kind, Result};
 use crate::text::visible_path;
 
-/// Number of times that a new temporary file may be removed by something else before it is an error.
+/// The number of temporary files that other programs may remove before it is an error.
 const MAX_TEMPORARY_ATTEMPTS: usize = 100;
 
 /// The ending of the names of temporary files.
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// A file that a run writes, and what stood in its place when the run looked there.
+/// A file that a run will write.
 #[derive(Clone, Debug)]
 pub struct Output {
     path: PathBuf,
-    before: Before,
+    previous: Previous,
 }
 
-/// What stood in the place of an output.
+/// What was at the place of an output when it was checked.
 #[derive(Clone, Debug)]
-enum Before {
+enum Previous {
+    /// No file.
     Nothing,
-    /// A file that may be replaced. It is kept open, so that no other file can get its number.
+    /// A file that may be replaced. It is kept open, so that no other file can get its identity.
     Replaceable(Arc<File>),
-    /// A file that must stay.
+    /// A file that must not be replaced.
     Kept,
 }
 
-/// What may be done with a file that already stands in the place of an output.
+/// What to do with a file that already exists at the place of an output.
 #[derive(Clone, Copy, Debug)]
 pub enum Existing<'a> {
-    /// It is in the way, and that is an error.
+    /// Refuse the place with an error.
     Refuse,
-    /// It stays. What becomes of that is decided later.
+    /// Keep the file. The caller decides later what follows.
     Keep,
-    /// It is replaced.
+    /// Replace the file.
     Replace,
-    /// It is replaced if it begins with this text, as an earlier output of the same kind does, or is empty. Otherwise it
-    /// is an error.
+    /// Replace the file if it is empty or begins with this text, as an earlier output of the same kind does. Otherwise
+    /// refuse the place with an error.
     ReplaceIfBegins(&'a str),
 }
 
-/// What stands in the place of an output now.
+/// What is at the place of an output now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Now {
-    /// Nothing: the output is created.
+pub enum Occupancy {
+    /// No file.
     Free,
     /// The file that was there before and may be replaced.
     Replaceable,
-    /// A file that must not be replaced, because it must stay or has appeared in the meantime.
+    /// A file that must not be replaced, because it must be kept or has appeared in the meantime.
     Occupied,
 }
 
@@ -72,105 +72,110 @@ impl Output {
     /// Checks that a file can be written to `path` later.
     ///
     /// # Errors
-    /// Of `kind`, naming the path: the folder is missing, something other than a plain file is there (a link, a pipe, a
-    /// device, a folder), or a file that is in the way, belongs to somebody else or is write-protected.
+    /// An error of `kind` that names the path: the folder is missing, something other than a plain file is there (a link, a
+    /// pipe, a device, a folder), or a file that must not be replaced, belongs to another user or is write-protected.
     pub fn check(path: &Path, existing: Existing<'_>, kind: Kind) -> Result<Self> {
-        let before = look(path, existing).map_err(|refusal| {
-            let error = Error::new(kind, format!("{} {}", visible_path(path), refusal.reason));
-            match refusal.help {
-                Some(help) => error.help(help),
-                None => error,
+        match look(path, existing) {
+            Ok(previous) => Ok(Self {
+                path: path.to_owned(),
+                previous,
+            }),
+            Err(obstacle) => {
+                let message = format!("{} {}", visible_path(path), obstacle.reason);
+                let error = Error::new(kind, message);
+                Err(match obstacle.help {
+                    Some(help) => error.help(help),
+                    None => error,
+                })
             }
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            before,
-        })
+        }
     }
 
-    /// Returns the place.
+    /// Returns the path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Checks whether a file stood in the place that must stay.
+    /// Checks whether there was a file that must be kept.
     #[must_use]
     pub fn was_occupied(&self) -> bool {
-        matches!(self.before, Before::Kept)
+        matches!(self.previous, Previous::Kept)
     }
 
-    /// Returns what stands in the place now.
+    /// Returns what is at the place now.
     ///
     /// # Errors
-    /// Whatever the system says.
-    pub fn now(&self) -> io::Result<Now> {
+    /// Errors of the operating system.
+    pub fn occupancy(&self) -> io::Result<Occupancy> {
         match fs::symlink_metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Now::Free),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupancy::Free),
             Err(error) => return Err(error),
             Ok(_) => {}
         }
-        match &self.before {
-            Before::Replaceable(file) if is_at(&self.path, file) => Ok(Now::Replaceable),
-            _ => Ok(Now::Occupied),
+        match &self.previous {
+            Previous::Replaceable(file) if is_at(&self.path, file) => Ok(Occupancy::Replaceable),
+            _ => Ok(Occupancy::Occupied),
         }
     }
 
-    /// Creates a private temporary file for the output's content, and removes those that killed runs have left.
+    /// Creates a private temporary file for the output's content, and removes those that killed runs have left behind.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Errors of the operating system.
     pub fn create(&self) -> io::Result<NamedTempFile> {
         remove_leftovers(&self.path);
         temporary(&self.path)
     }
 
-    /// Syncs a temporary file and gives it the output's name. The folder is not synced.
+    /// Syncs a temporary file and renames it to the output's name. The folder is not synced.
     ///
     /// # Errors
-    /// If a file that must not be replaced stands there, and whatever the system says.
+    /// [`io::ErrorKind::AlreadyExists`] if a file that must not be replaced is there, and errors of the operating system.
     pub fn put(&self, file: NamedTempFile) -> io::Result<()> {
         disk::sync_file(file.as_file(), &self.path)?;
-        match self.now()? {
-            Now::Free => disk::rename_new(file, &self.path),
-            Now::Replaceable => disk::rename_over(file, &self.path),
-            Now::Occupied => Err(io::Error::new(
+        match self.occupancy()? {
+            Occupancy::Free => disk::rename_new(file, &self.path),
+            Occupancy::Replaceable => disk::rename_over(file, &self.path),
+            Occupancy::Occupied => Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 "a file has appeared there in the meantime",
             )),
         }
     }
 
-    /// As [`put`](Self::put), but replaces whatever stands there. The caller has made sure that it may.
+    /// Syncs and renames a temporary file like [`put`](Self::put), but replaces any file. The caller ensures that this is
+    /// allowed.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Errors of the operating system.
     pub(crate) fn put_over(&self, file: NamedTempFile) -> io::Result<()> {
         disk::sync_file(file.as_file(), &self.path)?;
         disk::rename_over(file, &self.path)
     }
 
-    /// Writes the output: the file is there as a whole, or the place stays as it was.
+    /// Writes the output atomically: either the whole file is there, or nothing has changed.
     ///
     /// # Errors
-    /// Of [`Kind::MidRun`], naming the path.
+    /// [`Kind::MidRun`], with the path.
     pub fn write(&self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-        let write = || {
-            let file = fill(self.create()?, content)?;
-            self.put(file)?;
-            disk::sync_folder(folder_of(&self.path))
-        };
-        write().map_err(|error| {
+        self.try_write(content).map_err(|error| {
             let message = format!("{} can't be written: {error}", visible_path(&self.path));
             Error::new(Kind::MidRun, message)
         })
     }
+
+    fn try_write(&self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let file = fill(self.create()?, content)?;
+        self.put(file)?;
+        disk::sync_folder(folder_of(&self.path))
+    }
 }
 
-/// Checks, by creating and removing a temporary file, that files can be created and removed in the folder of `path`.
+/// Checks that files can be created and removed in the folder of `path`, by creating and removing a temporary file.
 ///
 /// # Errors
-/// Of `kind`, naming the path.
+/// An error of `kind` that names the path.
 pub fn probe_folder(path: &Path, kind: Kind) -> Result<()> {
     let probed = temporary(path).and_then(NamedTempFile::close);
     probed.map_err(|error| {
@@ -195,13 +200,14 @@ pub(crate) fn fill(
         .map_err(io::IntoInnerError::into_error)
 }
 
-/// The reason why a place is refused, to follow the path's name, and what to do about it.
-struct Refusal {
+/// The reason why a file can't be written, and what to do about it.
+struct Obstacle {
+    /// The end of a sentence that begins with the path.
     reason: String,
     help: Option<&'static str>,
 }
 
-impl Refusal {
+impl Obstacle {
     fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -210,9 +216,9 @@ impl Refusal {
     }
 }
 
-fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Before, Refusal> {
+fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Previous, Obstacle> {
     let folder = fs::metadata(folder_of(path)).map_err(|error| {
-        Refusal::new(format!(
+        Obstacle::new(format!(
             "can't be written: its folder is not there: {error}"
         ))
     })?;
@@ -221,46 +227,51 @@ fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Before, Refu
             "can't be written: {} is not a folder",
             visible_path(folder_of(path))
         );
-        return Err(Refusal::new(reason));
+        return Err(Obstacle::new(reason));
     }
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Before::Nothing),
-        Err(error) => return Err(Refusal::new(format!("can't be looked at: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Previous::Nothing),
+        Err(error) => return Err(Obstacle::new(format!("can't be looked at: {error}"))),
     };
     check_plain(&found)?;
     match existing {
-        Existing::Refuse => Err(Refusal {
+        Existing::Refuse => Err(Obstacle {
             reason: "exists already".to_owned(),
             help: Some("--overwrite replaces it, --report gives the new one another name"),
         }),
-        Existing::Keep => Ok(Before::Kept),
+        Existing::Keep => Ok(Previous::Kept),
         Existing::Replace => open_to_replace(path, None),
         Existing::ReplaceIfBegins(beginning) => open_to_replace(path, Some(beginning)),
     }
 }
 
-fn check_plain(found: &Metadata) -> std::result::Result<(), Refusal> {
+fn check_plain(found: &Metadata) -> std::result::Result<(), Obstacle> {
     if found.is_file() {
         return Ok(());
     }
     let kind = kind_in_words(found);
-    Err(Refusal::new(format!(
+    Err(Obstacle::new(format!(
         "is {kind}, so nothing is written there"
     )))
 }
 
-/// Opens a file that is to be replaced. It is opened for writing although nothing is ever written to it: this fails if it
-/// is immutable or write-protected, or, on Windows, in use by another program.
-fn open_to_replace(path: &Path, beginning: Option<&str>) -> std::result::Result<Before, Refusal> {
+/// Opens a file that is to be replaced.
+///
+/// It is opened for writing although nothing is written to it. This fails if it is immutable or write-protected or, on
+/// Windows, in use by another program.
+fn open_to_replace(
+    path: &Path,
+    beginning: Option<&str>,
+) -> std::result::Result<Previous, Obstacle> {
     let cant_be_replaced =
-        |error: io::Error| Refusal::new(format!("exists already and can't be replaced: {error}"));
+        |error: io::Error| Obstacle::new(format!("exists already and can't be replaced: {error}"));
     let owner = fs::symlink_metadata(path).map_err(cant_be_replaced)?;
-    identity::check_owner(&owner).map_err(Refusal::new)?;
+    identity::check_owner(&owner).map_err(Obstacle::new)?;
     let file = guarded().write(true).open(path).map_err(cant_be_replaced)?;
     let found = file.metadata().map_err(cant_be_replaced)?;
     check_plain(&found)?;
-    identity::check_owner(&found).map_err(Refusal::new)?;
+    identity::check_owner(&found).map_err(Obstacle::new)?;
     if let Some(beginning) = beginning {
         let mut read = Vec::new();
         (&file)
@@ -268,15 +279,15 @@ fn open_to_replace(path: &Path, beginning: Option<&str>) -> std::result::Result<
             .read_to_end(&mut read)
             .map_err(cant_be_replaced)?;
         if !read.is_empty() && read != beginning.as_bytes() {
-            return Err(Refusal::new(
+            return Err(Obstacle::new(
                 "can't be written: another kind of file is there, which would be lost",
             ));
         }
     }
-    Ok(Before::Replaceable(Arc::new(file)))
+    Ok(Previous::Replaceable(Arc::new(file)))
 }
 
-/// Returns the folder of a file; `.` where the path has none.
+/// Returns the folder of a file, which is `.` if the path has none.
 #[must_use]
 pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
@@ -285,15 +296,17 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Creates a file in the folder of `place` under a name that nobody can predict. It has mode 0600, is removed unless it is
-/// put in place, and is locked as long as this process has it, so that no other run takes it for a leftover.
+/// Creates a file with an unpredictable name in the folder of `place`.
+///
+/// It has mode 0600 and is removed unless it is renamed. It is locked as long as this process has it, so that no other run
+/// takes it for a leftover.
 fn temporary(place: &Path) -> io::Result<NamedTempFile> {
     for _ in 0..MAX_TEMPORARY_ATTEMPTS {
         let made = tempfile::Builder::new()
             .prefix(&temporary_prefix(place))
             .suffix(TEMPORARY_SUFFIX)
             .tempfile_in(folder_of(place))?;
-        // A file system without locks gives nobody one, and then nothing is ever taken for a leftover.
+        // On a file system without locks nobody gets one, and then nothing is taken for a leftover.
         let is_taken = matches!(made.as_file().try_lock(), Err(TryLockError::WouldBlock));
         if !is_taken && is_at(made.path(), made.as_file()) {
             return Ok(made);
@@ -304,15 +317,15 @@ fn temporary(place: &Path) -> io::Result<NamedTempFile> {
     ))
 }
 
-/// Returns the beginning of the names of the temporary files of one place.
+/// Returns the prefix of the names of the temporary files of one place.
 fn temporary_prefix(place: &Path) -> String {
     let name = place.file_name().unwrap_or_default();
     let hash = blake3::hash(name.as_encoded_bytes()).to_hex();
     format!(".mfa-optout-{}-", &hash[..8])
 }
 
-/// Removes the temporary files of one place that killed runs have left. What can't be checked or removed is left alone: it
-/// is in nobody's way.
+/// Removes the temporary files of one place that killed runs have left behind. Files that can't be checked or removed do no
+/// harm and are ignored.
 pub(crate) fn remove_leftovers(place: &Path) {
     let prefix = temporary_prefix(place);
     let Ok(entries) = fs::read_dir(folder_of(place)) else {
@@ -327,7 +340,7 @@ pub(crate) fn remove_leftovers(place: &Path) {
     }
 }
 
-/// Removes a temporary file of this account that no process has locked.
+/// Removes a temporary file of this user that no process has locked.
 fn remove_if_abandoned(path: &Path) {
     let is_ours = fs::symlink_metadata(path)
         .is_ok_and(|found| found.is_file() && check_private(&found).is_ok());
@@ -383,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_appears_after_the_check_is_kept() {
+    fn a_file_that_appears_after_the_check_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page.html");
         for existing in [
@@ -402,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_took_the_place_of_the_one_to_be_replaced_is_kept() {
+    fn a_file_that_replaced_the_checked_one_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page.html");
         fs::write(&path, "old").unwrap();
@@ -414,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_temporary_files_the_one_that_is_being_written_is_kept() {
+    fn a_temporary_file_of_a_killed_run_is_removed_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("page.html");
         let left = temporary(&place).unwrap().keep().unwrap().1;
@@ -436,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_synced_before_it_gets_its_name_and_the_folder_after_that() {
+    fn content_is_synced_before_the_rename_and_the_folder_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page.html");
         for existing in [Existing::Refuse, Existing::Replace] {
@@ -454,7 +467,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_replaced_file_gives_neither_its_permissions_nor_its_other_names() {
+    fn a_new_file_does_not_inherit_permissions_or_hard_links() {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
         let folder = tempfile::tempdir().unwrap();
@@ -471,7 +484,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_pipes_and_devices_are_refused_without_waiting() {
+    fn links_pipes_and_devices_are_refused_without_blocking() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("precious"), "# ours").unwrap();

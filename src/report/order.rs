@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 
 use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
-use crate::output::{Now, Output, disk, fill, guarded, is_at};
+use crate::output::{Occupancy, Output, disk, fill, guarded, is_at};
 use crate::report::draft::Draft;
 use crate::report::files::{self, Paths, Places};
 use crate::report::identity::CarriedColumn;
@@ -519,9 +519,9 @@ fn put_in_place(
 
 fn stands_in_the_way(output: &Output) -> Result<bool> {
     let now = output
-        .now()
+        .occupancy()
         .map_err(failed("its place can't be looked at"))?;
-    Ok(now == Now::Occupied)
+    Ok(now == Occupancy::Occupied)
 }
 
 fn in_the_way(output: &Output) -> Error {

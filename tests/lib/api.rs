@@ -1,5 +1,4 @@
-//! The client's side of HTTP against servers on loopback that do what no well-behaved server does: what it sends, where
-//! to, and how it reads what comes back. What is done about an answer is not tested here.
+//! Tests the HTTP client against misbehaving servers on loopback: what it sends, where to, and how it reads responses.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,7 +29,7 @@ fn org(address: &str) -> HttpOrg {
     HttpOrg::new(options(address)).unwrap()
 }
 
-/// For servers that never answer: the test takes this long.
+/// Returns an Org with a short timeout, for servers that never respond.
 fn impatient(address: &str) -> HttpOrg {
     let timeout = Duration::from_millis(300);
     HttpOrg::new(ConnectOptions {
@@ -67,7 +66,7 @@ async fn silence(org: &HttpOrg) -> Silence {
 }
 
 #[tokio::test]
-async fn a_change_is_exactly_one_put() {
+async fn a_change_is_sent_as_exactly_one_put() {
     let server = Hostile::start(|_| Reply::new(204));
     let org = org(&format!("{}/prefix/", server.url()));
     for (user, flag) in [(1732, Flag::OptOut), (UserId::MAX, Flag::OptIn)] {
@@ -127,7 +126,7 @@ async fn a_change_is_exactly_one_put() {
 }
 
 #[tokio::test]
-async fn a_listener_at_the_other_loopback_address_gets_nothing() {
+async fn a_listener_at_the_other_loopback_address_receives_nothing() {
     let server = Hostile::start(|_| Reply::new(204).then(Then::Close));
     // A machine without IPv6 has no other address.
     let Ok(other) = std::net::TcpListener::bind(("::1", server.port())) else {
@@ -144,7 +143,7 @@ async fn a_listener_at_the_other_loopback_address_gets_nothing() {
 }
 
 #[tokio::test]
-async fn localhost_is_this_machine() {
+async fn localhost_is_resolved_to_loopback_without_a_resolver() {
     let server = Hostile::start(|_| Reply::new(204));
     assert_eq!(
         reply(&org(&format!("http://localhost:{}", server.port())))
@@ -162,7 +161,7 @@ async fn localhost_is_this_machine() {
 }
 
 #[tokio::test]
-async fn redirects_are_told_and_not_followed() {
+async fn redirects_are_reported_and_not_followed() {
     let elsewhere = Hostile::start(|_| Reply::new(204));
     let target = format!("{}/stolen", elsewhere.url());
     let server = {
@@ -189,7 +188,7 @@ async fn redirects_are_told_and_not_followed() {
 }
 
 #[tokio::test]
-async fn a_success_is_a_success_whatever_its_body_does() {
+async fn a_success_counts_even_if_its_body_is_odd_or_incomplete() {
     let server = Hostile::start(|seen| {
         let open = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
         match seen.user() {
@@ -248,7 +247,7 @@ async fn a_success_is_a_success_whatever_its_body_does() {
 }
 
 #[tokio::test]
-async fn a_web_page_and_a_contradiction_are_told_apart_from_a_success() {
+async fn a_web_page_and_a_contradiction_are_recognised_in_a_2xx() {
     let long = "x".repeat(100 << 10);
     let server = Hostile::start(move |seen| match seen.user() {
         Some(1) => Reply::new(200).body("text/html", "<html><title>Sign in</title>"),
@@ -296,7 +295,7 @@ async fn a_web_page_and_a_contradiction_are_told_apart_from_a_success() {
 }
 
 #[tokio::test]
-async fn a_wait_of_no_time_is_no_hint() {
+async fn a_retry_after_of_zero_is_ignored() {
     let server = Hostile::start(|seen| match seen.user() {
         Some(1) => Reply::new(429).header("retry-after", "0"),
         Some(2) => Reply::new(503).header("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT"),
@@ -314,7 +313,7 @@ async fn a_wait_of_no_time_is_no_hint() {
 }
 
 #[tokio::test]
-async fn a_refusal_keeps_its_words_however_its_body_comes() {
+async fn the_message_of_a_refusal_is_read_from_any_kind_of_body() {
     let server = Hostile::start(|seen| match seen.user() {
         Some(1) => Reply::new(404).body(
             "application/json",
@@ -361,7 +360,7 @@ async fn a_refusal_keeps_its_words_however_its_body_comes() {
 }
 
 #[tokio::test]
-async fn waits_are_read_off_the_answer() {
+async fn retry_after_and_quota_are_read() {
     let server = Hostile::start(|_| {
         Reply::new(429)
             .header("date", "Sun, 06 Nov 1994 08:49:37 GMT")
@@ -376,7 +375,7 @@ async fn waits_are_read_off_the_answer() {
 }
 
 #[tokio::test]
-async fn a_closed_port_refuses() {
+async fn a_closed_port_is_a_refused_connection() {
     let closed = ClosedPort::new();
     let silence = silence(&org(&format!("http://127.0.0.1:{}", closed.port()))).await;
     assert_eq!((silence.cause, silence.sent), (Cause::Refused, false));
@@ -391,7 +390,7 @@ async fn a_closed_port_refuses() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_connection_that_is_never_made_times_out_unsent() {
+async fn a_connect_timeout_has_sent_nothing() {
     let silent = crate::hostile::SilentPort::new();
     let address = format!("http://127.0.0.1:{}", silent.port());
     let connect_timeout = Duration::from_millis(300);
@@ -415,7 +414,7 @@ async fn a_connection_that_is_never_made_times_out_unsent() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_times_out() {
+async fn a_server_that_hangs_is_a_timeout() {
     let server = Hostile::start(|_| Reply::raw("").then(Then::Hang));
     let silence = silence(&impatient(&server.url())).await;
     assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
@@ -428,7 +427,7 @@ async fn a_server_that_hangs_times_out() {
 }
 
 #[tokio::test]
-async fn answers_that_break_off_are_resets() {
+async fn incomplete_responses_are_resets() {
     for reply in [
         Reply::raw("").then(Then::Close),
         Reply::raw("").then(Then::Reset),
@@ -448,13 +447,13 @@ async fn answers_that_break_off_are_resets() {
 }
 
 #[tokio::test]
-async fn a_reset_before_anything_was_read_is_a_reset() {
+async fn a_connection_reset_before_the_response_is_a_reset() {
     let server = Hostile::raw(|_, wire| wire.reset());
     assert_eq!(silence(&org(&server.url())).await.cause, Cause::Reset);
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_not_understood() {
+async fn a_response_that_is_not_http_is_not_understood() {
     let many = (0..10_000).fold(String::from("HTTP/1.1 204 No Content\r\n"), |head, n| {
         format!("{head}x{n}: y\r\n")
     });
@@ -495,7 +494,7 @@ async fn what_is_not_http_is_not_understood() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_between_two_requests_costs_nothing() {
+async fn a_connection_closed_while_idle_does_not_fail_the_next_request() {
     let server = Hostile::start(|_| Reply::new(204).then(Then::Close));
     let org = org(&server.url());
     for user in 1..=20 {
@@ -528,7 +527,7 @@ fn session(options: ConnectOptions) -> HttpOrg {
 }
 
 #[tokio::test]
-async fn a_log_in_gives_the_token_that_is_sent_from_then_on() {
+async fn the_token_of_a_login_is_sent_with_later_requests() {
     let server = Hostile::start(|seen| match seen.path.as_str() {
         "/user/authenticate" => Reply::new(200)
             .header("date", "Thu, 09 Oct 2025 08:53:20 GMT")
@@ -579,7 +578,7 @@ async fn a_log_in_gives_the_token_that_is_sent_from_then_on() {
 }
 
 #[tokio::test]
-async fn an_answer_that_repeats_the_password_or_any_token_of_the_run_hides_them() {
+async fn passwords_and_tokens_in_responses_are_hidden() {
     const PASSWORD: &str = "p\"a\\s/s & w\u{f6}rd";
     let server = Hostile::start(|seen| {
         if seen.path == "/user/authenticate" {
@@ -615,7 +614,7 @@ async fn an_answer_that_repeats_the_password_or_any_token_of_the_run_hides_them(
 }
 
 #[tokio::test]
-async fn a_log_in_that_fails_says_how() {
+async fn a_failed_login_reports_the_reason() {
     let server = Hostile::start(|seen| match seen.number {
         1 => Reply::new(401).body("application/json", r#"{"message": "wrong password"}"#),
         2 => Reply::new(200).body("application/json", r#"{"token": ""}"#),
@@ -655,7 +654,7 @@ async fn a_log_in_that_fails_says_how() {
 }
 
 #[tokio::test]
-async fn a_log_in_whose_answer_does_not_end_has_timed_out() {
+async fn a_login_response_that_never_ends_is_a_timeout() {
     let begun = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"token\":\"abc\"";
     let server = Hostile::start(move |_| Reply::raw(begun).then(Then::Hang));
     let org = session(ConnectOptions {
@@ -677,7 +676,7 @@ fn trusting(address: &str, ca_cert: Option<PathBuf>) -> HttpOrg {
 }
 
 #[tokio::test]
-async fn a_certificate_of_a_given_authority_is_accepted() {
+async fn a_certificate_issued_by_a_given_authority_is_accepted() {
     let authority = Authority::new();
     let file = authority.file();
     let server = Hostile::start_tls(authority.server(&["127.0.0.1"]), |_| Reply::new(204));
@@ -691,7 +690,7 @@ async fn a_certificate_of_a_given_authority_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_wrong_gets_no_request() {
+async fn a_server_with_a_wrong_certificate_receives_no_request() {
     let authority = Authority::new();
     let file = authority.file();
     for (tls, ca_cert, words) in [
@@ -733,7 +732,7 @@ async fn a_certificate_that_is_wrong_gets_no_request() {
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_that_is_given_is_accepted_from_its_server() {
+async fn a_given_self_signed_certificate_is_accepted() {
     for is_ca in [true, false] {
         let (tls, file) = Authority::self_signed(&["127.0.0.1"], is_ca, 2100);
         let server = Hostile::start_tls(tls, |_| Reply::new(204));
@@ -743,7 +742,7 @@ async fn a_self_signed_certificate_that_is_given_is_accepted_from_its_server() {
 }
 
 #[tokio::test]
-async fn a_server_with_exactly_the_given_certificate_is_accepted_whoever_issued_it() {
+async fn a_given_server_certificate_is_accepted_whoever_issued_it() {
     let (tls, file) = Authority::issued(&["127.0.0.1"]);
     let server = Hostile::start_tls(tls, |_| Reply::new(204));
     let org = trusting(&server.url(), Some(file.path().into()));
@@ -751,7 +750,7 @@ async fn a_server_with_exactly_the_given_certificate_is_accepted_whoever_issued_
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_that_does_not_fit_gets_no_request() {
+async fn a_server_with_another_self_signed_certificate_receives_no_request() {
     for is_ca in [true, false] {
         let (right, _) = Authority::self_signed(&["127.0.0.1"], is_ca, 2100);
         let (expired, expired_file) = Authority::self_signed(&["127.0.0.1"], is_ca, 2001);
@@ -771,7 +770,7 @@ async fn a_self_signed_certificate_that_does_not_fit_gets_no_request() {
     }
 }
 
-/// Some machines that tests run on trust nobody, so that the authority has to be given.
+/// Returns an Org with a given authority, because some machines that run tests trust none.
 fn speaking_tls_to(server: &Hostile) -> (HttpOrg, tempfile::NamedTempFile) {
     let file = Authority::new().file();
     (
@@ -784,7 +783,7 @@ fn speaking_tls_to(server: &Hostile) -> (HttpOrg, tempfile::NamedTempFile) {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_told_apart() {
+async fn a_server_without_tls_is_recognised() {
     let server = Hostile::raw(|_, mut wire| {
         wire.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")?;
         wire.wait_for_end()
@@ -803,7 +802,7 @@ async fn a_server_without_tls_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_server_with_old_tls_only_is_told_apart() {
+async fn a_server_with_old_tls_only_is_recognised() {
     // The alert protocol_version (70), fatal, in a TLS 1.0 record: RFC 5246, 7.2.
     let server = Hostile::raw(|_, mut wire| {
         wire.write_all(&[21, 3, 1, 0, 2, 2, 70])?;
@@ -823,7 +822,7 @@ async fn a_server_with_old_tls_only_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_cut_is_a_reset() {
+async fn an_interrupted_handshake_is_a_reset() {
     let server = Hostile::raw(|_, wire| wire.reset());
     let (org, _file) = speaking_tls_to(&server);
     let silence = silence(&org).await;
@@ -835,7 +834,7 @@ async fn a_handshake_that_is_cut_is_a_reset() {
 }
 
 #[test]
-fn a_ca_cert_that_is_none_is_refused() {
+fn a_ca_cert_without_a_certificate_is_refused() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     for (path, words) in [
         (empty.path().into(), "no certificate"),
@@ -854,7 +853,7 @@ fn a_ca_cert_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn http2_streams_that_are_refused_or_cut_are_resets_and_only_a_cut_one_leaves_doubt() {
+async fn refused_http2_streams_leave_no_doubt_and_interrupted_ones_do() {
     let authority = Authority::new();
     let file = authority.file();
     for (frames, may_be_processed) in [
@@ -876,7 +875,7 @@ async fn http2_streams_that_are_refused_or_cut_are_resets_and_only_a_cut_one_lea
 }
 
 #[tokio::test]
-async fn http2_is_spoken_where_the_server_offers_it_and_has_no_host_beside_the_authority() {
+async fn http2_is_used_if_offered_and_has_no_host_header() {
     let authority = Authority::new();
     let file = authority.file();
     let server = Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), |_, wire| {
