@@ -32,12 +32,7 @@ pub(super) fn close(args: &Close) -> Result<Exit> {
         let format = say::format_of(&args.talk.given());
         say::error(format, &Error::new(Kind::MidRun, warning));
     }
-    let is_retryable = |outcome: &Outcome| outcome.is_retryable();
-    let retryable: u64 = Outcome::ALL
-        .into_iter()
-        .filter(is_retryable)
-        .map(|outcome| summary.outcomes.count(outcome))
-        .sum();
+    let retryable = summary.outcomes.count_where(Outcome::is_retryable);
     let view = ClosedView {
         tally: &summary.outcomes,
         next: (retryable > 0).then(|| command_on("retry", &paths.report)),

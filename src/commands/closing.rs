@@ -118,9 +118,7 @@ impl Closing {
         } else {
             sent.ending.clone()
         };
-        let has_changed = [Outcome::Applied, Outcome::Unknown]
-            .into_iter()
-            .any(|outcome| sent.tally.count(outcome) > 0);
+        let has_changed = sent.tally.count_where(Outcome::may_have_changed) > 0;
         let exit = match Exit::of_run(&ending, &sent.tally) {
             // Nothing may have been changed before an interruption either.
             Exit::NothingChanged if sent.in_doubt || has_changed => Exit::StoppedEarly,

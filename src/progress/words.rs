@@ -98,19 +98,19 @@ pub(super) fn ended(ending: &Ending) -> &'static str {
 }
 
 fn counts(state: &State) -> Vec<String> {
-    let count = |outcome| state.tally.count(outcome);
-    let mut parts = vec![format!("{} applied", grouped(count(Outcome::Applied)))];
-    let others = [
-        (count(Outcome::Failed), "failed"),
-        (count(Outcome::Unknown), "unknown"),
-        (state.to_retry(), "waiting for another try"),
-    ];
-    parts.extend(
-        others
-            .into_iter()
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, what)| format!("{} {what}", grouped(n))),
-    );
+    let mut parts = Vec::new();
+    for outcome in Outcome::ALL {
+        let count = state.tally.count(outcome);
+        if outcome == Outcome::Applied || (outcome.is_failure() && count > 0) {
+            parts.push(format!("{} {outcome}", grouped(count)));
+        }
+    }
+    if state.to_retry() > 0 {
+        parts.push(format!(
+            "{} waiting for another try",
+            grouped(state.to_retry())
+        ));
+    }
     parts
 }
 

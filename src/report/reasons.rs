@@ -21,7 +21,7 @@ const TELLING_WORDS: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
     /// What became of them.
-    pub outcome: String,
+    pub outcome: Outcome,
     /// Status of the last answer.
     pub http_status: Option<u16>,
     /// The message, without what differs from row to row.
@@ -99,7 +99,7 @@ impl Reasons {
 fn group((outcome, status, reason): &Key, members: &Members) -> Group {
     let (meaning, next) = advice(*outcome, *status);
     Group {
-        outcome: outcome.as_str().to_owned(),
+        outcome: *outcome,
         http_status: *status,
         reason: reason.clone(),
         count: members.count,
@@ -298,10 +298,7 @@ mod tests {
             .collect();
         assert_eq!(
             told,
-            [
-                ("unknown".to_owned(), vec![2, 3]),
-                ("failed".to_owned(), vec![1])
-            ]
+            [(Outcome::Unknown, vec![2, 3]), (Outcome::Failed, vec![1])]
         );
     }
 

@@ -111,7 +111,7 @@ fn rows_that_need_attention_are_grouped_by_reason() {
         (Outcome::Duplicate, 2),
     ]);
     let gone = Group {
-        outcome: "failed".into(),
+        outcome: Outcome::Failed,
         http_status: Some(404),
         reason: "User not found".into(),
         count: 8,
@@ -120,7 +120,7 @@ fn rows_that_need_attention_are_grouped_by_reason() {
         next: "check the IDs",
     };
     let lost = Group {
-        outcome: "unknown".into(),
+        outcome: Outcome::Unknown,
         http_status: None,
         reason: "connection reset".into(),
         count: 1,
