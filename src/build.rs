@@ -1,4 +1,5 @@
-//! Adds the commit to the text of `--version`, if there is a git repository or `MFA_OPTOUT_COMMIT` is set.
+//! Adds the commit to the text of `--version`, if there is a git repository or `MFA_OPTOUT_COMMIT`
+//! is set.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Errors that end a run, and exit codes.
 //!
-//! This is the only place where an [`Error`] or an [`Ending`] becomes an exit code. What happened to a single row is never an
-//! [`Error`] but an [`Outcome`](crate::domain::Outcome).
+//! This is the only place where an [`Error`] or an [`Ending`] becomes an exit code. What happened
+//! to a single row is never an [`Error`] but an [`Outcome`](crate::domain::Outcome).
 
 use std::fmt;
 use std::process::ExitCode;
@@ -16,7 +16,8 @@ pub enum Exit {
     Done = 0,
     /// The run finished, but some rows failed, are unknown or invalid.
     RowsNeedAttention = 1,
-    /// Nothing was changed: usage, config, input, a damaged journal, a guard, or a redirect or TLS failure at the start.
+    /// Nothing was changed: usage, config, input, a damaged journal, a guard, or a redirect or TLS
+    /// failure at the start.
     NothingChanged = 2,
     /// The credentials were refused.
     CredentialsRefused = 3,
@@ -111,7 +112,8 @@ pub enum Kind {
     Interrupted,
 }
 
-/// An error that prevents a run from starting or going on: what happened, where, and what to do about it.
+/// An error that prevents a run from starting or going on: what happened, where, and what to do
+/// about it.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -123,7 +125,8 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Returns an error with a message: one sentence in lower case without a full stop, which names the place.
+    /// Returns an error with a message: one sentence in lower case without a full stop, which names
+    /// the place.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,

@@ -1,10 +1,11 @@
-//! Prevents secrets from being left behind by a crash, on systems that allow a process to ask for that (not on Windows).
+//! Prevents secrets from being left behind by a crash, on systems that allow a process to ask for
+//! that (not on Windows).
 
-/// Disables core dumps of this process. On Linux, also prevents other processes of the same user from attaching to it and
-/// reading its memory.
+/// Disables core dumps of this process. On Linux, also prevents other processes of the same user
+/// from attaching to it and reading its memory.
 ///
-/// Must be called before any secret is in memory. Errors are ignored: without this protection, the process is as safe as any
-/// other.
+/// Must be called before any secret is in memory. Errors are ignored: without this protection, the
+/// process is as safe as any other.
 pub fn keep_memory_private() {
     #[cfg(unix)]
     {

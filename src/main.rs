@@ -6,7 +6,8 @@ use mfa_optout::cli::Cli;
 use mfa_optout::commands;
 use mfa_optout::hardening;
 
-/// The allocator matters because the HTTP client makes about 200 allocations per request. The figures are in `Cargo.toml`.
+/// The allocator matters because the HTTP client makes about 200 allocations per request. The
+/// figures are in `Cargo.toml`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

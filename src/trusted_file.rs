@@ -1,8 +1,9 @@
-//! Reads small files that the tool relies on: config files, keys, certificates, and the record beside an earlier report.
+//! Reads small files that the tool relies on: config files, keys, certificates, and the record
+//! beside an earlier report.
 //!
-//! A path may lead to anything. Only regular files are read, so that a named pipe or a device can neither block the tool nor
-//! fill its memory, and only up to a size that the caller chooses. Symbolic links are followed, because secrets and config
-//! files are often mounted as links.
+//! A path may lead to anything. Only regular files are read, so that a named pipe or a device can
+//! neither block the tool nor fill its memory, and only up to a size that the caller chooses.
+//! Symbolic links are followed, because secrets and config files are often mounted as links.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};

@@ -1,6 +1,7 @@
 //! Parses and checks the address of the Org before a key can be sent to it.
 //!
-//! Names are not resolved here. No error message repeats a user name, password, query or fragment of a refused address.
+//! Names are not resolved here. No error message repeats a user name, password, query or fragment
+//! of a refused address.
 
 use std::fmt;
 
@@ -12,9 +13,10 @@ use crate::text::{may_be_secret, visible};
 
 /// The base address of an Org: scheme, host, port and possibly a path prefix.
 ///
-/// The scheme is `https`, or `http` if the host is a loopback address or `localhost`. The address has no user info, query or
-/// fragment and does not end in a slash. Its [`Display`](fmt::Display) is ASCII: international names are shown as they are
-/// looked up, so that look-alike letters are visible.
+/// The scheme is `https`, or `http` if the host is a loopback address or `localhost`. The address
+/// has no user info, query or fragment and does not end in a slash. Its [`Display`](fmt::Display)
+/// is ASCII: international names are shown as they are looked up, so that look-alike letters are
+/// visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     url: Url,
@@ -42,19 +44,22 @@ impl Address {
         Ok(Self { url, prefix })
     }
 
-    /// Checks whether a text that should be an address may contain a secret: a password, or a query or fragment with a key.
+    /// Checks whether a text that should be an address may contain a secret: a password, or a query
+    /// or fragment with a key.
     #[must_use]
     pub fn may_hold_a_secret(text: &str) -> bool {
         text.contains(['@', '?', '#'])
     }
 
-    /// Checks whether the host is in 127.0.0.0/8, `[::1]` or `localhost`, so that no request leaves this machine.
+    /// Checks whether the host is in 127.0.0.0/8, `[::1]` or `localhost`, so that no request leaves
+    /// this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.url)
     }
 
-    /// Checks whether the host is the name `localhost`, which a resolver could map to another machine.
+    /// Checks whether the host is the name `localhost`, which a resolver could map to another
+    /// machine.
     #[must_use]
     pub fn is_localhost_name(&self) -> bool {
         self.url.host() == Some(Host::Domain("localhost"))
@@ -116,8 +121,8 @@ fn refused(message: impl Into<String>) -> Error {
     Error::new(Kind::Usage, message)
 }
 
-/// Parses a URL more strictly than the URL standard, which silently drops line breaks and reads `\` as `/`. In an address
-/// that a key is sent to, both are more likely an attack than a mistake.
+/// Parses a URL more strictly than the URL standard, which silently drops line breaks and reads `\`
+/// as `/`. In an address that a key is sent to, both are more likely an attack than a mistake.
 fn parse_url(text: &str) -> Result<Url> {
     if text.is_empty() {
         return Err(refused("the address is empty").help(EXAMPLE));

@@ -13,8 +13,8 @@ use crate::text::one_line;
 /// The maximum length of a redirect's target in a message, in characters.
 const MAX_LOCATION: usize = 300;
 
-/// Returns what is known of a response. `body` is what was read of the body. `here` returns the time of this machine's
-/// clock.
+/// Returns what is known of a response. `body` is what was read of the body. `here` returns the
+/// time of this machine's clock.
 pub(super) fn reply(
     status: StatusCode,
     headers: &HeaderMap,
@@ -49,7 +49,8 @@ pub(super) fn reply(
     reply
 }
 
-/// Returns the target of a redirect, safe to print and without secrets. It is empty if the response does not name one.
+/// Returns the target of a redirect, safe to print and without secrets. It is empty if the response
+/// does not name one.
 fn location(headers: &HeaderMap, secrets: &Secrets) -> String {
     let Some(target) = headers.get(LOCATION) else {
         return String::new();

@@ -1,7 +1,7 @@
 //! Finds out what the body of a 2xx response says about the change.
 //!
-//! It may say nothing, give the value that is set now, report a failure, or be a web page instead of an answer of the API.
-//! Whether the change counts as confirmed is decided in `policy`.
+//! It may say nothing, give the value that is set now, report a failure, or be a web page instead
+//! of an answer of the API. Whether the change counts as confirmed is decided in `policy`.
 
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
@@ -14,8 +14,8 @@ use crate::domain::{BodyKind, Flag};
 /// The status of a response that reports on several parts (RFC 4918, section 11.1).
 const MULTI_STATUS: u16 = 207;
 
-/// Tags that an HTML document can begin with: those of the WHATWG MIME Sniffing standard, section 7.1, and `meta`, `form`
-/// and `center`.
+/// Tags that an HTML document can begin with: those of the WHATWG MIME Sniffing standard, section
+/// 7.1, and `meta`, `form` and `center`.
 const HTML_TAGS: [&str; 20] = [
     "!doctype html",
     "html",
@@ -39,7 +39,8 @@ const HTML_TAGS: [&str; 20] = [
     "!--",
 ];
 
-/// Returns what the body of a 2xx response says about the change. `text` is the decoded part of the body that was read.
+/// Returns what the body of a 2xx response says about the change. `text` is the decoded part of the
+/// body that was read.
 pub(super) fn kind(status: u16, headers: &HeaderMap, text: &str) -> BodyKind {
     if is_web_page(headers, text) {
         return BodyKind::WebPage;
@@ -81,7 +82,8 @@ fn is_web_page(headers: &HeaderMap, text: &str) -> bool {
     !text.is_empty() || announces_a_body(headers)
 }
 
-/// Returns the text from its first tag on, without leading white space, XML declaration and comments.
+/// Returns the text from its first tag on, without leading white space, XML declaration and
+/// comments.
 fn after_preamble(text: &str) -> &str {
     let mut rest = text.trim_start_matches('\u{feff}').trim_start();
     loop {
@@ -169,7 +171,8 @@ impl TopLevel {
 
 /// Reads the fields at the top level of a JSON object.
 ///
-/// A body that is cut off is read up to that point. A field counts if its value is complete, and `error` even if it is not.
+/// A body that is cut off is read up to that point. A field counts if its value is complete, and
+/// `error` even if it is not.
 fn top_level(text: &str) -> TopLevel {
     let mut found = TopLevel::default();
     let mut json = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
@@ -207,8 +210,8 @@ impl<'de> Visitor<'de> for &mut TopLevel {
 
 /// Checks whether a multi-status body reports that a part failed.
 ///
-/// Such a body is JSON with a failing status, `success: false` or an `error` at any depth, or XML with a status line of 400
-/// to 599.
+/// Such a body is JSON with a failing status, `success: false` or an `error` at any depth, or XML
+/// with a status line of 400 to 599.
 fn has_failed_parts(text: &str) -> bool {
     match serde_json::from_str::<Value>(text) {
         Ok(json) => is_failed_part(&json),

@@ -1,5 +1,5 @@
-//! Reads what the process's environment determines about connections: the proxy, the address of `localhost`, and trusted
-//! certificates other than the system's.
+//! Reads what the process's environment determines about connections: the proxy, the address of
+//! `localhost`, and trusted certificates other than the system's.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,7 +17,8 @@ use super::Address;
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
-/// Variables that may hold the proxy for an `https://` address. The first one that is set and not empty counts.
+/// Variables that may hold the proxy for an `https://` address. The first one that is set and not
+/// empty counts.
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Variables that may hold the hosts that are reached without a proxy.
@@ -38,9 +39,11 @@ pub(super) struct ProxyServer {
     pub(super) authorization: Option<HeaderValue>,
 }
 
-/// Returns the variables that are set and replace the system's trusted certificates, with their values escaped.
+/// Returns the variables that are set and replace the system's trusted certificates, with their
+/// values escaped.
 ///
-/// The plan names them because they decide which servers are trusted. They have no effect on Windows and macOS.
+/// The plan names them because they decide which servers are trusted. They have no effect on
+/// Windows and macOS.
 #[must_use]
 pub fn trust_store_variables() -> Vec<(&'static str, String)> {
     if cfg!(any(windows, target_vendor = "apple")) {
@@ -60,15 +63,16 @@ fn trust_store_among(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'stat
     found
 }
 
-/// Finds the proxy for an address, from the environment or, on Windows and macOS, from the system's settings.
+/// Finds the proxy for an address, from the environment or, on Windows and macOS, from the system's
+/// settings.
 ///
-/// A loopback address has no proxy, and plain `http` is for loopback addresses only. Therefore everything that goes through
-/// a proxy is in a tunnel that the proxy can't read.
+/// A loopback address has no proxy, and plain `http` is for loopback addresses only. Therefore
+/// everything that goes through a proxy is in a tunnel that the proxy can't read.
 ///
 /// # Errors
 ///
-/// [`Kind::Usage`] if a variable is not the address of an HTTP proxy. Ignoring it would mean to connect directly although a
-/// proxy is wanted.
+/// [`Kind::Usage`] if a variable is not the address of an HTTP proxy. Ignoring it would mean to
+/// connect directly although a proxy is wanted.
 pub(super) fn proxy_for(address: &Address, environment: Lookup<'_>) -> Result<Option<ProxyServer>> {
     if address.is_loopback() || !address.is_https() {
         return Ok(None);
@@ -130,11 +134,13 @@ fn malformed(name: &str, reason: &str) -> Error {
 
 /// Checks the address of a proxy and returns it in a form that has only one interpretation.
 ///
-/// User name and password end at the last `@`, because people write passwords with an `@` literally.
+/// User name and password end at the last `@`, because people write passwords with an `@`
+/// literally.
 ///
 /// # Errors
 ///
-/// The reason in words. It contains no part of the value, except for the address of a proxy of an unsupported kind.
+/// The reason in words. It contains no part of the value, except for the address of a proxy of an
+/// unsupported kind.
 fn parse_proxy(value: &str) -> std::result::Result<String, String> {
     if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("it has white space or a control character in it".to_owned());
@@ -173,7 +179,8 @@ fn is_host_and_port(text: &str) -> bool {
     Url::parse(&format!("http://{text}/")).is_ok_and(|url| url.has_host() && url.port() != Some(0))
 }
 
-/// Percent-encodes everything that is not allowed in the user name and password of a URL. Existing `%` are kept.
+/// Percent-encodes everything that is not allowed in the user name and password of a URL. Existing
+/// `%` are kept.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -186,10 +193,12 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// Returns the loopback address at which a server listens on this port: 127.0.0.1, unless only `[::1]` accepts connections.
+/// Returns the loopback address at which a server listens on this port: 127.0.0.1, unless only
+/// `[::1]` accepts connections.
 ///
-/// Opens connections and closes them without sending anything. The client uses the result for all requests. Trying both
-/// addresses for each connection, as is usual, could send the key to another program that listens on the other one.
+/// Opens connections and closes them without sending anything. The client uses the result for all
+/// requests. Trying both addresses for each connection, as is usual, could send the key to another
+/// program that listens on the other one.
 pub(super) fn find_localhost(port: u16) -> IpAddr {
     let ipv4 = connect(Ipv4Addr::LOCALHOST.into(), port);
     let is_refused = ipv4.is_err_and(|kind| kind == ErrorKind::ConnectionRefused);

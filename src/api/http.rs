@@ -1,4 +1,5 @@
-//! The Org over HTTP: one client, configured so that the key is sent to one host only, and one request per call.
+//! The Org over HTTP: one client, configured so that the key is sent to one host only, and one
+//! request per call.
 //!
 //! This is the only file that names the crate of the HTTP client.
 
@@ -30,7 +31,8 @@ use crate::trusted_file;
 /// The maximum number of bytes that are read of a body.
 const MAX_BODY: usize = 64 << 10;
 
-/// How long idle connections are kept. Gateways drop theirs after 60 s, and a request on a dropped connection is lost.
+/// How long idle connections are kept. Gateways drop theirs after 60 s, and a request on a dropped
+/// connection is lost.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The name and version of the tool in the header `User-Agent`.
@@ -49,14 +51,15 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// A PEM file with certificates that are trusted in addition to the system's.
     pub ca_cert: Option<PathBuf>,
-    /// The maximum number of requests in flight, which is also the number of idle connections that are kept.
+    /// The maximum number of requests in flight, which is also the number of idle connections that
+    /// are kept.
     pub concurrency: usize,
 }
 
 /// An Org that is reached over HTTP.
 ///
-/// Redirects are not followed, nothing is sent twice, and no body is decompressed. A loopback address is reached without a
-/// proxy and, under the name `localhost`, without asking a resolver.
+/// Redirects are not followed, nothing is sent twice, and no body is decompressed. A loopback
+/// address is reached without a proxy and, under the name `localhost`, without asking a resolver.
 pub struct HttpOrg {
     client: Client,
     address: Address,
@@ -65,7 +68,8 @@ pub struct HttpOrg {
     credentials: Credentials<SecretString>,
     /// The headers of every request for a membership, including authentication.
     headers: RefCell<HeaderMap>,
-    /// All keys, passwords and tokens of the run, because a late response can repeat an earlier token.
+    /// All keys, passwords and tokens of the run, because a late response can repeat an earlier
+    /// token.
     secrets: RefCell<Secrets>,
     /// The loopback address that is used for the name `localhost`, if that is the host.
     localhost: Option<IpAddr>,
@@ -76,13 +80,14 @@ pub struct HttpOrg {
 impl HttpOrg {
     /// Configures a client without sending anything.
     ///
-    /// The proxy is taken from the environment or, on Windows and macOS, from the system's settings. If the host is
-    /// `localhost`, connections are opened and closed to find out at which address it listens.
+    /// The proxy is taken from the environment or, on Windows and macOS, from the system's
+    /// settings. If the host is `localhost`, connections are opened and closed to find out at which
+    /// address it listens.
     ///
     /// # Errors
     ///
-    /// [`Kind::Usage`] for an impossible key, an unreadable `ca_cert`, a proxy that can't be used, or a system without
-    /// trusted certificates.
+    /// [`Kind::Usage`] for an impossible key, an unreadable `ca_cert`, a proxy that can't be used,
+    /// or a system without trusted certificates.
     pub fn new(options: ConnectOptions) -> Result<Self> {
         Self::in_environment(options, &|name| std::env::var_os(name))
     }
@@ -128,7 +133,8 @@ impl HttpOrg {
         self.context.proxy.as_deref()
     }
 
-    /// Returns the loopback address that is used for the name `localhost`, or `None` for any other host.
+    /// Returns the loopback address that is used for the name `localhost`, or `None` for any other
+    /// host.
     #[must_use]
     pub fn localhost(&self) -> Option<IpAddr> {
         self.localhost
@@ -164,15 +170,16 @@ impl HttpOrg {
         silence::classify(&self.context, error)
     }
 
-    /// Reads the body of a response, which can contradict a success, for as long as the deadline allows. If it is not
-    /// complete, what was read is used.
+    /// Reads the body of a response, which can contradict a success, for as long as the deadline
+    /// allows. If it is not complete, what was read is used.
     async fn read(&self, mut response: Response, deadline: &mut Deadline) -> Reply {
         let mut body = Vec::new();
         let _ = deadline.within(read_body(&mut response, &mut body)).await;
         self.reply(&response, &body)
     }
 
-    /// Returns what is known of a response. A server may repeat what it was sent; secrets are removed here.
+    /// Returns what is known of a response. A server may repeat what it was sent; secrets are
+    /// removed here.
     fn reply(&self, response: &Response, body: &[u8]) -> Reply {
         let secrets = self.secrets.borrow();
         let headers = response.headers();
@@ -256,8 +263,8 @@ impl Org for HttpOrg {
 
 /// Returns the headers of every request for a membership, without authentication.
 ///
-/// There is no `Host` among them: the client adds `Host` over HTTP/1.1 and `:authority` over HTTP/2, and nginx 1.22 refuses
-/// a request that has both.
+/// There is no `Host` among them: the client adds `Host` over HTTP/1.1 and `:authority` over
+/// HTTP/2, and nginx 1.22 refuses a request that has both.
 fn membership_headers() -> HeaderMap {
     let mut headers = json_headers();
     headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
@@ -297,7 +304,8 @@ fn client(
         let reason = silence::root(&error);
         let message = format!("no secure connection can be set up: {reason}");
         Error::new(Kind::Usage, message).help(
-            "this needs the system's trusted certificates (package ca-certificates), or --ca-cert FILE",
+            "this needs the system's trusted certificates (package ca-certificates), or \
+             --ca-cert FILE",
         )
     })
 }
@@ -313,7 +321,8 @@ fn https_proxy(server: &ProxyServer) -> Result<Proxy> {
     }
 }
 
-/// Trusts the system's certificates and those of `--ca-cert`. Plain `http` works on a machine that has no certificates.
+/// Trusts the system's certificates and those of `--ca-cert`. Plain `http` works on a machine that
+/// has no certificates.
 fn with_trust(builder: ClientBuilder, options: &ConnectOptions) -> Result<ClientBuilder> {
     // An error means that another client was set up before, with the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -357,7 +366,8 @@ fn has_no_body(response: &Response) -> bool {
     response.status().is_success() && response.content_length() == Some(0)
 }
 
-/// Appends the first [`MAX_BODY`] bytes of the body to `body`, or as many as arrive before an error.
+/// Appends the first [`MAX_BODY`] bytes of the body to `body`, or as many as arrive before an
+/// error.
 ///
 /// If there is more, dropping the response closes the connection.
 async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> reqwest::Result<()> {
@@ -420,7 +430,8 @@ mod tests {
         org.set(UserId::new(7).unwrap(), Flag::OptOut).await
     }
 
-    /// Returns the result of a request through a proxy that responds with `answer`, and the request to the proxy.
+    /// Returns the result of a request through a proxy that responds with `answer`, and the request
+    /// to the proxy.
     async fn through_proxy(answer: &'static str) -> (Silence, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = format!("http://user:{PASSWORD}@{}", listener.local_addr().unwrap());

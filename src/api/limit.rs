@@ -1,6 +1,7 @@
 //! Deadlines of requests, which include reading the body of the response.
 //!
-//! Timers are reused: to reset one costs a fraction of making and dropping one, which took 2 % of a run at full speed.
+//! Timers are reused: to reset one costs a fraction of making and dropping one, which took 2 % of a
+//! run at full speed.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -67,7 +68,8 @@ mod tests {
     async fn a_reused_timer_gives_each_request_its_whole_time() {
         let second = Duration::from_secs(1);
         let pool = DeadlinePool::new(3 * second);
-        // The timer is reused while it runs, after it has fired unnoticed, and after it was noticed.
+        // The timer is reused while it runs, after it has fired unnoticed, and after it was
+        // noticed.
         for idle in [0, 2, 0, 5, 1] {
             let mut deadline = pool.start();
             assert_eq!(deadline.within(sleep(2 * second)).await, Some(()));

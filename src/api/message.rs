@@ -1,4 +1,5 @@
-//! Extracts the server's own message from the body of a response, as one line that is safe to print.
+//! Extracts the server's own message from the body of a response, as one line that is safe to
+//! print.
 //!
 //! The body may be JSON, HTML, plain text or anything else.
 
@@ -24,9 +25,11 @@ pub(super) fn of_refusal(headers: &HeaderMap, body: &[u8], secrets: &Secrets) ->
     one_line(&words(headers, body, secrets), MAX_DETAIL)
 }
 
-/// Returns what the body of a success says about the change, and the message that a person should read.
+/// Returns what the body of a success says about the change, and the message that a person should
+/// read.
 ///
-/// The message is empty for most successes. A 202, an error, a web page and a compressed body have one.
+/// The message is empty for most successes. A 202, an error, a web page and a compressed body have
+/// one.
 pub(super) fn of_success(
     status: u16,
     headers: &HeaderMap,
@@ -68,7 +71,8 @@ fn failure_words(text: &str) -> String {
     }
 }
 
-/// Returns the message of an `errors` field, which does not contradict the change but should be read.
+/// Returns the message of an `errors` field, which does not contradict the change but should be
+/// read.
 fn errors_field(text: &str) -> Option<String> {
     let json: Value = serde_json::from_str(text).ok()?;
     if is_blank(json.get("errors")?) {
@@ -115,8 +119,8 @@ fn words(headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> String {
     }
 }
 
-/// Decodes the body by its byte order mark, or else by the character set of its `Content-Type`, or else as UTF-8. Invalid
-/// bytes are replaced.
+/// Decodes the body by its byte order mark, or else by the character set of its `Content-Type`, or
+/// else as UTF-8. Invalid bytes are replaced.
 fn decoded(headers: &HeaderMap, body: &[u8]) -> String {
     let encoding = charset(headers).unwrap_or(UTF_8);
     let (text, _, _) = encoding.decode(body);
@@ -134,7 +138,8 @@ fn charset(headers: &HeaderMap) -> Option<&'static Encoding> {
     Encoding::for_label(label.as_bytes())
 }
 
-/// The fields that may hold the message, the most telling first; `detail` and `title` are those of RFC 9457.
+/// The fields that may hold the message, the most telling first; `detail` and `title` are those of
+/// RFC 9457.
 const MESSAGE_FIELDS: [&str; 6] = [
     "message",
     "detail",
@@ -163,7 +168,8 @@ fn json_words(json: &Value) -> Option<String> {
     }
 }
 
-/// Returns the message of a JSON body, or the body itself if it has none. The result is empty for a blank body.
+/// Returns the message of a JSON body, or the body itself if it has none. The result is empty for a
+/// blank body.
 fn json_or_its_words(json: &Value) -> String {
     match json_words(json) {
         Some(words) => words,

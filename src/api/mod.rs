@@ -1,12 +1,13 @@
 //! Sends requests to the Org over HTTP.
 //!
-//! [`HttpOrg`] sends one request per call: no retry, no redirect, no decompression. It reports what came back as a
-//! [`Answer`]; what that means for the run is decided in `policy`.
+//! [`HttpOrg`] sends one request per call: no retry, no redirect, no decompression. It reports what
+//! came back as a [`Answer`]; what that means for the run is decided in `policy`.
 //!
-//! [`http`] is the only file that names the HTTP client. The other files turn its parts into plain data: [`answer`] reads
-//! status and headers, [`body`] and [`message`] the body, [`wait`] the pauses that a server asks for, [`silence`] the
-//! errors. [`address`], [`session`], [`trust`] and [`environment`] prepare a connection, and [`redact`] keeps secrets out
-//! of everything that is passed on.
+//! [`http`] is the only file that names the HTTP client. The other files turn its parts into plain
+//! data: [`answer`] reads status and headers, [`body`] and [`message`] the body, [`wait`] the
+//! pauses that a server asks for, [`silence`] the errors. [`address`], [`session`], [`trust`] and
+//! [`environment`] prepare a connection, and [`redact`] keeps secrets out of everything that is
+//! passed on.
 
 mod address;
 mod answer;

@@ -1,7 +1,7 @@
 //! Removes secrets from texts of a server.
 //!
-//! A server may repeat the key, the password or a token in any form: literally, escaped (JSON, URL, HTML, nested twice), in
-//! base64 or in hexadecimal digits.
+//! A server may repeat the key, the password or a token in any form: literally, escaped (JSON, URL,
+//! HTML, nested twice), in base64 or in hexadecimal digits.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
@@ -14,12 +14,12 @@ use secrecy::{ExposeSecret, SecretString};
 /// The text that replaces a secret.
 pub(super) const HIDDEN: &str = "(hidden)";
 
-/// The minimum length in bytes of secrets that are also looked for in base64 and hexadecimal digits. Shorter ones would be
-/// found everywhere.
+/// The minimum length in bytes of secrets that are also looked for in base64 and hexadecimal
+/// digits. Shorter ones would be found everywhere.
 const MIN_ENCODED_LEN: usize = 4;
 
-/// The minimum length in characters of the beginning of a secret that is hidden at the end of a text, which may have been
-/// cut off in the middle of the secret.
+/// The minimum length in characters of the beginning of a secret that is hidden at the end of a
+/// text, which may have been cut off in the middle of the secret.
 const MIN_CUT_LEN: usize = 8;
 
 /// The maximum nesting of escapes, such as JSON in JSON.
@@ -40,7 +40,8 @@ impl fmt::Debug for Secrets {
 /// A text to look for.
 struct Pattern {
     text: SecretString,
-    /// Whether the text is part of a base64 string, so that the digits around it are hidden as well.
+    /// Whether the text is part of a base64 string, so that the digits around it are hidden as
+    /// well.
     is_base64: bool,
 }
 
@@ -90,7 +91,8 @@ impl Secrets {
     }
 }
 
-/// Returns the base64 digits that depend only on the secret if it begins at this offset in a group of three bytes.
+/// Returns the base64 digits that depend only on the secret if it begins at this offset in a group
+/// of three bytes.
 fn base64_core(secret: &str, offset: usize) -> Zeroizing<String> {
     let padded = Zeroizing::new([&[0; 3][..offset], secret.as_bytes()].concat());
     let digits = Zeroizing::new(STANDARD_NO_PAD.encode(&*padded));
@@ -121,7 +123,8 @@ fn find(text: &str, pattern: &Pattern) -> Vec<Range<usize>> {
     found
 }
 
-/// Extends a match to the base64 digits around it, which contain the rest of the secret's first and last byte.
+/// Extends a match to the base64 digits around it, which contain the rest of the secret's first and
+/// last byte.
 fn with_digits_around(text: &str, range: Range<usize>) -> Range<usize> {
     let is_digit =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_' | '=' | '%');
@@ -145,7 +148,8 @@ fn match_end(text: &str, start: usize, wanted: &str) -> Option<usize> {
     ends.into_iter().max()
 }
 
-/// Returns the possible ends of a character, literal or escaped, that begins at any of these places.
+/// Returns the possible ends of a character, literal or escaped, that begins at any of these
+/// places.
 fn after_char(text: &str, starts: &[usize], wanted: char, nesting: u8) -> Vec<usize> {
     let mut ends = Vec::new();
     for &start in starts {
@@ -173,7 +177,8 @@ fn after_char(text: &str, starts: &[usize], wanted: char, nesting: u8) -> Vec<us
     ends
 }
 
-/// Checks whether two characters are the same apart from their case, or the same digit in the two alphabets of base64.
+/// Checks whether two characters are the same apart from their case, or the same digit in the two
+/// alphabets of base64.
 fn is_alike(found: char, wanted: char) -> bool {
     found.eq_ignore_ascii_case(&wanted) || matches!((found, wanted), ('-', '+') | ('_', '/'))
 }

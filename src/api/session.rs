@@ -1,4 +1,5 @@
-//! Authenticates requests: the header with the API key, the body of a login, and the token in its response.
+//! Authenticates requests: the header with the API key, the body of a login, and the token in its
+//! response.
 //!
 //! When to log in is decided in `policy`.
 
@@ -75,7 +76,8 @@ pub(super) struct Token {
     pub(super) lifetime: Option<Duration>,
 }
 
-/// Reads the token from the body of the response to a login. `now` is the time of the server's clock, if known.
+/// Reads the token from the body of the response to a login. `now` is the time of the server's
+/// clock, if known.
 ///
 /// # Errors
 ///
@@ -100,10 +102,12 @@ pub(super) fn read_token(body: &[u8], now: SystemTime) -> std::result::Result<To
     })
 }
 
-/// The largest number that is taken for seconds since 1970, which is after the year 5000. Larger ones are milliseconds.
+/// The largest number that is taken for seconds since 1970, which is after the year 5000. Larger
+/// ones are milliseconds.
 const MAX_SECONDS: f64 = 1e11;
 
-/// Returns seconds since 1970, given seconds or milliseconds as a number or a text, or an RFC 3339 timestamp.
+/// Returns seconds since 1970, given seconds or milliseconds as a number or a text, or an RFC 3339
+/// timestamp.
 fn unix_time(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
@@ -126,8 +130,8 @@ fn unix_time(value: &Value) -> Option<f64> {
 
 /// Returns the time until a token expires, or `None` if it has expired.
 ///
-/// A token that was issued just now and has expired already means that one of the clocks is wrong. The token may well be
-/// valid.
+/// A token that was issued just now and has expired already means that one of the clocks is wrong.
+/// The token may well be valid.
 fn lifetime(expiry: f64, now: SystemTime) -> Option<Duration> {
     let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
     let lifetime = Duration::try_from_secs_f64(expiry - now).ok()?;

@@ -1,7 +1,7 @@
 //! Classifies requests that got no usable response, by the chain of errors of the HTTP client.
 //!
-//! The result is the kind of failure, whether anything may have been sent, and one sentence that names host, port and
-//! seconds but never a secret.
+//! The result is the kind of failure, whether anything may have been sent, and one sentence that
+//! names host, port and seconds but never a secret.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -52,7 +52,8 @@ pub(super) struct ClientError<'a> {
     pub(super) timed_out: bool,
     /// The error, with the errors that caused it as its sources.
     pub(super) error: &'a (dyn StdError + 'static),
-    /// Secrets to be removed: an error can contain text of the server, such as the debug data of an HTTP/2 `GOAWAY`.
+    /// Secrets to be removed: an error can contain text of the server, such as the debug data of an
+    /// HTTP/2 `GOAWAY`.
     pub(super) secrets: &'a Secrets,
 }
 
@@ -120,9 +121,9 @@ fn underway(context: &RequestContext, error: ClientError<'_>) -> (Cause, String)
 
 /// Checks whether an HTTP/2 server has said that it did not process the request.
 ///
-/// It does so by `REFUSED_STREAM` (RFC 9113, section 8.7), or by a `GOAWAY` without an error, which ends the streams above
-/// the last one that it names (section 6.8). nginx sends a `GOAWAY` after `keepalive_requests`, even if more requests are on
-/// their way.
+/// It does so by `REFUSED_STREAM` (RFC 9113, section 8.7), or by a `GOAWAY` without an error, which
+/// ends the streams above the last one that it names (section 6.8). nginx sends a `GOAWAY` after
+/// `keepalive_requests`, even if more requests are on their way.
 fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
     let Some(error) = find::<h2::Error>(error).filter(|error| error.is_remote()) else {
         return false;
@@ -176,7 +177,8 @@ fn connect_timeout(context: &RequestContext) -> String {
     }
 }
 
-/// Names the host that was not found. If there is a proxy, only the proxy's own name is resolved here.
+/// Names the host that was not found. If there is a proxy, only the proxy's own name is resolved
+/// here.
 fn not_found(context: &RequestContext, error: ClientError<'_>) -> String {
     let host = match &context.proxy {
         Some(proxy) => format!("the host of the proxy {proxy}"),
@@ -185,8 +187,8 @@ fn not_found(context: &RequestContext, error: ClientError<'_>) -> String {
     format!("{host} could not be found: {}", error.root())
 }
 
-/// Checks whether an error is the proxy's. The HTTP client does not export the type of these errors, so their text is
-/// compared.
+/// Checks whether an error is the proxy's. The HTTP client does not export the type of these
+/// errors, so their text is compared.
 fn is_from_proxy(context: &RequestContext, error: &(dyn StdError + 'static)) -> bool {
     context.proxy.is_some() && chain(error).any(|link| link.to_string().starts_with("tunnel error"))
 }
@@ -234,41 +236,43 @@ fn tls(context: &RequestContext, error: &TlsError) -> (Cause, String) {
 /// Returns what is wrong with a certificate, as the end of a sentence.
 fn certificate(host: &str, error: &CertificateError) -> String {
     match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("has expired, or this machine's clock is wrong ({})", shown(error))
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("is not valid yet, or this machine's clock is wrong ({})", shown(error))
-        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => format!(
+            "has expired, or this machine's clock is wrong ({})",
+            shown(error)
+        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
+            "is not valid yet, or this machine's clock is wrong ({})",
+            shown(error)
+        ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("is not for {host} ({})", shown(error))
         }
-        CertificateError::UnknownIssuer => {
-            "is from an authority that this machine does not trust; if it is your company's own, give its certificate \
-             with --ca-cert"
-                .to_owned()
-        }
-        CertificateError::BadSignature => {
-            "is not from the authority of that name which this machine trusts; if it is your company's own, give its \
-             certificate with --ca-cert"
-                .to_owned()
-        }
+        CertificateError::UnknownIssuer => "is from an authority that this machine does not \
+             trust; if it is your company's own, give its certificate with --ca-cert"
+            .to_owned(),
+        CertificateError::BadSignature => "is not from the authority of that name which this \
+             machine trusts; if it is your company's own, give its certificate with --ca-cert"
+            .to_owned(),
         CertificateError::Revoked => "has been revoked".to_owned(),
         error if is_authority_as_server(error) => {
-            "is self-signed, or an authority's own, and this machine does not trust it; if it is the right one, give \
-             that very certificate with --ca-cert"
+            "is self-signed, or an authority's own, and this \
+             machine does not trust it; if it is the right one, give that very certificate with \
+             --ca-cert"
                 .to_owned()
         }
         CertificateError::Other(error) if error.0.to_string() == "UnsupportedCertVersion" => {
-            "is of X.509 version 1, which is not accepted; the server needs a certificate of version 3".to_owned()
+            "is of X.509 version 1, which is not accepted; the server needs a certificate of \
+             version 3"
+                .to_owned()
         }
         CertificateError::Other(error) => format!("is not acceptable ({})", shown(&error.0)),
         other => format!("is not acceptable ({})", shown(other)),
     }
 }
 
-/// Checks whether a server's certificate was refused because it is marked as that of an authority, as most self-signed
-/// certificates are. The type of the verifier's error is in a crate that nothing else here needs, so its text is compared.
+/// Checks whether a server's certificate was refused because it is marked as that of an authority,
+/// as most self-signed certificates are. The type of the verifier's error is in a crate that
+/// nothing else here needs, so its text is compared.
 pub(super) fn is_authority_as_server(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(error) if error.0.to_string() == "CaUsedAsEndEntity")
 }
@@ -282,7 +286,8 @@ pub(super) fn root(error: &(dyn StdError + 'static)) -> String {
     shown(&root_text(error))
 }
 
-/// Returns the text of the innermost error, which is that of the operating system or of the protocol.
+/// Returns the text of the innermost error, which is that of the operating system or of the
+/// protocol.
 fn root_text(error: &(dyn StdError + 'static)) -> String {
     chain(error)
         .last()
@@ -310,8 +315,8 @@ fn chain<'a>(
     std::iter::successors(Some(error), |&link| source_of(link))
 }
 
-/// Returns the source of an error. An `io::Error` that wraps another error returns the source of that one, so the wrapped
-/// error is added here.
+/// Returns the source of an error. An `io::Error` that wraps another error returns the source of
+/// that one, so the wrapped error is added here.
 fn source_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     match error
         .downcast_ref::<io::Error>()

@@ -1,11 +1,12 @@
 //! Decides which servers are trusted if `--ca-cert` is given.
 //!
-//! Trusted are servers that the system trusts, servers whose certificate was issued by an authority in the file, and servers
-//! whose own certificate is in the file (a pinned certificate).
+//! Trusted are servers that the system trusts, servers whose certificate was issued by an authority
+//! in the file, and servers whose own certificate is in the file (a pinned certificate).
 //!
-//! Pinning is needed for self-signed server certificates. Many of them are marked as certificate authorities, and the usual
-//! verifiers refuse such a certificate for a server. A pinned certificate must be identical to the one in the file, byte for
-//! byte. Its dates and host names are checked as usual.
+//! Pinning is needed for self-signed server certificates. Many of them are marked as certificate
+//! authorities, and the usual verifiers refuse such a certificate for a server. A pinned
+//! certificate must be identical to the one in the file, byte for byte. Its dates and host names
+//! are checked as usual.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use rustls_platform_verifier::Verifier;
 
 use super::silence::is_authority_as_server;
 
-/// Returns the TLS configuration of a client that trusts these certificates in addition to the system's.
+/// Returns the TLS configuration of a client that trusts these certificates in addition to the
+/// system's.
 ///
 /// # Errors
 ///
@@ -30,8 +32,8 @@ pub(super) fn tls_config(given: Vec<CertificateDer<'static>>) -> Result<ClientCo
     let provider = Arc::new(ring::default_provider());
     let system = Verifier::new_with_extra_roots(given.clone(), Arc::clone(&provider))?;
     let verifier = Arc::new(PinningVerifier { system, given });
-    // This call is the only way to set a verifier of our own, which accepts what the system's verifier accepts and
-    // certificates that the user has given.
+    // This call is the only way to set a verifier of our own, which accepts what the system's
+    // verifier accepts and certificates that the user has given.
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -41,7 +43,8 @@ pub(super) fn tls_config(given: Vec<CertificateDer<'static>>) -> Result<ClientCo
     Ok(config)
 }
 
-/// A verifier that accepts what the system's verifier accepts, and servers with a certificate of `--ca-cert`.
+/// A verifier that accepts what the system's verifier accepts, and servers with a certificate of
+/// `--ca-cert`.
 #[derive(Debug)]
 struct PinningVerifier {
     system: Verifier,

@@ -11,9 +11,11 @@ use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parser};
 /// The longest wait, so that no sum with it overflows. The policy gives up long before.
 const MAX_WAIT: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// Returns the time of the server's clock if the response has a `Date` (RFC 9110, section 6.6.1), or else `here`.
+/// Returns the time of the server's clock if the response has a `Date` (RFC 9110, section 6.6.1),
+/// or else `here`.
 ///
-/// Dates in a response are compared with this time, so that it doesn't matter which of the two clocks is wrong.
+/// Dates in a response are compared with this time, so that it doesn't matter which of the two
+/// clocks is wrong.
 pub(super) fn server_time(headers: &HeaderMap, here: SystemTime) -> SystemTime {
     headers
         .get(DATE)
@@ -30,10 +32,12 @@ pub(super) fn may_ask(headers: &HeaderMap) -> bool {
         .any(|field| names.iter().any(|name| field.as_str().contains(name)))
 }
 
-/// Returns the time that `Retry-After` asks to wait (RFC 9110, section 10.2.3): seconds, or a date in one of three formats.
+/// Returns the time that `Retry-After` asks to wait (RFC 9110, section 10.2.3): seconds, or a date
+/// in one of three formats.
 ///
-/// Zero, a date that has passed and anything unreadable are treated as if there were no header: a client that takes a zero
-/// literally sends thousands of requests per second. If there are several headers, the longest wait counts.
+/// Zero, a date that has passed and anything unreadable are treated as if there were no header: a
+/// client that takes a zero literally sends thousands of requests per second. If there are several
+/// headers, the longest wait counts.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     headers
         .get_all(RETRY_AFTER)
@@ -66,8 +70,9 @@ fn until(date: SystemTime, now: SystemTime) -> Duration {
 
 /// Returns the time until another request is allowed, if the server's quota says that none is left.
 ///
-/// Reads the `RateLimit` field (draft-ietf-httpapi-ratelimit-headers, as a list of policies and as the older dictionary) and
-/// the forms with several fields, with and without `X-`. Unreadable fields are ignored.
+/// Reads the `RateLimit` field (draft-ietf-httpapi-ratelimit-headers, as a list of policies and as
+/// the older dictionary) and the forms with several fields, with and without `X-`. Unreadable
+/// fields are ignored.
 pub(super) fn quota_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let combined = headers
         .get_all("ratelimit")
@@ -133,7 +138,8 @@ fn reset_if_exhausted(remaining: u64, reset: u64, now: SystemTime) -> Option<Dur
     }
 }
 
-/// Returns the wait that a number stands for: seconds from now, seconds since 1970, or milliseconds since 1970.
+/// Returns the wait that a number stands for: seconds from now, seconds since 1970, or milliseconds
+/// since 1970.
 ///
 /// The size of the number tells which, because no server asks to wait for thirty years.
 fn delta_or_time(number: u64, now: SystemTime) -> Duration {

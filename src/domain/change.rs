@@ -2,19 +2,21 @@
 
 use super::UserId;
 
-/// The number of a row within the run, counted from 1. Blank rows and rows that are not selected are not counted.
+/// The number of a row within the run, counted from 1. Blank rows and rows that are not selected
+/// are not counted.
 ///
 /// It determines the order of the report. Where the row stands in the input is its [`LineNumber`].
 pub type RowNumber = u64;
 
-/// The place of a row in the input, counted from 1: the physical line on which its record begins, or the row of the
-/// sheet. Rows of an earlier report keep the number that they had there.
+/// The place of a row in the input, counted from 1: the physical line on which its record begins,
+/// or the row of the sheet. Rows of an earlier report keep the number that they had there.
 pub type LineNumber = u64;
 
 /// The value that `mfaOptOut` should have for a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flag {
-    /// `{"mfaOptOut": true}`: the user signs in without multi-factor authentication. This lowers security.
+    /// `{"mfaOptOut": true}`: the user signs in without multi-factor authentication. This lowers
+    /// security.
     OptOut,
     /// `{"mfaOptOut": false}`: the user is asked for the second factor again.
     OptIn,

@@ -41,8 +41,8 @@ pub enum Wait {
     Drain,
 }
 
-/// Something that happened in a run. Events are emitted after the journal is on disk, and only for observers: nothing that
-/// an observer does affects the run.
+/// Something that happened in a run. Events are emitted after the journal is on disk, and only for
+/// observers: nothing that an observer does affects the run.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The run is about to begin.
@@ -56,7 +56,8 @@ pub enum Event<'a> {
     Sent {
         /// The change that is requested.
         change: Change,
-        /// The number of the request for this row, from 1, or 0 for a probe, which repeats a row that was applied.
+        /// The number of the request for this row, from 1, or 0 for a probe, which repeats a row
+        /// that was applied.
         attempt: u32,
     },
     /// A request was answered or failed.

@@ -1,7 +1,8 @@
-//! The nouns that all modules share, one file each: users, changes, results of requests, outcomes, records, events.
+//! The nouns that all modules share, one file each: users, changes, results of requests, outcomes,
+//! records, events.
 //!
-//! Plain data with `Display` and conversions from and to text; no I/O, no clock, no async. A type that only one module
-//! needs lives in that module.
+//! Plain data with `Display` and conversions from and to text; no I/O, no clock, no async. A type
+//! that only one module needs lives in that module.
 
 mod change;
 mod credentials;

@@ -6,7 +6,8 @@ use super::Flag;
 
 /// What became of a row.
 ///
-/// All questions about an outcome are answered here by exhaustive matches, so that a new outcome can't be forgotten.
+/// All questions about an outcome are answered here by exhaustive matches, so that a new outcome
+/// can't be forgotten.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -24,7 +25,8 @@ pub enum Outcome {
     Duplicate,
     /// The user already has the wanted flag, according to an earlier report or the register.
     Unchanged,
-    /// The run ended before the row was sent, or before anything but a refusal of the credentials came back for it.
+    /// The run ended before the row was sent, or before anything but a refusal of the credentials
+    /// came back for it.
     NotSent,
 }
 
@@ -102,7 +104,8 @@ impl Outcome {
 
     /// Checks whether `undo` sends the opposite of what the row wanted.
     ///
-    /// A change that is in doubt is only undone if it was an opt-out. The opposite of an opt-in would lower security.
+    /// A change that is in doubt is only undone if it was an opt-out. The opposite of an opt-in
+    /// would lower security.
     #[must_use]
     pub fn is_undone(self, wanted: Option<Flag>) -> bool {
         match self {
@@ -114,8 +117,8 @@ impl Outcome {
         }
     }
 
-    /// Checks whether the row was sent, or tried to be sent, without being applied. Such rows are reported while the run
-    /// goes on.
+    /// Checks whether the row was sent, or tried to be sent, without being applied. Such rows are
+    /// reported while the run goes on.
     #[must_use]
     pub fn is_failure(self) -> bool {
         match self {

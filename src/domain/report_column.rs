@@ -1,11 +1,13 @@
 //! The columns that the tool adds to a report, after the columns that the report carries.
 //!
-//! They are declared here once: code that writes a report and code that reads one back take names and order from here.
+//! They are declared here once: code that writes a report and code that reads one back take names
+//! and order from here.
 
 /// A column that the tool adds to a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportColumn {
-    /// The place of the row in the input: the first physical line of the record, or the row of the sheet.
+    /// The place of the row in the input: the first physical line of the record, or the row of the
+    /// sheet.
     Line,
     /// What became of the row.
     Outcome,

@@ -38,14 +38,17 @@ impl Answer {
 pub struct Reply {
     /// The HTTP status code.
     pub status: u16,
-    /// What the body of a 2xx response says about the change. [`BodyKind::Plain`] for all other responses.
+    /// What the body of a 2xx response says about the change. [`BodyKind::Plain`] for all other
+    /// responses.
     pub body: BodyKind,
-    /// The server's own message: one line without control characters, at most 500 characters, possibly empty.
+    /// The server's own message: one line without control characters, at most 500 characters,
+    /// possibly empty.
     pub message: String,
-    /// The wait that `Retry-After` asks for, counted from now and never zero. `None` if the header is missing, can't be
-    /// read, or names a time that has passed.
+    /// The wait that `Retry-After` asks for, counted from now and never zero. `None` if the header
+    /// is missing, can't be read, or names a time that has passed.
     pub retry_after: Option<Duration>,
-    /// The time until the server's `RateLimit` fields allow another request, if they say that none is left.
+    /// The time until the server's `RateLimit` fields allow another request, if they say that none
+    /// is left.
     pub quota_reset: Option<Duration>,
     /// The target of a redirect, safe to print on a terminal.
     pub location: Option<String>,
@@ -61,7 +64,8 @@ pub enum BodyKind {
     Set(Flag),
     /// The body reports a failure: `success: false`, an `error`, or a failed part of a 207.
     Failure,
-    /// The body is a web page, such as a sign-in or maintenance page, so the response is not from the API.
+    /// The body is a web page, such as a sign-in or maintenance page, so the response is not from
+    /// the API.
     WebPage,
 }
 

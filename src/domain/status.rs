@@ -2,8 +2,9 @@
 
 /// The meaning of an HTTP status for a change.
 ///
-/// This is the only place that tells statuses apart by number. What follows for the run is decided in `policy`, and what a
-/// person should do about it is said in `report` and `ui`; both match on the class.
+/// This is the only place that tells statuses apart by number. What follows for the run is decided
+/// in `policy`, and what a person should do about it is said in `report` and `ui`; both match on
+/// the class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusClass {
     /// Any 2xx.
@@ -28,10 +29,11 @@ pub enum StatusClass {
     Conflict,
     /// 429: too many requests.
     TooManyRequests,
-    /// 500, 502, 504 and 512 to 599: the server, or one in front of it, failed and may have made the change before.
+    /// 500, 502, 504 and 512 to 599: the server, or one in front of it, failed and may have made
+    /// the change before.
     ///
-    /// A server that fails with 500 may do so after the change. A gateway that answers 502, 504 or one of the unregistered
-    /// codes above 511 does not know what the Org went on to do.
+    /// A server that fails with 500 may do so after the change. A gateway that answers 502, 504 or
+    /// one of the unregistered codes above 511 does not know what the Org went on to do.
     ServerFailed,
     /// 503: the server did not start to process the request.
     Unavailable,

@@ -1,6 +1,7 @@
 //! The form of a table as it was found: its encoding and delimiter, or its sheet.
 //!
-//! It is part of a run's identity: an interrupted run is only resumed if the table is still read in the same way.
+//! It is part of a run's identity: an interrupted run is only resumed if the table is still read in
+//! the same way.
 
 use std::fmt;
 

@@ -18,7 +18,8 @@ impl Threshold {
         match self {
             Self::Count(count) => count,
             Self::Percent(percent) => {
-                // Whole millionths of a percent: 0.29 % of 10,000 rows are 29, whatever binary fractions make of it.
+                // Whole millionths of a percent: 0.29 % of 10,000 rows are 29, whatever binary
+                // fractions make of it.
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,

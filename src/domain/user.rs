@@ -4,7 +4,8 @@ use std::fmt;
 
 /// A user's ID on Resolver Core: a positive integer below 2^63.
 ///
-/// The path of a request is built from this type and never from text, so only digits can get into it.
+/// The path of a request is built from this type and never from text, so only digits can get into
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(u64);
 

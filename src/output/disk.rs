@@ -1,6 +1,7 @@
 //! System calls that change names in a directory or wait for the disk.
 //!
-//! All such calls go through this module, so that tests can record their order and make any of them fail (see `watch`).
+//! All such calls go through this module, so that tests can record their order and make any of them
+//! fail (see `watch`).
 
 use std::fs::{self, File};
 use std::io;
@@ -36,7 +37,8 @@ pub(crate) fn rename_new(file: NamedTempFile, place: &Path) -> io::Result<()> {
 
 /// Gives a temporary file its name, replacing a file that has it.
 ///
-/// On Windows, `fs::rename` also replaces a file that is open, which `NamedTempFile::persist` does not.
+/// On Windows, `fs::rename` also replaces a file that is open, which `NamedTempFile::persist` does
+/// not.
 pub(crate) fn rename_over(file: NamedTempFile, place: &Path) -> io::Result<()> {
     about_to("rename", place)?;
     let (file, path) = file.keep().map_err(|error| error.error)?;
@@ -94,8 +96,8 @@ pub(crate) mod watch {
         })
     }
 
-    /// Runs `work` and returns its result and the calls that it made in this thread. Calls for which `fails` returns true
-    /// are not made and fail.
+    /// Runs `work` and returns its result and the calls that it made in this thread. Calls for
+    /// which `fails` returns true are not made and fail.
     pub(crate) fn calls_of<T>(
         fails: impl Fn(&str) -> bool + 'static,
         work: impl FnOnce() -> T,
@@ -123,7 +125,8 @@ mod platform {
     use std::io;
     use std::path::Path;
 
-    /// Does nothing: a folder can't be opened here, and the file system writes names in order by itself.
+    /// Does nothing: a folder can't be opened here, and the file system writes names in order by
+    /// itself.
     pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The identity of files, independent of their names: hard links, different spellings and links in the path of a folder lead
-//! to the same [`FileId`].
+//! The identity of files, independent of their names: hard links, different spellings and links in
+//! the path of a folder lead to the same [`FileId`].
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -7,8 +7,8 @@ use std::path::Path;
 
 /// The identity of a file: device and inode, or volume and file index on Windows.
 ///
-/// Two equal values mean the same file only while that file exists. After that, the system may give its number to a new file.
-/// Keep the file open to prevent that.
+/// Two equal values mean the same file only while that file exists. After that, the system may give
+/// its number to a new file. Keep the file open to prevent that.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FileId(platform::SystemId);
 
@@ -48,8 +48,8 @@ pub(crate) fn is_at(path: &Path, file: &File) -> bool {
     }
 }
 
-/// Returns options for opening a file that others may have put there. Links are not followed, opening a pipe does not wait,
-/// and a file that is created is readable only by its owner.
+/// Returns options for opening a file that others may have put there. Links are not followed,
+/// opening a pipe does not wait, and a file that is created is readable only by its owner.
 pub(crate) fn guarded() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -65,7 +65,8 @@ pub(crate) fn check_owner(found: &Metadata) -> Result<(), String> {
     platform::check_owner(found)
 }
 
-/// Checks that no other user can read or write a file, by its owner, its permissions and its number of names.
+/// Checks that no other user can read or write a file, by its owner, its permissions and its number
+/// of names.
 ///
 /// # Errors
 /// The reason in words.
@@ -104,7 +105,8 @@ mod platform {
         Ok(id(&file.metadata()?))
     }
 
-    /// Reads the metadata without opening the file, because opening a pipe would disturb its writer.
+    /// Reads the metadata without opening the file, because opening a pipe would disturb its
+    /// writer.
     pub(super) fn id_at(path: &Path) -> io::Result<SystemId> {
         Ok(id(&fs::metadata(path)?))
     }
@@ -155,16 +157,14 @@ mod platform {
     use std::io;
     use std::path::Path;
 
-    use same_file::Handle;
-
-    pub(super) type SystemId = Handle;
+    pub(super) use same_file::Handle as SystemId;
 
     pub(super) fn id_of(file: &File) -> io::Result<SystemId> {
-        Handle::from_file(file.try_clone()?)
+        SystemId::from_file(file.try_clone()?)
     }
 
     pub(super) fn id_at(path: &Path) -> io::Result<SystemId> {
-        Handle::from_path(path)
+        SystemId::from_path(path)
     }
 
     pub(super) fn id_at_itself(path: &Path) -> io::Result<SystemId> {
@@ -174,10 +174,12 @@ mod platform {
         id_at(path)
     }
 
-    /// Does nothing: creating links needs a privilege here, and pipes have a name space of their own.
+    /// Does nothing: creating links needs a privilege here, and pipes have a name space of their
+    /// own.
     pub(super) fn never_follow(_: &mut OpenOptions) {}
 
-    /// Does nothing: access is determined by the folder, which is in the user's own profile unless they choose otherwise.
+    /// Does nothing: access is determined by the folder, which is in the user's own profile unless
+    /// they choose otherwise.
     pub(super) fn check_owner(_: &Metadata) -> Result<(), String> {
         Ok(())
     }

@@ -1,8 +1,10 @@
-//! Creates all files that a run leaves behind: the report, its record, the page, the metrics, the list of problems.
+//! Creates all files that a run leaves behind: the report, its record, the page, the metrics, the
+//! list of problems.
 //!
-//! An [`Output`] is created before anything is sent. It refuses a place that can't be written to, and remembers which file
-//! was there. At the end, the content is written to a private temporary file (mode 0600, a random name, in the same folder),
-//! which is synced and renamed. A file that has appeared at the place in the meantime is never replaced.
+//! An [`Output`] is created before anything is sent. It refuses a place that can't be written to,
+//! and remembers which file was there. At the end, the content is written to a private temporary
+//! file (mode 0600, a random name, in the same folder), which is synced and renamed. A file that
+//! has appeared at the place in the meantime is never replaced.
 
 pub(crate) mod disk;
 mod identity;
@@ -52,8 +54,8 @@ pub enum Existing<'a> {
     Keep,
     /// Replace the file.
     Replace,
-    /// Replace the file if it is empty or begins with this text, as an earlier output of the same kind does. Otherwise
-    /// refuse the place with an error.
+    /// Replace the file if it is empty or begins with this text, as an earlier output of the same
+    /// kind does. Otherwise refuse the place with an error.
     ReplaceIfBegins(&'a str),
 }
 
@@ -72,8 +74,9 @@ impl Output {
     /// Checks that a file can be written to `path` later.
     ///
     /// # Errors
-    /// An error of `kind` that names the path: the folder is missing, something other than a plain file is there (a link, a
-    /// pipe, a device, a folder), or a file that must not be replaced, belongs to another user or is write-protected.
+    /// An error of `kind` that names the path: the folder is missing, something other than a plain
+    /// file is there (a link, a pipe, a device, a folder), or a file that must not be replaced,
+    /// belongs to another user or is write-protected.
     pub fn check(path: &Path, existing: Existing<'_>, kind: Kind) -> Result<Self> {
         match look(path, existing) {
             Ok(previous) => Ok(Self {
@@ -119,7 +122,8 @@ impl Output {
         }
     }
 
-    /// Creates a private temporary file for the output's content, and removes those that killed runs have left behind.
+    /// Creates a private temporary file for the output's content, and removes those that killed
+    /// runs have left behind.
     ///
     /// # Errors
     /// Errors of the operating system.
@@ -131,7 +135,8 @@ impl Output {
     /// Syncs a temporary file and renames it to the output's name. The folder is not synced.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] if a file that must not be replaced is there, and errors of the operating system.
+    /// [`io::ErrorKind::AlreadyExists`] if a file that must not be replaced is there, and errors of
+    /// the operating system.
     pub fn put(&self, file: NamedTempFile) -> io::Result<()> {
         disk::sync_file(file.as_file(), &self.path)?;
         match self.occupancy()? {
@@ -144,8 +149,8 @@ impl Output {
         }
     }
 
-    /// Syncs and renames a temporary file like [`put`](Self::put), but replaces any file. The caller ensures that this is
-    /// allowed.
+    /// Syncs and renames a temporary file like [`put`](Self::put), but replaces any file. The
+    /// caller ensures that this is allowed.
     ///
     /// # Errors
     /// Errors of the operating system.
@@ -172,7 +177,8 @@ impl Output {
     }
 }
 
-/// Checks that files can be created and removed in the folder of `path`, by creating and removing a temporary file.
+/// Checks that files can be created and removed in the folder of `path`, by creating and removing a
+/// temporary file.
 ///
 /// # Errors
 /// An error of `kind` that names the path.
@@ -258,8 +264,8 @@ fn check_plain(found: &Metadata) -> std::result::Result<(), Obstacle> {
 
 /// Opens a file that is to be replaced.
 ///
-/// It is opened for writing although nothing is written to it. This fails if it is immutable or write-protected or, on
-/// Windows, in use by another program.
+/// It is opened for writing although nothing is written to it. This fails if it is immutable or
+/// write-protected or, on Windows, in use by another program.
 fn open_to_replace(
     path: &Path,
     beginning: Option<&str>,
@@ -298,8 +304,8 @@ pub fn folder_of(path: &Path) -> &Path {
 
 /// Creates a file with an unpredictable name in the folder of `place`.
 ///
-/// It has mode 0600 and is removed unless it is renamed. It is locked as long as this process has it, so that no other run
-/// takes it for a leftover.
+/// It has mode 0600 and is removed unless it is renamed. It is locked as long as this process has
+/// it, so that no other run takes it for a leftover.
 fn temporary(place: &Path) -> io::Result<NamedTempFile> {
     for _ in 0..MAX_TEMPORARY_ATTEMPTS {
         let made = tempfile::Builder::new()
@@ -324,8 +330,8 @@ fn temporary_prefix(place: &Path) -> String {
     format!(".mfa-optout-{}-", &hash[..8])
 }
 
-/// Removes the temporary files of one place that killed runs have left behind. Files that can't be checked or removed do no
-/// harm and are ignored.
+/// Removes the temporary files of one place that killed runs have left behind. Files that can't be
+/// checked or removed do no harm and are ignored.
 pub(crate) fn remove_leftovers(place: &Path) {
     let prefix = temporary_prefix(place);
     let Ok(entries) = fs::read_dir(folder_of(place)) else {

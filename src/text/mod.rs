@@ -1,4 +1,5 @@
-//! Text for people: makes text from outside safe to show, keeps back what may be a secret, and formats numbers.
+//! Text for people: makes text from outside safe to show, keeps back what may be a secret, and
+//! formats numbers.
 
 mod number;
 mod secret;
@@ -11,8 +12,8 @@ pub use self::secret::{is_like_path, may_be_secret, shown_path, shown_value};
 
 /// Escapes everything in a text that could move a cursor or hide or reorder what is read (CWE-150).
 ///
-/// Control characters (C0, DEL, C1), bidirectional controls, zero-width and other invisible characters become `\u{..}`,
-/// line breaks and tabs `\n`, `\r` and `\t`, NUL `\0`.
+/// Control characters (C0, DEL, C1), bidirectional controls, zero-width and other invisible
+/// characters become `\u{..}`, line breaks and tabs `\n`, `\r` and `\t`, NUL `\0`.
 #[must_use]
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -52,7 +53,8 @@ pub fn shell_word(word: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Returns a message as it is stored in a report: escaped, with white space folded, and cut to `max` characters.
+/// Returns a message as it is stored in a report: escaped, with white space folded, and cut to
+/// `max` characters.
 #[must_use]
 pub fn one_line(text: &str, max: usize) -> String {
     let folded = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -70,8 +72,8 @@ pub fn shorten(text: &str, max: usize) -> String {
     short
 }
 
-/// Checks whether a spreadsheet would take a cell with this text for a formula (OWASP ASVS 1.2.10), full-width forms
-/// included.
+/// Checks whether a spreadsheet would take a cell with this text for a formula (OWASP ASVS 1.2.10),
+/// full-width forms included.
 #[must_use]
 pub fn looks_like_formula(cell: &str) -> bool {
     cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\0', '＝', '＋', '－', '＠'])
@@ -79,8 +81,8 @@ pub fn looks_like_formula(cell: &str) -> bool {
 
 /// Puts a `'` before everything that a spreadsheet would take for a formula.
 ///
-/// Formulas are looked for at the start and after each comma, semicolon, tab or bar, because a spreadsheet may take any of
-/// them for the delimiter of the report.
+/// Formulas are looked for at the start and after each comma, semicolon, tab or bar, because a
+/// spreadsheet may take any of them for the delimiter of the report.
 #[must_use]
 pub fn without_formula(text: &str) -> String {
     let mut defused = String::with_capacity(text.len() + 1);

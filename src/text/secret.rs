@@ -13,7 +13,8 @@ const MIN_SECRET_LEN: usize = 8;
 /// The length in characters from which on every single word may be a secret.
 const LONG_WORD_LEN: usize = 32;
 
-/// Endings of the names of files that the tool reads and writes, and of files with keys and certificates.
+/// Endings of the names of files that the tool reads and writes, and of files with keys and
+/// certificates.
 const FILE_ENDINGS: [&str; 24] = [
     "csv", "tsv", "txt", "tab", "xlsx", "xls", "xlsm", "ods", "gz", "json", "html", "htm", "prom",
     "toml", "pem", "crt", "cer", "der", "key", "conf", "cfg", "log", "ini", "report",
@@ -21,8 +22,8 @@ const FILE_ENDINGS: [&str; 24] = [
 
 /// Checks whether a value may be a key or a password that was typed in the wrong place.
 ///
-/// Such a value is a single word that mixes kinds of characters or is very long, and is neither a path nor a file name with
-/// a usual ending.
+/// Such a value is a single word that mixes kinds of characters or is very long, and is neither a
+/// path nor a file name with a usual ending.
 #[must_use]
 pub fn may_be_secret(value: &str) -> bool {
     // The tool adds this ending to the name of a report.
@@ -68,7 +69,8 @@ fn ends_like_file(value: &str) -> bool {
     FILE_ENDINGS.contains(&ending.to_ascii_lowercase().as_str())
 }
 
-/// Checks whether a value begins with the name of a folder that is a word without digits. Base64 is not a path.
+/// Checks whether a value begins with the name of a folder that is a word without digits. Base64 is
+/// not a path.
 fn begins_with_folder(value: &str) -> bool {
     let Some((folder, _)) = value.split_once(['/', '\\']) else {
         return false;
@@ -87,7 +89,8 @@ pub fn shown_value(value: &str) -> String {
     }
 }
 
-/// Returns a path for a message: escaped, and not at all if it may be a secret and there is no such file.
+/// Returns a path for a message: escaped, and not at all if it may be a secret and there is no such
+/// file.
 #[must_use]
 pub fn shown_path(path: &Path) -> String {
     let text = path.to_string_lossy();

@@ -1,4 +1,5 @@
-//! Tests the HTTP client against misbehaving servers on loopback: what it sends, where to, and how it reads responses.
+//! Tests the HTTP client against misbehaving servers on loopback: what it sends, where to, and how
+//! it reads responses.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -498,7 +499,8 @@ async fn a_connection_closed_while_idle_does_not_fail_the_next_request() {
     let server = Hostile::start(|_| Reply::new(204).then(Then::Close));
     let org = org(&server.url());
     for user in 1..=20 {
-        // The client may see the close only after it has begun the next request; then it says so and sends nothing twice.
+        // The client may see the close only after it has begun the next request; then it says so
+        // and sends nothing twice.
         match opt_out(&org, user).await {
             Answer::Reply(reply) => assert_eq!(reply.status, 204),
             Answer::Silence(silence) => assert_eq!(silence.cause, Cause::Reset),
@@ -881,7 +883,8 @@ async fn http2_is_used_if_offered_and_has_no_host_header() {
     let server = Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), |_, wire| {
         http2::serve(wire, |_| Frames::NoContent)
     });
-    // The server looks at the names of all headers, also of those that later requests only refer to.
+    // The server looks at the names of all headers, also of those that later requests only refer
+    // to.
     let org = trusting(&server.url(), Some(file.path().into()));
     for _ in 0..3 {
         assert_eq!(reply(&org).await.status, 204);
