@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 pub use self::identity::{FileId, is_same_file};
 pub(crate) use self::identity::{check_private, guarded, is_at, kind_in_words};
 use crate::error::{Error, Kind, Result};
-use crate::text::visible_path;
+use crate::text::{shown_path, visible_path};
 
 /// The number of temporary files that other programs may remove before it is an error.
 const MAX_TEMPORARY_ATTEMPTS: usize = 100;
@@ -84,7 +84,7 @@ impl Output {
                 previous,
             }),
             Err(obstacle) => {
-                let message = format!("{} {}", visible_path(path), obstacle.reason);
+                let message = format!("{} {}", shown_path(path), obstacle.reason);
                 let error = Error::new(kind, message);
                 Err(match obstacle.help {
                     Some(help) => error.help(help),
