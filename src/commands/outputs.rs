@@ -1,5 +1,5 @@
-//! Checks, before anything is read or sent, that nothing that a run writes takes the place of anything that it reads or
-//! writes besides, under whatever name.
+//! Checks, before anything is read or sent, that nothing that a run writes takes the place of
+//! anything that it reads or writes besides, under whatever name.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,8 @@ struct Named<'a> {
     path: &'a Path,
 }
 
-/// Checks that the run's outputs are different files from each other and from its inputs, and that they can be written.
+/// Checks that the run's outputs are different files from each other and from its inputs, and that
+/// they can be written.
 pub(super) fn check_output_conflicts(
     table: &Path,
     settings: &Settings,
@@ -126,8 +127,8 @@ fn check(
 
 /// Checks whether two paths are the same file, or will be once they are created.
 ///
-/// Two files that are not there yet are told apart by folder and name. Names that differ in case only count as the same,
-/// because many file systems take them for that.
+/// Two files that are not there yet are told apart by folder and name. Names that differ in case
+/// only count as the same, because many file systems take them for that.
 fn is_same_place(one: &Path, other: &Path) -> bool {
     match (one.exists(), other.exists()) {
         (true, true) => is_same_file(one, other),

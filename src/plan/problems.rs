@@ -24,8 +24,8 @@ const CELL: usize = 60;
 /// The header of the list of problems, and how such a file begins.
 const PROBLEMS_HEADER: &str = "file,place,column,kind,problem,cell\n";
 
-/// Checks, before anything is read, that the list of problems can be written to `place`. An earlier list is replaced,
-/// another kind of file is not.
+/// Checks, before anything is read, that the list of problems can be written to `place`. An earlier
+/// list is replaced, another kind of file is not.
 ///
 /// # Errors
 /// Of [`Kind::Usage`], naming the file.

@@ -1,5 +1,6 @@
-//! Files that a run writes, and files that stand or appear in their places: what is replaced, what is kept, and what is
-//! refused before anything is sent. "During the run" is while the Org holds its answer to a certain request.
+//! Files that a run writes, and files that stand or appear in their places: what is replaced, what
+//! is kept, and what is refused before anything is sent. "During the run" is while the Org holds
+//! its answer to a certain request.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -176,7 +177,8 @@ fn a_run_whose_journal_vanishes_still_finishes_and_warns() {
     let org = org_that(20, move || fs::remove_file(&journal).unwrap());
     let ran = apply(&cli, &org, &[]).exits(0);
     ran.says(
-        "warning: the report is in place, but the run's journal users.report.csv.partial had been removed",
+        "warning: the report is in place, but the run's journal users.report.csv.partial had been \
+         removed",
     );
     assert_all_applied(&cli, 20);
 }
@@ -384,6 +386,28 @@ fn a_report_that_can_not_be_replaced_is_found_before_anything_is_sent() {
         assert_eq!(cli.read(REPORT), "old");
         assert!(!cli.path(JOURNAL).exists());
         assert_eq!(org.count(), 0);
+    }
+}
+
+#[test]
+fn an_immutable_file_is_found_before_anything_is_sent() {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+
+    let (cli, org) = (cli(3), Ledger::start(Duration::ZERO));
+    apply(&cli, &org, &["--html", "page.html"]).exits(0);
+    let page = cli.read("page.html");
+    let file = fs::File::open(cli.path("page.html")).unwrap();
+    let flags = ioctl_getflags(&file).unwrap_or(IFlags::empty());
+    let is_immutable = ioctl_setflags(&file, flags | IFlags::IMMUTABLE).is_ok();
+    let ran = apply(&cli, &org, &["--overwrite", "--html", "page.html"]);
+    if is_immutable {
+        ioctl_setflags(&file, flags).unwrap();
+        ran.exits(2)
+            .says("page.html exists already and can't be replaced: Operation not permitted");
+        assert_eq!((cli.read("page.html"), org.count()), (page, 3));
+    } else {
+        // Only root can make a file immutable, and not on every file system.
+        ran.exits(0);
     }
 }
 
