@@ -2,8 +2,9 @@
 //! nothing before anything else sees it, for what it says of its own size may be untrue. How a sheet is read is not known
 //! here.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
 use zip::ZipArchive;
 
@@ -23,6 +24,10 @@ const PLACE: u64 = 24;
 
 /// The most bytes of the other parts that are held: the list of sheets, and how numbers are shown.
 const PART: u64 = 16 << 20;
+
+/// The size limit in bytes of an archive's directory, all of which is held in memory. A workbook of a thousand parts has a
+/// directory of about 0.1 MiB.
+const MAX_DIRECTORY: u64 = 4 << 20;
 
 /// What kind of container the bytes are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +97,19 @@ pub(super) fn measure(
         )
         .help("save it again")
     };
-    let mut archive =
-        ZipArchive::new(BufReader::new(file)).map_err(|error| damaged(error.to_string()))?;
+    let left = Cell::new(MAX_DIRECTORY);
+    let metered = Metered {
+        inner: BufReader::new(file),
+        left: &left,
+    };
+    let mut archive = ZipArchive::new(metered).map_err(|error| {
+        if left.get() == 0 {
+            too_many_parts(name)
+        } else {
+            damaged(error.to_string())
+        }
+    })?;
+    left.set(u64::MAX);
     let book = kind_of(&mut archive).map_err(|kind| {
         let help = if kind == PROTECTED {
             "open it, remove the password and save it again"
@@ -102,7 +118,7 @@ pub(super) fn measure(
         };
         Error::new(Kind::Input, format!("{name} is {kind}")).help(help)
     })?;
-    let mut left = limit;
+    let mut bytes_left = limit;
     let mut measured = Measured {
         book,
         hidden_rows: false,
@@ -112,7 +128,7 @@ pub(super) fn measure(
         let mut entry = archive
             .by_index(entry)
             .map_err(|error| damaged(error.to_string()))?;
-        if entry.size() > left {
+        if entry.size() > bytes_left {
             return Err(bomb(name, limit));
         }
         let path = entry.name().unwrap_or_default().to_ascii_lowercase();
@@ -121,9 +137,11 @@ pub(super) fn measure(
             said: is_texts.then_some(0),
             ..Look::default()
         };
-        let taken = io::copy(&mut (&mut entry).take(left + 1), &mut look)
+        let taken = io::copy(&mut (&mut entry).take(bytes_left + 1), &mut look)
             .map_err(|error| damaged(error.to_string()))?;
-        left = left.checked_sub(taken).ok_or_else(|| bomb(name, limit))?;
+        bytes_left = bytes_left
+            .checked_sub(taken)
+            .ok_or_else(|| bomb(name, limit))?;
         if look.longest > MAX_ROW {
             return Err(too_long(name));
         }
@@ -143,6 +161,40 @@ pub(super) fn measure(
         }
     }
     Ok(measured)
+}
+
+fn too_many_parts(name: &str) -> Error {
+    let message = format!(
+        "{name} is a zip archive whose list of parts takes more than {} MiB",
+        MAX_DIRECTORY >> 20
+    );
+    Error::new(Kind::Input, message).help("save it as CSV (UTF-8) and use that")
+}
+
+/// A reader that fails once it has been read beyond a number of bytes.
+struct Metered<'a, R> {
+    inner: R,
+    /// The number of bytes that may still be read.
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            return Err(io::Error::other("the limit is reached"));
+        }
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        let read = self.inner.read(&mut bytes[..room])?;
+        self.left.set(left - read as u64);
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Metered<'_, R> {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(place)
+    }
 }
 
 fn too_long(name: &str) -> Error {
@@ -170,9 +222,7 @@ fn too_many_texts(name: &str) -> Error {
 const PROTECTED: &str = "protected by a password";
 
 /// The kind of workbook, or else what it is instead, in words.
-fn kind_of(
-    archive: &mut ZipArchive<BufReader<&mut File>>,
-) -> std::result::Result<Book, &'static str> {
+fn kind_of(archive: &mut ZipArchive<impl Read + Seek>) -> std::result::Result<Book, &'static str> {
     let has = |name: &str| archive.file_names().flatten().any(|entry| entry == name);
     if has("xl/workbook.xml") {
         return Ok(Book::Excel);
@@ -204,7 +254,7 @@ fn kind_of(
 const MANIFEST: &str = "META-INF/manifest.xml";
 
 /// The beginning of an entry; what can't be read is empty, and is no kind that is known.
-fn start_of(archive: &mut ZipArchive<BufReader<&mut File>>, name: &str) -> String {
+fn start_of(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> String {
     let mut start = Vec::new();
     if let Ok(entry) = archive.by_name(name) {
         let _ = entry.take(1 << 16).read_to_end(&mut start);

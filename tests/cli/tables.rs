@@ -387,6 +387,28 @@ fn texts_of_a_workbook_that_would_fill_the_memory_are_refused() {
     }
 }
 
+#[test]
+fn a_workbook_with_very_many_parts_is_refused() {
+    let (cli, org) = (Cli::new(), org());
+    for (parts, is_read) in [(2_000, true), (100_000, false)] {
+        let mut workbook = workbook(&format!("{HEADER}{TRUE_FOR_5}"));
+        let names: Vec<String> = (0..parts)
+            .map(|number| format!("xl/media/{number}"))
+            .collect();
+        workbook.extend(names.iter().map(|name| (name.as_str(), Vec::new())));
+        zip(&cli.path("parts.xlsx"), &workbook);
+        if is_read {
+            bounded(&cli, &org, "parts.xlsx").exits(0);
+        } else {
+            let said = refused(&cli, "parts.xlsx");
+            assert!(
+                said.contains("list of parts takes more than 4 MiB"),
+                "{said}"
+            );
+        }
+    }
+}
+
 const TRUE_FOR_5: &str =
     "<row r=\"2\"><c r=\"A2\"><v>5</v></c><c r=\"B2\" t=\"b\"><v>1</v></c></row>";
 
