@@ -4,9 +4,10 @@
 //! - While nobody answers at the address, one row is tried and the run stops when its attempts are spent: a wrong address
 //!   must not wait out the patience. An answer with any status shows that a server is there. Where the interrupted run had
 //!   confirmed a change, a request that was sent shows it too, because the address was right then.
-//! - With a server there, a row that keeps failing is set aside and the next one is tried. The run stops when no other row
-//!   is left, or when it has failed for as long as an outage may last. Where the interrupted run had confirmed a change,
-//!   the rows are tried once more after the usual rest and then given up: only they are left.
+//! - With a server there, a row that keeps failing is set aside and the next one is tried. The run stops when ten rows were
+//!   set aside, when no other row is left, or when it has failed for as long as an outage may last. Where the interrupted
+//!   run had confirmed a change, address and credentials were right then: the number of rows is not limited, and once only
+//!   rows that were set aside are left, they are tried once more after the usual rest and then given up.
 //! - A row that is answered with 403 is set aside as well. Four in a row, or no other row left, are taken for a refusal of
 //!   the credentials; with a session, after one more log-in.
 //! - Rows that were set aside are deferred: a later run sends them last, so that every run tries rows that the ones before
@@ -24,6 +25,10 @@ use crate::domain::{Answer, Cause, RowNumber, Stop};
 /// Number of 403 responses in a row, before any change is confirmed, that count as a refusal of the credentials.
 const MAX_FORBIDDEN: u32 = 4;
 
+/// Number of rows that are set aside, before any change is confirmed, after which the run stops. Each of them has spent its
+/// attempts, so that this takes about 40 seconds.
+const MAX_SET_ASIDE: u32 = 10;
+
 /// The status of these responses.
 const FORBIDDEN: u16 = 403;
 
@@ -36,6 +41,8 @@ pub(super) struct AtStart {
     forbidden_in_a_row: u32,
     /// What the last of them said.
     forbidden_message: String,
+    /// Number of rows that have spent their attempts.
+    set_aside: u32,
     /// The last answer that may be better next time.
     last_failure: Option<Failure>,
     /// Rows that a later run sends last.
@@ -130,7 +137,10 @@ impl Policy {
             self.start.defer(number);
         }
         self.rows.wait_for_second_chance(row);
-        if !self.start.is_answered {
+        self.start.set_aside += 1;
+        let has_tried_enough =
+            self.start.set_aside >= MAX_SET_ASIDE && !self.rules.confirmed_before;
+        if !self.start.is_answered || has_tried_enough {
             let stop = self.start.never_succeeded();
             self.stop(now, stop);
         }

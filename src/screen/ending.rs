@@ -164,7 +164,13 @@ fn help(stop: &Stop) -> Option<&'static str> {
             "look this user up in the Org before the same command goes on with the next row: the change may or may not \
              have been made"
         }
-        Stop::NeverAnswered { .. } => "check the address, then run the same command",
+        Stop::NeverAnswered {
+            status: Some(_), ..
+        } => {
+            "the server answers, but every row fails: check the address, or run the same command later; it begins with \
+             rows that have not been tried"
+        }
+        Stop::NeverAnswered { status: None, .. } => "check the address, then run the same command",
         Stop::AllRefused { status, .. } if StatusClass::of(*status) == StatusClass::NotFound => {
             "does the address end in the right path? If it does, check that the table belongs to this Org"
         }

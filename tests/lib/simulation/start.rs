@@ -240,24 +240,39 @@ fn a_continued_run_with_nothing_but_failing_rows_gives_them_up_after_their_secon
 }
 
 #[test]
-fn a_server_that_only_fails_is_left_after_the_patience_of_an_outage() {
-    for rules in [rules(), continued()] {
-        let trace = simulate(rules, 100_000, &mut |_, _| (status(502), ms(10)));
-        assert!(
-            matches!(
-                trace.ending,
-                Ending::Stopped(Stop::NeverAnswered {
-                    status: Some(502),
-                    ..
-                })
-            ),
-            "{:?}",
-            trace.ending
-        );
-        assert!((s(600)..s(611)).contains(&trace.ended), "{:?}", trace.ended);
-        assert!(trace.records.is_empty());
-        assert!(!trace.deferred.is_empty());
+fn a_fresh_run_in_which_every_row_fails_stops_after_ten_rows_and_within_two_minutes() {
+    for code in [500, 502, 503] {
+        let trace = simulate(rules(), 100_000, &mut |_, _| (status(code), ms(10)));
+        assert_never_answered(&trace, 50);
+        assert!(trace.ended < s(120), "{:?}", trace.ended);
+        assert_eq!(trace.deferred, (1..=10).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_fresh_run_with_nine_failing_rows_comes_to_the_good_rows() {
+    let trace = simulate(rules(), 30, &mut first_rows(9, status(500)));
+    assert_eq!(trace.ending, Ending::Complete);
+    assert_eq!(trace.outcomes(Outcome::Applied), 21);
+}
+
+#[test]
+fn a_continued_run_leaves_a_server_that_only_fails_after_the_patience_of_an_outage() {
+    let trace = simulate(continued(), 100_000, &mut |_, _| (status(502), ms(10)));
+    assert!(
+        matches!(
+            trace.ending,
+            Ending::Stopped(Stop::NeverAnswered {
+                status: Some(502),
+                ..
+            })
+        ),
+        "{:?}",
+        trace.ending
+    );
+    assert!((s(600)..s(611)).contains(&trace.ended), "{:?}", trace.ended);
+    assert!(trace.records.is_empty());
+    assert!(!trace.deferred.is_empty());
 }
 
 #[test]
