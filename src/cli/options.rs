@@ -262,13 +262,13 @@ struct OutputArgs {
     /// Where the report goes, instead of beside the table (users.csv gives users.report.csv).
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Also write the report as a page to look at; an earlier page is replaced.
+    /// Also write the report as a page to look at.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Also write the run's figures as a Prometheus text file; an earlier one is replaced.
+    /// Also write the run's figures as a Prometheus text file, which every run replaces.
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
-    /// Replace a finished report and its record.
+    /// Replace a finished report, its record and its page.
     #[arg(long)]
     overwrite: bool,
     /// Start over instead of going on with an interrupted run, which is closed into a report of its own.

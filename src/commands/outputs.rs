@@ -64,7 +64,9 @@ pub(super) fn check_output_conflicts(
         }
     }
     let extra = ExtraOutputs {
-        html: check(html.as_ref(), report::check_page_place)?,
+        html: check(html.as_ref(), |place| {
+            report::check_page_place(place, &paths.report, settings.outputs.overwrite)
+        })?,
         metrics: check(metrics.as_ref(), report::check_metrics_place)?,
         problems: check(problems.as_ref(), plan::check_problems_place)?,
     };
@@ -117,7 +119,7 @@ fn conflict(output: &Named<'_>, other: &str) -> Error {
 
 fn check(
     path: Option<&PathBuf>,
-    check_place: fn(&Path) -> Result<Output>,
+    check_place: impl FnOnce(&Path) -> Result<Output>,
 ) -> Result<Option<Output>> {
     match path {
         Some(path) => check_place(path).map(Some),

@@ -57,6 +57,9 @@ pub enum Existing<'a> {
     /// Replace the file if it is empty or begins with this text, as an earlier output of the same
     /// kind does. Otherwise refuse the place with an error.
     ReplaceIfBegins(&'a str),
+    /// Refuse the place with an error unless the file is empty or begins with this text. Then
+    /// replace it.
+    RefuseUnlessBegins(&'a str),
 }
 
 /// What is at the place of an output now.
@@ -247,8 +250,26 @@ fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Previous, Ob
             help: Some("--overwrite replaces it, --report gives the new one another name"),
         }),
         Existing::Keep => Ok(Previous::Kept),
-        Existing::Replace => open_to_replace(path, None),
-        Existing::ReplaceIfBegins(beginning) => open_to_replace(path, Some(beginning)),
+        Existing::Replace => open_to_replace(path).map(Previous::Replaceable),
+        Existing::ReplaceIfBegins(beginning) => {
+            let file = open_to_replace(path)?;
+            if begins_with(&file, beginning)? {
+                return Ok(Previous::Replaceable(file));
+            }
+            Err(Obstacle::new(
+                "can't be written: another kind of file is there, which would be lost",
+            ))
+        }
+        Existing::RefuseUnlessBegins(beginning) => {
+            let file = open_to_replace(path)?;
+            if begins_with(&file, beginning)? {
+                return Ok(Previous::Replaceable(file));
+            }
+            Err(Obstacle {
+                reason: "exists already".to_owned(),
+                help: Some("--overwrite replaces it; or give the new file another name"),
+            })
+        }
     }
 }
 
@@ -266,31 +287,31 @@ fn check_plain(found: &Metadata) -> std::result::Result<(), Obstacle> {
 ///
 /// It is opened for writing although nothing is written to it. This fails if it is immutable or
 /// write-protected or, on Windows, in use by another program.
-fn open_to_replace(
-    path: &Path,
-    beginning: Option<&str>,
-) -> std::result::Result<Previous, Obstacle> {
-    let cant_be_replaced =
-        |error: io::Error| Obstacle::new(format!("exists already and can't be replaced: {error}"));
+fn open_to_replace(path: &Path) -> std::result::Result<Arc<File>, Obstacle> {
     let owner = fs::symlink_metadata(path).map_err(cant_be_replaced)?;
     identity::check_owner(&owner).map_err(Obstacle::new)?;
     let file = guarded().write(true).open(path).map_err(cant_be_replaced)?;
     let found = file.metadata().map_err(cant_be_replaced)?;
     check_plain(&found)?;
     identity::check_owner(&found).map_err(Obstacle::new)?;
-    if let Some(beginning) = beginning {
-        let mut read = Vec::new();
-        (&file)
-            .take(beginning.len() as u64)
-            .read_to_end(&mut read)
-            .map_err(cant_be_replaced)?;
-        if !read.is_empty() && read != beginning.as_bytes() {
-            return Err(Obstacle::new(
-                "can't be written: another kind of file is there, which would be lost",
-            ));
-        }
-    }
-    Ok(Previous::Replaceable(Arc::new(file)))
+    Ok(Arc::new(file))
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is the argument of `map_err`"
+)]
+fn cant_be_replaced(error: io::Error) -> Obstacle {
+    Obstacle::new(format!("exists already and can't be replaced: {error}"))
+}
+
+/// Checks whether a file begins with this text or is empty.
+fn begins_with(file: &File, beginning: &str) -> std::result::Result<bool, Obstacle> {
+    let mut read = Vec::new();
+    file.take(beginning.len() as u64)
+        .read_to_end(&mut read)
+        .map_err(cant_be_replaced)?;
+    Ok(read.is_empty() || read == beginning.as_bytes())
 }
 
 /// Returns the folder of a file, which is `.` if the path has none.

@@ -31,13 +31,28 @@ const ROWS_PER_TABLE: usize = 500;
 /// So much of a row's own cells is shown, in characters.
 const MAX_INPUT: usize = 200;
 
-/// Checks, before anything is sent, that a page can be written to `place` later. An earlier page is replaced, another kind
-/// of file is not.
+/// Checks, before anything is sent, that a page can be written to `place` later. With `overwrite`, an earlier page is
+/// replaced; without it, only the page that this report's run left when it was interrupted. No other kind of file is.
 ///
 /// # Errors
 /// Of [`Kind::Usage`], naming the file.
-pub fn check_page_place(place: &Path) -> Result<Output> {
-    Output::check(place, Existing::ReplaceIfBegins(BEGINNING), Kind::Usage)
+pub fn check_page_place(place: &Path, report: &Path, overwrite: bool) -> Result<Output> {
+    if overwrite {
+        return Output::check(place, Existing::ReplaceIfBegins(BEGINNING), Kind::Usage);
+    }
+    let unfinished = beginning_of_unfinished(report);
+    Output::check(
+        place,
+        Existing::RefuseUnlessBegins(&unfinished),
+        Kind::Usage,
+    )
+}
+
+/// Returns how the page of an interrupted run begins, so that the run that continues it knows the page as its own.
+fn beginning_of_unfinished(report: &Path) -> String {
+    let report = std::path::absolute(report).unwrap_or_else(|_| report.to_owned());
+    let hash = blake3::hash(report.as_os_str().as_encoded_bytes()).to_hex();
+    format!("{BEGINNING}\n<!-- unfinished run {} -->", &hash[..16])
 }
 
 /// Writes the page of a finished run, with the rows of its report.
@@ -57,7 +72,7 @@ pub fn write_page(output: &Output, summary: &Summary, report: &Path) -> Result<(
     output.write(|out| page(out, summary, rows, Source::Report))
 }
 
-/// Writes the page of a run that stopped early, with the rows that its journal has.
+/// Writes the page of a run that stopped early, with the rows that its journal has. `report` is where its report will be.
 ///
 /// # Errors
 /// As [`write_page`].
@@ -65,24 +80,35 @@ pub fn write_page_so_far(
     output: &Output,
     summary: &Summary,
     journal: &Journal<File>,
+    report: &Path,
 ) -> Result<()> {
     let mut rows = journal.storage();
     output.write(|out| {
         rows.rewind()?;
-        page(out, summary, rows, Source::Journal)
+        page(out, summary, rows, Source::Journal(report))
     })
 }
 
 /// Where the rows come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum Source<'a> {
     Report,
-    /// Has a number and a check behind each row, and other records between them.
-    Journal,
+    /// The journal of the report at this path. It has a number and a check behind each row, and other records between them.
+    Journal(&'a Path),
 }
 
-fn page(out: &mut dyn Write, summary: &Summary, rows: impl Read, source: Source) -> io::Result<()> {
-    let (head, rest) = PAGE.split_once("<!-- style -->").unwrap_or((PAGE, ""));
+fn page(
+    out: &mut dyn Write,
+    summary: &Summary,
+    rows: impl Read,
+    source: Source<'_>,
+) -> io::Result<()> {
+    let page = PAGE.strip_prefix(BEGINNING).unwrap_or(PAGE);
+    match source {
+        Source::Report => write!(out, "{BEGINNING}")?,
+        Source::Journal(report) => write!(out, "{}", beginning_of_unfinished(report))?,
+    }
+    let (head, rest) = page.split_once("<!-- style -->").unwrap_or((page, ""));
     let (middle, tail) = rest.split_once("<!-- content -->").unwrap_or((rest, ""));
     write!(out, "{head}{STYLE}{middle}")?;
     verdict(out, summary)?;
@@ -312,7 +338,7 @@ fn charts(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
 }
 
 /// Every row that is not applied, in the order of the file, written table by table as it is read.
-fn table(out: &mut dyn Write, rows: impl Read, source: Source) -> io::Result<()> {
+fn table(out: &mut dyn Write, rows: impl Read, source: Source<'_>) -> io::Result<()> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -343,10 +369,13 @@ fn table(out: &mut dyn Write, rows: impl Read, source: Source) -> io::Result<()>
 }
 
 /// The row's own cells as one text, and ours; `None` for a record that is no row.
-fn take_apart(record: &csv::StringRecord, source: Source) -> Option<(String, Finished<'_>)> {
+fn take_apart<'r>(
+    record: &'r csv::StringRecord,
+    source: Source<'_>,
+) -> Option<(String, Finished<'r>)> {
     let behind = match source {
         Source::Report => 0,
-        Source::Journal => CELLS_BEHIND_A_ROW,
+        Source::Journal(_) => CELLS_BEHIND_A_ROW,
     };
     let own = record.len().checked_sub(REPORT_COLUMNS.len() + behind)?;
     let mut ours = [""; REPORT_COLUMNS.len()];

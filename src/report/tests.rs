@@ -521,8 +521,9 @@ fn the_page_of_a_stopped_run_shows_hostile_rows_as_text() {
     );
     append(&mut journal, [2]);
     let summary = summarize(&mut journal, &AtomicBool::new(false)).unwrap();
-    let output = check_page_place(&desk.path("page.html")).unwrap();
-    write_page_so_far(&output, &summary, &journal).unwrap();
+    let report = desk.paths().report;
+    let output = check_page_place(&desk.path("page.html"), &report, false).unwrap();
+    write_page_so_far(&output, &summary, &journal, &report).unwrap();
     let page = fs::read_to_string(desk.path("page.html")).unwrap();
     assert!(
         page.contains("1 of 9 rows applied") && page.contains("7 rows have no outcome yet"),
