@@ -10,6 +10,7 @@ use std::thread::Builder;
 use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 
 use super::outputs::ExtraOutputs;
 use super::{now, say};
@@ -17,7 +18,7 @@ use crate::cli::PracticeArgs;
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
-use crate::report::{self, Completion, Group, Journal, Paths, Stop, Summary};
+use crate::report::{self, Completion, Group, Identity, Journal, Paths, Stop, Summary, Unfinished};
 use crate::screen::{ClosingView, ending_text};
 use crate::settings::{Given, Key, Settings};
 use crate::text::{shell_word, visible_path};
@@ -30,6 +31,10 @@ pub(super) struct Closing {
     pub(super) outputs: ExtraOutputs,
     /// Rows of the input.
     pub(super) rows: u64,
+    /// Which run it is.
+    pub(super) identity: Identity,
+    /// When this process began to send.
+    pub(super) started: Timestamp,
     /// What was typed.
     pub(super) given: Given,
     /// What was typed about the practice Org.
@@ -134,14 +139,15 @@ impl Closing {
             closed: false,
         })?;
         let summary = if whole {
-            self.finished(journal)?
+            Some(self.finished(journal)?)
         } else {
             self.stopped(journal, exit, sent.in_doubt)?
         };
-        if let Some(metrics) = &self.outputs.metrics {
-            self.besides(report::write_metrics(metrics, &summary));
-        }
-        let view = self.view(sent, &ending, exit, &summary.failures);
+        self.write_metrics(summary.as_ref(), exit);
+        let groups = summary
+            .as_ref()
+            .map_or(&[][..], |summary| &summary.failures);
+        let view = self.view(sent, &ending, exit, groups);
         say::closing(&self.settings, &view, exit);
         Ok(exit)
     }
@@ -184,7 +190,31 @@ impl Closing {
         }
     }
 
+    fn write_metrics(&self, summary: Option<&Summary>, exit: Exit) {
+        let Some(metrics) = &self.outputs.metrics else {
+            return;
+        };
+        let written = match summary {
+            Some(summary) => report::write_metrics(metrics, summary),
+            None => report::write_metrics_of_unfinished(
+                metrics,
+                &Unfinished {
+                    address: &self.identity.address,
+                    input: &self.identity.input.name,
+                    command: &self.identity.command,
+                    started: self.started,
+                    ended: now(),
+                    exit_code: exit.code(),
+                },
+            ),
+        };
+        self.besides(written);
+    }
+
     fn finished(&self, journal: Journal<File>) -> Result<Summary> {
+        if let Some(warning) = journal.removal() {
+            self.warn(&warning);
+        }
         let Completion { summary, warning } =
             report::finish(journal, &self.paths, self.rows, &self.stop)?;
         if let Some(warning) = warning {
@@ -196,16 +226,37 @@ impl Closing {
         Ok(summary)
     }
 
-    fn stopped(&self, mut journal: Journal<File>, exit: Exit, in_doubt: bool) -> Result<Summary> {
-        let summary = report::summarize(&mut journal, &self.stop)?;
-        if let Some(page) = &self.outputs.html {
-            self.besides(report::write_page_so_far(page, &summary, &journal));
+    /// Sums up a run that stopped early. Returns `None` if its journal can't be read again, which changes nothing in what
+    /// came of the run.
+    fn stopped(
+        &self,
+        mut journal: Journal<File>,
+        exit: Exit,
+        in_doubt: bool,
+    ) -> Result<Option<Summary>> {
+        let summary = match report::summarize(&mut journal, &self.stop) {
+            Ok(summary) => Some(summary),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => {
+                self.warn(&format!("the run can't be summed up: {}", error.message()));
+                None
+            }
+        };
+        if let (Some(page), Some(summary)) = (&self.outputs.html, &summary) {
+            self.besides(report::write_page_so_far(
+                page,
+                summary,
+                &journal,
+                &self.paths.report,
+            ));
         }
         let is_needless = matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused)
             && !in_doubt
             && journal.recorded() == 0;
         if is_needless {
-            journal.discard_if_empty(&self.paths)?;
+            if let Err(error) = journal.discard_if_empty(&self.paths) {
+                self.warn(error.message());
+            }
         } else if let Some(warning) = journal.ensure_saved()? {
             self.warn(&warning);
         }
@@ -268,11 +319,11 @@ impl Closing {
     }
 }
 
-/// What was typed for a run and holds for its retry as well: the way to the Org and how it is treated, and what the columns
-/// mean that the report has from the table, in their places. What the environment and the file say holds by itself; how
+/// What was typed for a run and holds for its retry as well: the way to the Org, how it is treated, and the zone of end
+/// dates. The names of columns are in the report's record. What the environment and the file say holds by itself; how
 /// the table was written, what is put out and who agreed is each run's own. What a practice Org is like is carried as well,
 /// for another one is started.
-const CARRIED: [Key; 22] = [
+const CARRIED: [Key; 20] = [
     Key::Address,
     Key::ApiKeyFile,
     Key::Email,
@@ -290,8 +341,6 @@ const CARRIED: [Key; 22] = [
     Key::MaxFailures,
     Key::MaxDuration,
     Key::Reason,
-    Key::IdColumn,
-    Key::FlagColumn,
     Key::Timezone,
     Key::Sandbox,
     Key::LogFormat,

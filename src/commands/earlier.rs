@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::close::close_command;
 use crate::error::{Error, Kind, Result};
-use crate::report::Paths;
+use crate::input::{self, ColumnChoice};
+use crate::report::{Identity, Paths};
 use crate::text::{visible, visible_path};
 use crate::trusted_file;
 
@@ -50,6 +51,25 @@ pub(super) fn must_be_finished(report: &Path) -> Result<()> {
         "run the command that began it once more to go on with it, or close it: {}",
         visible(&close_command(&finished))
     )))
+}
+
+/// Returns the column of the user IDs that the record of a report names: by its header, or by its number if several columns
+/// have the same header. `None` if there is no record, or if it does not say.
+pub(super) fn id_column_of(report: &Path) -> Option<ColumnChoice> {
+    let run = run_of(report)?;
+    let identity: Identity = serde_json::from_value(run.get("identity")?.clone()).ok()?;
+    let number = identity.table.id_column;
+    let column = identity.header.get(number.checked_sub(1)?)?;
+    let name = input::plain(&column.name);
+    let same_name = identity
+        .header
+        .iter()
+        .filter(|other| input::plain(&other.name) == name);
+    if same_name.count() == 1 {
+        Some(ColumnChoice::Name(column.name.clone()))
+    } else {
+        Some(ColumnChoice::Number(number))
+    }
 }
 
 /// The run's JSON beside a report, if it is there.

@@ -9,27 +9,25 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::{Timestamp, Unit};
 
-use super::close::close_into;
 use super::closing::Closing;
 use super::consent::{Confirming, Rest};
 use super::earlier::must_be_of;
 use super::outputs::{ExtraOutputs, check_output_conflicts};
 use super::start::Asked;
 use super::target::Target;
-use super::{baseline, is_standard_input, now, say, signals, start};
+use super::{baseline, earlier, fresh, is_standard_input, now, say, signals, start};
 use crate::api::Address;
 use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Outcome, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
-use crate::error::{Error, Exit, Kind, Result};
-use crate::input::{self, Input, PrivateCopy, Source};
+use crate::error::{Exit, Kind, Result};
+use crate::input::{self, ColumnChoice, Input, PrivateCopy, Source};
 use crate::output::Output;
 use crate::plan::{self, Plan, Selection, SendOrder};
 use crate::policy::{Policy, Rules};
 use crate::progress::{Progress, Style};
 use crate::report::{
-    self, Begin, Interrupted, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot,
-    Unfinished,
+    self, Begin, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot, Unfinished,
 };
 use crate::screen::PlanView;
 use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Settings};
@@ -132,6 +130,9 @@ impl Job {
         let rest = Rest::of(&plan, found.as_ref().unwrap_or(&OnRecord::default()))?;
         let confirming = Confirming::of(&settings, facts, &rest);
         let mut view = self.view(&settings, &target, (&plan, &rest), &paths);
+        if settings.outputs.earlier_run == EarlierRun::StartOver {
+            view.notes.extend(fresh::announcement(&paths));
+        }
         view.warnings.extend(
             found
                 .as_ref()
@@ -157,7 +158,7 @@ impl Job {
         }
 
         if settings.outputs.earlier_run == EarlierRun::StartOver {
-            self.close_interrupted(&settings, &paths, &plan)?;
+            fresh::close_interrupted(&settings, &paths, &plan, self.input_path())?;
         }
         start.at = now();
         let prepared = report::prepare(&paths, self.input_path(), &start, mode(&settings))?;
@@ -177,6 +178,8 @@ impl Job {
         .await?;
         let (rows, given, practice) = (plan.counts().rows, self.args.given(), self.args.practice);
         let closing = Closing {
+            identity: start.identity.clone(),
+            started: start.at,
             settings,
             paths,
             outputs,
@@ -202,10 +205,7 @@ impl Job {
             delimiter: reading.delimiter.filter(|_| holds(Key::Delimiter)),
             encoding: reading.encoding.filter(|_| holds(Key::Encoding)),
             sheet: reading.sheet.clone(),
-            id_column: reading
-                .id_column
-                .as_deref()
-                .and_then(|text| text.parse().ok()),
+            id_column: self.id_column(settings),
             flag_column: reading
                 .flag_column
                 .as_deref()
@@ -233,30 +233,18 @@ impl Job {
         )
     }
 
-    /// Closes the interrupted run whose place this one takes into a report of its own. A run that got nowhere, or a journal
-    /// that can't be read, is left to be kept under another name.
-    fn close_interrupted(&self, settings: &Settings, paths: &Paths, plan: &Plan) -> Result<()> {
-        let interrupted = match Interrupted::find(paths) {
-            Ok(Some(interrupted)) if interrupted.may_have_changed_anything() => interrupted,
-            Err(error) if error.kind() == Kind::Busy => return Err(error),
-            Ok(_) | Err(_) => return Ok(()),
-        };
-        let is_same_table =
-            interrupted.run().identity.input.blake3 == plan.fingerprint().to_string();
-        let table = self.input_path().filter(|_| is_same_table);
-        let closed = paths.of_closed(interrupted.began());
-        let completion = close_into(&interrupted, &closed, table, false)?;
-        if let Some(warning) = completion.warning {
-            say::error(settings.talk.format, &Error::new(Kind::MidRun, warning));
+    /// Returns the column of the IDs that was chosen. For a report of an earlier run, its record says it unless somebody has
+    /// typed another.
+    fn id_column(&self, settings: &Settings) -> Option<ColumnChoice> {
+        let is_typed = !self.args.given().typed(&[Key::IdColumn]).is_empty();
+        if self.selection != Selection::All
+            && !is_typed
+            && let Some(recorded) = earlier::id_column_of(&self.input)
+        {
+            return Some(recorded);
         }
-        say::note(
-            settings,
-            &format!(
-                "the interrupted run is closed: {}",
-                visible_path(&closed.report)
-            ),
-        );
-        Ok(())
+        let chosen = settings.reading.id_column.as_deref()?;
+        chosen.parse().ok()
     }
 
     /// The input's path, where it has one.
@@ -364,6 +352,7 @@ async fn send(
         // The one seed that nobody chose: runs on two machines must not wait in step.
         policy: Policy::new(Rules {
             confirmed_before: on_record.tally.count(Outcome::Applied) > 0,
+            max_in_flight: target.max_in_flight,
             ..settings.rules(fastrand::u64(..))
         }),
         org: &target.org,

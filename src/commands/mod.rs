@@ -6,6 +6,7 @@ mod close;
 mod closing;
 mod consent;
 mod earlier;
+mod fresh;
 mod job;
 mod outputs;
 mod practice;

@@ -47,12 +47,25 @@ fn check_threads() -> io::Result<()> {
     Ok(())
 }
 
+/// Returns how many of the wanted connections may be open at a time, at least 1. Raises the process's
+/// own limit of open files if it is too low and the system allows for more.
+pub(super) fn max_connections(wanted: usize) -> usize {
+    descriptors::max_connections(wanted)
+}
+
 #[cfg(unix)]
 mod descriptors {
     use std::io;
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
     use crate::error::{Error, Kind, Result};
+
+    /// Number of file descriptors for a connection: one more for a second address that is tried at
+    /// the same time, or for the practice Org's end.
+    const PER_CONNECTION: usize = 2;
 
     /// Number of file descriptors that a run with one connection has open at a time, at most: six
     /// of the runtime, the input, its copy, the journal twice, the report, a timer, a folder, the
@@ -67,6 +80,39 @@ mod descriptors {
                 "at least {NEEDED} more are needed; `ulimit -n 256` allows for them"
             ))
         })
+    }
+
+    pub(super) fn max_connections(wanted: usize) -> usize {
+        let limit = getrlimit(Resource::Nofile);
+        let Some(soft) = limit.current else {
+            return wanted;
+        };
+        // The system gives out the lowest number that is free.
+        let open = UnixStream::pair().map_or(usize::MAX, |(first, _)| {
+            usize::try_from(first.as_raw_fd()).unwrap_or(usize::MAX)
+        });
+        let reserved = open.saturating_add(NEEDED);
+        let needed = reserved.saturating_add(wanted.saturating_mul(PER_CONNECTION));
+        let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+        let allowed = if soft < needed {
+            raise(&limit, needed).unwrap_or(soft)
+        } else {
+            soft
+        };
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        let connections = allowed.saturating_sub(reserved) / PER_CONNECTION;
+        connections.min(wanted).max(1)
+    }
+
+    /// Raises the soft limit as far as the hard limit allows, and returns the new one.
+    fn raise(limit: &Rlimit, needed: u64) -> Option<u64> {
+        let raised = limit.maximum.map_or(needed, |hard| hard.min(needed));
+        let new = Rlimit {
+            current: Some(raised),
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, new).ok()?;
+        Some(raised)
     }
 
     fn open(count: usize) -> io::Result<Vec<UnixStream>> {
@@ -86,5 +132,9 @@ mod descriptors {
     /// The system knows no limit that a run could meet.
     pub(super) fn check() -> Result<()> {
         Ok(())
+    }
+
+    pub(super) fn max_connections(wanted: usize) -> usize {
+        wanted
     }
 }

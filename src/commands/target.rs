@@ -31,6 +31,8 @@ pub(super) struct Target {
     pub(super) notes: Vec<String>,
     /// What is worth a second look about the way to the Org.
     pub(super) warnings: Vec<String>,
+    /// The number of requests that may be in flight at a time.
+    pub(super) max_in_flight: usize,
     pub(super) credentials: Credentials<SecretString>,
     /// The practice Org, which ends with the run.
     sandbox: Option<Sandbox>,
@@ -85,6 +87,8 @@ impl Target {
         if !address.is_loopback() {
             runtime::start_lookups()?;
         }
+        let wanted = settings.sending.concurrency.unwrap_or(MAX_AUTO_CONCURRENCY);
+        let max_in_flight = runtime::max_connections(wanted);
         let org = HttpOrg::new(ConnectOptions {
             address: address.clone(),
             credentials: credentials.clone(),
@@ -92,10 +96,21 @@ impl Target {
             connect_timeout: CONNECT_TIMEOUT
                 .min(settings.connection.timeout.mul_f64(CONNECT_SHARE)),
             ca_cert: settings.connection.ca_cert.clone(),
-            concurrency: settings.sending.concurrency.unwrap_or(MAX_AUTO_CONCURRENCY),
+            concurrency: max_in_flight,
         })?;
         let mut notes = Vec::new();
         let mut warnings = Vec::new();
+        if max_in_flight < wanted {
+            let requests = if max_in_flight == 1 {
+                "request"
+            } else {
+                "requests"
+            };
+            notes.push(format!(
+                "at most {max_in_flight} {requests} in flight at a time, because the system lets this process open few \
+                 files (`ulimit -n`)"
+            ));
+        }
         match org.localhost() {
             Some(IpAddr::V4(ip)) => notes.push(format!("localhost is {ip}")),
             Some(IpAddr::V6(ip)) => warnings.push(format!(
@@ -118,6 +133,7 @@ impl Target {
             org,
             address,
             sign_in: String::new(),
+            max_in_flight,
             notes,
             warnings,
             credentials,

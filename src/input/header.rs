@@ -188,8 +188,8 @@ fn carried(header: &[String]) -> usize {
     }
 }
 
-/// A header as it is compared.
-pub(super) fn plain(name: &str) -> String {
+/// Returns a header as it is compared with others.
+pub fn plain(name: &str) -> String {
     name.chars()
         .filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-'))
         .flat_map(char::to_lowercase)

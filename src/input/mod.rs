@@ -22,7 +22,7 @@ use self::bytes::{Bytes, Seal};
 pub use self::bytes::{PrivateCopy, Source};
 use self::encoding::Seen;
 use self::header::Wanted;
-pub use self::header::{ColumnChoice, Columns};
+pub use self::header::{ColumnChoice, Columns, plain};
 use self::sheet::{SheetRows, Workbook};
 use self::text::{Layout, Nature, TextRows};
 use crate::domain::{Flag, LineNumber, TableFormat};

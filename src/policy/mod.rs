@@ -50,6 +50,8 @@ pub struct Rules {
     pub rate: Rate,
     /// Requests in flight at most, at least 1; `None` to let it follow from rate and latency.
     pub concurrency: Option<usize>,
+    /// Requests in flight that the system has room for, at least 1. A larger `concurrency` is lowered to it.
+    pub max_in_flight: usize,
     /// Attempts of a row in the main pass, and again in the second-chance pass; at least 1.
     pub max_attempts: u32,
     /// The longest pause that the Org may ask for.
@@ -510,16 +512,18 @@ impl Policy {
         if !self.health.is_proven() {
             return 1;
         }
-        match (self.rules.concurrency, self.rules.rate) {
+        let wanted = match (self.rules.concurrency, self.rules.rate) {
             (Some(given), _) => given,
             (None, Rate::Unlimited) => MAX_AUTO_CONCURRENCY,
             (None, _) => self.latency.concurrency(self.pacing.rate()),
-        }
+        };
+        wanted.min(self.rules.max_in_flight)
     }
 
     /// Returns the pace that the given concurrency allowed, if requests waited for room during a good part of the run.
     fn bound_by_concurrency(&self) -> Option<f64> {
-        let given = u32::try_from(self.rules.concurrency?).ok()?;
+        let given = self.rules.concurrency?.min(self.rules.max_in_flight);
+        let given = u32::try_from(given).ok()?;
         let latency = self.latency.mean()?.as_secs_f64();
         let is_bound = self.waited_for_room > self.last_sent.mul_f64(BOUND_BY_CONCURRENCY);
         if self.rules.rate == Rate::Unlimited || !is_bound || latency <= 0.0 {

@@ -230,6 +230,7 @@ impl Settings {
             max_failures: sending.max_failures,
             max_duration: sending.max_duration,
             confirmed_before: false,
+            max_in_flight: usize::MAX,
             session: !self.connection.sandbox
                 && matches!(self.connection.sign_in, Some(SignIn::Session { .. })),
             seed,

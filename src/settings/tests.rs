@@ -68,6 +68,7 @@ fn nothing_given_means_the_documented_defaults() {
     let rules = case().settings().unwrap().rules(7);
     let expected = Rules {
         confirmed_before: false,
+        max_in_flight: usize::MAX,
         rate: Rate::Limited {
             requests: 10,
             per: Duration::from_secs(1),

@@ -415,12 +415,16 @@ fn starting_over_closes_the_old_run_into_a_report_of_its_own() {
     let (cli, org) = stopped_run(&table(ROWS), Signal::KILL, &[]);
     let before = seen(&org);
     cli.write("users.csv", "user_id,mfa_opt_out\n101,true\n102,true\n");
-    cli.run(&apply(&org.url(), &["--fresh"]))
+    let announced = cli
+        .run(&apply(&org.url(), &["--fresh", "--dry-run"]))
         .exits(0)
-        .says("users.report.20");
+        .says(&format!("of its {ROWS} rows have an outcome, and "));
+    assert!(cli.path("users.report.csv.partial").exists());
+    cli.run(&apply(&org.url(), &["--fresh"])).exits(0);
     assert_eq!(outcomes(&cli.report(), "applied"), 2);
     let closed = closed_reports(&cli);
     assert_eq!(closed.len(), 1);
+    announced.says(&format!("into {}: ", closed[0]));
     let rows = report(&cli.path(&closed[0]));
     assert_eq!(rows.len() as u64, ROWS);
     let told: BTreeSet<u64> = users(&rows, "applied")
@@ -432,6 +436,22 @@ fn starting_over_closes_the_old_run_into_a_report_of_its_own() {
     let run: serde_json::Value = serde_json::from_str(&cli.read(&record)).unwrap();
     assert_eq!(run["closed"], true);
     assert_eq!(left_over(&cli), Vec::<String>::new());
+}
+
+#[test]
+fn a_plan_that_starts_over_says_that_a_journal_without_outcomes_is_kept() {
+    let cli = Cli::new();
+    cli.write("users.csv", table(3));
+    let nobody = crate::common::hostile::ClosedPort::new();
+    let wrong = format!("http://127.0.0.1:{}", nobody.port());
+    cli.run(&apply(&wrong, &["--max-attempts", "1"])).exits(5);
+    cli.run(&apply(&wrong, &["--fresh", "--dry-run"]))
+        .exits(0)
+        .says("--fresh keeps users.report.csv.partial, in which no row has an outcome, under another name");
+    cli.write("users.report.csv.partial", "not a journal");
+    cli.run(&apply(&wrong, &["--fresh", "--dry-run"]))
+        .exits(0)
+        .says("--fresh keeps users.report.csv.partial under another name: ");
 }
 
 #[test]

@@ -746,6 +746,45 @@ fn the_command_that_is_suggested_knows_columns_with_names_of_their_own() {
 }
 
 #[test]
+fn the_column_of_the_ids_is_taken_from_the_record_of_the_report_unless_it_is_given() {
+    let cli = Cli::new();
+    cli.write("users.csv", "Manager no,Staff no\n7,1\n8,99\n");
+    let practice = ["--sandbox", "--members", "98", "--yes"];
+    let columns = ["--id-column", "Staff no", "--set", "true"];
+    cli.run(&[&["apply", "users.csv"], &columns[..], &practice].concat())
+        .exits(1);
+    let failed = |name: &str| {
+        let rows = report(&cli.path(name));
+        rows.iter()
+            .map(|row| row["detail"].clone())
+            .collect::<Vec<_>>()
+    };
+    cli.run(&[&["retry", "users.report.csv"], &practice[..]].concat())
+        .exits(1)
+        .says("IDs in column 2 \"Staff no\"");
+    assert_eq!(failed("users.retry-1.report.csv").len(), 1);
+    cli.run(&[&["undo", "users.report.csv"], &practice[..]].concat())
+        .exits(0)
+        .says("IDs in column 2 \"Staff no\"");
+    cli.run(
+        &[
+            &["retry", "users.report.csv", "--dry-run"][..],
+            &["--id-column", "Manager no"],
+            &practice[..],
+        ]
+        .concat(),
+    )
+    .exits(0)
+    .says("IDs in column 1 \"Manager no\"");
+
+    let renamed = cli.read("users.report.csv").replace("Staff no", "Number");
+    cli.write("users.report.csv", renamed);
+    cli.run(&[&["retry", "users.report.csv"], &practice[..]].concat())
+        .exits(2)
+        .says("Staff no");
+}
+
+#[test]
 fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
     let cli = Cli::new();
     let how = "delimiter = ';'\nencoding = 'utf-16le'\nno_header = true\nid_column = 1\nflag_column = 2\n";

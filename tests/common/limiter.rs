@@ -367,6 +367,7 @@ impl Run {
             max_failures: Threshold::Percent(100.0),
             max_duration: Some(Duration::from_secs(SECONDS as u64)),
             confirmed_before: false,
+            max_in_flight: usize::MAX,
             session: false,
             seed,
         };

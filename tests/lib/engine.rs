@@ -142,6 +142,7 @@ fn rules(rate: Rate) -> Rules {
         max_failures: Threshold::Count(100),
         max_duration: None,
         confirmed_before: false,
+        max_in_flight: usize::MAX,
         session: false,
         seed: 3,
     }

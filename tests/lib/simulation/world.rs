@@ -30,6 +30,7 @@ pub fn rules() -> Rules {
         max_failures: Threshold::Count(100),
         max_duration: None,
         confirmed_before: false,
+        max_in_flight: usize::MAX,
         session: false,
         seed: 7,
     }

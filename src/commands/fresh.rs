@@ -1,0 +1,78 @@
+//! Makes room for a run that starts over (`--fresh`): the interrupted run in its place is closed into a report of its own.
+
+use std::path::Path;
+
+use jiff::Unit;
+
+use super::close::close_into;
+use super::say;
+use crate::error::{Error, Kind, Result};
+use crate::plan::Plan;
+use crate::report::{Interrupted, Paths};
+use crate::settings::Settings;
+use crate::text::visible_path;
+
+/// Returns what will become of the run that was interrupted in the same place, in words; `None` if there is none.
+pub(super) fn announcement(paths: &Paths) -> Option<String> {
+    if !paths.partial.exists() {
+        return None;
+    }
+    let partial = visible_path(&paths.partial);
+    let interrupted = match Interrupted::find(paths) {
+        Ok(Some(interrupted)) if interrupted.may_have_changed_anything() => interrupted,
+        Err(error) if error.kind() == Kind::Busy => return None,
+        Ok(_) => {
+            return Some(format!(
+                "--fresh keeps {partial}, in which no row has an outcome, under another name"
+            ));
+        }
+        Err(error) => {
+            let why = error.message();
+            return Some(format!("--fresh keeps {partial} under another name: {why}"));
+        }
+    };
+    let on_record = interrupted.on_record();
+    let began = interrupted.began();
+    let began = began.round(Unit::Second).unwrap_or(began);
+    let report = visible_path(&paths.of_closed(began).report);
+    let done = on_record.rows.len();
+    let rows = interrupted.run().rows;
+    let mut words = format!(
+        "--fresh closes the interrupted run of {began} into {report}: {done} of its {rows} rows have an outcome"
+    );
+    let in_doubt = on_record.in_doubt.len();
+    if in_doubt > 0 {
+        words += &format!(", and {in_doubt} may or may not have been changed");
+    }
+    Some(words)
+}
+
+/// Closes the interrupted run whose place this one takes into a report of its own. A run that got nowhere, or a journal that
+/// can't be read, is left to be kept under another name. `table` is the file that this run reads, if it has a name.
+///
+/// # Errors
+/// [`Kind::Busy`] if the run goes on, and whatever keeps the report from being made.
+pub(super) fn close_interrupted(
+    settings: &Settings,
+    paths: &Paths,
+    plan: &Plan,
+    table: Option<&Path>,
+) -> Result<()> {
+    let interrupted = match Interrupted::find(paths) {
+        Ok(Some(interrupted)) if interrupted.may_have_changed_anything() => interrupted,
+        Err(error) if error.kind() == Kind::Busy => return Err(error),
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    let is_same_table = interrupted.run().identity.input.blake3 == plan.fingerprint().to_string();
+    let table = table.filter(|_| is_same_table);
+    let closed = paths.of_closed(interrupted.began());
+    let completion = close_into(&interrupted, &closed, table, false)?;
+    if let Some(warning) = completion.warning {
+        say::error(settings.talk.format, &Error::new(Kind::MidRun, warning));
+    }
+    say::note(
+        settings,
+        &format!("the interrupted run is closed: {}", visible_path(&closed.report)),
+    );
+    Ok(())
+}
