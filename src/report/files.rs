@@ -435,7 +435,8 @@ pub(super) fn ensure_saved(partial: &Path, journal: &File) -> Result<Option<Path
         None => partial.to_owned(),
         Some(_) => free_name_beside(partial)?,
     };
-    save_copy(journal, &place).map_err(|error| {
+    let saved = save_copy(journal, &place);
+    saved.map_err(|error| {
         let message = format!(
             "{} was removed or replaced during the run and can't be saved again: {error}; what was done is not on \
              record",
@@ -446,12 +447,30 @@ pub(super) fn ensure_saved(partial: &Path, journal: &File) -> Result<Option<Path
     Ok(Some(place))
 }
 
-fn save_copy(mut journal: &File, place: &Path) -> io::Result<()> {
-    let mut copy = guarded().write(true).create_new(true).open(place)?;
+/// Writes the journal again under its name if somebody has removed it, and makes `journal` the new file, which is locked like
+/// the old one. Returns whether it had been removed.
+///
+/// # Errors
+/// Whatever the system says.
+pub(super) fn restore_if_removed(partial: &Path, journal: &mut File) -> io::Result<bool> {
+    match fs::symlink_metadata(partial) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        _ => return Ok(false),
+    }
+    *journal = save_copy(journal, partial)?;
+    Ok(true)
+}
+
+/// Copies the journal to a new file, which is locked, and returns that.
+fn save_copy(mut journal: &File, place: &Path) -> io::Result<File> {
+    let mut copy =
+        create_private(place)?.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
+    copy.try_lock()?;
     journal.rewind()?;
     io::copy(&mut journal, &mut copy)?;
     disk::sync_file(&copy, place)?;
-    disk::sync_folder(folder_of(place))
+    disk::sync_folder(folder_of(place))?;
+    Ok(copy)
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@
 //!   waits for the disk only where that takes longer than half a mark. See `mark`.
 //! - The stop record, with which an orderly end is written, lists the rows in doubt. Without one, all rows up to the last
 //!   mark that have no outcome are in doubt.
+//! - A journal that somebody removes is written again under its name before the next sync is begun. One that somebody
+//!   replaces is saved under another name at the end, see `files`.
 //! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
 //!   later success would say nothing about them.
 
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use jiff::Timestamp;
+use roaring::RoaringTreemap;
 use serde::Serialize;
 
 use crate::domain::{Record, RowNumber};
@@ -33,7 +36,7 @@ use crate::error::{Error, Kind, Result};
 use crate::output::{disk, is_at};
 use crate::report::files::{self, Paths, Places};
 use crate::report::line;
-use crate::report::mark::Marks;
+use crate::report::mark::{Marks, Reach};
 use crate::report::moment::Stamp;
 use crate::report::run::{Mark, Note, Noted, Run, Stop};
 
@@ -53,7 +56,16 @@ pub trait Storage: Write {
     /// Whatever the system says; what was written since the last success may be lost.
     fn sync_data(&mut self) -> io::Result<()>;
 
-    /// The same for another thread to do, where that is possible.
+    /// Writes all content again in a file at `path`, and goes on with that file, if somebody has removed the one that was
+    /// there. Returns whether that was so.
+    ///
+    /// # Errors
+    /// Whatever the system says; the content has no name then.
+    fn restore_if_removed(&mut self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// The same as [`sync_data`](Self::sync_data) for another thread to do, where that is possible.
     fn sync_elsewhere(&self) -> Option<PendingSync> {
         None
     }
@@ -67,24 +79,29 @@ impl Storage for File {
         disk::sync_journal(self)
     }
 
+    fn restore_if_removed(&mut self, path: &Path) -> io::Result<bool> {
+        files::restore_if_removed(path, self)
+    }
+
     fn sync_elsewhere(&self) -> Option<PendingSync> {
         let file = self.try_clone().ok()?;
         Some(Box::new(move || file.sync_data()))
     }
 }
 
-/// A sync that is under way in a thread of its own.
+/// A sync that is under way in a thread of its own. It is over once this is dropped: the thread has a handle of the file, and
+/// with it the lock.
 #[derive(Debug)]
 struct Syncing {
-    thread: JoinHandle<io::Result<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
     /// Is told when the sync is over.
     over: oneshot::Receiver<()>,
     /// The last mark that was written before it began.
-    mark: RowNumber,
+    mark: Reach,
 }
 
 impl Syncing {
-    fn begin(sync: PendingSync, mark: RowNumber) -> Option<Self> {
+    fn begin(sync: PendingSync, mark: Reach) -> Option<Self> {
         let (done, over) = oneshot::channel();
         let thread = Builder::new().name("sync".to_owned()).spawn(move || {
             let result = sync();
@@ -93,7 +110,7 @@ impl Syncing {
             result
         });
         Some(Self {
-            thread: thread.ok()?,
+            thread: Some(thread.ok()?),
             over,
             mark,
         })
@@ -101,6 +118,23 @@ impl Syncing {
 
     fn is_over(&mut self) -> bool {
         !matches!(self.over.try_recv(), Ok(None))
+    }
+
+    /// Waits for the end and returns what came of the sync.
+    fn wait(&mut self) -> io::Result<()> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a sync broke off")))
+    }
+}
+
+impl Drop for Syncing {
+    fn drop(&mut self) {
+        // A journal that is dropped with a sync under way is not gone on with, so nobody asks how it ended.
+        let _ = self.wait();
     }
 }
 
@@ -129,6 +163,8 @@ pub struct Journal<S> {
     /// The sync of earlier ones, where one is under way.
     syncing: Option<Syncing>,
     marks: Marks,
+    /// Whether somebody has removed the file, and it was written again.
+    was_removed: bool,
     /// What went wrong first; nothing is tried after that.
     failure: Option<String>,
     /// Where the report will go; `None` if it is not known that there will be one.
@@ -144,6 +180,13 @@ impl Journal<File> {
         }
     }
 
+    /// Sets the rows that earlier processes have deferred.
+    pub(super) fn with_deferred(mut self, rows: RoaringTreemap) -> Self {
+        self.has_deferred |= !rows.is_empty();
+        self.marks = Marks::with_deferred(rows);
+        self
+    }
+
     /// Sets where the report will go.
     pub(super) fn with_places(mut self, places: Places) -> Self {
         self.places = Some(places);
@@ -156,18 +199,30 @@ impl Journal<File> {
     /// # Errors
     /// [`Kind::MidRun`] if it can't be saved.
     pub fn ensure_saved(&self) -> Result<Option<String>> {
-        let saved = files::ensure_saved(&self.path, &self.storage)?;
-        Ok(saved.map(|place| {
-            format!(
-                "{} was removed or replaced during the run; the run's journal was saved as {}",
-                files::name(&self.path),
-                files::name(&place)
-            )
-        }))
+        let Some(place) = files::ensure_saved(&self.path, &self.storage)? else {
+            return Ok(self.removal());
+        };
+        Ok(Some(format!(
+            "{} was removed or replaced during the run; the run's journal was saved as {}",
+            files::name(&self.path),
+            files::name(&place)
+        )))
+    }
+
+    /// Returns words for the person if somebody has removed the journal during the run, and it was written again.
+    #[must_use]
+    pub fn removal(&self) -> Option<String> {
+        if !self.was_removed {
+            return None;
+        }
+        let name = files::name(&self.path);
+        Some(format!(
+            "{name} was removed during the run and was written again"
+        ))
     }
 
     /// Puts the record of a run on disk with a first mark, and the file's name in its `folder`. `next` is the first row
-    /// that has no outcome, if there is one.
+    /// that is to be sent, if there is one.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -219,6 +274,7 @@ impl<S: Storage> Journal<S> {
             unsynced_since: None,
             syncing: None,
             marks: Marks::default(),
+            was_removed: false,
             failure: None,
             places: None,
         }
@@ -252,7 +308,7 @@ impl<S: Storage> Journal<S> {
         if self.unsynced > 0 {
             self.unsynced_since.get_or_insert(now);
         }
-        if self.marks.unsynced().is_some() && self.syncing.is_none() {
+        if self.marks.has_unsynced() && self.syncing.is_none() {
             self.begin_sync()?;
         }
         Ok(())
@@ -287,8 +343,8 @@ impl<S: Storage> Journal<S> {
     /// Gathers the next mark if one is due; returns whether it was.
     fn mark_ahead(&mut self, row: RowNumber, now: Duration, at: Timestamp) -> bool {
         match self.marks.next(row, now) {
-            Some(row) => {
-                self.push_control(line::MARK, &Mark { at, row });
+            Some(Reach { row, deferred }) => {
+                self.push_control(line::MARK, &Mark { at, row, deferred });
                 true
             }
             None => false,
@@ -335,6 +391,7 @@ impl<S: Storage> Journal<S> {
     }
 
     fn begin_sync(&mut self) -> Result<()> {
+        self.restore_if_removed()?;
         let mark = self.marks.written();
         let begun = self
             .storage
@@ -349,16 +406,28 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
+    fn restore_if_removed(&mut self) -> Result<()> {
+        match self.storage.restore_if_removed(&self.path) {
+            Ok(was_removed) => {
+                self.was_removed |= was_removed;
+                Ok(())
+            }
+            Err(error) => {
+                // They are in a file without a name, which goes with the process.
+                self.recorded = 0;
+                Err(self.fail(&io::Error::other(format!(
+                    "it was removed during the run and can't be written again: {error}"
+                ))))
+            }
+        }
+    }
+
     /// Waits for the sync that is under way, if one is.
     fn end_sync(&mut self) -> Result<()> {
-        let Some(syncing) = self.syncing.take() else {
+        let Some(mut syncing) = self.syncing.take() else {
             return Ok(());
         };
-        let ended = syncing
-            .thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a sync broke off")));
-        ended.map_err(|error| self.fail(&error))?;
+        syncing.wait().map_err(|error| self.fail(&error))?;
         self.marks.synced(syncing.mark);
         Ok(())
     }
@@ -439,7 +508,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::report::tests::{applied, at};
+    use crate::report::open::Mode;
+    use crate::report::tests::{Desk, applied, at, cells};
 
     /// A disk that breaks at its `last`th call, after taking half of what it was given.
     struct Disk {
@@ -615,6 +685,58 @@ mod tests {
                 .to_string()
                 .contains("the disk is gone")
         );
+    }
+
+    #[test]
+    fn a_journal_that_is_dropped_waits_for_the_sync_that_is_under_way() {
+        let (ends, end) = channel();
+        let slow = Slow(Arc::new(Mutex::new(end)));
+        let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
+        journal.append(&applied(1), b"x", at(0));
+        journal.commit(Duration::ZERO).unwrap();
+        journal.commit(Duration::from_secs(1)).unwrap();
+        let handle = Arc::clone(&journal.storage().0);
+        let dropping = std::thread::spawn(move || drop(journal));
+        ends.send(Ok(())).unwrap();
+        dropping.join().unwrap();
+        assert_eq!(
+            Arc::strong_count(&handle),
+            1,
+            "nobody has the file any more"
+        );
+    }
+
+    #[test]
+    fn a_journal_that_is_removed_is_written_again_before_the_next_sync() {
+        let desk = Desk::new(9);
+        let (mut journal, _) = desk.resume();
+        let commit = |journal: &mut Journal<File>, row: u64| {
+            journal.append(&applied(row), &cells(row), at(0));
+            journal.commit(Duration::from_secs(row))
+        };
+        commit(&mut journal, 1).unwrap();
+        std::fs::remove_file(desk.paths().partial).unwrap();
+        assert_eq!(journal.removal(), None);
+        commit(&mut journal, 2).unwrap();
+        commit(&mut journal, 3).unwrap();
+        assert!(journal.removal().is_some());
+        assert_eq!(desk.refusal(Mode::default()).kind(), Kind::Busy);
+        drop(journal);
+        let (_journal, on_record) = desk.resume();
+        assert_eq!(on_record.rows.iter().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_journal_that_is_removed_with_its_folder_ends_the_run() {
+        let desk = Desk::new(9);
+        let (mut journal, _) = desk.resume();
+        journal.append(&applied(1), &cells(1), at(0));
+        journal.commit(Duration::ZERO).unwrap();
+        std::fs::remove_dir_all(desk.paths().folder()).unwrap();
+        let error = journal.commit(Duration::from_secs(1)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("it was removed during the run"), "{text}");
+        assert!(text.contains("0 rows are on record"), "{text}");
     }
 
     fn wait_for_sync<S: Storage>(journal: &mut Journal<S>) {

@@ -1,29 +1,55 @@
 //! How far ahead rows may be sent. A mark in the journal names the last row that may be sent; once it is on disk, rows up
-//! to it may be. After a kill or a power cut, the rows up to the last mark that have no outcome are in doubt. Pure.
+//! to it may be. Rows that an earlier process deferred are sent after all others, and a mark of their own allows them. After
+//! a kill or a power cut, the rows that the last mark allowed and that have no outcome are in doubt. Pure.
 
 use std::time::Duration;
+
+use roaring::RoaringTreemap;
 
 use crate::domain::RowNumber;
 
 /// Number of rows that a mark is set ahead at least.
 pub const MIN_ROWS_AHEAD: u64 = 64;
 
+/// The rows that a mark allows to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// The last row, not counting deferred rows.
+    pub(super) row: RowNumber,
+    /// Whether deferred rows may be sent.
+    pub(super) deferred: bool,
+}
+
 /// The marks of a journal: which rows may be sent, and when the next mark is due.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    /// The last row of the last mark, whether or not that is on disk.
-    written: RowNumber,
-    /// The last row of the last mark that is on disk.
-    synced: RowNumber,
+    /// The rows that earlier processes deferred.
+    deferred: RoaringTreemap,
+    /// The last mark, whether or not it is on disk.
+    written: Reach,
+    /// The last mark that is on disk.
+    synced: Reach,
     /// How far ahead the last mark was set.
     ahead: u64,
     sent: SentPerSecond,
 }
 
 impl Marks {
+    /// Returns the marks of a process that continues a run in which these rows were deferred.
+    pub(super) fn with_deferred(deferred: RoaringTreemap) -> Self {
+        Self {
+            deferred,
+            ..Self::default()
+        }
+    }
+
     /// Returns whether the mark that covers this row is on disk.
     pub(super) fn cover(&self, row: RowNumber) -> bool {
-        row <= self.synced
+        if self.deferred.contains(row) {
+            self.synced.deferred
+        } else {
+            row <= self.synced.row
+        }
     }
 
     /// Counts a row that is sent.
@@ -31,29 +57,36 @@ impl Marks {
         self.sent.count(now);
     }
 
-    /// Returns the next mark once half of the last one is used by sending `row`.
-    pub(super) fn next(&mut self, row: RowNumber, now: Duration) -> Option<RowNumber> {
-        if row + self.ahead / 2 <= self.written {
-            return None;
+    /// Returns the next mark once half of the last one is used by sending `row`, or when `row` is the first deferred row.
+    pub(super) fn next(&mut self, row: RowNumber, now: Duration) -> Option<Reach> {
+        if self.deferred.contains(row) {
+            if self.written.deferred {
+                return None;
+            }
+            self.written.deferred = true;
+        } else {
+            if row + self.ahead / 2 <= self.written.row {
+                return None;
+            }
+            self.ahead = self.sent.in_the_last_second(now).max(MIN_ROWS_AHEAD);
+            self.written.row = row - 1 + self.ahead;
         }
-        self.ahead = self.sent.in_the_last_second(now).max(MIN_ROWS_AHEAD);
-        self.written = row - 1 + self.ahead;
         Some(self.written)
     }
 
-    /// Returns the mark that is written and not on disk yet, if there is one.
-    pub(super) fn unsynced(&self) -> Option<RowNumber> {
-        (self.written > self.synced).then_some(self.written)
+    /// Returns whether the last mark is not on disk yet.
+    pub(super) fn has_unsynced(&self) -> bool {
+        self.written != self.synced
     }
 
-    /// Returns the last row of the last mark.
-    pub(super) fn written(&self) -> RowNumber {
+    /// Returns the last mark.
+    pub(super) fn written(&self) -> Reach {
         self.written
     }
 
-    /// Takes note that a mark is on disk.
-    pub(super) fn synced(&mut self, mark: RowNumber) {
-        self.synced = self.synced.max(mark);
+    /// Takes note that a mark is on disk. Marks come to the disk in their order.
+    pub(super) fn synced(&mut self, mark: Reach) {
+        self.synced = mark;
     }
 }
 
@@ -104,7 +137,7 @@ mod tests {
         let mut set = Vec::new();
         for row in 1..=200 {
             if let Some(mark) = marks.next(row, Duration::ZERO) {
-                set.push((row, mark));
+                set.push((row, mark.row));
             }
         }
         assert_eq!(
@@ -126,7 +159,7 @@ mod tests {
         let mut marks = Marks::default();
         for row in 1..=30_000 {
             let now = Duration::from_micros(100 * row);
-            if let Some(mark) = marks.next(row, now) {
+            if let Some(Reach { row: mark, .. }) = marks.next(row, now) {
                 assert!(mark <= row + 10_000, "{mark} at row {row}");
                 assert!(
                     now < Duration::from_secs(2) || mark >= row + 9_999,
@@ -144,9 +177,25 @@ mod tests {
             marks.next(row, Duration::ZERO);
             marks.count(Duration::ZERO);
         }
-        let written = marks.written();
-        let mark = marks.next(written + 1, Duration::from_mins(1));
-        assert_eq!(mark, Some(written + MIN_ROWS_AHEAD));
+        let written = marks.written().row;
+        let mark = marks.next(written + 1, Duration::from_mins(1)).unwrap();
+        assert_eq!(mark.row, written + MIN_ROWS_AHEAD);
+    }
+
+    #[test]
+    fn deferred_rows_are_covered_by_one_mark_of_their_own() {
+        let mut marks = Marks::with_deferred([2, 90].into_iter().collect());
+        let first = marks.next(1, Duration::ZERO).unwrap();
+        assert_eq!((first.row, first.deferred), (64, false));
+        marks.synced(first);
+        assert!(marks.cover(3) && !marks.cover(2) && !marks.cover(90));
+
+        let second = marks.next(2, Duration::ZERO).unwrap();
+        assert_eq!((second.row, second.deferred), (64, true));
+        assert!(!marks.cover(2), "it is not on disk yet");
+        marks.synced(second);
+        assert_eq!(marks.next(90, Duration::ZERO), None);
+        assert!(marks.cover(2) && marks.cover(90) && !marks.cover(65));
     }
 
     proptest! {
@@ -162,7 +211,7 @@ mod tests {
                 now += Duration::from_millis(millis);
                 if let Some(mark) = marks.next(row, now) {
                     let lately = sent.iter().filter(|at| **at + Duration::from_secs(2) > now).count() as u64;
-                    prop_assert!(mark < row + lately.max(MIN_ROWS_AHEAD));
+                    prop_assert!(mark.row < row + lately.max(MIN_ROWS_AHEAD));
                     marks.synced(mark);
                 }
                 prop_assert!(marks.cover(row));

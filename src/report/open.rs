@@ -129,7 +129,9 @@ impl Prepared<'_> {
             on_record.rows.len(),
         )
         .with_places(self.places);
-        let next = first_without_outcome(&on_record.rows, start.rows);
+        let deferred = on_record.all_deferred();
+        let next = first_to_send(&on_record.rows, &deferred, start.rows);
+        journal = journal.with_deferred(deferred);
         journal
             .begin(&Run::of(start, mode.new_key), next, paths.folder())
             .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
@@ -196,16 +198,25 @@ fn make_room(paths: &Paths, journal: &File) -> Result<(File, Option<PathBuf>)> {
     Ok((files::lock(&paths.partial)?, Some(kept)))
 }
 
-/// Returns the first of `rows` rows that is not on record.
-fn first_without_outcome(on_record: &RoaringTreemap, rows: u64) -> Option<RowNumber> {
+/// Returns the first of `rows` rows that is to be sent: the first that is neither on record nor deferred, or else the first
+/// deferred row.
+fn first_to_send(
+    on_record: &RoaringTreemap,
+    deferred: &RoaringTreemap,
+    rows: u64,
+) -> Option<RowNumber> {
     let mut next = 1;
-    for row in on_record {
+    for row in on_record | deferred {
         if row != next {
             break;
         }
         next += 1;
     }
-    (next <= rows).then_some(next)
+    if next <= rows {
+        Some(next)
+    } else {
+        deferred.min()
+    }
 }
 
 /// Whether the journal is that of a different run which got nowhere. A torn record might have been a row's, and a row that

@@ -37,6 +37,15 @@ pub struct OnRecord {
 }
 
 impl OnRecord {
+    /// Returns the rows that were deferred and have no outcome.
+    pub(super) fn all_deferred(&self) -> RoaringTreemap {
+        let mut rows = RoaringTreemap::new();
+        for group in self.deferred.values() {
+            rows |= group;
+        }
+        rows - &self.rows
+    }
+
     /// Notes that the last run has deferred a row.
     fn defer(&mut self, row: RowNumber) {
         for rows in self.deferred.values_mut() {
@@ -62,8 +71,12 @@ pub(super) struct Recovered {
 /// What a process has put on record that has not come to an orderly end, as far as it bears on doubt.
 #[derive(Default)]
 struct Life {
-    /// The last row that it may have sent.
+    /// The rows that were deferred when it began.
+    deferred: RoaringTreemap,
+    /// The last of the other rows that it may have sent.
     mark: RowNumber,
+    /// Whether it may have sent deferred rows.
+    has_reached_deferred: bool,
     /// Time of its latest record.
     latest: Option<Timestamp>,
 }
@@ -85,6 +98,7 @@ impl Doubt {
     fn mark(&mut self, mark: Mark) {
         self.saw(mark.at);
         self.life.mark = self.life.mark.max(mark.row);
+        self.life.has_reached_deferred |= mark.deferred;
     }
 
     /// An orderly end: exactly these rows are in doubt.
@@ -101,6 +115,11 @@ impl Doubt {
         let life = std::mem::take(&mut self.life);
         let mut sent = RoaringTreemap::new();
         sent.insert_range(1..=life.mark.min(rows));
+        if life.has_reached_deferred {
+            sent |= life.deferred;
+        } else {
+            sent -= life.deferred;
+        }
         sent -= on_record;
         if !sent.is_empty() {
             self.rows |= sent;
@@ -176,6 +195,7 @@ fn take<R: BufRead>(
     match reader.record().0 {
         Some(Entry::Run(run)) => {
             doubt.end_life(&found.rows, run.rows);
+            doubt.life.deferred = found.all_deferred();
             doubt.saw(run.at);
             found.runs.push(*run);
         }
@@ -586,6 +606,46 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn deferred_rows_that_a_killed_run_did_not_come_to_are_not_in_doubt() {
+        let desk = Desk::new(10);
+        let (mut journal, _) = desk.resume();
+        for row in [1, 2, 3] {
+            journal.note(Note::Deferred { row }, at(1));
+        }
+        journal.stop(&stop_with(&[])).unwrap();
+        drop(journal);
+
+        let (mut journal, _) = desk.resume();
+        for row in [4, 5] {
+            assert!(journal.may_send(row, Duration::ZERO, at(2)).unwrap());
+        }
+        drop(journal);
+        let (mut journal, on_record) = desk.resume();
+        assert_eq!(in_doubt(&on_record), [4, 5, 6, 7, 8, 9, 10]);
+
+        for row in 4..=10 {
+            journal.append(&applied(row), &cells(row), at(3));
+        }
+        assert!(!journal.may_send(1, Duration::ZERO, at(3)).unwrap());
+        journal.sync().unwrap();
+        drop(journal);
+        let (_journal, on_record) = desk.resume();
+        assert_eq!(in_doubt(&on_record), [1, 2, 3]);
+    }
+
+    #[test]
+    fn rows_in_doubt_stay_in_doubt_although_they_are_deferred() {
+        let desk = Desk::new(3);
+        let (mut journal, _) = desk.resume();
+        journal.note(Note::Deferred { row: 2 }, at(1));
+        journal.stop(&stop_with(&[2])).unwrap();
+        drop(journal);
+        drop(desk.resume());
+        let (_journal, on_record) = desk.resume();
+        assert_eq!(in_doubt(&on_record), [1, 2, 3]);
     }
 
     fn stop_with(in_doubt: &[u64]) -> Stop {

@@ -286,8 +286,11 @@ impl Stop {
 pub struct Mark {
     /// When it was written.
     pub at: Timestamp,
-    /// The last row that may be sent.
+    /// The last row that may be sent, not counting rows that were deferred when this process began.
     pub row: RowNumber,
+    /// Whether rows that were deferred when this process began may be sent as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferred: bool,
 }
 
 /// What was sent, and how.

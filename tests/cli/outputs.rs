@@ -4,12 +4,13 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -387,6 +388,101 @@ fn a_report_that_can_not_be_replaced_is_found_before_anything_is_sent() {
         assert!(!cli.path(JOURNAL).exists());
         assert_eq!(org.count(), 0);
     }
+}
+
+#[test]
+fn a_page_is_replaced_with_overwrite_only() {
+    let (cli, org) = (cli(3), Ledger::start(Duration::ZERO));
+    cli.write("page.html", "");
+    let options = ["--html", "page.html"];
+    apply(&cli, &org, &options).exits(0);
+    let page = cli.read("page.html");
+    for file in [REPORT, RECORD] {
+        fs::remove_file(cli.path(file)).unwrap();
+    }
+    apply(&cli, &org, &options)
+        .exits(2)
+        .says("page.html exists already")
+        .says("--overwrite replaces it");
+    assert_eq!((cli.read("page.html"), org.count()), (page.clone(), 3));
+    apply(&cli, &org, &["--html", "page.html", "--overwrite"]).exits(0);
+    assert_ne!(cli.read("page.html"), page);
+    cli.write("page.html", "precious");
+    apply(&cli, &org, &["--html", "page.html", "--overwrite"])
+        .exits(2)
+        .says("another kind of file is there");
+    assert_eq!(cli.read("page.html"), "precious");
+}
+
+#[test]
+fn the_page_of_an_interrupted_run_is_replaced_by_the_run_that_continues_it_and_by_no_other() {
+    let (cli, org) = (
+        cli(20),
+        Ledger::scripted(|seen| Reply::new(if seen.number == 10 { 401 } else { 204 })),
+    );
+    let options = ["--html", "page.html", "--concurrency", "1"];
+    apply(&cli, &org, &options).exits(3);
+    let page = cli.read("page.html");
+    assert!(page.contains("9 of 20 rows"), "{page}");
+    apply(
+        &cli,
+        &org,
+        &[&options[..], &["--report", "other.csv"]].concat(),
+    )
+    .exits(2)
+    .says("page.html exists already");
+    assert_eq!(cli.read("page.html"), page);
+    apply(&cli, &org, &options).exits(0);
+    assert!(cli.read("page.html").contains("20 of 20 rows applied"));
+}
+
+#[test]
+fn a_journal_that_is_removed_during_the_run_is_written_again_at_once() {
+    let cli = cli(400);
+    let journal = cli.path(JOURNAL);
+    let was_there = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&was_there);
+    let org = Ledger::scripted(move |seen| {
+        match seen.number {
+            100 => fs::remove_file(&journal).unwrap(),
+            390 => noted.store(journal.exists(), Ordering::Relaxed),
+            _ => {}
+        }
+        Reply::new(204)
+    });
+    apply(&cli, &org, &[])
+        .exits(0)
+        .says("users.report.csv.partial was removed during the run and was written again");
+    assert!(was_there.load(Ordering::Relaxed));
+    assert_all_applied(&cli, 400);
+}
+
+#[test]
+fn a_run_whose_journal_can_not_be_read_again_ends_with_the_code_that_it_has_earned() {
+    let cli = cli(20);
+    let journal = cli.path(JOURNAL);
+    let org = Ledger::scripted(move |seen| {
+        if seen.number == 10 {
+            let file = fs::File::options().write(true).open(&journal).unwrap();
+            file.write_at(b"X", 3).unwrap();
+            return Reply::new(401);
+        }
+        Reply::new(204)
+    });
+    let options = ["--concurrency", "1", "--metrics", "run.prom"];
+    apply(&cli, &org, &options)
+        .exits(3)
+        .says("warning: the run can't be summed up: ")
+        .says("the Org no longer accepts the credentials");
+    let metrics = cli.read("run.prom");
+    let exit_code = metrics
+        .lines()
+        .find(|line| line.starts_with("mfa_optout_exit_code"));
+    assert!(
+        exit_code.is_some_and(|line| line.ends_with(" 3")),
+        "{metrics}"
+    );
+    assert!(cli.path(JOURNAL).exists());
 }
 
 #[test]

@@ -532,6 +532,37 @@ fn users_whose_403_ended_a_run_are_sent_last_by_the_next_one() {
 }
 
 #[test]
+fn a_run_that_ends_with_401_keeps_the_notes_of_rows_that_an_earlier_run_has_set_aside() {
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let revoked = Arc::clone(&is_revoked);
+    let org = Ledger::scripted(move |seen| match seen.user() {
+        _ if revoked.load(Ordering::Relaxed) => Reply::new(401),
+        Some(1..=4) => Reply::new(403),
+        _ => Reply::new(204),
+    });
+    let cli = Cli::new();
+    cli.write("users.csv", table(8));
+    let url = org.url();
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--concurrency",
+        "1",
+        "--address",
+        &url,
+    ];
+    cli.run(&words).exits(3);
+    is_revoked.store(true, Ordering::Relaxed);
+    cli.run(&words).exits(3);
+    is_revoked.store(false, Ordering::Relaxed);
+    cli.run(&words).exits(1);
+    let sent: Vec<u64> = org.puts().iter().map(|put| put.user).collect();
+    assert_eq!(sent[..5], [1, 2, 3, 4, 5], "the first two runs");
+    assert_eq!(sent[5..10], [5, 6, 7, 8, 1]);
+}
+
+#[test]
 fn a_first_try_that_got_nowhere_is_not_in_the_way() {
     let cli = Cli::new();
     cli.write("users.csv", table(3));
