@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use jiff::Unit;
-
 use super::close::close_into;
 use super::say;
 use crate::error::{Error, Kind, Result};
@@ -33,18 +31,19 @@ pub(super) fn announcement(paths: &Paths) -> Option<String> {
     };
     let on_record = interrupted.on_record();
     let began = interrupted.began();
-    let began = began.round(Unit::Second).unwrap_or(began);
     let report = visible_path(&paths.of_closed(began).report);
     let done = on_record.rows.len();
     let rows = interrupted.run().rows;
-    let mut words = format!(
-        "--fresh closes the interrupted run of {began} into {report}: {done} of its {rows} rows have an outcome"
+    let words = format!(
+        "--fresh closes the interrupted run of {began:.0} into {report}: {done} of its {rows} rows have an outcome"
     );
     let in_doubt = on_record.in_doubt.len();
-    if in_doubt > 0 {
-        words += &format!(", and {in_doubt} may or may not have been changed");
+    if in_doubt == 0 {
+        return Some(words);
     }
-    Some(words)
+    Some(format!(
+        "{words}, and {in_doubt} may or may not have been changed"
+    ))
 }
 
 /// Closes the interrupted run whose place this one takes into a report of its own. A run that got nowhere, or a journal that
@@ -72,7 +71,10 @@ pub(super) fn close_interrupted(
     }
     say::note(
         settings,
-        &format!("the interrupted run is closed: {}", visible_path(&closed.report)),
+        &format!(
+            "the interrupted run is closed: {}",
+            visible_path(&closed.report)
+        ),
     );
     Ok(())
 }

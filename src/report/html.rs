@@ -37,8 +37,9 @@ const MAX_INPUT: usize = 200;
 /// # Errors
 /// Of [`Kind::Usage`], naming the file.
 pub fn check_page_place(place: &Path, report: &Path, overwrite: bool) -> Result<Output> {
+    let replaced = Output::check(place, Existing::ReplaceIfBegins(BEGINNING), Kind::Usage)?;
     if overwrite {
-        return Output::check(place, Existing::ReplaceIfBegins(BEGINNING), Kind::Usage);
+        return Ok(replaced);
     }
     let unfinished = beginning_of_unfinished(report);
     Output::check(

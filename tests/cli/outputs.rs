@@ -421,7 +421,7 @@ fn the_page_of_an_interrupted_run_is_replaced_by_the_run_that_continues_it_and_b
         Ledger::scripted(|seen| Reply::new(if seen.number == 10 { 401 } else { 204 })),
     );
     let options = ["--html", "page.html", "--concurrency", "1"];
-    apply(&cli, &org, &options).exits(3);
+    cli.apply(&org.url(), &options).exits(3);
     let page = cli.read("page.html");
     assert!(page.contains("9 of 20 rows"), "{page}");
     apply(
@@ -432,7 +432,7 @@ fn the_page_of_an_interrupted_run_is_replaced_by_the_run_that_continues_it_and_b
     .exits(2)
     .says("page.html exists already");
     assert_eq!(cli.read("page.html"), page);
-    apply(&cli, &org, &options).exits(0);
+    cli.apply(&org.url(), &options).exits(0);
     assert!(cli.read("page.html").contains("20 of 20 rows applied"));
 }
 
@@ -470,14 +470,14 @@ fn a_run_whose_journal_can_not_be_read_again_ends_with_the_code_that_it_has_earn
         Reply::new(204)
     });
     let options = ["--concurrency", "1", "--metrics", "run.prom"];
-    apply(&cli, &org, &options)
+    cli.apply(&org.url(), &options)
         .exits(3)
         .says("warning: the run can't be summed up: ")
         .says("the Org no longer accepts the credentials");
     let metrics = cli.read("run.prom");
     let exit_code = metrics
         .lines()
-        .find(|line| line.starts_with("mfa_optout_exit_code"));
+        .find(|line| line.starts_with("mfa_optout_last_run_exit_code"));
     assert!(
         exit_code.is_some_and(|line| line.ends_with(" 3")),
         "{metrics}"

@@ -248,12 +248,10 @@ fn ctrl_c_in_the_closing_says_that_the_run_was_interrupted_and_how_it_goes_on() 
 
 #[test]
 fn requests_in_flight_are_bounded_by_the_number_of_files_that_may_be_open() {
-    let cli = Cli::new();
-    cli.write("users.csv", table(3_000));
     for (limit, is_bounded) in [("ulimit -n 64", true), ("ulimit -Sn 64", false)] {
-        let org = Ledger::start(Duration::from_millis(5));
-        let words = ["--concurrency", "200", "--rate", "unlimited", "--overwrite"];
-        let mut run = through_shell(limit, &command(&cli, &org, &words));
+        let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
+        cli.write("users.csv", table(3_000));
+        let mut run = through_shell(limit, &command(&cli, &org, &["--concurrency", "200"]));
         let ran = Ran::of(run.output().unwrap()).exits(0);
         let text = ran.text();
         let says_so = text.contains("requests in flight at a time, because the system lets");
