@@ -424,13 +424,10 @@ fn the_page_of_an_interrupted_run_is_replaced_by_the_run_that_continues_it_and_b
     cli.apply(&org.url(), &options).exits(3);
     let page = cli.read("page.html");
     assert!(page.contains("9 of 20 rows"), "{page}");
-    apply(
-        &cli,
-        &org,
-        &[&options[..], &["--report", "other.csv"]].concat(),
-    )
-    .exits(2)
-    .says("page.html exists already");
+    let elsewhere = [&options[..], &["--report", "other.csv"]].concat();
+    cli.apply(&org.url(), &elsewhere)
+        .exits(2)
+        .says("page.html exists already");
     assert_eq!(cli.read("page.html"), page);
     cli.apply(&org.url(), &options).exits(0);
     assert!(cli.read("page.html").contains("20 of 20 rows applied"));
