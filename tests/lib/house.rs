@@ -1,11 +1,13 @@
-//! The house rules that no lint knows: which room may use which, who may name the HTTP client, how long a file may be, and
-//! what must never be compiled in. Reads the sources; runs nothing.
+//! Rules of this code base that no lint checks: which module may use which, which file may name the
+//! HTTP client, how long a file may be, and what must never be compiled in.
+//!
+//! The tests read the sources; they do not run anything.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, and the rooms that it may use. Whatever is not said here is a wrong turn.
+/// Each module and the modules that it may use.
 const ARROWS: [(&str, &[&str]); 19] = [
     ("domain", &["text"]),
     ("text", &[]),
@@ -56,7 +58,8 @@ const ARROWS: [(&str, &[&str]); 19] = [
 
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut files) = (vec![root.clone()], Vec::new());
+    let mut folders = vec![root.clone()];
+    let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -68,12 +71,12 @@ fn sources() -> Vec<(PathBuf, String)> {
             }
         }
     }
-    assert!(files.len() > 50, "the sources are found");
+    assert!(files.len() > 50, "some sources were not found");
     files
 }
 
-/// The first folder, or the file's own name.
-fn room(path: &Path) -> String {
+/// Returns the top-level module of a file: its first folder, or its own name.
+fn module_of(path: &Path) -> String {
     let first = path.components().next().unwrap();
     Path::new(first.as_os_str())
         .file_stem()
@@ -82,7 +85,7 @@ fn room(path: &Path) -> String {
         .into_owned()
 }
 
-/// Without comments, which may name anything, and without the tests at a file's end.
+/// Returns the lines of code, without comments and without the tests at the end of a file.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let lines = text
         .lines()
@@ -91,33 +94,47 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn rooms_use_each_other_one_way() {
+fn modules_use_only_what_they_may() {
     for (path, text) in sources() {
-        let room = room(&path);
-        if ["main", "lib", "build"].contains(&room.as_str()) {
+        let module = module_of(&path);
+        if ["main", "lib", "build"].contains(&module.as_str()) {
             continue;
         }
         let (_, allowed) = ARROWS
             .iter()
-            .find(|(known, _)| *known == room)
-            .unwrap_or_else(|| panic!("new room: {room}"));
-        let used = code(&text)
-            .flat_map(|line| line.split("crate::").skip(1))
-            .map(|rest| {
-                rest.split(|c: char| !c.is_alphanumeric() && c != '_')
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned()
-            });
-        let wrong: BTreeSet<_> = used
-            .filter(|name| *name != room && !allowed.contains(&name.as_str()))
-            .collect();
-        assert!(wrong.is_empty(), "{} uses {wrong:?}", path.display());
+            .find(|(known, _)| *known == module)
+            .unwrap_or_else(|| panic!("unknown module: {module}"));
+        for rest in code(&text).flat_map(|line| line.split("crate::").skip(1)) {
+            let used = identifier(rest);
+            let is_allowed = used == module || allowed.contains(&used);
+            assert!(is_allowed, "{} uses {used}", path.display());
+        }
+    }
+}
+
+/// Returns the identifier at the start of a text.
+fn identifier(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+    &text[..end.unwrap_or(text.len())]
+}
+
+#[test]
+fn modules_do_not_use_each_other_in_a_circle() {
+    let mut done = BTreeSet::new();
+    while done.len() < ARROWS.len() {
+        let next = ARROWS.iter().find(|(module, used)| {
+            !done.contains(module) && used.iter().all(|used| done.contains(used))
+        });
+        let Some((module, _)) = next else {
+            let left = ARROWS.iter().filter(|(module, _)| !done.contains(module));
+            panic!("in a circle: {:?}", left.collect::<Vec<_>>());
+        };
+        done.insert(*module);
     }
 }
 
 #[test]
-fn one_file_names_the_http_client() {
+fn only_one_file_names_the_http_client() {
     for (path, text) in sources()
         .into_iter()
         .filter(|(path, _)| !path.ends_with("api/http.rs"))
@@ -130,9 +147,10 @@ fn one_file_names_the_http_client() {
     }
 }
 
-/// One file sets a verifier of its own, for certificates that are pinned: rustls has it behind that word.
+/// Only one file names the module `danger` of rustls: it sets a verifier that accepts pinned
+/// certificates.
 #[test]
-fn tls_checks_can_not_be_turned_off_and_no_line_is_unsafe() {
+fn tls_verification_is_never_disabled_and_nothing_is_unsafe() {
     let mut own_verifiers = 0;
     for (path, text) in sources() {
         for word in ["danger", "unsafe ", "connection_verbose"] {
@@ -151,22 +169,22 @@ fn tls_checks_can_not_be_turned_off_and_no_line_is_unsafe() {
 }
 
 #[test]
-fn the_client_can_not_decompress() {
+fn no_decompression_is_compiled_into_the_http_client() {
     let lock =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
     assert!(lock.contains("name = \"reqwest\""));
     assert!(
         !lock.contains("name = \"async-compression\""),
-        "without it the client has nothing to decompress with"
+        "the HTTP client must not decompress bodies"
     );
 }
 
 #[test]
-fn every_file_has_a_header_and_is_short() {
+fn every_file_has_module_docs_and_at_most_700_lines() {
     for (path, text) in sources() {
         assert!(
             text.starts_with("//! "),
-            "{} says what it is",
+            "{} has no module docs",
             path.display()
         );
         assert!(code(&text).count() <= 700, "{} is too long", path.display());
