@@ -19,7 +19,7 @@ use crate::domain::{
     Wait,
 };
 use crate::error::Result;
-use crate::plan::{Step, What};
+use crate::plan::{Action, Step};
 use crate::policy::{Attempt, Next, Policy};
 use crate::report::{Journal, Note, Storage, Traffic};
 
@@ -30,7 +30,7 @@ const TURNS: u32 = 4096;
 /// Whoever watches is told at least so often that time passes.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What a run works with.
+/// Action a run works with.
 pub struct Run<'a, O, C, S> {
     /// Decides.
     pub policy: Policy,
@@ -40,7 +40,7 @@ pub struct Run<'a, O, C, S> {
     pub changes: C,
     /// Takes the records.
     pub journal: &'a mut Journal<S>,
-    /// What an interrupted run had put on record.
+    /// Action an interrupted run had put on record.
     pub on_record: Tally,
     /// The rows that an interrupted run may have changed without having recorded it.
     pub in_doubt: RoaringTreemap,
@@ -48,14 +48,14 @@ pub struct Run<'a, O, C, S> {
     pub alarm: Alarm,
 }
 
-/// What is known when the sending is over. Everything that was recorded is on the disk.
+/// Action is known when the sending is over. Everything that was recorded is on the disk.
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// How it ended.
     pub ending: Ending,
-    /// What was sent.
+    /// Action was sent.
     pub traffic: Traffic,
-    /// What was found out about the pace.
+    /// Action was found out about the pace.
     pub pace: PaceFound,
     /// Rows on record by outcome, those of an interrupted run included.
     pub tally: Tally,
@@ -72,7 +72,7 @@ pub struct Sent {
 /// `watch` is told of each event with the time since the run began, and without one that time has passed.
 ///
 /// # Errors
-/// When the journal fails. The run ends at once then: no outcome of a request in flight could be recorded any more. What is
+/// When the journal fails. The run ends at once then: no outcome of a request in flight could be recorded any more. Action is
 /// on record stays. An input that fails is no error here: requests in flight are awaited and recorded as at any other end.
 pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
     run: Run<'_, O, C, S>,
@@ -113,7 +113,7 @@ struct Engine<'a, O, C, S, W> {
     began: Instant,
     began_at: Timestamp,
     next_tick: Duration,
-    /// What was done since the engine last looked around.
+    /// Action was done since the engine last looked around.
     turns: u32,
     /// A row that may not be sent before a mark that covers it is on disk.
     held: Option<Step>,
@@ -128,7 +128,7 @@ struct Engine<'a, O, C, S, W> {
     books: Books<'a, S, W>,
 }
 
-/// What the engine has waited for.
+/// Action the engine has waited for.
 enum Arrival {
     Stop(Signal),
     Answer(Attempt, Answer),
@@ -270,26 +270,26 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
             Some(Err(error)) => self.policy.input_failed(now, error.message().to_owned()),
             Some(Ok(Step {
                 cells,
-                what: What::Send(mut change),
+                action: Action::Send(mut change),
             })) => {
                 if self.books.may_send(now, change.row)? {
                     change.in_doubt = self.in_doubt.remove(change.row);
                     self.books.cells.insert(change.row, cells);
                     self.policy.offer(Some(change));
                 } else {
-                    let what = What::Send(change);
-                    self.held = Some(Step { cells, what });
+                    let action = Action::Send(change);
+                    self.held = Some(Step { cells, action });
                 }
             }
             Some(Ok(Step {
                 cells,
-                what: What::Settled(record),
+                action: Action::Settled(record),
             })) => {
                 self.books.cells.insert(record.row, cells);
                 self.books.record(now, record)?;
             }
             Some(Ok(Step {
-                what: What::PassedOver,
+                action: Action::Skipped,
                 ..
             })) => self.turns = TURNS,
         }
@@ -438,7 +438,7 @@ impl RequestCount {
     }
 }
 
-/// What is written, and then told.
+/// Action is written, and then told.
 struct Books<'a, S, W> {
     journal: &'a mut Journal<S>,
     /// When it last was looked at: before each batch of answers.

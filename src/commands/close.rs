@@ -11,7 +11,7 @@ use crate::cli::Close;
 use crate::domain::{Change, Outcome, Record};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{Input, Source};
-use crate::plan::{Plan, Step, What};
+use crate::plan::{Action, Plan, Step};
 use crate::report::{ClosedRow, Completion, Interrupted, OnRecord, Paths, Run, Stop};
 use crate::screen::ClosedView;
 use crate::text::{visible, visible_path};
@@ -119,16 +119,16 @@ fn closed_row(
         Ok(step) => step,
         Err(error) => return Some(Err(error)),
     };
-    let (record, at) = match step.what {
-        What::PassedOver => return None,
-        What::Settled(record) => (record, now),
-        What::Send(change) if on_record.in_doubt.contains(change.row) => {
+    let (record, at) = match step.action {
+        Action::Skipped => return None,
+        Action::Settled(record) => (record, now),
+        Action::Send(change) if on_record.in_doubt.contains(change.row) => {
             let mut record = closed(change, Outcome::Unknown, IN_DOUBT);
             // It is not known how many requests were sent; 0 would say that it was none.
             record.attempts = 1;
             (record, on_record.doubt_at.unwrap_or(now))
         }
-        What::Send(change) => (closed(change, Outcome::NotSent, NOT_SENT), now),
+        Action::Send(change) => (closed(change, Outcome::NotSent, NOT_SENT), now),
     };
     Some(Ok(ClosedRow {
         record,

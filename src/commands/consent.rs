@@ -1,16 +1,16 @@
-//! What a plan still asks for where an interrupted run has done a part of it, and how that is confirmed. The limit on
+//! Action a plan still asks for where an interrupted run has done a part of it, and how that is confirmed. The limit on
 //! opt-outs counts the whole table, for a resumed run is the same run; a person is asked about what is still to come.
 
 use std::io::{BufRead, Write};
 
 use crate::domain::{Flag, Outcome};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Counts, Plan, What};
+use crate::plan::{Action, Counts, Plan};
 use crate::report::OnRecord;
 use crate::screen::Question;
 use crate::settings::{Consent, Facts, Settings};
 
-/// What is still to be done.
+/// Action is still to be done.
 pub(super) struct Rest {
     /// Of the rows that are not on record; `rows` counts all.
     pub(super) counts: Counts,
@@ -36,10 +36,10 @@ impl Rest {
             counts.unchanged,
         ) = (0, 0, 0, 0, 0);
         for step in plan.changes(&on_record.rows)? {
-            let kind = match step?.what {
-                What::Send(change) if change.flag == Flag::OptOut => &mut counts.opt_out,
-                What::Send(_) => &mut counts.opt_in,
-                What::Settled(record) => match record.outcome {
+            let kind = match step?.action {
+                Action::Send(change) if change.flag == Flag::OptOut => &mut counts.opt_out,
+                Action::Send(_) => &mut counts.opt_in,
+                Action::Settled(record) => match record.outcome {
                     Outcome::Duplicate => &mut counts.duplicate,
                     Outcome::Unchanged => &mut counts.unchanged,
                     Outcome::Invalid
@@ -48,7 +48,7 @@ impl Rest {
                     | Outcome::Unknown
                     | Outcome::NotSent => &mut counts.invalid,
                 },
-                What::PassedOver => continue,
+                Action::Skipped => continue,
             };
             *kind += 1;
         }

@@ -21,7 +21,7 @@ use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Outcome, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Exit, Kind, Result};
-use crate::input::{self, ColumnChoice, Input, PrivateCopy, Source};
+use crate::input::{self, ColumnChoice, HeaderChoice, Input, PrivateCopy, Source};
 use crate::output::Output;
 use crate::plan::{self, Plan, Selection, SendOrder};
 use crate::policy::{Policy, Rules};
@@ -211,8 +211,13 @@ impl Job {
                 .as_deref()
                 .and_then(|text| text.parse().ok()),
             set: reading.set,
-            header: reading.header || !holds(Key::NoHeader),
+            header: if reading.header || !holds(Key::NoHeader) {
+                HeaderChoice::Detect
+            } else {
+                HeaderChoice::Absent
+            },
             max_input: reading.max_input,
+            ..input::Options::default()
         };
         let earlier = (self.selection != Selection::All).then_some(&self.input);
         for report in earlier.into_iter().chain(&reading.baseline) {
@@ -225,6 +230,7 @@ impl Job {
                 input: options,
                 host: target.host(),
                 skip_invalid: reading.bad_rows == BadRows::Skip,
+                keep_last_row: false,
                 selection: self.selection.clone(),
                 baseline: reading.baseline.clone(),
                 today: start::zone(settings).to_datetime(now()).date(),

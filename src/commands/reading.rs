@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::api::Address;
 use crate::domain::{Flag, TableFormat};
-use crate::input::{self, ColumnChoice};
+use crate::input::{self, ColumnChoice, HeaderChoice, UntilChoice};
 use crate::plan::{self, Selection};
 use crate::report::{Identity, Run};
 
@@ -17,7 +17,15 @@ pub(super) fn options_of(run: &Run) -> plan::Options {
         id_column: Some(ColumnChoice::Number(table.id_column)),
         flag_column: table.flag_column.map(ColumnChoice::Number),
         set: identity.set.map(Flag::from_opt_out),
-        header: table.has_header,
+        until_column: match table.until_column {
+            Some(column) => UntilChoice::Column(ColumnChoice::Number(column)),
+            None => UntilChoice::Nothing,
+        },
+        header: match table.header_line {
+            Some(line) => HeaderChoice::At(line),
+            None => HeaderChoice::Absent,
+        },
+        visible_only: table.visible_only,
         max_input: Some(u64::MAX),
         ..input::Options::default()
     };
@@ -45,6 +53,7 @@ pub(super) fn options_of(run: &Run) -> plan::Options {
     plan::Options {
         host: address.map(|address| address.authority().to_owned()),
         skip_invalid: identity.skip_invalid,
+        keep_last_row: table.keep_last_row,
         selection,
         input,
         ..plan::Options::on(zone(identity).to_datetime(run.at).date())

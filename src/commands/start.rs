@@ -57,10 +57,12 @@ fn identity(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: &Plan
         },
         table: TableReading {
             format: found.format.clone(),
-            has_header: plan.input().has_header(),
+            header_line: found.header_line,
             id_column: number(columns.id),
             flag_column: columns.flag.map(number),
             until_column: until_column.map(number),
+            visible_only: plan.options().input.visible_only,
+            keep_last_row: plan.options().keep_last_row,
         },
         header: carried
             .iter()

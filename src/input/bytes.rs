@@ -1,5 +1,5 @@
-//! The raw bytes of the input: opened once, fingerprinted once, and on every later pass held against that fingerprint
-//! block by block, before anything of the block is handed out. What the bytes mean is not known here.
+//! The raw bytes of the input. They are hashed when the input is first read, in blocks. Every later pass compares each block
+//! with its hash before it hands out anything of the block.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
@@ -9,18 +9,18 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::text::shown_path;
 
-/// Bytes that are read, hashed and verified at once.
+/// Size in bytes of a block that is hashed.
 const BLOCK: usize = 1 << 18;
 
-/// Enough of a BLAKE3 hash to tell a changed block from an unchanged one, even where somebody wants it to go unseen.
+/// The first bytes of a block's BLAKE3 hash: enough to detect a change even if somebody tries to hide it.
 type Digest = [u8; 16];
 
-/// Where the table comes from.
+/// The place from which a table is read.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A file, or something that behaves like one, such as a named pipe.
     Path(PathBuf),
-    /// Standard input, which is kept in an unlinked file that nobody else can open, so that it can be read twice.
+    /// Standard input, which is copied into an unlinked file that nobody else can open, so that it can be read twice.
     Stdin,
     /// A copy that an earlier process made of the table.
     Copy(PrivateCopy),
@@ -29,7 +29,7 @@ pub enum Source {
 /// A copy of the input's raw bytes, which may be a part of a file.
 #[derive(Clone, Debug)]
 pub struct PrivateCopy {
-    /// What messages call it.
+    /// The name that messages use.
     pub name: String,
     /// The file that holds the copy.
     pub file: Arc<File>,
@@ -40,7 +40,7 @@ pub struct PrivateCopy {
 }
 
 impl Source {
-    /// What messages call it; nothing in it that a terminal would obey.
+    /// Returns what messages call it, without anything that a terminal would obey.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -51,14 +51,15 @@ impl Source {
     }
 }
 
-/// The opened input. It keeps the file that was opened: one that is put in its place later is not looked at.
+/// An opened input. It keeps the open file, so that another file that is put in its place later is not read.
 #[derive(Clone, Debug)]
 pub(super) struct Bytes {
     pub(super) name: String,
     pub(super) size: u64,
     file: Arc<File>,
-    /// The part of the file that belongs to the input; without an end, all of it.
+    /// Offset of the input's first byte in the file.
     start: u64,
+    /// Offset of the byte behind the input; `None` for the end of the file.
     end: Option<u64>,
 }
 
@@ -96,40 +97,40 @@ impl Bytes {
         }
     }
 
-    /// Copies the bytes into an unlinked file, which nobody else can change. The seal is that of the copied bytes.
-    pub(super) fn private_copy(&self) -> Result<(File, Seal)> {
-        let mut blocks = self.take_seal();
+    /// Copies the bytes into an unlinked file, which nobody else can change, and returns the hashes of the copied bytes.
+    pub(super) fn private_copy(&self) -> Result<(File, BlockHashes)> {
+        let mut blocks = self.hashed();
         let file = spool(&mut blocks, &self.name)?;
-        let seal = blocks
-            .into_seal()
+        let hashes = blocks
+            .into_hashes()
             .map_err(|error| unreadable(&self.name, &error))?;
-        Ok((file, seal))
+        Ok((file, hashes))
     }
 
-    /// A pass that takes the fingerprint.
-    pub(super) fn take_seal(&self) -> Blocks {
-        self.blocks(Duty::Taking {
+    /// Returns a pass that computes the hashes.
+    pub(super) fn hashed(&self) -> Blocks {
+        self.blocks(HashMode::Compute {
             whole: Box::new(blake3::Hasher::new()),
             digests: Vec::new(),
         })
     }
 
-    /// A pass that refuses to hand out anything that differs from what was sealed.
-    pub(super) fn sealed(&self, seal: &Seal) -> Blocks {
-        self.blocks(Duty::Checking {
-            digests: Arc::clone(&seal.digests),
+    /// Returns a pass that fails instead of handing out bytes that differ from those that were hashed.
+    pub(super) fn verified(&self, hashes: &BlockHashes) -> Blocks {
+        self.blocks(HashMode::Verify {
+            digests: Arc::clone(&hashes.digests),
             next: 0,
         })
     }
 
-    fn blocks(&self, duty: Duty) -> Blocks {
+    fn blocks(&self, mode: HashMode) -> Blocks {
         Blocks {
             file: Arc::clone(&self.file),
             offset: self.start,
             end: self.end,
             block: Vec::new(),
             used: 0,
-            duty,
+            mode,
         }
     }
 }
@@ -177,26 +178,27 @@ pub(super) fn unreadable(name: &str, error: &io::Error) -> Error {
     Error::new(Kind::Input, format!("can't read {name}: {error}"))
 }
 
-/// What the input was when it was first read.
+/// The hashes of the input as it was when it was first read.
 #[derive(Clone, Debug)]
-pub(super) struct Seal {
+pub(super) struct BlockHashes {
     /// BLAKE3 of all raw bytes.
     pub(super) fingerprint: blake3::Hash,
     digests: Arc<[Digest]>,
 }
 
-/// The input differs from what was checked.
+/// The error for an input that differs from the one that was hashed.
 #[derive(Debug, thiserror::Error)]
 #[error("changed while running")]
 pub(super) struct Changed;
 
+/// What a pass does with the hashes of blocks.
 #[derive(Debug)]
-enum Duty {
-    Taking {
+enum HashMode {
+    Compute {
         whole: Box<blake3::Hasher>,
         digests: Vec<Digest>,
     },
-    Checking {
+    Verify {
         digests: Arc<[Digest]>,
         next: usize,
     },
@@ -210,21 +212,21 @@ pub(super) struct Blocks {
     end: Option<u64>,
     block: Vec<u8>,
     used: usize,
-    duty: Duty,
+    mode: HashMode,
 }
 
 impl Blocks {
-    /// Reads what is left and gives the seal of all of it.
-    pub(super) fn into_seal(mut self) -> io::Result<Seal> {
+    /// Reads the rest and returns the hashes of all bytes.
+    pub(super) fn into_hashes(mut self) -> io::Result<BlockHashes> {
         while !self.fill_buf()?.is_empty() {
             self.used = self.block.len();
         }
-        match self.duty {
-            Duty::Taking { whole, digests } => Ok(Seal {
+        match self.mode {
+            HashMode::Compute { whole, digests } => Ok(BlockHashes {
                 fingerprint: whole.finalize(),
                 digests: digests.into(),
             }),
-            Duty::Checking { .. } => Err(io::Error::other("the seal was taken before")),
+            HashMode::Verify { .. } => Err(io::Error::other("the hashes were computed before")),
         }
     }
 
@@ -239,19 +241,19 @@ impl Blocks {
         file.take(left.min(BLOCK as u64))
             .read_to_end(&mut self.block)?;
         self.offset += self.block.len() as u64;
-        self.duty.seen(&self.block)
+        self.mode.process(&self.block)
     }
 }
 
-impl Duty {
-    fn seen(&mut self, block: &[u8]) -> io::Result<()> {
+impl HashMode {
+    fn process(&mut self, block: &[u8]) -> io::Result<()> {
         match self {
-            Self::Taking { whole, digests } if !block.is_empty() => {
+            Self::Compute { whole, digests } if !block.is_empty() => {
                 whole.update(block);
                 digests.push(digest(block));
             }
-            Self::Taking { .. } => {}
-            Self::Checking { digests, next } => {
+            Self::Compute { .. } => {}
+            Self::Verify { digests, next } => {
                 let expected = digests.get(*next).copied();
                 if expected != (!block.is_empty()).then(|| digest(block)) {
                     return Err(io::Error::other(Changed));
@@ -308,10 +310,10 @@ mod tests {
     fn the_fingerprint_is_that_of_all_bytes() {
         let content = vec![7; BLOCK * 2 + 5];
         let (bytes, _file) = bytes(&content);
-        let mut blocks = bytes.take_seal();
+        let mut blocks = bytes.hashed();
         blocks.read_exact(&mut [0; 10]).unwrap();
         assert_eq!(
-            blocks.into_seal().unwrap().fingerprint,
+            blocks.into_hashes().unwrap().fingerprint,
             blake3::hash(&content)
         );
     }
@@ -319,11 +321,11 @@ mod tests {
     #[test]
     fn nothing_of_a_changed_block_is_handed_out() {
         let (bytes, mut file) = bytes(&vec![7; BLOCK * 2 + 5]);
-        let seal = bytes.take_seal().into_seal().unwrap();
+        let hashes = bytes.hashed().into_hashes().unwrap();
         file.seek(SeekFrom::Start(BLOCK as u64 + 9)).unwrap();
         file.write_all(b"x").unwrap();
         let mut got = Vec::new();
-        let error = bytes.sealed(&seal).read_to_end(&mut got).unwrap_err();
+        let error = bytes.verified(&hashes).read_to_end(&mut got).unwrap_err();
         assert!(error.get_ref().unwrap().is::<Changed>());
         assert_eq!(got.len(), BLOCK);
     }
@@ -340,10 +342,10 @@ mod tests {
             start: 6,
             length: content.len() as u64,
         });
-        let seal = copy.take_seal().into_seal().unwrap();
-        assert_eq!(seal.fingerprint, blake3::hash(&content));
+        let hashes = copy.hashed().into_hashes().unwrap();
+        assert_eq!(hashes.fingerprint, blake3::hash(&content));
         let mut read = Vec::new();
-        copy.sealed(&seal).read_to_end(&mut read).unwrap();
+        copy.verified(&hashes).read_to_end(&mut read).unwrap();
         assert!(read == content);
     }
 
@@ -351,10 +353,13 @@ mod tests {
     fn growing_and_shrinking_are_changes_too() {
         for (before, after) in [(BLOCK, BLOCK + 1), (BLOCK + 1, BLOCK), (BLOCK, 0), (3, 4)] {
             let (bytes, file) = bytes(&vec![0; before]);
-            let seal = bytes.take_seal().into_seal().unwrap();
+            let hashes = bytes.hashed().into_hashes().unwrap();
             file.set_len(after as u64).unwrap();
             assert!(
-                bytes.sealed(&seal).read_to_end(&mut Vec::new()).is_err(),
+                bytes
+                    .verified(&hashes)
+                    .read_to_end(&mut Vec::new())
+                    .is_err(),
                 "{before} to {after}"
             );
         }

@@ -1,26 +1,36 @@
-//! What a cell means: a user's ID, a flag, a date; and where it means nothing, what it looks like and what to do. Pure
-//! and strict: a cell that could be read in two ways is read in none.
+//! Parses cells: a user's ID, a flag, a date. A cell that could be read in two ways is refused, with what it looks like.
+//! Everything here is pure.
 
 use jiff::civil::Date;
 
-pub use super::wrong::Wrong;
+pub use super::cell_error::CellError;
 use crate::domain::{Flag, UserId};
 use crate::text::visible;
 
-/// The ID in a cell. White space around it, also no-break space, is ignored; a pasted address of the Edit User page is
-/// taken where it plainly ends in the ID and, if `host` is given, is on that host.
+/// Parses the user ID in a cell. White space around it, also no-break space, is ignored. A pasted address of the Edit User
+/// page is accepted if it plainly ends in the ID and, if `host` is given, is on that host. `="1701"` and `'1701`, with which
+/// people protect digits from a spreadsheet program, are read as 1701.
 ///
 /// # Errors
 ///
-/// Anything that is not exactly a positive integer below 2^63 in ASCII digits, with what it looks like instead.
-pub fn user_id(cell: &[u8], host: Option<&str>) -> Result<UserId, Wrong> {
+/// Returns what the cell looks like if it is not exactly a positive integer below 2^63 in ASCII digits.
+pub fn user_id(cell: &[u8], host: Option<&str>) -> Result<UserId, CellError> {
     match plain_number(cell) {
         Some(id) => Ok(id),
         None => explain_id(cell, host),
     }
 }
 
-/// Digits and nothing else, the one form that ten million rows have.
+/// Returns the text that is protected from a spreadsheet program as `="1701"` or `'1701`.
+fn unprotected(text: &str) -> Option<&str> {
+    let digits = match text.strip_prefix("=\"") {
+        Some(rest) => rest.strip_suffix('"')?,
+        None => text.strip_prefix('\'')?,
+    };
+    Some(digits).filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Parses a cell of digits and nothing else, which is the form that ten million rows have.
 fn plain_number(cell: &[u8]) -> Option<UserId> {
     let (first, rest) = cell.split_first()?;
     if !matches!(first, b'1'..=b'9') || cell.len() > 18 {
@@ -33,8 +43,11 @@ fn plain_number(cell: &[u8]) -> Option<UserId> {
     UserId::new(number)
 }
 
-fn explain_id(cell: &[u8], host: Option<&str>) -> Result<UserId, Wrong> {
-    let text = std::str::from_utf8(cell).map_err(|_| Wrong::Words)?.trim();
+fn explain_id(cell: &[u8], host: Option<&str>) -> Result<UserId, CellError> {
+    let text = std::str::from_utf8(cell)
+        .map_err(|_| CellError::Words)?
+        .trim();
+    let text = unprotected(text).unwrap_or(text);
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return whole_number(text);
     }
@@ -44,71 +57,71 @@ fn explain_id(cell: &[u8], host: Option<&str>) -> Result<UserId, Wrong> {
     Err(looks_like(text))
 }
 
-fn whole_number(digits: &str) -> Result<UserId, Wrong> {
+fn whole_number(digits: &str) -> Result<UserId, CellError> {
     if digits.bytes().all(|b| b == b'0') {
-        return Err(Wrong::Zero);
+        return Err(CellError::Zero);
     }
     if digits.starts_with('0') {
-        return Err(Wrong::LeadingZeros);
+        return Err(CellError::LeadingZeros);
     }
     digits
         .parse()
         .ok()
         .and_then(UserId::new)
-        .ok_or(Wrong::TooLarge)
+        .ok_or(CellError::TooLarge)
 }
 
-fn address(text: &str, host: Option<&str>) -> Result<UserId, Wrong> {
+fn address(text: &str, host: Option<&str>) -> Result<UserId, CellError> {
     let plain = ["https://", "http://"]
         .into_iter()
         .find_map(|scheme| text.strip_prefix(scheme))
-        .ok_or(Wrong::Address)?;
+        .ok_or(CellError::Address)?;
     let strange = |c: char| c.is_whitespace() || c.is_control() || "?#%@\\;\"'<>".contains(c);
     if plain.contains(strange)
         || plain
             .split('/')
             .any(|segment| matches!(segment, "" | "." | ".."))
     {
-        return Err(Wrong::Address);
+        return Err(CellError::Address);
     }
-    let (authority, path) = plain.split_once('/').ok_or(Wrong::Address)?;
+    let (authority, path) = plain.split_once('/').ok_or(CellError::Address)?;
     if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority)) {
-        return Err(Wrong::OtherHost);
+        return Err(CellError::OtherHost);
     }
-    plain_number(path.rsplit('/').next().unwrap_or_default().as_bytes()).ok_or(Wrong::Address)
+    plain_number(path.rsplit('/').next().unwrap_or_default().as_bytes()).ok_or(CellError::Address)
 }
 
 /// Whether a text is of some kind.
 type Likeness = fn(&str) -> bool;
 
 /// The first likeness that fits, from the certain to the vague.
-fn looks_like(text: &str) -> Wrong {
-    const LIKENESSES: [(Likeness, Wrong); 17] = [
-        (str::is_empty, Wrong::EmptyId),
-        (|t| t.contains('\0'), Wrong::Nul),
-        (is_formula_error, Wrong::FormulaError),
-        (has_invisible, Wrong::Invisible),
-        (|t| t.contains('@'), Wrong::Email),
-        (is_uuid, Wrong::Uuid),
-        (has_foreign_digits, Wrong::ForeignDigits),
-        (is_signed, Wrong::Sign),
-        (is_scientific, Wrong::Scientific),
-        (is_programming, Wrong::Programming),
-        (is_date, Wrong::Date),
-        (has_thousands, Wrong::Thousands),
-        (is_decimal, Wrong::Decimal),
-        (is_several, Wrong::Several),
+fn looks_like(text: &str) -> CellError {
+    const LIKENESSES: [(Likeness, CellError); 17] = [
+        (str::is_empty, CellError::EmptyId),
+        (|t| t.contains('\0'), CellError::Nul),
+        (is_formula_error, CellError::FormulaError),
+        (has_invisible, CellError::Invisible),
+        (|t| t.contains('@'), CellError::Email),
+        (is_uuid, CellError::Uuid),
+        (has_foreign_digits, CellError::ForeignDigits),
+        (is_signed, CellError::Sign),
+        (is_scientific, CellError::Scientific),
+        (is_programming, CellError::Programming),
+        (looks_like_date, CellError::Date),
+        (has_thousands, CellError::Thousands),
+        (is_decimal, CellError::Decimal),
+        (is_several, CellError::Several),
         (
             |t| t.starts_with("javascript:") || t.starts_with("www."),
-            Wrong::Address,
+            CellError::Address,
         ),
-        (is_path, Wrong::Path),
-        (|_| true, Wrong::Words),
+        (is_path, CellError::Path),
+        (|_| true, CellError::Words),
     ];
     LIKENESSES
         .into_iter()
         .find_map(|(fits, wrong)| fits(text).then_some(wrong))
-        .unwrap_or(Wrong::Words)
+        .unwrap_or(CellError::Words)
 }
 
 fn is_formula_error(text: &str) -> bool {
@@ -173,7 +186,15 @@ fn is_programming(text: &str) -> bool {
         && text.chars().all(|c| ascii_digit(c) || c == '_'))
 }
 
-fn is_date(text: &str) -> bool {
+/// Checks whether a cell looks like a date in one of the usual forms, with or without a time of day.
+pub(super) fn is_date(cell: &[u8]) -> bool {
+    match std::str::from_utf8(cell) {
+        Ok(text) => looks_like_date(text.trim()),
+        Err(_) => false,
+    }
+}
+
+fn looks_like_date(text: &str) -> bool {
     let parts: Vec<&str> = text
         .split(['T', ' '])
         .next()
@@ -221,12 +242,12 @@ fn is_path(text: &str) -> bool {
         || text.contains("../")
 }
 
-/// The flag in a cell, in one of the words that people and spreadsheets use.
+/// Parses the flag in a cell, which is one of the words that people and spreadsheets use.
 ///
 /// # Errors
 ///
-/// An empty cell, which is never taken for either, and any other word.
-pub fn flag(cell: &[u8]) -> Result<Flag, Wrong> {
+/// Returns an error for an empty cell, which is never a flag, and for any other word.
+pub fn flag(cell: &[u8]) -> Result<Flag, CellError> {
     match cell {
         b"true" => Ok(Flag::OptOut),
         b"false" => Ok(Flag::OptIn),
@@ -234,70 +255,44 @@ pub fn flag(cell: &[u8]) -> Result<Flag, Wrong> {
     }
 }
 
-/// The words for yes and for no. Excel writes its TRUE and FALSE in the language of the person who saved the file.
-const OPT_OUT: [&str; 16] = [
-    "true",
-    "yes",
-    "y",
-    "t",
-    "1",
-    "on",
-    "opt-out",
-    "opt_out",
-    "opt out",
-    "optout",
-    "wahr",
-    "vrai",
-    "verdadero",
-    "vero",
-    "waar",
-    "verdadeiro",
-];
-const OPT_IN: [&str; 14] = [
-    "false", "no", "n", "f", "0", "off", "opt-in", "opt_in", "opt in", "optin", "falsch", "faux",
-    "falso", "onwaar",
-];
-
-fn read_flag(cell: &[u8]) -> Result<Flag, Wrong> {
-    let text = std::str::from_utf8(cell).map_err(|_| Wrong::Flag)?.trim();
-    let is = |word: &str| word.eq_ignore_ascii_case(text);
+fn read_flag(cell: &[u8]) -> Result<Flag, CellError> {
+    let text = std::str::from_utf8(cell)
+        .map_err(|_| CellError::Flag)?
+        .trim();
     if text.is_empty() {
-        Err(Wrong::EmptyFlag)
+        Err(CellError::EmptyFlag)
     } else if text.contains('\0') {
-        Err(Wrong::Nul)
+        Err(CellError::Nul)
     } else if is_formula_error(text) {
-        Err(Wrong::FormulaError)
-    } else if OPT_OUT.iter().any(|word| is(word)) {
-        Ok(Flag::OptOut)
-    } else if OPT_IN.iter().any(|word| is(word)) {
-        Ok(Flag::OptIn)
+        Err(CellError::FormulaError)
     } else {
-        Err(Wrong::Flag)
+        Flag::from_table_word(text).ok_or(CellError::Flag)
     }
 }
 
-/// The day in an `opt_out_until` cell, as ISO 8601 writes it (`2026-11-24`); `None` for an empty cell: no end.
+/// Parses the day in an `opt_out_until` cell, written as in ISO 8601 (`2026-11-24`); `None` for an empty cell, which means no
+/// end.
 ///
 /// # Errors
 ///
-/// A day that does not exist, and every other way of writing one: `03/04/2026` is two different days.
-pub fn until(cell: &[u8]) -> Result<Option<Date>, Wrong> {
+/// Returns an error for a day that does not exist and for every other form: `03/04/2026` is two different days.
+pub fn until(cell: &[u8]) -> Result<Option<Date>, CellError> {
     let text = std::str::from_utf8(cell)
-        .map_err(|_| Wrong::DateFormat)?
+        .map_err(|_| CellError::DateFormat)?
         .trim();
     if text.is_empty() {
         return Ok(None);
     }
     if is_formula_error(text) {
-        return Err(Wrong::FormulaError);
+        return Err(CellError::FormulaError);
     }
     if text.parse::<f64>().is_ok() {
-        return Err(Wrong::DateSerial);
+        return Err(CellError::DateSerial);
     }
     iso_date(text).map(Some)
 }
 
-fn iso_date(text: &str) -> Result<Date, Wrong> {
+fn iso_date(text: &str) -> Result<Date, CellError> {
     let form = |(i, b): (usize, u8)| {
         if matches!(i, 4 | 7) {
             b == b'-'
@@ -306,16 +301,16 @@ fn iso_date(text: &str) -> Result<Date, Wrong> {
         }
     };
     if text.len() != 10 || !text.bytes().enumerate().all(form) {
-        return Err(Wrong::DateFormat);
+        return Err(CellError::DateFormat);
     }
-    text.parse().map_err(|_| Wrong::NoSuchDate)
+    text.parse().map_err(|_| CellError::NoSuchDate)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ids(cases: &[&str], wrong: Wrong) {
+    fn ids(cases: &[&str], wrong: CellError) {
         for case in cases {
             assert_eq!(user_id(case.as_bytes(), None), Err(wrong), "{case:?}");
         }
@@ -334,7 +329,11 @@ mod tests {
             ("https://eu.core.resolver.com/admin/users/1732", 1732),
             (" http://localhost:8080/users/1732 ", 1732),
         ];
-        for (case, number) in good {
+        for (case, number) in good.into_iter().chain([
+            ("=\"1701\"", 1701),
+            (" '1701 ", 1701),
+            ("=\"9223372036854775807\"", UserId::MAX),
+        ]) {
             assert_eq!(
                 user_id(case.as_bytes(), None).map(UserId::get),
                 Ok(number),
@@ -345,7 +344,7 @@ mod tests {
 
     #[test]
     fn each_way_of_being_no_id_has_its_own_name() {
-        ids(&["", "  ", "\u{a0}"], Wrong::EmptyId);
+        ids(&["", "  ", "\u{a0}"], CellError::EmptyId);
         ids(
             &[
                 "1,732",
@@ -357,17 +356,20 @@ mod tests {
                 "1\u{a0}732",
                 "12,345,678",
             ],
-            Wrong::Thousands,
+            CellError::Thousands,
         );
         ids(
             &["1.73E+03", "1E3", "1e3", "1,73E+15", "9.22337E+18"],
-            Wrong::Scientific,
+            CellError::Scientific,
         );
-        ids(&["1732.0", "1732,0", "17.5", "1732.", ".5"], Wrong::Decimal);
-        ids(&["-5", "+5", "−5", "+ 5"], Wrong::Sign);
-        ids(&["0", "00", "000000"], Wrong::Zero);
-        ids(&["0001732", "01"], Wrong::LeadingZeros);
-        ids(&["0x10", "1_000", "0b11", "0o17"], Wrong::Programming);
+        ids(
+            &["1732.0", "1732,0", "17.5", "1732.", ".5"],
+            CellError::Decimal,
+        );
+        ids(&["-5", "+5", "−5", "+ 5"], CellError::Sign);
+        ids(&["0", "00", "000000"], CellError::Zero);
+        ids(&["0001732", "01"], CellError::LeadingZeros);
+        ids(&["0x10", "1_000", "0b11", "0o17"], CellError::Programming);
         ids(
             &[
                 "9223372036854775808",
@@ -375,30 +377,33 @@ mod tests {
                 "12345678901234567890",
                 &"9".repeat(40),
             ],
-            Wrong::TooLarge,
+            CellError::TooLarge,
         );
         ids(
             &["١٧٣٢", "१७३२", "１７３２", "¹²", "17³", "②"],
-            Wrong::ForeignDigits,
+            CellError::ForeignDigits,
         );
         ids(
             &["17\u{200b}32", "\u{feff}1732", "17\u{ad}32", "1732\u{200e}"],
-            Wrong::Invisible,
+            CellError::Invisible,
         );
-        ids(&["17\x0032", "\x001732"], Wrong::Nul);
-        ids(&["zoe@example.com", "Zoe <zoe@example.com>"], Wrong::Email);
+        ids(&["17\x0032", "\x001732"], CellError::Nul);
+        ids(
+            &["zoe@example.com", "Zoe <zoe@example.com>"],
+            CellError::Email,
+        );
         ids(
             &[
                 "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
                 "{6F9619FF-8B86-D011-B42D-00CF4FC964FF}",
             ],
-            Wrong::Uuid,
+            CellError::Uuid,
         );
         ids(
             &[
                 "#N/A", "#REF!", "#NAME?", "#DIV/0!", "#NV", "#VALUE!", "#WERT!",
             ],
-            Wrong::FormulaError,
+            CellError::FormulaError,
         );
         ids(
             &[
@@ -407,13 +412,33 @@ mod tests {
                 "03/04/2026",
                 "2026-11-24T10:00:00",
             ],
-            Wrong::Date,
+            CellError::Date,
         );
-        ids(&["1732 1733", "1732, 1733", "1732;1733"], Wrong::Several);
+        ids(
+            &["1732 1733", "1732, 1733", "1732;1733"],
+            CellError::Several,
+        );
         ids(
             &["Zoë Müller", "null", "N/A", "TRUE", "user 1732", "O'Brien"],
-            Wrong::Words,
+            CellError::Words,
         );
+    }
+
+    #[test]
+    fn only_plain_digits_are_protected() {
+        ids(&["=\"0001701\"", "'01"], CellError::LeadingZeros);
+        ids(&["=\"0\""], CellError::Zero);
+        for case in [
+            "=1701",
+            "=\"1701",
+            "'",
+            "=\"\"",
+            "=\"17 01\"",
+            "''1701",
+            "'1701'",
+        ] {
+            assert!(user_id(case.as_bytes(), None).is_err(), "{case}");
+        }
     }
 
     #[test]
@@ -429,7 +454,7 @@ mod tests {
                 "1732/",
                 "1732\\..\\1",
             ],
-            Wrong::Path,
+            CellError::Path,
         );
         ids(
             &[
@@ -446,7 +471,7 @@ mod tests {
                 "ftp://eu.core.resolver.com/1732",
                 "see https://eu.core.resolver.com/users/1732",
             ],
-            Wrong::Address,
+            CellError::Address,
         );
     }
 
@@ -465,17 +490,17 @@ mod tests {
             "eu.core.resolver.com.evil.example",
             "eu.core.resolver.com:8443",
         ] {
-            assert_eq!(read(other), Err(Wrong::OtherHost), "{other}");
+            assert_eq!(read(other), Err(CellError::OtherHost), "{other}");
         }
         assert_eq!(
             read("eu.core.resolver.com@evil.example"),
-            Err(Wrong::Address)
+            Err(CellError::Address)
         );
     }
 
     #[test]
     fn flags_are_read_in_every_language_of_excel() {
-        for word in OPT_OUT {
+        for word in Flag::OPT_OUT_WORDS {
             assert_eq!(flag(word.as_bytes()), Ok(Flag::OptOut), "{word}");
             assert_eq!(
                 flag(format!(" {}\u{a0}", word.to_uppercase()).as_bytes()),
@@ -483,7 +508,7 @@ mod tests {
                 "{word}"
             );
         }
-        for word in OPT_IN {
+        for word in Flag::OPT_IN_WORDS {
             assert_eq!(flag(word.as_bytes()), Ok(Flag::OptIn), "{word}");
             assert_eq!(
                 flag(format!("\t{} ", word.to_uppercase()).as_bytes()),
@@ -507,12 +532,12 @@ mod tests {
             "ｔｒｕｅ",
             "truе",
         ] {
-            assert_eq!(flag(case.as_bytes()), Err(Wrong::Flag), "{case}");
+            assert_eq!(flag(case.as_bytes()), Err(CellError::Flag), "{case}");
         }
-        assert_eq!(flag(b""), Err(Wrong::EmptyFlag));
-        assert_eq!(flag(" \u{a0}".as_bytes()), Err(Wrong::EmptyFlag));
-        assert_eq!(flag(b"#N/A"), Err(Wrong::FormulaError));
-        assert_eq!(flag(b"\xff"), Err(Wrong::Flag));
+        assert_eq!(flag(b""), Err(CellError::EmptyFlag));
+        assert_eq!(flag(" \u{a0}".as_bytes()), Err(CellError::EmptyFlag));
+        assert_eq!(flag(b"#N/A"), Err(CellError::FormulaError));
+        assert_eq!(flag(b"\xff"), Err(CellError::Flag));
     }
 
     #[test]
@@ -527,7 +552,7 @@ mod tests {
             Ok(Some(jiff::civil::date(2028, 2, 29)))
         );
         for case in ["2026-02-31", "2026-13-01", "2026-00-10", "2027-02-29"] {
-            assert_eq!(until(case.as_bytes()), Err(Wrong::NoSuchDate), "{case}");
+            assert_eq!(until(case.as_bytes()), Err(CellError::NoSuchDate), "{case}");
         }
         for case in [
             "03/04/2026",
@@ -539,12 +564,12 @@ mod tests {
             "tomorrow",
             "２０２６-11-24",
         ] {
-            assert_eq!(until(case.as_bytes()), Err(Wrong::DateFormat), "{case}");
+            assert_eq!(until(case.as_bytes()), Err(CellError::DateFormat), "{case}");
         }
         for case in ["46350", "46350.5", "20261124", "0"] {
-            assert_eq!(until(case.as_bytes()), Err(Wrong::DateSerial), "{case}");
+            assert_eq!(until(case.as_bytes()), Err(CellError::DateSerial), "{case}");
         }
-        assert_eq!(until(b"#REF!"), Err(Wrong::FormulaError));
+        assert_eq!(until(b"#REF!"), Err(CellError::FormulaError));
     }
 
     proptest::proptest! {

@@ -1,14 +1,16 @@
-//! What a file is wrapped in: told by its first bytes and, for a zip archive, by what is in it. An archive is unpacked into
-//! nothing before anything else sees it, for what it says of its own size may be untrue. How a sheet is read is not known
-//! here.
+//! Tells in what container a file is: by its first bytes and, for a zip archive, by its entries. Before anything else reads
+//! an archive, each entry is unpacked once and discarded, because the sizes that an archive declares may be untrue. Facts
+//! about the sheets of an Excel workbook that need no understanding of its cells are gathered on the way.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
 use zip::ZipArchive;
 
 use super::bytes::{Bytes, unreadable};
+use super::sheet_marks::{CellRange, MAX_ROWS, SheetMarks};
 use super::text::{MAX_ROW, bomb};
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
@@ -46,7 +48,7 @@ pub(super) enum Book {
 
 /// The container, `None` for a text.
 pub(super) fn container(bytes: &Bytes) -> Result<Option<Container>> {
-    let mut blocks = bytes.take_seal();
+    let mut blocks = bytes.hashed();
     let head = blocks
         .fill_buf()
         .map_err(|error| unreadable(&bytes.name, &error))?;
@@ -78,12 +80,16 @@ pub(super) fn foreign(first: &[String]) -> Option<&'static str> {
 /// What was found while everything was unpacked.
 pub(super) struct Measured {
     pub(super) book: Book,
-    pub(super) hidden_rows: bool,
-    /// Whether there are formulas of which the result is not held.
-    pub(super) no_results: bool,
+    /// Facts about the sheets, by the path of their entry; see [`entry_path`].
+    pub(super) sheets: BTreeMap<String, SheetMarks>,
 }
 
-/// Unpacks every entry into nothing, counting. `max_input` takes the place of all limits.
+/// Returns the path of an entry as paths are compared. Some programs write backslashes, which Excel accepts.
+pub(super) fn entry_path(name: &str) -> String {
+    name.replace('\\', "/").to_ascii_lowercase()
+}
+
+/// Unpacks every entry, counts its bytes and discards them. `max_input` takes the place of all limits.
 pub(super) fn measure(
     file: &mut File,
     name: &str,
@@ -119,11 +125,7 @@ pub(super) fn measure(
         Error::new(Kind::Input, format!("{name} is {kind}")).help(help)
     })?;
     let mut bytes_left = limit;
-    let mut measured = Measured {
-        book,
-        hidden_rows: false,
-        no_results: false,
-    };
+    let mut sheets = BTreeMap::new();
     for entry in 0..archive.len() {
         let mut entry = archive
             .by_index(entry)
@@ -131,8 +133,9 @@ pub(super) fn measure(
         if entry.size() > bytes_left {
             return Err(bomb(name, limit));
         }
-        let path = entry.name().unwrap_or_default().to_ascii_lowercase();
+        let path = entry_path(&entry.name().unwrap_or_default());
         let is_texts = path.ends_with("sharedstrings.xml");
+        let is_sheet = path.contains("worksheets/") || path == "content.xml";
         let mut look = Look {
             said: is_texts.then_some(0),
             ..Look::default()
@@ -148,19 +151,18 @@ pub(super) fn measure(
         if is_texts && look.held() > max_input.unwrap_or(HELD) {
             return Err(too_many_texts(name));
         }
-        if ["workbook.xml", "styles.xml", ".rels"]
+        let is_held = ["workbook.xml", "styles.xml", ".rels"]
             .iter()
             .any(|end| path.ends_with(end))
-            && taken > PART
-        {
+            || path.contains("tables/");
+        if is_held && taken > PART {
             return Err(bomb(name, PART));
         }
-        if path.contains("worksheets/") || path == "content.xml" {
-            measured.hidden_rows |= look.hidden;
-            measured.no_results |= look.no_results;
+        if is_sheet {
+            sheets.insert(path, look.marks);
         }
     }
-    Ok(measured)
+    Ok(Measured { book, sheets })
 }
 
 fn too_many_parts(name: &str) -> Error {
@@ -223,7 +225,12 @@ const PROTECTED: &str = "protected by a password";
 
 /// The kind of workbook, or else what it is instead, in words.
 fn kind_of(archive: &mut ZipArchive<impl Read + Seek>) -> std::result::Result<Book, &'static str> {
-    let has = |name: &str| archive.file_names().flatten().any(|entry| entry == name);
+    let has = |name: &str| {
+        archive
+            .file_names()
+            .flatten()
+            .any(|entry| entry_path(&entry) == name)
+    };
     if has("xl/workbook.xml") {
         return Ok(Book::Excel);
     }
@@ -243,7 +250,7 @@ fn kind_of(archive: &mut ZipArchive<impl Read + Seek>) -> std::result::Result<Bo
         _ if archive
             .file_names()
             .flatten()
-            .any(|entry| entry.starts_with("xl/")) =>
+            .any(|entry| entry_path(&entry).starts_with("xl/")) =>
         {
             Ok(Book::Excel)
         }
@@ -265,15 +272,18 @@ fn start_of(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> String {
 /// How much of a tag is looked at.
 const LONGEST_TAG: usize = 1024;
 
-/// Looks at XML while it is unpacked, and at all else as if it were: for rows that are hidden, for formulas without a
-/// result, and for how much text is in one cell, which whoever reads it will hold in memory. For that reason it is no XML
-/// reader, which would hold the text before anybody knows how long it is.
+/// Looks at XML while it is unpacked, and at anything else as if it were XML: for hidden rows, merged cells, formulas
+/// without a result, and for how much text is in one cell, which a reader will hold in memory. That is why it is not an XML
+/// reader, which would hold the text before its length is known.
 #[derive(Default)]
 struct Look {
-    hidden: bool,
-    no_results: bool,
+    marks: SheetMarks,
+    /// Number of the row that began last, from 1.
+    row: u32,
     /// Whether a formula has been met for which no value has come yet.
     formula: bool,
+    /// Whether the result of the current cell's formula is a text, which may be empty.
+    has_text_result: bool,
     /// The most text in one cell, or in one piece between two tags.
     longest: u64,
     /// Text since the last tag of a cell or a row.
@@ -305,7 +315,7 @@ impl Look {
             .max(self.run)
             .max(self.text + text_in(&self.tag, self.run));
         if ends {
-            self.hidden |= is_hidden_row(&self.tag);
+            self.look_at_row();
             self.look_for_results();
             self.look_for_a_count();
             self.text += text_in(&self.tag, self.run);
@@ -335,14 +345,40 @@ impl Look {
         }
     }
 
+    fn look_at_row(&mut self) {
+        match local_name(&self.tag) {
+            b"row" => {
+                let number = attribute(&self.tag, "r").and_then(|number| number.parse().ok());
+                self.row = number.unwrap_or(self.row.saturating_add(1));
+                let is_hidden = matches!(attribute(&self.tag, "hidden"), Some("1" | "true"));
+                if is_hidden && (1..=MAX_ROWS).contains(&self.row) {
+                    self.marks.hidden_rows.insert(self.row - 1);
+                }
+            }
+            b"mergeCell" => {
+                if let Some(range) = attribute(&self.tag, "ref").and_then(CellRange::parse) {
+                    self.marks.add_merged(range);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn look_for_results(&mut self) {
         let says = |text: &[u8]| memchr::memmem::find(&self.tag, text).is_some();
         match local_name(&self.tag) {
+            b"c" => self.has_text_result = attribute(&self.tag, "t") == Some("str"),
             b"f" => self.formula = true,
-            b"v" => self.formula &= is_empty(&self.tag),
-            b"table-cell" if says(b":formula=") && !says(b":value-type=") => self.no_results = true,
+            b"v" => {
+                let is_empty = text_in(&self.tag, self.run) == 0;
+                self.formula &= is_empty && !self.has_text_result;
+            }
+            b"table-cell" if says(b":formula=") && !says(b":value-type=") => {
+                self.marks.has_missing_results = true;
+            }
             _ if self.formula && is_end_of(&self.tag, b"c") => {
-                (self.no_results, self.formula) = (true, false);
+                self.marks.has_missing_results = true;
+                self.formula = false;
             }
             _ => {}
         }
@@ -399,9 +435,20 @@ fn is_end_of(tag: &[u8], name: &[u8]) -> bool {
         .is_some_and(|tag| local_name(tag) == name)
 }
 
-/// Whether a tag is its own end, such as `<v />`.
-fn is_empty(tag: &[u8]) -> bool {
-    memchr::memchr(b'>', tag).is_some_and(|end| tag[..end].ends_with(b"/"))
+/// Returns the value of an attribute without a namespace, as it stands in the tag.
+fn attribute<'a>(tag: &'a [u8], name: &str) -> Option<&'a str> {
+    let tag = &tag[..memchr::memchr(b'>', tag).unwrap_or(tag.len())];
+    for at in memchr::memmem::find_iter(tag, name.as_bytes()) {
+        let is_start = at > 0 && tag[at - 1].is_ascii_whitespace();
+        let rest = tag[at + name.len()..].trim_ascii_start();
+        let Some(rest) = rest.strip_prefix(b"=").filter(|_| is_start) else {
+            continue;
+        };
+        let (quote, value) = rest.trim_ascii_start().split_first()?;
+        let end = memchr::memchr(*quote, value)?;
+        return std::str::from_utf8(&value[..end]).ok();
+    }
+    None
 }
 
 fn begins_cell(tag: &[u8]) -> bool {
@@ -409,18 +456,4 @@ fn begins_cell(tag: &[u8]) -> bool {
         local_name(tag),
         b"c" | b"row" | b"si" | b"table-cell" | b"covered-table-cell" | b"table-row"
     )
-}
-
-fn is_hidden_row(tag: &[u8]) -> bool {
-    let tag = &tag[..memchr::memchr(b'>', tag).unwrap_or(tag.len())];
-    let says = |texts: &[&[u8]]| {
-        texts
-            .iter()
-            .any(|text| memchr::memmem::find(tag, text).is_some())
-    };
-    match local_name(tag) {
-        b"row" => says(&[b" hidden=\"1\"", b" hidden=\"true\""]),
-        b"table-row" => says(&[b":visibility=\"collapse\"", b":visibility=\"filter\""]),
-        _ => false,
-    }
 }

@@ -1,5 +1,5 @@
-//! In which encoding a text is written: looked for while all of it is read for the first time. A byte order mark counts
-//! most, then what the user says, then whether it is UTF-8 throughout; what is left is a guess, and is said to be one.
+//! Detects the encoding of a text while all of it is read for the first time. A byte order mark counts most, then the
+//! user's choice, then whether the text is valid UTF-8. Otherwise the encoding is a guess, and is reported as one.
 
 use std::io::{self, Read};
 
@@ -8,43 +8,43 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::error::{Error, Kind, Result};
 
-/// How much of a text a guess is made from.
+/// Number of bytes from which an encoding is guessed.
 const SHOWN: usize = 1 << 20;
 
-/// What a text turned out to be.
+/// The encoding of a text and what else was seen while it was read.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct DetectedEncoding {
     pub(super) encoding: &'static Encoding,
-    /// Whether a byte order mark says so.
+    /// Whether the text begins with a byte order mark.
     pub(super) bom: bool,
-    /// Whether nothing says so.
+    /// Whether the encoding is a guess.
     pub(super) guessed: bool,
-    /// Whether there are zero bytes in the text, which no table has.
+    /// Whether the text has zero bytes, which no table has.
     pub(super) nul: bool,
-    /// How much of the inflated text counts where it ends in Ctrl-Z, as DOS marked the end of a text.
+    /// Length in bytes of the inflated text without the Ctrl-Z with which DOS marked the end of a text.
     pub(super) cut: Option<u64>,
 }
 
-/// What is seen of the text while it is read for the first time.
+/// Watches a text while it is read for the first time.
 #[derive(Default)]
-pub(super) struct Sight {
+pub(super) struct EncodingProbe {
     head: Vec<u8>,
     length: u64,
-    /// Bytes at the end of the last piece that may begin a character.
+    /// The bytes at the end of the last piece that may begin a character.
     open: Vec<u8>,
     broken_line: Option<u64>,
     lines: u64,
     nul: bool,
     ctrl_z: u64,
-    /// Looks on once the text has turned out not to be UTF-8.
+    /// The detector, which is used once the text has turned out not to be UTF-8.
     detector: Option<EncodingDetector>,
-    /// How much of the text it has been shown.
+    /// Number of bytes that the detector has been shown.
     shown: usize,
 }
 
-impl Sight {
-    /// `false` where there is more than `limit`.
-    pub(super) fn look_at(&mut self, from: &mut impl Read, limit: u64) -> io::Result<bool> {
+impl EncodingProbe {
+    /// Reads the whole text; returns `false` if it has more than `limit` bytes.
+    pub(super) fn read_all(&mut self, from: &mut impl Read, limit: u64) -> io::Result<bool> {
         let mut piece = vec![0; 1 << 16];
         loop {
             let read = match from.read(&mut piece) {
@@ -63,7 +63,7 @@ impl Sight {
         }
     }
 
-    /// A character that has begun and does not end is broken as well.
+    /// Notes a character that is cut off at the end of the text.
     fn end(&mut self) {
         let open = std::mem::take(&mut self.open);
         if self.broken_line.is_none() && !open.is_empty() {
@@ -122,7 +122,11 @@ impl Sight {
         self.open = whole[valid..].to_vec();
     }
 
-    pub(super) fn judge(self, name: &str, wanted: Option<&'static Encoding>) -> Result<Seen> {
+    pub(super) fn finish(
+        self,
+        name: &str,
+        wanted: Option<&'static Encoding>,
+    ) -> Result<DetectedEncoding> {
         let marked = if self.head.starts_with(&[0xff, 0xfe, 0, 0]) {
             None
         } else {
@@ -144,7 +148,7 @@ impl Sight {
         }
         let wide = encoding == UTF_16LE || encoding == UTF_16BE;
         let cut = (!wide && self.ctrl_z > 0).then(|| self.length - self.ctrl_z);
-        Ok(Seen {
+        Ok(DetectedEncoding {
             encoding,
             bom: marked.is_some(),
             guessed,
@@ -154,12 +158,12 @@ impl Sight {
     }
 }
 
-/// The encoding of a text that is not Unicode. Whatever it is, digits and commas are the same in all of them.
+/// Guesses the encoding of a text that is not Unicode. Digits and commas are the same in all such encodings.
 fn guess(detector: &EncodingDetector) -> &'static Encoding {
     detector.guess(None, Utf8Detection::Deny)
 }
 
-/// Latin text in UTF-16 has a zero in every second byte.
+/// Checks whether every second byte is zero, as in Latin text in UTF-16.
 fn looks_like_utf16(head: &[u8]) -> bool {
     let zeros = |from: usize| {
         head.iter()

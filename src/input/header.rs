@@ -1,68 +1,55 @@
-//! Which column is which: the user's ID, the flag, the day an opt-out ends, and the columns that an earlier report has
-//! added. Pure; a header in which two columns fit is refused, never guessed at.
+//! Finds the columns of a table by its header: the user's ID, the flag, the end date, and the columns that an earlier
+//! report has added. A header in which two columns fit is refused. Everything here is pure.
 
-use std::str::FromStr;
-
+use super::options::{ColumnChoice, UntilChoice};
 use crate::domain::{REPORT_COLUMNS, REPORT_COLUMNS_OF_FORMAT_1, ReportColumn};
 use crate::text::{shorten, shown_value, visible};
 
-const ID_NAMES: [&str; 3] = ["userid", "id", "coreuserid"];
+const ID_NAMES: [&str; 3] = ["userid", "coreuserid", "resolveruserid"];
+/// The name that many programs give to a counter of their own. It counts only if no other name fits.
+const GENERIC_ID_NAME: &str = "id";
 const FLAG_NAMES: [&str; 2] = ["mfaoptout", "optout"];
-const UNTIL_NAMES: [&str; 1] = ["optoutuntil"];
+/// The name of the column of end dates as it is compared.
+pub(super) const UNTIL_NAME: &str = "optoutuntil";
 
-/// A column that the user has named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ColumnChoice {
-    /// By its header, without regard to case, white space, `_` and `-`.
-    Name(String),
-    /// By its place, counted from 1.
-    Number(usize),
-}
-
-impl FromStr for ColumnChoice {
-    type Err = std::convert::Infallible;
-
-    /// Digits are a number, everything else is a name.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.trim().parse() {
-            Ok(number) if !text.contains('+') => Self::Number(number),
-            _ => Self::Name(text.to_owned()),
-        })
-    }
-}
-
-/// What the caller says about the columns.
+/// What the user says about the columns.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct ColumnRequest {
+    /// The column of the user IDs.
     pub(super) id: Option<ColumnChoice>,
+    /// The column of the flags.
     pub(super) flag: Option<ColumnChoice>,
-    /// One flag for all rows: no column is needed.
+    /// The column of the end dates.
+    pub(super) until: UntilChoice,
+    /// Whether one flag is set for all rows, so that no column of flags is needed.
     pub(super) flag_is_set: bool,
 }
 
-/// Where the columns are, counted from 0.
+/// The positions of the columns, counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
-    /// The user's ID.
+    /// The column of the user IDs.
     pub id: usize,
-    /// The flag; `None` where one flag is set for all rows.
+    /// The column of the flags; `None` if one flag is set for all rows.
     pub flag: Option<usize>,
-    /// The day from which an opt-out no longer counts, where there is such a column.
+    /// The column of the days up to which opt-outs last, if there is one.
     pub until: Option<usize>,
-    /// How many columns there are.
+    /// Number of columns.
     pub width: usize,
-    /// How many of them a new report carries: all, without the result columns of an earlier report.
+    /// Number of columns that a new report carries: all but the result columns of an earlier report.
     pub carried: usize,
+    /// Whether the column of the user IDs was found by the name `id`, which may as well be a counter.
+    pub(super) has_generic_id: bool,
 }
 
 impl Columns {
-    /// Whether the table is an earlier report: it ends in the result columns.
+    /// Returns whether the table is an earlier report, which ends in the result columns.
     #[must_use]
     pub fn is_report(&self) -> bool {
         self.carried < self.width
     }
 
-    /// Returns where the tool's column of an earlier report is; `None` in a table that is no report.
+    /// Returns the position of a result column of an earlier report; `None` in a table that is no report.
     #[must_use]
     pub fn result(&self, column: ReportColumn) -> Option<usize> {
         if self.is_report() {
@@ -73,98 +60,187 @@ impl Columns {
     }
 }
 
+/// A reason why a header is refused, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeaderProblem {
+    /// The reason.
+    pub(super) message: String,
+    /// The next step.
+    pub(super) help: String,
+    /// Whether a needed column is missing, so that the row may not be the header.
+    pub(super) is_missing: bool,
+}
+
+impl HeaderProblem {
+    pub(super) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: help.into(),
+            is_missing: false,
+        }
+    }
+
+    fn missing(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            is_missing: true,
+            ..Self::new(message, help)
+        }
+    }
+}
+
+/// A column that is looked for in a header.
+#[derive(Clone, Copy)]
+struct Target {
+    /// What messages call it.
+    what: &'static str,
+    /// The names by which it is found, as they are compared.
+    names: &'static [&'static str],
+    /// The name that messages propose.
+    example: &'static str,
+    /// The option that chooses it.
+    option: &'static str,
+}
+
+const ID: Target = Target {
+    what: "user ID",
+    names: &ID_NAMES,
+    example: "user_id",
+    option: "--id-column",
+};
+const FLAG: Target = Target {
+    what: "flag",
+    names: &FLAG_NAMES,
+    example: "mfa_opt_out",
+    option: "--flag-column",
+};
+const UNTIL: Target = Target {
+    what: "end date",
+    names: &[UNTIL_NAME],
+    example: "opt_out_until",
+    option: "--until-column",
+};
+
 /// Finds the columns in a header.
 ///
 /// # Errors
 ///
-/// The message, in words, where a column is missing, or two fit.
-pub(super) fn find(header: &[String], wanted: &Wanted) -> Result<Columns, Problem> {
+/// Returns the reason if a needed column is missing, or if two columns fit.
+pub(super) fn find(header: &[String], request: &ColumnRequest) -> Result<Columns, HeaderProblem> {
     if header.ends_with(&REPORT_COLUMNS_OF_FORMAT_1.map(str::to_owned)) {
         return Err(report_of_format_1());
     }
     let carried = carried(header);
     let names = &header[..carried];
-    let id = choose(names, wanted.id.as_ref(), &ID_NAMES, "user ID")?
-        .ok_or_else(|| missing(names, "user ID"))?;
     let is_report = carried < header.len();
-    let flag = match choose(names, wanted.flag.as_ref(), &FLAG_NAMES, "flag") {
-        Ok(Some(column)) if wanted.flag_is_set => return Err(set_twice(column, &names[column])),
-        // The rows of a report tell in a column of their own which flag they wanted.
-        Ok(None) if !wanted.flag_is_set && !is_report => return Err(missing(names, "flag")),
+    let id = find_id(names, request)?;
+    let flag = match choose(names, request.flag.as_ref(), &FLAG) {
+        Ok(Some(column)) if request.flag_is_set => return Err(set_twice(column, &names[column])),
+        // The rows of a report have the wanted flag in a column of their own.
+        Ok(None) if !request.flag_is_set && !is_report => return Err(missing(names, &FLAG)),
         Ok(flag) => flag,
-        Err(_) if is_report && wanted.flag.is_none() => None,
+        Err(_) if is_report && request.flag.is_none() => None,
         Err(problem) => return Err(problem),
     };
-    if flag == Some(id) {
-        return Err(Problem::new(
-            "the user ID and the flag can't both be in the same column",
-            "check the two options",
-        ));
-    }
-    let until = choose(names, None, &UNTIL_NAMES, "end date")?;
+    let until = match &request.until {
+        UntilChoice::Nothing => None,
+        UntilChoice::Detect => choose(names, None, &UNTIL)?,
+        UntilChoice::Column(choice) => choose(names, Some(choice), &UNTIL)?,
+    };
+    check_distinct(id, flag, until)?;
     Ok(Columns {
         id,
         flag,
         until,
         width: header.len(),
         carried,
+        has_generic_id: request.id.is_none() && plain(&names[id]) == GENERIC_ID_NAME,
     })
 }
 
-/// The columns of a table without a header: they need numbers.
-pub(super) fn by_number(width: usize, wanted: &Wanted) -> Result<Columns, Problem> {
-    let place = |choice: &Option<ColumnChoice>, what: &str, option: &str| match choice {
-        Some(ColumnChoice::Number(number)) => numbered(*number, width, what),
-        _ => Err(Problem::new(
-            format!("a table without a header needs the number of its {what} column"),
-            format!("add {option} NUMBER, such as {option} 1"),
-        )),
-    };
-    let id = place(&wanted.id, "user ID", "--id-column")?;
-    let flag = match (wanted.flag_is_set, &wanted.flag) {
+/// Returns the columns of a table without a header, which are chosen by number.
+pub(super) fn by_number(width: usize, request: &ColumnRequest) -> Result<Columns, HeaderProblem> {
+    let id = numbered_choice(request.id.as_ref(), width, &ID)?;
+    let flag = match (request.flag_is_set, &request.flag) {
         (true, Some(_)) => {
-            return Err(Problem::new(
+            return Err(HeaderProblem::new(
                 "--set and --flag-column exclude each other",
                 "leave one of them out",
             ));
         }
         (true, None) => None,
-        (false, _) => Some(place(&wanted.flag, "flag", "--flag-column")?),
+        (false, flag) => Some(numbered_choice(flag.as_ref(), width, &FLAG)?),
     };
-    if flag == Some(id) {
-        return Err(Problem::new(
-            "the user ID and the flag can't both be in the same column",
-            "check the two numbers",
-        ));
-    }
+    let until = match &request.until {
+        UntilChoice::Nothing | UntilChoice::Detect => None,
+        UntilChoice::Column(choice) => Some(numbered_choice(Some(choice), width, &UNTIL)?),
+    };
+    check_distinct(id, flag, until)?;
     Ok(Columns {
         id,
         flag,
-        until: None,
+        until,
         width,
         carried: width,
+        has_generic_id: false,
     })
 }
 
-/// What is wrong with a header, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) message: String,
-    pub(super) help: String,
+/// Returns how many cells of a row have the name of a column that is looked for.
+pub(super) fn known_names(row: &[String], request: &ColumnRequest) -> usize {
+    let until = match &request.until {
+        UntilChoice::Column(choice) => Some(choice),
+        UntilChoice::Nothing | UntilChoice::Detect => None,
+    };
+    let chosen: Vec<String> = [request.id.as_ref(), request.flag.as_ref(), until]
+        .into_iter()
+        .flatten()
+        .filter_map(|choice| match choice {
+            ColumnChoice::Name(name) => Some(plain(name)),
+            ColumnChoice::Number(_) => None,
+        })
+        .collect();
+    let is_known = |cell: &&String| {
+        let name = plain(cell);
+        let known = [ID.names, FLAG.names, UNTIL.names].concat();
+        known.contains(&name.as_str()) || name == GENERIC_ID_NAME || chosen.contains(&name)
+    };
+    row.iter().filter(is_known).count()
 }
 
-impl Problem {
-    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            help: help.into(),
-        }
+fn find_id(names: &[String], request: &ColumnRequest) -> Result<usize, HeaderProblem> {
+    const GENERIC: Target = Target {
+        names: &[GENERIC_ID_NAME],
+        ..ID
+    };
+    if let Some(column) = choose(names, request.id.as_ref(), &ID)? {
+        return Ok(column);
     }
+    choose(names, None, &GENERIC)?.ok_or_else(|| missing(names, &ID))
 }
 
-/// A flag set for all rows beside a column of flags: one of the two would be passed over in silence.
-fn set_twice(column: usize, name: &str) -> Problem {
-    Problem::new(
+fn check_distinct(
+    id: usize,
+    flag: Option<usize>,
+    until: Option<usize>,
+) -> Result<(), HeaderProblem> {
+    let same = if flag == Some(id) {
+        "the user ID and the flag"
+    } else if until == Some(id) {
+        "the user ID and the end date"
+    } else if until.is_some() && until == flag {
+        "the flag and the end date"
+    } else {
+        return Ok(());
+    };
+    Err(HeaderProblem::new(
+        format!("{same} can't both be in the same column"),
+        "check the options that choose the columns",
+    ))
+}
+
+/// Refuses a flag for all rows beside a column of flags, since one of them would be ignored.
+fn set_twice(column: usize, name: &str) -> HeaderProblem {
+    HeaderProblem::new(
         format!(
             "--set gives one flag for all rows, and column {} \"{}\" gives each its own",
             column + 1,
@@ -174,8 +250,8 @@ fn set_twice(column: usize, name: &str) -> Problem {
     )
 }
 
-fn report_of_format_1() -> Problem {
-    Problem::new(
+fn report_of_format_1() -> HeaderProblem {
+    HeaderProblem::new(
         "this is a report that was written by an earlier version of mfa-optout (format 1)",
         "use that version for its retry or undo, or run apply on the table that the report was made from",
     )
@@ -188,7 +264,7 @@ fn carried(header: &[String]) -> usize {
     }
 }
 
-/// Returns a header as it is compared with others.
+/// Returns a header as it is compared: in lower case, without white space, `_` and `-`.
 pub fn plain(name: &str) -> String {
     name.chars()
         .filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-'))
@@ -199,102 +275,119 @@ pub fn plain(name: &str) -> String {
 fn choose(
     header: &[String],
     choice: Option<&ColumnChoice>,
-    known: &[&str],
-    what: &str,
-) -> Result<Option<usize>, Problem> {
-    let wanted = match choice {
+    target: &Target,
+) -> Result<Option<usize>, HeaderProblem> {
+    let chosen = match choice {
         Some(ColumnChoice::Number(number)) => {
-            return numbered(*number, header.len(), what).map(Some);
+            return numbered(*number, header.len(), target).map(Some);
         }
         Some(ColumnChoice::Name(name)) => Some(plain(name)),
         None => None,
     };
-    let fits = |name: &String| match &wanted {
-        Some(wanted) => plain(name) == *wanted,
-        None => known.contains(&plain(name).as_str()),
+    let fits = |name: &String| match &chosen {
+        Some(chosen) => plain(name) == *chosen,
+        None => target.names.contains(&plain(name).as_str()),
     };
     let found: Vec<usize> = (0..header.len())
         .filter(|place| fits(&header[*place]))
         .collect();
     match (found.as_slice(), choice) {
-        ([], Some(ColumnChoice::Name(name))) => Err(not_there(header, name, what)),
+        ([], Some(ColumnChoice::Name(name))) => Err(not_there(header, name, target)),
         ([], _) => Ok(None),
         ([one], _) => Ok(Some(*one)),
-        ([first, second, ..], _) => Err(ambiguous(header, [*first, *second], what)),
+        ([first, second, ..], _) => Err(ambiguous(header, [*first, *second], target)),
     }
 }
 
-fn numbered(number: usize, width: usize, what: &str) -> Result<usize, Problem> {
-    number
-        .checked_sub(1)
-        .filter(|place| *place < width)
-        .ok_or_else(|| {
-            Problem::new(
-                format!("there is no column {number} for the {what}: the table has {width}"),
-                "columns are counted from 1",
-            )
-        })
+fn numbered_choice(
+    choice: Option<&ColumnChoice>,
+    width: usize,
+    target: &Target,
+) -> Result<usize, HeaderProblem> {
+    match choice {
+        Some(ColumnChoice::Number(number)) => numbered(*number, width, target),
+        _ => Err(HeaderProblem::new(
+            format!(
+                "a table without a header needs the number of its {} column",
+                target.what
+            ),
+            format!("add {0} NUMBER, such as {0} 1", target.option),
+        )),
+    }
 }
 
-fn ambiguous(header: &[String], places: [usize; 2], what: &str) -> Problem {
-    let [first, second] =
-        places.map(|place| format!("column {} \"{}\"", place + 1, shown(&header[place])));
-    let option = option(what);
-    Problem::new(
-        format!("two columns could be the {what}: {first} and {second}"),
-        format!("choose one with {option}, by its name or its number"),
+fn numbered(number: usize, width: usize, target: &Target) -> Result<usize, HeaderProblem> {
+    match number.checked_sub(1) {
+        Some(place) if place < width => Ok(place),
+        _ => Err(HeaderProblem::missing(
+            format!(
+                "there is no column {number} for the {}: the table has {width}",
+                target.what
+            ),
+            "columns are counted from 1",
+        )),
+    }
+}
+
+fn ambiguous(header: &[String], places: [usize; 2], target: &Target) -> HeaderProblem {
+    let [first, second] = places.map(|place| in_words(header, place));
+    HeaderProblem::new(
+        format!(
+            "two columns could be the {}: {first} and {second}",
+            target.what
+        ),
+        format!(
+            "choose one with {}, by its name or its number",
+            target.option
+        ),
     )
 }
 
-fn not_there(header: &[String], name: &str, what: &str) -> Problem {
-    Problem::new(
+fn not_there(header: &[String], name: &str, target: &Target) -> HeaderProblem {
+    let hint = nearest(header, &[&plain(name)]);
+    HeaderProblem::missing(
         format!(
-            "there is no column \"{}\" for the {what}; the header is {}",
+            "there is no column \"{}\" for the {}; the header is {}",
             shown_value(name),
+            target.what,
             list(header)
         ),
-        nearest(header, &[&plain(name)])
-            .unwrap_or_else(|| "give a name of the header, or the column's number".to_owned()),
+        hint.unwrap_or_else(|| "give a name of the header, or the column's number".to_owned()),
     )
 }
 
-fn missing(header: &[String], what: &str) -> Problem {
-    let (known, example) = if what == "flag" {
-        (&FLAG_NAMES[..], "mfa_opt_out")
-    } else {
-        (&ID_NAMES[..], "user_id")
-    };
-    let option = option(what);
-    let set = if what == "flag" {
+fn missing(header: &[String], target: &Target) -> HeaderProblem {
+    let message = format!(
+        "no column for the {}; the header is {}",
+        target.what,
+        list(header)
+    );
+    if is_data(header) {
+        return HeaderProblem::missing(message, NO_HEADER_HELP);
+    }
+    let set = if target.what == FLAG.what {
         ", or set one flag for all rows with --set true or --set false"
     } else {
         ""
     };
-    let message = format!("no column for the {what}; the header is {}", list(header));
-    if is_data(header) {
-        return Problem::new(
-            message,
-            "the first row looks like data: for a table without a header give --no-header, --id-column NUMBER and --flag-column NUMBER",
-        );
-    }
-    let hint = nearest(header, known)
-        .map(|hint| format!("{hint}; "))
-        .unwrap_or_default();
-    Problem::new(
+    let hint = match nearest(header, target.names) {
+        Some(hint) => format!("{hint}; "),
+        None => String::new(),
+    };
+    HeaderProblem::missing(
         message,
-        format!("{hint}name the column {example}, or say which one it is with {option}{set}"),
+        format!(
+            "{hint}name the column {}, or choose it with {}{set}",
+            target.example, target.option
+        ),
     )
 }
 
-fn option(what: &str) -> &'static str {
-    match what {
-        "flag" => "--flag-column",
-        "user ID" => "--id-column",
-        _ => "another header",
-    }
-}
+/// The next step if the row that should be the header looks like data.
+pub(super) const NO_HEADER_HELP: &str = "the first row looks like data: if the table has no header, give --no-header with --id-column NUMBER and \
+     --flag-column NUMBER (or --set); if the header is further down, give its line with --header-row";
 
-/// A header cell that is a plain number, or says yes or no, is nobody's column name.
+/// Checks whether a row has a cell that is a user ID or an e-mail address, and so is not a header.
 fn is_data(header: &[String]) -> bool {
     header
         .iter()
@@ -312,10 +405,14 @@ fn nearest(header: &[String], known: &[&str]) -> Option<String> {
         .iter()
         .map(|name| (score(name), name))
         .max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.8).then(|| format!("\"{}\" comes nearest", shown(best.1)))
+    if best.0 > 0.8 {
+        Some(format!("\"{}\" comes nearest", shown(best.1)))
+    } else {
+        None
+    }
 }
 
-/// Without what nobody sees, so that the hint finds the name behind it.
+/// Returns a name without invisible characters, so that the hint finds the name behind them.
 fn bare(name: &str) -> String {
     plain(name)
         .chars()
@@ -336,6 +433,11 @@ fn list(header: &[String]) -> String {
     names.join(", ")
 }
 
+/// Returns a column in words, such as `column 1 "user_id"`.
+pub(super) fn in_words(header: &[String], column: usize) -> String {
+    format!("column {} \"{}\"", column + 1, shown(&header[column]))
+}
+
 fn shown(name: &str) -> String {
     shorten(&visible(name), 60)
 }
@@ -349,11 +451,11 @@ mod tests {
     }
 
     fn found(names: &[&str]) -> Columns {
-        find(&header(names), &Wanted::default()).unwrap()
+        find(&header(names), &ColumnRequest::default()).unwrap()
     }
 
-    fn problem(names: &[&str]) -> Problem {
-        find(&header(names), &Wanted::default()).unwrap_err()
+    fn problem(names: &[&str]) -> HeaderProblem {
+        find(&header(names), &ColumnRequest::default()).unwrap_err()
     }
 
     #[test]
@@ -363,6 +465,7 @@ mod tests {
             "userid",
             "ID",
             "Core User ID",
+            "Resolver user ID",
             "User\u{a0}Id",
             " user-id ",
         ] {
@@ -385,77 +488,86 @@ mod tests {
     }
 
     #[test]
-    fn two_that_fit_are_named_both() {
-        for names in [["id", "id", "opt_out"], ["id", "user_id", "opt_out"]] {
+    fn two_columns_that_fit_are_both_named() {
+        for names in [
+            ["id", "id", "opt_out"],
+            ["user_id", "core user id", "opt_out"],
+        ] {
             let message = problem(&names).message;
-            assert!(
-                message.contains("column 1 \"id\" and column 2"),
-                "{message}"
-            );
+            let expected = format!("column 1 \"{}\" and column 2", names[0]);
+            assert!(message.contains(&expected), "{message}");
         }
-        assert!(
-            problem(&["id", "opt_out", "mfaOptOut"])
-                .message
-                .contains("two columns could be the flag")
-        );
+        let message = problem(&["id", "opt_out", "mfaOptOut"]).message;
+        assert!(message.contains("two columns could be the flag"));
     }
 
     #[test]
-    fn what_nobody_sees_is_shown() {
+    fn a_specific_name_outranks_id() {
+        let columns = found(&["id", "User ID", "opt_out"]);
+        assert_eq!((columns.id, columns.has_generic_id), (1, false));
+        assert!(found(&["ID", "opt_out"]).has_generic_id);
+    }
+
+    #[test]
+    fn an_invisible_character_is_shown() {
         let problem = problem(&["user\u{200b}_id", "opt_out"]);
-        assert!(
-            problem.message.contains("\"user\\u{200b}_id\""),
-            "{}",
-            problem.message
-        );
+        assert!(problem.message.contains("\"user\\u{200b}_id\""));
         assert!(problem.help.contains("comes nearest"), "{}", problem.help);
     }
 
     #[test]
     fn a_first_row_of_data_is_recognised() {
-        assert!(problem(&["1732", "true"]).help.contains("--no-header"));
+        let help = problem(&["1732", "true"]).help;
+        assert!(help.contains("--no-header") && help.contains("--header-row"));
     }
 
     #[test]
     fn a_choice_wins_over_the_known_names() {
-        let wanted = Wanted {
+        let request = ColumnRequest {
             id: Some("Member".parse().unwrap()),
             flag: Some("3".parse().unwrap()),
-            flag_is_set: false,
+            ..ColumnRequest::default()
         };
-        let columns = find(&header(&["id", "member", "x"]), &wanted).unwrap();
+        let columns = find(&header(&["id", "member", "x"]), &request).unwrap();
         assert_eq!((columns.id, columns.flag), (1, Some(2)));
-        let wanted = Wanted {
+        let request = ColumnRequest {
             id: Some(ColumnChoice::Number(4)),
-            ..Wanted::default()
+            ..ColumnRequest::default()
         };
-        assert!(
-            find(&header(&["id", "opt_out"]), &wanted)
-                .unwrap_err()
-                .message
-                .contains("no column 4")
-        );
-        assert!(
-            by_number(2, &wanted)
-                .unwrap_err()
-                .message
-                .contains("the table has 2")
-        );
+        let problem = find(&header(&["id", "opt_out"]), &request).unwrap_err();
+        assert!(problem.message.contains("no column 4"));
+        let problem = by_number(2, &request).unwrap_err();
+        assert!(problem.message.contains("the table has 2"));
+    }
+
+    #[test]
+    fn the_end_date_can_be_chosen_and_ruled_out() {
+        let with = |until: &str| {
+            let request = ColumnRequest {
+                until: until.parse().unwrap(),
+                ..ColumnRequest::default()
+            };
+            find(
+                &header(&["id", "opt_out", "opt_out_until", "Ends"]),
+                &request,
+            )
+        };
+        assert_eq!(with("ends").unwrap().until, Some(3));
+        assert_eq!(with("3").unwrap().until, Some(2));
+        assert_eq!(with("none").unwrap().until, None);
+        let message = with("1").unwrap_err().message;
+        assert!(message.contains("the user ID and the end date"));
     }
 
     #[test]
     fn a_set_flag_needs_no_column() {
-        let wanted = Wanted {
+        let request = ColumnRequest {
             flag_is_set: true,
-            ..Wanted::default()
+            ..ColumnRequest::default()
         };
-        assert!(
-            find(&header(&["id", "opt_out"]), &wanted)
-                .unwrap_err()
-                .message
-                .contains("gives each its own")
-        );
-        assert_eq!(find(&header(&["id"]), &wanted).unwrap().flag, None);
+        let problem = find(&header(&["id", "opt_out"]), &request).unwrap_err();
+        assert!(problem.message.contains("gives each its own"));
+        assert_eq!(find(&header(&["id"]), &request).unwrap().flag, None);
     }
 
     #[test]
@@ -483,7 +595,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_format_1_is_refused_in_words() {
+    fn a_report_of_format_1_is_refused() {
         let names = [&["id", "opt_out"], &REPORT_COLUMNS_OF_FORMAT_1[..]].concat();
         let problem = problem(&names);
         assert!(

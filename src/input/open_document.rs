@@ -1,5 +1,5 @@
-//! The cells of an `OpenDocument` spreadsheet, read one after the other as they stand in it: what it says is repeated a
-//! million times is a number here, not a million cells. What becomes of the cells is not known here.
+//! Reads the sheets of an `OpenDocument` spreadsheet as a stream of events. A cell or row that is repeated a million times
+//! is one event with a number.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,13 +10,18 @@ use quick_xml::events::{BytesStart, Event};
 use zip::ZipArchive;
 use zip::read::ZipFile;
 
-use super::copy::Value;
-use super::sheet::{MAX_NAME, Sheet, iso_text, number_text};
+use super::cell_text::{boolean_text, iso_text, number_text};
+use super::formula::is_aggregate;
+use super::row::Note;
+use super::sheet_copy::{CellText, Copier, SheetCopy};
+use super::sheet_list::{MAX_NAME, Sheet, damaged};
+use super::sheet_marks::{CellRange, MAX_ROWS, SheetMarks};
 use super::text::MAX_ROW;
+use crate::error;
 
-/// What makes a file one that can't be read.
+/// A reason why a spreadsheet can't be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub(super) enum OdsError {
     #[error(transparent)]
     Zip(#[from] zip::result::ZipError),
     #[error(transparent)]
@@ -35,17 +40,85 @@ pub(super) enum Broken {
     LongText,
 }
 
-/// What comes next in a sheet.
+/// The next thing in a sheet.
 #[derive(Debug, PartialEq)]
-pub(super) enum Piece {
-    /// A row begins, and so many rows are the same.
-    Row(u32),
-    /// A cell, and so many cells are the same; without a value they are empty.
-    Cell {
+enum SheetEvent {
+    /// A row begins.
+    Row {
+        /// Number of rows that are the same, including this one.
         times: u32,
-        value: Option<Value>,
+        /// Whether the row is not shown.
+        is_hidden: bool,
     },
-    RowEnds,
+    /// A cell of the row.
+    Cell {
+        /// Number of cells that are the same, including this one.
+        times: u32,
+        /// The number of rows and columns over which the cell is merged.
+        span: (u32, u32),
+        /// Its text; `None` for an empty cell.
+        text: Option<CellText>,
+    },
+    /// The row ends.
+    RowEnd,
+}
+
+/// Copies the cells of a sheet and returns the copy with what the sheet says about its rows and cells.
+pub(super) fn copy_sheet(
+    archive: &mut ZipArchive<BufReader<File>>,
+    sheet: &str,
+    mut copier: Copier<'_>,
+    book: &str,
+) -> error::Result<(SheetCopy, SheetMarks)> {
+    let failed = |error: OdsError| damaged(book, &error);
+    let mut content = Content::open(archive).map_err(failed)?;
+    content.find(sheet).map_err(failed)?;
+    let mut marks = SheetMarks::default();
+    let mut row = 0_u32;
+    let mut rows = 1_u32;
+    let mut column = 0_u64;
+    while let Some(event) = content.next_in_sheet().map_err(failed)? {
+        match event {
+            SheetEvent::Row { times, is_hidden } => {
+                (rows, column) = (times, 0);
+                if is_hidden {
+                    let end = row.saturating_add(times).min(MAX_ROWS);
+                    marks.hidden_rows.insert_range(row.min(end)..end);
+                }
+            }
+            SheetEvent::Cell { times, span, text } => {
+                if let Some(range) = merged_range(row, column, span) {
+                    marks.add_merged(range);
+                }
+                let next = column + u64::from(times);
+                if let Some(text) = text {
+                    for column in column..next {
+                        copier.cell(column, text.clone())?;
+                    }
+                }
+                column = next;
+            }
+            SheetEvent::RowEnd => {
+                copier.end_row(rows)?;
+                row = row.saturating_add(rows);
+            }
+        }
+    }
+    Ok((copier.finish()?, marks))
+}
+
+fn merged_range(row: u32, column: u64, span: (u32, u32)) -> Option<CellRange> {
+    let (rows, columns) = span;
+    if rows <= 1 && columns <= 1 {
+        return None;
+    }
+    let column = u32::try_from(column).ok()?;
+    Some(CellRange {
+        first_row: row,
+        last_row: row.saturating_add(rows.saturating_sub(1)),
+        first_column: column,
+        last_column: column.saturating_add(columns.saturating_sub(1)),
+    })
 }
 
 /// The content of a spreadsheet, read as a stream.
@@ -63,7 +136,7 @@ const SHEETS: usize = 10_000;
 const SHEET: usize = 3;
 
 impl<'a> Content<'a> {
-    pub(super) fn open(archive: &'a mut ZipArchive<BufReader<File>>) -> Result<Self, Broken> {
+    pub(super) fn open(archive: &'a mut ZipArchive<BufReader<File>>) -> Result<Self, OdsError> {
         let mut xml =
             quick_xml::Reader::from_reader(BufReader::new(archive.by_name("content.xml")?));
         xml.config_mut().expand_empty_elements = true;
@@ -74,21 +147,23 @@ impl<'a> Content<'a> {
         })
     }
 
-    fn next(&mut self) -> Result<Event<'static>, Broken> {
+    fn next(&mut self) -> Result<Event<'static>, OdsError> {
         self.buffer.clear();
         let event = self.xml.read_event_into(&mut self.buffer)?.into_owned();
         match &event {
             Event::Start(_) => self.depth += 1,
             Event::End(_) => self.depth = self.depth.saturating_sub(1),
-            Event::Eof => return Err(Broken::CutOff),
+            Event::Eof => return Err(OdsError::CutOff),
             _ => {}
         }
         Ok(event)
     }
 
-    /// All sheets, in their order.
-    pub(super) fn sheets(mut self) -> Result<Vec<Sheet>, Broken> {
-        let (mut sheets, mut hidden, mut style) = (Vec::new(), HashSet::new(), None);
+    /// Returns all sheets in their order.
+    pub(super) fn sheets(mut self) -> Result<Vec<Sheet>, OdsError> {
+        let mut sheets = Vec::new();
+        let mut hidden = HashSet::new();
+        let mut style = None;
         loop {
             match self.next()? {
                 Event::Start(tag) if tag.name().as_ref() == "style:style" => {
@@ -104,11 +179,11 @@ impl<'a> Content<'a> {
                     let look = name_attribute(&tag, "table:style-name")?;
                     sheets.push(Sheet {
                         name: name_attribute(&tag, "table:name")?.unwrap_or_default(),
-                        shown: !look.is_some_and(|look| hidden.contains(&look)),
+                        is_visible: !look.is_some_and(|look| hidden.contains(&look)),
                     });
                 }
                 Event::End(_) if self.depth == 0 => return Ok(sheets),
-                _ if sheets.len().max(hidden.len()) > SHEETS => return Err(Broken::TooMany),
+                _ if sheets.len().max(hidden.len()) > SHEETS => return Err(OdsError::TooMany),
                 _ => {}
             }
         }
@@ -119,7 +194,7 @@ impl<'a> Content<'a> {
     }
 
     /// Goes to the sheet of this name.
-    pub(super) fn find(&mut self, name: &str) -> Result<(), Broken> {
+    fn find(&mut self, name: &str) -> Result<(), OdsError> {
         loop {
             match self.next()? {
                 Event::Start(tag)
@@ -133,16 +208,17 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// The next piece of the sheet; `None` at its end.
-    pub(super) fn piece(&mut self) -> Result<Option<Piece>, Broken> {
+    /// Returns the next event of the sheet; `None` at its end.
+    fn next_in_sheet(&mut self) -> Result<Option<SheetEvent>, OdsError> {
         loop {
             match self.next()? {
                 Event::Start(tag) => match tag.name().as_ref() {
                     "table:table-row" => {
-                        return Ok(Some(Piece::Row(repeated(
-                            &tag,
-                            "table:number-rows-repeated",
-                        )?)));
+                        let visibility = attribute(&tag, "table:visibility")?;
+                        return Ok(Some(SheetEvent::Row {
+                            times: repeated(&tag, "table:number-rows-repeated")?,
+                            is_hidden: matches!(visibility.as_deref(), Some("collapse" | "filter")),
+                        }));
                     }
                     "table:table-cell" | "table:covered-table-cell" => {
                         return self.cell(&tag).map(Some);
@@ -150,7 +226,7 @@ impl<'a> Content<'a> {
                     _ => {}
                 },
                 Event::End(tag) if tag.name().as_ref() == "table:table-row" => {
-                    return Ok(Some(Piece::RowEnds));
+                    return Ok(Some(SheetEvent::RowEnd));
                 }
                 Event::End(_) if self.depth == SHEET => return Ok(None),
                 _ => {}
@@ -158,20 +234,32 @@ impl<'a> Content<'a> {
         }
     }
 
-    fn cell(&mut self, tag: &BytesStart<'_>) -> Result<Piece, Broken> {
-        let said = Said::of(tag)?;
+    fn cell(&mut self, tag: &BytesStart<'_>) -> Result<SheetEvent, OdsError> {
+        let value = CellValue::of(tag)?;
         let times = repeated(tag, "table:number-columns-repeated")?;
-        let text = self.text()?;
-        Ok(Piece::Cell {
+        let rows = repeated(tag, "table:number-rows-spanned")?;
+        let columns = repeated(tag, "table:number-columns-spanned")?;
+        let formula = attribute(tag, "table:formula")?;
+        let paragraphs = self.text()?;
+        let mut text = value.text(paragraphs)?;
+        if let Some((_, note)) = &mut text
+            && formula.is_some_and(|formula| is_aggregate(&formula))
+        {
+            *note = Some(Note::Aggregate);
+        }
+        Ok(SheetEvent::Cell {
             times,
-            value: said.value(text)?,
+            span: (rows, columns),
+            text,
         })
     }
 
-    /// The text of the cell that has just begun: its own paragraphs, without those of notes and drawings in it.
-    fn text(&mut self) -> Result<String, Broken> {
-        let (mut text, outside) = (String::new(), self.depth - 1);
-        let (mut paragraphs, mut inside) = (0, false);
+    /// Returns the text of the cell that has just begun: its own paragraphs, without those of notes and drawings in it.
+    fn text(&mut self) -> Result<String, OdsError> {
+        let mut text = String::new();
+        let outside = self.depth - 1;
+        let mut paragraphs = 0;
+        let mut inside = false;
         loop {
             match self.next()? {
                 Event::End(_) if self.depth == outside => return Ok(text),
@@ -194,14 +282,14 @@ impl<'a> Content<'a> {
             }
             // A few bytes of XML can stand for a thousand spaces, so the size of the file is no bound.
             if text.len() as u64 > MAX_ROW {
-                return Err(Broken::LongText);
+                return Err(OdsError::LongText);
             }
         }
     }
 }
 
 /// Adds the white space that an element stands for.
-fn push_space(text: &mut String, tag: &BytesStart<'_>) -> Result<(), Broken> {
+fn push_space(text: &mut String, tag: &BytesStart<'_>) -> Result<(), OdsError> {
     const MOST: u32 = 1024;
     match tag.name().as_ref() {
         "text:s" => {
@@ -216,15 +304,15 @@ fn push_space(text: &mut String, tag: &BytesStart<'_>) -> Result<(), Broken> {
 }
 
 /// Returns an attribute that is kept for as long as the sheets are listed.
-fn name_attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Broken> {
+fn name_attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, OdsError> {
     let value = attribute(tag, name)?;
     if value.as_ref().is_some_and(|value| value.len() > MAX_NAME) {
-        return Err(Broken::LongName);
+        return Err(OdsError::LongName);
     }
     Ok(value)
 }
 
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Broken> {
+fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, OdsError> {
     let Some(attribute) = tag.try_get_attribute(name)? else {
         return Ok(None);
     };
@@ -235,24 +323,24 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Broken>
     ))
 }
 
-fn repeated(tag: &BytesStart<'_>, name: &str) -> Result<u32, Broken> {
+fn repeated(tag: &BytesStart<'_>, name: &str) -> Result<u32, OdsError> {
     match attribute(tag, name)? {
-        Some(times) => times.trim().parse().map_err(|_| Broken::Number(times)),
+        Some(times) => times.trim().parse().map_err(|_| OdsError::Number(times)),
         None => Ok(1),
     }
 }
 
-/// What a cell says of its value, apart from its text (ODF 1.3, part 3, 19.385).
-enum Said {
+/// The value of a cell apart from its text (ODF 1.3, part 3, 19.385).
+enum CellValue {
     Empty,
     Number(String),
-    Bool(bool),
+    Boolean(String),
     Date(String),
     Text(Option<String>),
 }
 
-impl Said {
-    fn of(tag: &BytesStart<'_>) -> Result<Self, Broken> {
+impl CellValue {
+    fn of(tag: &BytesStart<'_>) -> Result<Self, OdsError> {
         let value = |name: &str| attribute(tag, name);
         // An error has its name as text, and an empty value.
         if value("calcext:value-type")?.as_deref() == Some("error") {
@@ -262,9 +350,7 @@ impl Said {
             Some("float" | "percentage" | "currency") => {
                 Self::Number(value("office:value")?.unwrap_or_default())
             }
-            Some("boolean") => {
-                Self::Bool(value("office:boolean-value")?.as_deref() == Some("true"))
-            }
+            Some("boolean") => Self::Boolean(value("office:boolean-value")?.unwrap_or_default()),
             Some("date") => Self::Date(value("office:date-value")?.unwrap_or_default()),
             Some("time") => Self::Date(value("office:time-value")?.unwrap_or_default()),
             Some(_) => Self::Text(value("office:string-value")?),
@@ -272,15 +358,16 @@ impl Said {
         })
     }
 
-    fn value(self, text: String) -> Result<Option<Value>, Broken> {
+    fn text(self, paragraphs: String) -> Result<Option<CellText>, OdsError> {
         Ok(Some(match self {
             Self::Empty => return Ok(None),
-            Self::Number(digits) => {
-                number_text(digits.trim().parse().map_err(|_| Broken::Number(digits))?)
-            }
-            Self::Bool(yes) => (if yes { "TRUE" } else { "FALSE" }.to_owned(), None),
+            Self::Number(digits) => match digits.trim().parse() {
+                Ok(number) => number_text(number),
+                Err(_) => return Err(OdsError::Number(digits)),
+            },
+            Self::Boolean(value) => boolean_text(&value),
             Self::Date(date) => iso_text(&date),
-            Self::Text(value) => (value.unwrap_or(text), None),
+            Self::Text(value) => (value.unwrap_or(paragraphs), None),
         }))
     }
 }

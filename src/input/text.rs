@@ -1,5 +1,4 @@
-//! Text tables: what the bytes are (compressed or not, separated by what), and a reader of their rows that knows physical
-//! lines. What a cell means is not known here.
+//! Tables in text: detects compression, encoding and delimiter, and reads rows with the physical lines on which they begin.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -9,24 +8,25 @@ use encoding_rs::{Encoding, UTF_8};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use flate2::bufread::MultiGzDecoder;
 
-use super::MAX_COLUMNS;
-use super::bytes::{Bytes, Changed, Seal, unreadable};
-use super::encoding::{Seen, Sight};
+use super::bytes::{BlockHashes, Bytes, Changed, unreadable};
+use super::encoding::{DetectedEncoding, EncodingProbe};
+use super::quotes::{RowShape, stray_quote, swallowed_row};
+use super::row::MAX_COLUMNS;
 use crate::error::{Error, Kind, Result};
 
-/// The longest row that is read. A quotation mark left open makes the rest of a file one row.
+/// The longest row that is read, in bytes. A quotation mark left open makes the rest of a file one row.
 pub(super) const MAX_ROW: u64 = 8 << 20;
 
-/// The most delimiters in a row that is longer than a piece of the text; each takes several times its own byte of memory.
+/// The largest number of delimiters in a row that is longer than a piece of the text. Each takes several bytes of memory.
 const MAX_DELIMITERS: u64 = 1 << 20;
 
-/// Follows the text, so that a quotation mark that is still open shows: then this stands inside the last cell.
+/// The text that is put behind the input. If a quotation mark is still open, it ends up inside the last cell.
 const END: &[u8] = b"\n\x01end of text\x01";
 const END_CELL: &[u8] = b"\x01end of text\x01";
 
 const GIB: u64 = 1 << 30;
 
-/// The largest size to which `size` bytes may inflate: 200 times as much, but no more than 1 GiB, and a mebibyte always.
+/// Returns the largest size to which `size` bytes may inflate: 200 times as much, but at most 1 GiB and at least 1 MiB.
 pub(super) fn inflated_limit(size: u64, max_input: Option<u64>) -> u64 {
     max_input.unwrap_or_else(|| size.saturating_mul(200).clamp(1 << 20, GIB))
 }
@@ -41,45 +41,45 @@ pub(super) fn bomb(name: &str, limit: u64) -> Error {
     .help("if that is what it should hold, raise the limit with --max-input")
 }
 
-/// What the text turned out to be.
+/// The form of a text as it was detected.
 #[derive(Clone, Debug)]
-pub(super) struct Nature {
-    pub(super) seal: Seal,
+pub(super) struct TextFormat {
+    pub(super) hashes: BlockHashes,
     pub(super) gzip: bool,
-    pub(super) seen: Seen,
+    pub(super) encoding: DetectedEncoding,
 }
 
-/// Reads everything once: takes the fingerprint, inflates within bounds, and finds the encoding.
+/// Reads everything once: computes the hashes, inflates within bounds, and detects the encoding.
 pub(super) fn survey(
     bytes: &Bytes,
     wanted: Option<&'static Encoding>,
     max_input: Option<u64>,
-) -> Result<Nature> {
-    let mut blocks = bytes.take_seal();
+) -> Result<TextFormat> {
+    let mut blocks = bytes.hashed();
     let gzip = blocks
         .fill_buf()
         .map_err(|error| unreadable(&bytes.name, &error))?
         .starts_with(&[0x1f, 0x8b]);
-    let mut sight = Sight::default();
+    let mut probe = EncodingProbe::default();
     let outcome = if gzip {
         let limit = inflated_limit(bytes.size, max_input);
         let mut inflated = MultiGzDecoder::new(&mut blocks);
-        sight.look_at(&mut inflated, limit)
+        probe.read_all(&mut inflated, limit)
     } else {
-        sight.look_at(&mut blocks, u64::MAX)
+        probe.read_all(&mut blocks, u64::MAX)
     };
     match outcome {
         Ok(true) => {}
         Ok(false) => return Err(bomb(&bytes.name, inflated_limit(bytes.size, max_input))),
         Err(error) => return Err(broken(&bytes.name, &error)),
     }
-    let seal = blocks
-        .into_seal()
+    let hashes = blocks
+        .into_hashes()
         .map_err(|error| unreadable(&bytes.name, &error))?;
-    Ok(Nature {
-        seal,
+    Ok(TextFormat {
+        hashes,
         gzip,
-        seen: sight.judge(&bytes.name, wanted)?,
+        encoding: probe.finish(&bytes.name, wanted)?,
     })
 }
 
@@ -96,29 +96,29 @@ fn broken(name: &str, error: &io::Error) -> Error {
     Error::new(Kind::Input, message).help("fetch or export the file again")
 }
 
-impl Nature {
-    /// A pass over the text as UTF-8, verified against the seal.
+impl TextFormat {
+    /// Returns a pass over the text as UTF-8, verified against the hashes.
     fn decoded(&self, bytes: &Bytes) -> io::Result<Box<dyn Read>> {
-        let blocks = bytes.sealed(&self.seal);
+        let blocks = bytes.verified(&self.hashes);
         let mut text: Box<dyn Read> = if self.gzip {
             Box::new(MultiGzDecoder::new(blocks))
         } else {
             Box::new(blocks)
         };
-        if let Some(length) = self.seen.cut {
+        if let Some(length) = self.encoding.cut {
             text = Box::new(text.take(length));
         }
-        if self.seen.encoding != UTF_8 {
+        if self.encoding.encoding != UTF_8 {
             let mut decoder = DecodeReaderBytesBuilder::new();
             return Ok(Box::new(
                 decoder
-                    .encoding(Some(self.seen.encoding))
+                    .encoding(Some(self.encoding.encoding))
                     .bom_override(true)
                     .strip_bom(true)
                     .build(text),
             ));
         }
-        if self.seen.bom {
+        if self.encoding.bom {
             text.read_exact(&mut [0; 3])?;
         }
         Ok(text)
@@ -134,8 +134,13 @@ impl Nature {
         Ok(head)
     }
 
-    /// The rows from the start.
-    pub(super) fn rows(&self, bytes: &Bytes, layout: Layout) -> Result<TextRows> {
+    /// Returns the rows from the start. If their shape is known, rows that an open quotation mark has swallowed are found.
+    pub(super) fn rows(
+        &self,
+        bytes: &Bytes,
+        layout: Layout,
+        shape: Option<RowShape>,
+    ) -> Result<TextRows> {
         let text = self
             .decoded(bytes)
             .and_then(|inner| Text::new(inner, layout));
@@ -151,30 +156,35 @@ impl Nature {
             name: bytes.name.clone(),
             delimiter: layout.delimiter,
             skipped: layout.skipped as u64,
+            shape,
         })
     }
 }
 
-/// How the text is laid out.
+/// The layout of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) delimiter: u8,
-    /// Bytes of a first line such as `sep=;`, which says the delimiter and is no row.
+    /// Length in bytes of a first line such as `sep=;`, which names the delimiter and is no row.
     pub(super) skipped: usize,
 }
 
 const DELIMITERS: [u8; 4] = *b",;\t|";
 
-/// Finds the delimiter: the one that a first line `sep=;` names, or else the one by which the header has a column that
-/// `fits` and the first rows are alike.
-pub(super) fn sniff(head: &[u8], wanted: Option<u8>, fits: impl Fn(&[String]) -> bool) -> Layout {
+/// Detects the delimiter: the one that a first line `sep=;` names, or else the one by which the first rows have the columns
+/// of a table, as `fits` tells, and are equally wide.
+pub(super) fn sniff(
+    head: &[u8],
+    wanted: Option<u8>,
+    fits: impl Fn(&[Vec<String>]) -> bool,
+) -> Layout {
     let named = sep_line(head);
     let skipped = named.map_or(0, |(_, length)| length);
     let delimiter = wanted
         .or(named.map(|(delimiter, _)| delimiter))
         .unwrap_or_else(|| {
             let score = |delimiter: &u8| score(&head[skipped..], *delimiter, &fits);
-            // The last of equals wins, and without any delimiter in sight a table has one column: commas.
+            // The last of equals wins, and without any delimiter in probe a table has one column: commas.
             DELIMITERS
                 .into_iter()
                 .rev()
@@ -202,36 +212,48 @@ fn sep_line(head: &[u8]) -> Option<(u8, usize)> {
         .then_some((*delimiter, length + end))
 }
 
-/// Whether a byte may stand between cells: no letter, digit or quotation mark, of which the cells themselves are made.
+/// Checks whether a byte may stand between cells: it is no letter, digit or quotation mark.
 fn separates(byte: u8) -> bool {
     byte == b'\t' || (byte.is_ascii_punctuation() && byte != b'"')
 }
 
-/// How well a delimiter explains the beginning: the header fits, the rows are as wide as the header, the width.
-fn score(head: &[u8], delimiter: u8, fits: &impl Fn(&[String]) -> bool) -> (bool, usize, usize) {
+/// The score of a delimiter: whether the first rows have the columns of a table, how many rows have the most frequent width
+/// if that is more than one, and that width.
+fn score(
+    head: &[u8],
+    delimiter: u8,
+    fits: &impl Fn(&[Vec<String>]) -> bool,
+) -> (bool, usize, usize) {
+    const ROWS: usize = 21;
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
         .flexible(true)
         .from_reader(head);
-    let mut rows = reader.byte_records().filter_map(std::result::Result::ok);
-    let Some(first) = rows.find(|row| !is_blank(row)) else {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for record in reader.byte_records().map_while(std::result::Result::ok) {
+        if is_blank(&record) {
+            continue;
+        }
+        let cells = record.iter().map(|cell| String::from_utf8_lossy(cell));
+        rows.push(cells.map(std::borrow::Cow::into_owned).collect());
+        if rows.len() == ROWS {
+            break;
+        }
+    }
+    if rows.is_empty() {
         return (false, usize::MAX, 0);
-    };
-    let header: Vec<String> = first
-        .iter()
-        .map(|cell| String::from_utf8_lossy(cell).into_owned())
-        .collect();
-    let alike = rows.take(20).filter(|row| row.len() == first.len()).count();
-    let several = first.len() > 1;
-    (
-        fits(&header),
-        if several { alike + 1 } else { 0 },
-        first.len(),
-    )
+    }
+    let frequency = |width: usize| rows.iter().filter(|row| row.len() == width).count();
+    let several = rows.iter().map(Vec::len).filter(|width| *width > 1);
+    let best = several.max_by_key(|width| (frequency(*width), *width));
+    match best {
+        Some(width) => (fits(&rows), frequency(width), width),
+        None => (fits(&rows), 0, 1),
+    }
 }
 
-/// Whether nothing but white space is in a row.
+/// Checks whether a row has nothing but white space.
 pub(super) fn is_blank(row: &ByteRecord) -> bool {
     let text = row.as_slice().trim_ascii();
     text.is_empty()
@@ -239,16 +261,17 @@ pub(super) fn is_blank(row: &ByteRecord) -> bool {
             && std::str::from_utf8(text).is_ok_and(|text| text.trim().is_empty()))
 }
 
-/// Rows of a text table.
+/// One pass over the rows of a text.
 pub(super) struct TextRows {
     reader: csv::Reader<Text>,
     name: String,
     delimiter: u8,
     skipped: u64,
+    shape: Option<RowShape>,
 }
 
 impl TextRows {
-    /// The next row that is not blank; `false` after the last.
+    /// Reads the next row that is not blank; returns `false` after the last.
     pub(super) fn read(&mut self, row: &mut ByteRecord) -> Result<bool> {
         loop {
             let start = self.offset();
@@ -271,7 +294,7 @@ impl TextRows {
         }
     }
 
-    /// How many bytes of the decoded text have been taken in.
+    /// Returns the number of bytes of the decoded text that have been read.
     fn offset(&self) -> u64 {
         self.reader.position().byte() + self.skipped
     }
@@ -283,7 +306,7 @@ impl TextRows {
             .is_some_and(|end| self.offset() > end + 1)
     }
 
-    /// The physical line, from 1, on which the row that was read last begins.
+    /// Returns the physical line, from 1, on which the row that was read last begins.
     pub(super) fn line(&self, row: &ByteRecord) -> u64 {
         let terminator = self.offset().saturating_sub(1);
         self.reader
@@ -293,26 +316,38 @@ impl TextRows {
             .max(1)
     }
 
-    /// Where a cell goes over several lines, its quotation marks are looked at closely: one that was left open would
-    /// swallow rows up to the next one.
+    /// Checks the quotation marks of a row with cells of several lines: one that was left open swallows rows up to the
+    /// next quotation mark.
     fn check_quotes(&self, row: &ByteRecord) -> Result<()> {
         if memchr::memchr2(b'\n', b'\r', row.as_slice()).is_none() {
             return Ok(());
         }
         let text = self.reader.get_ref();
         let raw = text.row_so_far(self.offset());
-        let Some(at) = stray_quote(&raw, self.delimiter) else {
-            return Ok(());
-        };
-        let line = text.row_line() + line_ends(&raw[..at], None);
-        Err(Error::new(
-            Kind::Input,
-            format!(
+        if let Some(at) = stray_quote(&raw, self.delimiter) {
+            let line = text.row_line() + line_ends(&raw[..at], None);
+            let message = format!(
                 "{}:{line}: a quotation mark is opened here, and text follows where it is closed",
                 self.name
-            ),
-        )
-        .help("close it in its own row, or write it twice (\"\") where it belongs to the text"))
+            );
+            return Err(Error::new(Kind::Input, message).help(
+                "close it in its own row, or write it twice (\"\") where it belongs to the text",
+            ));
+        }
+        let Some(shape) = &self.shape else {
+            return Ok(());
+        };
+        let Some(line_ends) = swallowed_row(row, self.delimiter, shape) else {
+            return Ok(());
+        };
+        let start = self.line(row);
+        let message = format!(
+            "{}:{start}: a quoted cell of this row holds a whole row of the table, in line {}",
+            self.name,
+            start + line_ends
+        );
+        Err(Error::new(Kind::Input, message)
+            .help("a quotation mark was left open: delete it, or close it in its own row"))
     }
 
     fn unclosed(&self, row: &ByteRecord) -> Error {
@@ -378,34 +413,37 @@ struct TooLong;
 #[error("a row has too many delimiters")]
 struct TooMany;
 
-/// The decoded text, with a look back at the last piece for counting lines, and with [`END`] behind it.
+/// The decoded text with [`END`] behind it. It keeps the last piece, in which lines are counted.
 struct Text {
     inner: Box<dyn Read>,
-    /// What was handed out last.
+    /// The piece that was handed out last.
     last: Vec<u8>,
-    /// Where `last` begins, and what stands before it.
+    /// Offset of `last` in the text.
     start: u64,
+    /// The byte before `last`.
     before: Option<u8>,
     counted: Cell<Counted>,
-    /// Where the text ended.
+    /// Offset of the end of the text, once it is reached.
     ended: Option<u64>,
-    /// Where the row that is being read begins, and its line once that is further back than `last`.
+    /// Offset of the current row.
     row_start: u64,
+    /// Line of the current row, once it begins before `last`.
     row_line: u64,
-    /// What of that row is no longer in `last`, and the delimiters in it.
+    /// The part of the current row that is before `last`.
     row_head: Vec<u8>,
+    /// Number of delimiters in `row_head`.
     delimiters: u64,
     delimiter: u8,
 }
 
-/// How far the line ends of the text have been counted.
+/// The count of the text's line ends so far.
 #[derive(Clone, Copy, Default)]
 struct Counted {
-    /// Up to here, within the last piece.
+    /// Position in the last piece up to which they are counted.
     end: usize,
-    /// Line ends from the start of the text up to `end`.
+    /// Number of line ends from the start of the text up to `end`.
     line_ends: u64,
-    /// Line ends before the last piece.
+    /// Number of line ends before the last piece.
     line_ends_before: u64,
 }
 
@@ -453,7 +491,7 @@ impl Text {
             .min(self.last.len())
     }
 
-    /// The raw bytes of the row up to `end`.
+    /// Returns the raw bytes of the row up to `end`.
     fn row_so_far(&self, end: u64) -> Vec<u8> {
         let head = if self.row_start < self.start {
             self.row_head.as_slice()
@@ -475,7 +513,7 @@ impl Text {
         }
     }
 
-    /// Lets the last piece go.
+    /// Discards the last piece.
     fn shift(&mut self) {
         self.row_line = self.row_line();
         if self.row_start >= self.start {
@@ -522,32 +560,6 @@ impl Read for Text {
     }
 }
 
-/// Where a quotation mark opens that is not closed at the end of its cell.
-fn stray_quote(raw: &[u8], delimiter: u8) -> Option<usize> {
-    let mut at = 0;
-    while at < raw.len() {
-        if raw[at] != b'"' {
-            let ends = |b: &u8| *b == delimiter || matches!(b, b'\n' | b'\r');
-            at += raw[at..].iter().position(ends)? + 1;
-            continue;
-        }
-        let opened = at;
-        at += 1;
-        loop {
-            at += memchr::memchr(b'"', &raw[at..])? + 1;
-            match raw.get(at) {
-                Some(b'"') => at += 1,
-                Some(after) if *after != delimiter && !matches!(after, b'\n' | b'\r') => {
-                    return Some(opened);
-                }
-                _ => break,
-            }
-        }
-        at += 1;
-    }
-    None
-}
-
 /// Returns the number of line ends within the cells of a row.
 fn lines_within(row: &ByteRecord) -> u64 {
     if memchr::memchr2(b'\n', b'\r', row.as_slice()).is_none() {
@@ -556,7 +568,7 @@ fn lines_within(row: &ByteRecord) -> u64 {
     row.iter().map(|cell| line_ends(cell, None)).sum()
 }
 
-/// Line ends in a text, as LF, CRLF or CR; `before` is the byte in front of it.
+/// Returns the number of line ends in a text, as LF, CRLF or CR; `before` is the byte in front of it.
 fn line_ends(text: &[u8], before: Option<u8>) -> u64 {
     let split = before == Some(b'\r') && text.first() == Some(&b'\n');
     let feeds = memchr::memchr_iter(b'\n', text).count() - usize::from(split);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use roaring::RoaringTreemap;
 
-use super::reading::{Ask, Reading};
+use super::row_check::{Reading, RowRequest};
 use super::{Options, problems};
 use crate::domain::Flag;
 use crate::error::{Error, Kind, Result};
@@ -88,13 +88,13 @@ impl Earlier {
         }
     }
 
-    /// Whether it is so already.
-    pub(super) fn says(&self, ask: &Ask) -> bool {
-        let known = if ask.flag.is_opt_out() {
+    /// Returns whether the user already has the requested flag.
+    pub(super) fn is_up_to_date(&self, request: &RowRequest) -> bool {
+        let known = if request.flag.is_opt_out() {
             &self.opted_out
         } else {
             &self.opted_in
         };
-        !known.is_empty() && known.contains(ask.user.get())
+        !known.is_empty() && known.contains(request.user.get())
     }
 }

@@ -1,12 +1,13 @@
-//! The table becomes a plan: a first pass checks every row and counts, a second pass hands out one step for each row.
-//! Both passes read a row with the same eyes, and neither keeps the rows. Nothing here sends anything.
+//! Makes a plan of a table. A first pass checks and counts all rows, a second pass hands out one [`Step`] for each row. Both
+//! check a row in the same way, and neither keeps the rows. Nothing here sends anything.
 
-mod asked;
 mod earlier;
 mod guard;
+mod occurrence;
 mod order;
 mod problems;
-mod reading;
+mod row_check;
+mod totals;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,21 +16,22 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use roaring::RoaringTreemap;
 
-use self::asked::{Asked, Meeting};
 use self::earlier::Earlier;
 pub use self::guard::within_allowance;
+use self::occurrence::{Occurrence, OccurrenceMap};
 pub use self::order::{OrderedChanges, SendOrder};
 pub use self::problems::{Problem, check_problems_place};
-use self::reading::{Ask, Reading, Understood};
+use self::row_check::{RowCheck, RowReader, RowRequest};
+use self::totals::{CheckedRow, TotalCheck};
 use crate::domain::{Change, Flag, LineNumber, Outcome, Record, RowNumber, Threshold};
 use crate::error::{Error, Kind, Result};
-use crate::input::{Input, Place, PrivateCopy, Row, Rows};
+use crate::input::{Input, Place, PrivateCopy};
 use crate::output::Output;
 
-/// Which rows of the input the run is about.
+/// The rows of the input that the run is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
-    /// All of them.
+    /// All rows.
     #[default]
     All,
     /// Those of an earlier report with one of these outcomes.
@@ -38,33 +40,36 @@ pub enum Selection {
     Undo,
 }
 
-/// What decides how the rows are read.
+/// How the rows are checked.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How the input itself is to be read; also the columns of the baseline.
+    /// How the input itself is read, and the columns of the baseline.
     pub input: crate::input::Options,
-    /// The Org's host: a pasted address of another one is refused. `None` takes any.
+    /// The Org's host, on which a pasted address must be; `None` accepts any.
     pub host: Option<String>,
-    /// Whether rows that can't be understood are left out, rather than refusing all.
+    /// Whether invalid rows are left out instead of refusing the table.
     pub skip_invalid: bool,
-    /// Which rows.
+    /// Whether the last row is read as a user even if it looks like a row of totals.
+    pub keep_last_row: bool,
+    /// The rows that the run is about.
     pub selection: Selection,
-    /// An earlier report that says what is so already.
+    /// An earlier report, according to which users have their flags already.
     pub baseline: Option<PathBuf>,
     /// The day on which the run takes place.
     pub today: Date,
-    /// Where all problems are written, as CSV.
+    /// The file to which all problems are written, as CSV.
     pub problems: Option<Output>,
 }
 
 impl Options {
-    /// All rows, on this day.
+    /// Returns options for all rows on this day.
     #[must_use]
     pub fn on(today: Date) -> Self {
         Self {
             input: crate::input::Options::default(),
             host: None,
             skip_invalid: false,
+            keep_last_row: false,
             selection: Selection::All,
             baseline: None,
             today,
@@ -73,29 +78,29 @@ impl Options {
     }
 }
 
-/// What the first pass counted. `rows` is the sum of the next five.
+/// The counts of the first pass. `rows` is the sum of the next five.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Rows of the plan; blank ones and those that are not selected do not count.
+    /// Number of rows of the plan, without blank rows and rows that are not selected.
     pub rows: u64,
-    /// To be opted out.
+    /// Number of rows to be opted out.
     pub opt_out: u64,
-    /// To be opted back in.
+    /// Number of rows to be opted back in.
     pub opt_in: u64,
-    /// Asking for what an earlier row asks for.
+    /// Number of rows that repeat the request of an earlier row.
     pub duplicate: u64,
-    /// Not understood.
+    /// Number of invalid rows.
     pub invalid: u64,
-    /// So already, says the baseline.
+    /// Number of rows whose users have the flag already according to the baseline.
     pub unchanged: u64,
-    /// Among all rows: opt-outs whose end date is past, and that count as opt-ins.
+    /// Number of opt-outs among all rows whose end date has passed, so that they count as opt-ins.
     pub lapsed: u64,
-    /// Cells that a spreadsheet would take for a formula, those of the header included.
+    /// Number of cells that a spreadsheet would take for a formula, including those of the header.
     pub formula_cells: u64,
 }
 
 impl Counts {
-    /// How many rows are to be sent.
+    /// Returns the number of rows to be sent.
     #[must_use]
     pub fn to_send(&self) -> u64 {
         self.opt_out + self.opt_in
@@ -111,24 +116,26 @@ pub struct Plan {
     ids: Ids,
     conflicts: HashMap<u64, [Option<Place>; 2]>,
     latest_unknown_at: Option<Timestamp>,
+    /// The position of the row of totals among the rows of the table, from 1, if there is one.
+    total_row: Option<u64>,
 }
 
 /// What is remembered of the IDs after the first pass.
 #[derive(Default)]
 struct Ids {
-    /// In more than one row, always with the same flag.
+    /// The IDs of several rows with the same flag.
     repeated: RoaringTreemap,
-    /// In rows that ask for different flags.
+    /// The IDs of several rows with different flags.
     contradicted: RoaringTreemap,
 }
 
 impl Plan {
-    /// Reads everything and understands it, or says what it does not understand.
+    /// Checks all rows of a table.
     ///
     /// # Errors
     ///
-    /// Of [`Kind::Input`], with the first problems and a count of the rest, where a row is not understood and invalid
-    /// rows are not to be skipped; where the baseline or the selection does not fit; where the input can't be read.
+    /// Returns an error of [`Kind::Input`] if a row is invalid and invalid rows are not skipped, with the first problems and
+    /// a count of the rest; if the baseline or the selection does not fit; if the input can't be read.
     pub fn check(input: Input, options: Options) -> Result<Self> {
         Self::read_all(input, options).map_err(Error::before_sending)
     }
@@ -154,8 +161,13 @@ impl Plan {
             ids: Ids::default(),
             conflicts: HashMap::new(),
             latest_unknown_at: None,
+            total_row: None,
         };
         plan.count()?;
+        if plan.total_row.is_some() {
+            plan.ids.contradicted.clear();
+            plan.count()?;
+        }
         if !plan.ids.contradicted.is_empty() {
             plan.find_conflicts()?;
             plan.count()?;
@@ -166,19 +178,19 @@ impl Plan {
         Ok(plan)
     }
 
-    /// How the rows are read.
+    /// Returns how the rows are checked.
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// What the first pass counted.
+    /// Returns the counts of the first pass.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// The input, and what was found out about it.
+    /// Returns the input.
     #[must_use]
     pub fn input(&self) -> &Input {
         &self.input
@@ -189,118 +201,135 @@ impl Plan {
         self.input.read_from(copy);
     }
 
-    /// BLAKE3 of the raw bytes of the input.
+    /// Returns BLAKE3 of the raw bytes of the input.
     #[must_use]
     pub fn fingerprint(&self) -> blake3::Hash {
         self.input.found().fingerprint
     }
 
-    /// The same of the baseline, if there is one.
+    /// Returns BLAKE3 of the raw bytes of the baseline, if there is one.
     #[must_use]
     pub fn baseline_fingerprint(&self) -> Option<blake3::Hash> {
         self.earlier.fingerprint()
     }
 
-    /// The names of the columns that a report carries: those of the input, without an earlier report's results.
+    /// Returns the names of the columns that a report carries: those of the input without an earlier report's results.
     #[must_use]
     pub fn header(&self) -> &[String] {
         &self.input.header()[..self.input.columns().carried]
     }
 
-    /// The latest `finished_at` among the selected rows of which it is not known whether they were changed.
+    /// Returns the latest `finished_at` among the selected rows that may or may not have been changed.
     #[must_use]
     pub fn latest_unknown_at(&self) -> Option<Timestamp> {
         self.latest_unknown_at
     }
 
-    /// Whether the plan opts out no more people than `limit` allows. A share is one of the rows, rounded down.
+    /// Checks that the plan opts out no more people than `limit` allows. A share is one of the rows, rounded down.
     ///
     /// # Errors
     ///
-    /// Of [`Kind::Refused`] where it does. No option gets around it but another limit.
+    /// Returns an error of [`Kind::Refused`] if it does. Only another limit gets around it.
     pub fn opt_out_guard(&self, limit: Threshold) -> Result<()> {
         within_allowance(self.counts.opt_out, self.counts.rows, limit)
     }
 
-    /// The second pass: one step for each row in order, without those of `on_record`.
+    /// Returns the second pass: one step for each row in order, without the rows `on_record`.
     ///
     /// # Errors
     ///
-    /// Where the input can't be read any more, or was changed.
+    /// Fails if the input can't be read any more, or was modified.
     pub fn changes<'a>(&'a self, on_record: &'a RoaringTreemap) -> Result<Changes<'a>> {
         Ok(Changes {
             plan: self,
             on_record,
-            rows: self.input.rows()?,
-            row: Row::default(),
-            reading: self.reading(),
+            rows: self.row_reader()?,
             number: 0,
             first: HashMap::new(),
         })
     }
 
-    fn reading(&self) -> Reading<'_> {
-        Reading::new(&self.input, &self.options)
+    fn row_reader(&self) -> Result<RowReader<'_>> {
+        RowReader::new(&self.input, &self.options, self.total_row)
     }
 
-    /// A pass that counts; what earlier passes have learnt of contradictions is taken into account.
+    /// Makes a pass that counts. Contradictions and the row of totals that earlier passes have found are taken into account.
     fn count(&mut self) -> Result<()> {
         let mut census = Census::default();
-        let known = (!self.ids.contradicted.is_empty()).then_some(&self.ids.contradicted);
-        let reading = Reading::new(&self.input, &self.options);
-        let mut rows = self.input.rows()?;
-        let mut row = Row::default();
-        while rows.read(&mut row)? {
-            match reading.understand(&row) {
-                Understood::NotSelected => continue,
-                Understood::Wrong(_) => census.counts.invalid += 1,
-                Understood::Ask(ask) => census.take(&ask, known, &self.earlier),
+        let known = Some(&self.ids.contradicted).filter(|ids| !ids.is_empty());
+        let id_column = self.input.columns().id;
+        let is_flag_set = self.input.columns().flag.is_none();
+        let looks_for_total = self.options.selection == Selection::All
+            && !self.options.keep_last_row
+            && self.total_row.is_none();
+        let mut rows = self.row_reader()?;
+        while let Some(check) = rows.next()? {
+            let user = match check {
+                RowCheck::NotSelected => continue,
+                RowCheck::Invalid(_) if looks_for_total => rows.reading.user(&rows.row).ok(),
+                RowCheck::Invalid(_) => None,
+                RowCheck::Request(request) => Some(request.user),
+            };
+            if looks_for_total && let Some(user) = user {
+                let row = CheckedRow {
+                    position: rows.position,
+                    row: &rows.row,
+                    id_column,
+                };
+                let distinct = census.distinct;
+                census.total.take(user, &row, distinct, is_flag_set);
+            }
+            match check {
+                RowCheck::Request(request) => census.take(&request, known, &self.earlier),
+                RowCheck::Invalid(_) | RowCheck::NotSelected => census.counts.invalid += 1,
             }
             census.counts.rows += 1;
-            census.counts.formula_cells += reading.formula_cells(&row);
-            census.latest_unknown_at = census.latest_unknown_at.max(reading.unknown_at(&row));
+            census.counts.formula_cells += rows.reading.formula_cells(&rows.row);
+            let unknown_at = rows.reading.unknown_at(&rows.row);
+            census.latest_unknown_at = census.latest_unknown_at.max(unknown_at);
         }
         let header = self.header().iter();
-        let suspect = header.filter(|name| reading::is_formula(name.as_bytes()));
+        let suspect = header.filter(|name| row_check::is_formula(name.as_bytes()));
         census.counts.formula_cells += suspect.count() as u64;
         self.counts = census.counts;
         self.ids.repeated = census.repeated;
         self.ids.contradicted |= census.contradicted;
         self.latest_unknown_at = census.latest_unknown_at;
+        self.total_row = self.total_row.or(census.total.total_row());
         Ok(())
     }
 
-    /// One more pass, for the first row of either flag of every contradicted ID.
+    /// Makes a pass that finds the first row of either flag of every contradicted ID.
     fn find_conflicts(&mut self) -> Result<()> {
-        let reading = Reading::new(&self.input, &self.options);
-        let mut rows = self.input.rows()?;
-        let mut row = Row::default();
-        while rows.read(&mut row)? {
-            let Understood::Ask(ask) = reading.understand(&row) else {
+        let mut conflicts: HashMap<u64, [Option<Place>; 2]> = HashMap::new();
+        let mut rows = self.row_reader()?;
+        while let Some(check) = rows.next()? {
+            let RowCheck::Request(request) = check else {
                 continue;
             };
-            if self.ids.contradicted.contains(ask.user.get()) {
-                let first = &mut self.conflicts.entry(ask.user.get()).or_default()
-                    [usize::from(ask.flag == Flag::OptIn)];
-                first.get_or_insert_with(|| rows.place(&row));
+            if self.ids.contradicted.contains(request.user.get()) {
+                let places = conflicts.entry(request.user.get()).or_default();
+                let first = &mut places[usize::from(request.flag == Flag::OptIn)];
+                first.get_or_insert_with(|| rows.place());
             }
         }
+        self.conflicts = conflicts;
         Ok(())
     }
 
-    /// How the other rows of the same user contradict this one, in words that name both places.
-    fn contradiction(&self, ask: &Ask) -> Option<String> {
-        let [Some(opt_out), Some(opt_in)] = self.conflicts.get(&ask.user.get())? else {
+    /// Returns how other rows of the same user contradict this one, in words that name both places.
+    fn contradiction(&self, request: &RowRequest) -> Option<String> {
+        let [Some(opt_out), Some(opt_in)] = self.conflicts.get(&request.user.get())? else {
             return None;
         };
         Some(format!(
             "contradiction: {opt_out} opts user {} out, {opt_in} opts the same user back in",
-            ask.user
+            request.user
         ))
     }
 }
 
-/// Checks that the flags come from one place: for a table, a column or the options; for an earlier report, its column
+/// Checks that the flags come from one place: a column of the table or the options; in an earlier report the column
 /// `wanted`.
 fn check_source_of_flags(input: &Input, options: &Options) -> Result<()> {
     let name = &input.found().name;
@@ -318,72 +347,79 @@ fn check_source_of_flags(input: &Input, options: &Options) -> Result<()> {
     }
 }
 
-/// What a counting pass gathers.
+/// The counts of a pass.
 #[derive(Default)]
 struct Census {
     counts: Counts,
-    asked: Asked,
+    seen: OccurrenceMap,
     repeated: RoaringTreemap,
     contradicted: RoaringTreemap,
     latest_unknown_at: Option<Timestamp>,
+    /// Number of different users.
+    distinct: u64,
+    total: TotalCheck,
 }
 
 impl Census {
-    fn take(&mut self, ask: &Ask, contradicted: Option<&RoaringTreemap>, earlier: &Earlier) {
-        let user = ask.user.get();
-        self.counts.lapsed += u64::from(ask.lapsed.is_some());
-        let meeting = self.asked.note(ask.user, ask.flag);
+    fn take(
+        &mut self,
+        request: &RowRequest,
+        contradicted: Option<&RoaringTreemap>,
+        earlier: &Earlier,
+    ) {
+        let user = request.user.get();
+        self.counts.lapsed += u64::from(request.lapsed.is_some());
+        let occurrence = self.seen.note(request.user, request.flag);
+        self.distinct += u64::from(occurrence == Occurrence::First);
         if contradicted.is_some_and(|contradicted| contradicted.contains(user)) {
             self.counts.invalid += 1;
             return;
         }
-        match meeting {
-            Meeting::Contradiction => {
+        match occurrence {
+            Occurrence::Contradiction => {
                 self.contradicted.insert(user);
             }
-            Meeting::Again => {
+            Occurrence::Again => {
                 self.repeated.insert(user);
                 self.counts.duplicate += 1;
             }
-            Meeting::First if earlier.says(ask) => self.counts.unchanged += 1,
-            Meeting::First if ask.flag.is_opt_out() => self.counts.opt_out += 1,
-            Meeting::First => self.counts.opt_in += 1,
+            Occurrence::First if earlier.is_up_to_date(request) => self.counts.unchanged += 1,
+            Occurrence::First if request.flag.is_opt_out() => self.counts.opt_out += 1,
+            Occurrence::First => self.counts.opt_in += 1,
         }
     }
 }
 
-/// What is to be done with a row.
+/// A row of the second pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The cells of the input that the report carries, as CSV with commas, without a line end.
     pub cells: Vec<u8>,
-    /// What is to be done.
-    pub what: What,
+    /// What is done with the row.
+    pub action: Action,
 }
 
-/// What is to be done with a row.
+/// What is done with a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// May be sent.
+pub enum Action {
+    /// The change may be sent.
     Send(Change),
-    /// Has its outcome without being sent: duplicate, invalid, unchanged.
+    /// The row has its outcome without being sent: duplicate, invalid, unchanged.
     Settled(Record),
-    /// Nothing: many rows that are on record or not selected were passed over, and whoever asks may have to look around.
-    PassedOver,
+    /// Many rows that are on record or not selected were skipped, so that the caller can do other work in between.
+    Skipped,
 }
 
-/// So many rows are passed over at once.
-const PASSED_OVER: usize = 4096;
+/// Number of rows that are skipped at once.
+const MAX_SKIPPED: usize = 4096;
 
 /// The second pass over the rows.
 pub struct Changes<'a> {
     plan: &'a Plan,
     on_record: &'a RoaringTreemap,
-    rows: Rows,
-    row: Row,
-    reading: Reading<'a>,
+    rows: RowReader<'a>,
     number: RowNumber,
-    /// The first row of every repeated ID that has been met.
+    /// The first row of every repeated ID so far.
     first: HashMap<u64, (RowNumber, Option<LineNumber>)>,
 }
 
@@ -391,95 +427,94 @@ impl Iterator for Changes<'_> {
     type Item = Result<Step>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        for _ in 0..PASSED_OVER {
-            match self.rows.read(&mut self.row) {
-                Ok(true) => {}
-                Ok(false) => return None,
+        for _ in 0..MAX_SKIPPED {
+            let check = match self.rows.next() {
+                Ok(Some(check)) => check,
+                Ok(None) => return None,
                 Err(error) => return Some(Err(error)),
-            }
-            if let Some(step) = self.step() {
+            };
+            if let Some(step) = self.step(check) {
                 return Some(Ok(step));
             }
         }
         Some(Ok(Step {
             cells: Vec::new(),
-            what: What::PassedOver,
+            action: Action::Skipped,
         }))
     }
 }
 
 impl Changes<'_> {
-    fn step(&mut self) -> Option<Step> {
-        let ask = match self.reading.understand(&self.row) {
-            Understood::NotSelected => return None,
-            Understood::Wrong(fault) => Err(fault),
-            Understood::Ask(ask) => Ok(ask),
-        };
+    fn step(&mut self, check: RowCheck) -> Option<Step> {
+        if check == RowCheck::NotSelected {
+            return None;
+        }
         self.number += 1;
         let is_new = !self.on_record.contains(self.number);
         // The first row of a repeated ID has to be remembered even if it is on record.
-        if !is_new && !ask.is_ok_and(|ask| self.is_repeated(&ask)) {
+        let is_repeated = match &check {
+            RowCheck::Request(request) => self.is_repeated(request),
+            RowCheck::Invalid(_) | RowCheck::NotSelected => false,
+        };
+        if !is_new && !is_repeated {
             return None;
         }
-        let line = self.reading.line(&self.row, || self.rows.place(&self.row));
-        let what = match &ask {
-            Ok(ask) => self.decide(ask, line),
-            Err(fault) => What::Settled(Record::unsent(
-                self.number,
-                line,
-                Outcome::Invalid,
-                None,
-                self.describe(*fault),
-            )),
+        let line = self.rows.line();
+        let (action, sent) = match check {
+            RowCheck::NotSelected => return None,
+            RowCheck::Request(request) => (self.decide(&request, line), Some(request.flag)),
+            RowCheck::Invalid(fault) => {
+                let words = self.describe(fault);
+                let record = Record::unsent(self.number, line, Outcome::Invalid, None, words);
+                (Action::Settled(record), None)
+            }
         };
         if !is_new {
             return None;
         }
-        let sent = ask.ok().map(|ask| ask.flag);
         Some(Step {
-            cells: self.reading.carried_cells(&self.row, sent),
-            what,
+            cells: self.rows.reading.carried_cells(&self.rows.row, sent),
+            action,
         })
     }
 
-    fn is_repeated(&self, ask: &Ask) -> bool {
-        self.plan.ids.repeated.contains(ask.user.get())
+    fn is_repeated(&self, request: &RowRequest) -> bool {
+        self.plan.ids.repeated.contains(request.user.get())
     }
 
-    fn decide(&mut self, ask: &Ask, line: Option<LineNumber>) -> What {
+    fn decide(&mut self, request: &RowRequest, line: Option<LineNumber>) -> Action {
         let number = self.number;
         let settled = |outcome, wanted, detail| {
-            What::Settled(Record::unsent(number, line, outcome, wanted, detail))
+            Action::Settled(Record::unsent(number, line, outcome, wanted, detail))
         };
-        if let Some(words) = self.plan.contradiction(ask) {
+        if let Some(words) = self.plan.contradiction(request) {
             return settled(Outcome::Invalid, None, words);
         }
-        if self.is_repeated(ask) {
+        if self.is_repeated(request) {
             let here = (number, line);
-            let (first, first_line) = *self.first.entry(ask.user.get()).or_insert(here);
+            let (first, first_line) = *self.first.entry(request.user.get()).or_insert(here);
             if first != number {
                 let detail = match first_line {
                     Some(line) => format!("same as line {line}"),
                     None => "same as an earlier row".to_owned(),
                 };
-                return settled(Outcome::Duplicate, Some(ask.flag), detail);
+                return settled(Outcome::Duplicate, Some(request.flag), detail);
             }
         }
-        if self.plan.earlier.says(ask) {
+        if self.plan.earlier.is_up_to_date(request) {
             let detail = "already set according to the baseline".to_owned();
-            return settled(Outcome::Unchanged, Some(ask.flag), detail);
+            return settled(Outcome::Unchanged, Some(request.flag), detail);
         }
-        What::Send(Change {
+        Action::Send(Change {
             row: number,
             line,
-            user: ask.user,
-            flag: ask.flag,
+            user: request.user,
+            flag: request.flag,
             in_doubt: false,
         })
     }
 
-    fn describe(&self, fault: reading::Fault) -> String {
-        let place = self.rows.place(&self.row);
-        problems::describe(&self.plan.input, place, &self.row, fault)
+    fn describe(&self, fault: row_check::Fault) -> String {
+        problems::describe(&self.plan.input, self.rows.place(), &self.rows.row, fault)
     }
 }

@@ -1,5 +1,5 @@
-//! Problems as a person reads them: the first ones with their place and cell, then how many there are of each kind;
-//! all of them as CSV where that is wanted.
+//! Describes the problems of a table: the first ones with their place and cell, then the number of each kind, and all of
+//! them as CSV on demand.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
@@ -8,20 +8,20 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use super::Plan;
-use super::reading::{Fault, Reading, Understood};
+use super::row_check::{Fault, RowCheck};
 use crate::error::{Error, Kind, Result};
-use crate::input::cell::Wrong;
+use crate::input::cell::CellError;
 use crate::input::{Input, Place, Row};
 use crate::output::{Existing, Output};
 use crate::text::{shorten, visible, without_formula};
 
-/// How many problems are shown one by one.
+/// Number of problems that are shown one by one.
 const SHOWN: usize = 20;
 
-/// The longest piece of a cell that is shown, in characters.
+/// Number of characters of a cell that are shown.
 const CELL: usize = 60;
 
-/// The header of the list of problems, and how such a file begins.
+/// The header of the list of problems, by which such a file is recognised.
 const PROBLEMS_HEADER: &str = "file,place,column,kind,problem,cell\n";
 
 /// Checks, before anything is read, that the list of problems can be written to `place`. An earlier
@@ -35,53 +35,81 @@ pub fn check_problems_place(place: &Path) -> Result<Output> {
         .map_err(|error| error.help("give another file to --problems"))
 }
 
-/// One thing that is wrong in the input.
+/// A problem in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The line, or the cell of a sheet.
     pub place: String,
-    /// The name of the column, empty where it is the row as a whole.
+    /// The name of the column; empty if it is the row as a whole.
     pub column: String,
-    /// For counting.
+    /// The kind by which problems are counted.
     pub kind: &'static str,
-    /// What is wrong and what to do.
+    /// What is wrong and what to do about it.
     pub message: String,
-    /// The cell, made visible; empty where it is the row as a whole.
+    /// The cell, made visible; empty if it is the row as a whole.
     pub cell: String,
 }
 
 impl Problem {
     fn new(input: &Input, place: Place, row: &Row, fault: Fault) -> Self {
-        let column = fault.column.unwrap_or(0);
-        let cell = fault
-            .column
-            .and_then(|column| row.cells.get(column))
-            .unwrap_or_default();
-        let name = fault
-            .column
-            .and_then(|column| input.header().get(column))
-            .map_or("", |name| name);
-        let width = input.columns().width;
-        let message = match fault.wrong {
-            Wrong::TooFewCells | Wrong::TooManyCells => {
-                format!(
-                    "{}: {} instead of {width}",
-                    fault.wrong.message(),
-                    row.cells.len()
-                )
-            }
-            wrong => wrong.message().to_owned(),
+        let Some(column) = fault.column else {
+            return Self::of_row(input, place, row, fault.error);
+        };
+        let cell = row.cells.get(column).unwrap_or_default();
+        let name = input.header().get(column).map_or("", String::as_str);
+        let is_empty = matches!(fault.error, CellError::EmptyId | CellError::EmptyFlag);
+        let merged = input.merged_area(place, column).filter(|_| is_empty);
+        let message = match merged {
+            Some(area) => format!(
+                "the cell is part of the merged cells {area}, of which only the first holds a value; \
+                 unmerge them and fill in every row"
+            ),
+            None => fault.error.message().to_owned(),
         };
         Self {
             place: place.of_cell(column),
             column: visible(name),
-            kind: fault.wrong.kind(),
+            kind: fault.error.kind(),
             message,
-            cell: shorten(&visible(&String::from_utf8_lossy(cell)), CELL),
+            cell: shown(cell),
         }
     }
 
-    /// `LINE: column NAME: what is wrong: "the cell"`.
+    /// Returns a problem of a row as a whole.
+    fn of_row(input: &Input, place: Place, row: &Row, error: CellError) -> Self {
+        let width = input.columns().width;
+        let mut problem = Self {
+            place: place.of_cell(0),
+            column: String::new(),
+            kind: error.kind(),
+            message: format!(
+                "{}: {} instead of {width}",
+                error.message(),
+                row.cells.len()
+            ),
+            cell: String::new(),
+        };
+        if let Some(column) = row.stray_column
+            && let Place::Sheet { row: number, .. } = place
+        {
+            let cell = |column: u32| {
+                let first_column = column;
+                let row = number;
+                Place::Sheet { row, first_column }.of_cell(0)
+            };
+            let last = place.of_cell(width.saturating_sub(1));
+            problem.place = cell(column);
+            problem.message = format!(
+                "the cell \"{}\" stands outside of the table, which goes from {} to {last} in this row; \
+                 delete it, or give its column a header",
+                shown(row.cells.get(width).unwrap_or_default()),
+                place.of_cell(0)
+            );
+        }
+        problem
+    }
+
+    /// `LINE: column NAME: what is error: "the cell"`.
     fn words(&self) -> String {
         let column = if self.column.is_empty() {
             String::new()
@@ -97,7 +125,11 @@ impl Problem {
     }
 }
 
-/// A problem in one line, with its place in the file but without the file's name.
+fn shown(cell: &[u8]) -> String {
+    shorten(&visible(&String::from_utf8_lossy(cell)), CELL)
+}
+
+/// Returns a problem in one line, with its place in the file but without the file's name.
 pub(super) fn describe(input: &Input, place: Place, row: &Row, fault: Fault) -> String {
     let problem = Problem::new(input, place, row, fault);
     let unit = if matches!(place, Place::Line(_)) {
@@ -108,7 +140,7 @@ pub(super) fn describe(input: &Input, place: Place, row: &Row, fault: Fault) -> 
     format!("{unit}{}", problem.words())
 }
 
-/// Shows the first, counts all, writes all where there is a file for it.
+/// Collects problems: shows the first, counts all, and writes all if there is a file for them.
 struct Listing {
     shown: Vec<String>,
     kinds: BTreeMap<&'static str, u64>,
@@ -160,7 +192,7 @@ impl Listing {
 }
 
 impl Plan {
-    /// Reads the rows once more, for the words.
+    /// Reads the rows once more and describes the problems. Returns them as an error unless invalid rows are skipped.
     pub(super) fn report_problems(&self) -> Result<()> {
         let output = self.options.problems.as_ref();
         if output.is_none() && self.options.skip_invalid {
@@ -189,35 +221,33 @@ impl Plan {
             &format!("{} rows are", listing.total)
         };
         let text = listing.into_text(&self.input.found().notes);
-        let message = format!("nothing was sent, for {rows} not understood:\n{text}");
+        let message = format!("nothing was sent: {rows} invalid\n{text}");
         Err(Error::new(Kind::Input, message)
             .help("correct the input, or leave these rows out with --skip-invalid"))
     }
 
     fn list_problems(&self, listing: &mut Listing) -> Result<()> {
-        let reading = Reading::new(&self.input, &self.options);
         let name = &self.input.found().name;
-        let mut rows = self.input.rows()?;
-        let mut row = Row::default();
-        while rows.read(&mut row)? {
-            let problem = match reading.understand(&row) {
-                Understood::Wrong(fault) => {
-                    Problem::new(&self.input, rows.place(&row), &row, fault)
+        let mut rows = self.row_reader()?;
+        while let Some(check) = rows.next()? {
+            let problem = match check {
+                RowCheck::NotSelected => continue,
+                RowCheck::Invalid(fault) => {
+                    Problem::new(&self.input, rows.place(), &rows.row, fault)
                 }
-                Understood::Ask(ask) => match self.contradiction(&ask) {
-                    Some(words) => {
-                        let fault = Fault {
-                            column: Some(self.input.columns().id),
-                            wrong: Wrong::Contradiction,
-                        };
-                        Problem {
-                            message: words,
-                            ..Problem::new(&self.input, rows.place(&row), &row, fault)
-                        }
+                RowCheck::Request(request) => {
+                    let Some(words) = self.contradiction(&request) else {
+                        continue;
+                    };
+                    let fault = Fault {
+                        column: Some(self.input.columns().id),
+                        error: CellError::Contradiction,
+                    };
+                    Problem {
+                        message: words,
+                        ..Problem::new(&self.input, rows.place(), &rows.row, fault)
                     }
-                    None => continue,
-                },
-                Understood::NotSelected => continue,
+                }
             };
             listing
                 .take(name, &problem)

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Outcome, TableFormat};
+use crate::domain::{LineNumber, Outcome, TableFormat};
 use crate::text::visible;
 
 /// What must be the same for a run to be taken up again. The input's name, and that alone, may differ.
@@ -49,14 +49,18 @@ pub struct InputFile {
 pub struct TableReading {
     /// How it is written.
     pub format: TableFormat,
-    /// Whether it has a header.
-    pub has_header: bool,
+    /// The line or row of the sheet in which the header is, if there is one.
+    pub header_line: Option<LineNumber>,
     /// The column of the user IDs, counted from 1.
     pub id_column: usize,
     /// The column of the flags, counted from 1, if it is read.
     pub flag_column: Option<usize>,
     /// The column of the end dates, counted from 1, if there is one.
     pub until_column: Option<usize>,
+    /// Whether rows that are hidden in a workbook are left out.
+    pub visible_only: bool,
+    /// Whether the last row is read as a user even if it looks like a row of totals.
+    pub keep_last_row: bool,
 }
 
 /// A column that the report carries, before the tool's own columns.
@@ -124,7 +128,14 @@ impl Identity {
         let was = &self.table;
         let is = &now.table;
         found.compare("the form of the input", &was.format, &is.format);
-        found.compare("--no-header", &!was.has_header, &!is.has_header);
+        let header_line = was.header_line.as_ref();
+        found.compare_optional(
+            "the line of the header",
+            header_line,
+            is.header_line.as_ref(),
+        );
+        found.compare("--visible-only", &was.visible_only, &is.visible_only);
+        found.compare("--keep-last-row", &was.keep_last_row, &is.keep_last_row);
         found.compare("the number of the ID column", &was.id_column, &is.id_column);
         let flag_column = was.flag_column.as_ref();
         found.compare_optional(
@@ -156,7 +167,12 @@ impl Identity {
         if let Some(column) = table.until_column {
             options.push(("end date column", self.column_in_words(column)));
         }
-        options.push(("--no-header", (!table.has_header).to_string()));
+        match table.header_line {
+            Some(line) => options.push(("header", format!("line {line}"))),
+            None => options.push(("header", "none".to_owned())),
+        }
+        options.push(("--visible-only", table.visible_only.to_string()));
+        options.push(("--keep-last-row", table.keep_last_row.to_string()));
         options.push(("--skip-invalid", self.skip_invalid.to_string()));
         if let Some(set) = self.set {
             options.push(("--set", set.to_string()));
@@ -248,7 +264,7 @@ mod tests {
 
     #[test]
     fn every_fact_that_differs_is_named_with_both_values() {
-        let cases: [(Change, &str); 10] = [
+        let cases: [(Change, &str); 12] = [
             (
                 |now| now.command = "undo".to_owned(),
                 "the command: it was apply, now it is undo",
@@ -258,8 +274,16 @@ mod tests {
                 "the input: users.csv has changed since",
             ),
             (
-                |now| now.table.has_header = false,
-                "--no-header: it was false, now it is true",
+                |now| now.table.header_line = None,
+                "the line of the header: it was 1, now it is not given",
+            ),
+            (
+                |now| now.table.visible_only = true,
+                "--visible-only: it was false, now it is true",
+            ),
+            (
+                |now| now.table.keep_last_row = true,
+                "--keep-last-row: it was false, now it is true",
             ),
             (
                 |now| now.table.id_column = 2,
@@ -325,10 +349,12 @@ mod tests {
                     "delimiter": ",",
                     "sep_line": false,
                 },
-                "has_header": true,
+                "header_line": 1,
                 "id_column": 1,
                 "flag_column": null,
                 "until_column": null,
+                "visible_only": false,
+                "keep_last_row": false,
             })
         );
         let read: Identity = serde_json::from_value(json).unwrap();

@@ -19,7 +19,7 @@ use mfa_optout::domain::{
 };
 use mfa_optout::engine::{self, Alarm, Run, Sent};
 use mfa_optout::error::{Exit, Result};
-use mfa_optout::plan::{Step, What};
+use mfa_optout::plan::{Action, Step};
 use mfa_optout::policy::{Policy, Rules};
 use mfa_optout::report::{Journal, PendingSync, Storage};
 use proptest::prelude::*;
@@ -151,10 +151,10 @@ fn rules(rate: Rate) -> Rules {
 fn steps(rows: u64) -> impl Iterator<Item = Result<Step>> {
     (1..=rows).map(|row| {
         let cells = format!("user {row}").into_bytes();
-        let what = if row.is_multiple_of(10) {
-            What::Settled(duplicate(row))
+        let action = if row.is_multiple_of(10) {
+            Action::Settled(duplicate(row))
         } else {
-            What::Send(Change {
+            Action::Send(Change {
                 row,
                 line: Some(row + 1),
                 user: UserId::new(row).unwrap(),
@@ -162,7 +162,7 @@ fn steps(rows: u64) -> impl Iterator<Item = Result<Step>> {
                 in_doubt: false,
             })
         };
-        Ok(Step { cells, what })
+        Ok(Step { cells, action })
     })
 }
 
@@ -353,14 +353,14 @@ async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
-    let made = |what| {
+    let made = |action| {
         Ok(Step {
             cells: Vec::new(),
-            what,
+            action,
         })
     };
-    let settled = move |row| made(What::Settled(duplicate(row)));
-    let passed_over = move |_| made(What::PassedOver);
+    let settled = move |row| made(Action::Settled(duplicate(row)));
+    let passed_over = move |_| made(Action::Skipped);
     for (many, kind) in [(1_000_000, 0), (1_000, 1)] {
         let org = Scripted::new(Duration::ZERO, |_| 204);
         let taken = Cell::new(0);

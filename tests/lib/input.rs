@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use jiff::civil::date;
 use mfa_optout::domain::{Flag, Outcome};
 use mfa_optout::error::{Kind, Result};
-use mfa_optout::input::{Input, Options as InputOptions, Source};
-use mfa_optout::plan::{Options, Plan, Selection, What, check_problems_place};
+use mfa_optout::input::{HeaderChoice, Input, Options as InputOptions, Source};
+use mfa_optout::plan::{Action, Options, Plan, Selection, check_problems_place};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 
@@ -20,37 +20,39 @@ fn read_options(path: &Path) -> Options {
     let mut options = Options::on(date(2026, 11, 24));
     let beside = PathBuf::from(format!("{}.options", path.display()));
     for line in fs::read_to_string(beside).unwrap_or_default().lines() {
-        let (key, value) = line.split_once('=').unwrap();
-        let flag = || Some(Flag::from_opt_out(value == "true"));
-        let InputOptions {
-            delimiter,
-            encoding,
-            sheet,
-            id_column,
-            flag_column,
-            set,
-            header,
-            ..
-        } = &mut options.input;
-        match key {
-            "delimiter" => *delimiter = Some(value.as_bytes()[0]),
-            "encoding" => *encoding = encoding_rs::Encoding::for_label(value.as_bytes()),
-            "sheet" => *sheet = Some(value.to_owned()),
-            "id-column" => *id_column = value.parse().ok(),
-            "flag-column" => *flag_column = value.parse().ok(),
-            "set" => *set = flag(),
-            "header" => *header = value == "true",
-            "host" => options.host = Some(value.to_owned()),
-            "retry" => {
-                options.selection =
-                    Selection::Retry(value.split(' ').filter_map(Outcome::from_word).collect());
-            }
-            "undo" => options.selection = Selection::Undo,
-            "baseline" => options.baseline = Some(Path::new(CORPUS).join(value)),
-            other => panic!("{other} is no option"),
-        }
+        set_option(&mut options, line);
     }
     options
+}
+
+/// Applies an option that is written as `key=value`.
+fn set_option(options: &mut Options, option: &str) {
+    let (key, value) = option.split_once('=').unwrap_or((option, "true"));
+    let input = &mut options.input;
+    match key {
+        "delimiter" => input.delimiter = Some(value.as_bytes()[0]),
+        "encoding" => input.encoding = encoding_rs::Encoding::for_label(value.as_bytes()),
+        "sheet" => input.sheet = Some(value.to_owned()),
+        "id-column" => input.id_column = value.parse().ok(),
+        "flag-column" => input.flag_column = value.parse().ok(),
+        "until-column" => input.until_column = value.parse().unwrap(),
+        "set" => input.set = Some(Flag::from_opt_out(value == "true")),
+        "header" => {
+            assert_eq!(value, "false");
+            input.header = HeaderChoice::Absent;
+        }
+        "header-row" => input.header = HeaderChoice::At(value.parse().unwrap()),
+        "visible-only" => input.visible_only = true,
+        "keep-last-row" => options.keep_last_row = true,
+        "host" => options.host = Some(value.to_owned()),
+        "retry" => {
+            let outcomes = value.split(' ').filter_map(Outcome::from_word);
+            options.selection = Selection::Retry(outcomes.collect());
+        }
+        "undo" => options.selection = Selection::Undo,
+        "baseline" => options.baseline = Some(Path::new(CORPUS).join(value)),
+        other => panic!("{other} is no option"),
+    }
 }
 
 fn plan(path: &Path, options: &Options) -> Result<Plan> {
@@ -85,15 +87,15 @@ fn show(plan: &Plan) -> String {
     writeln!(text, "{:?}", plan.header()).unwrap();
     for step in plan.changes(&RoaringTreemap::new()).unwrap().take(40) {
         let step = step.unwrap();
-        let what = match step.what {
-            What::Send(change) => format!(
+        let what = match step.action {
+            Action::Send(change) => format!(
                 "send {:?} for {} as row {} of line {}",
                 change.flag,
                 change.user,
                 change.row,
                 number_or_none(change.line)
             ),
-            What::Settled(record) => format!(
+            Action::Settled(record) => format!(
                 "row {} of line {} is {}, wanted {:?}: {}",
                 record.row,
                 number_or_none(record.line),
@@ -101,7 +103,7 @@ fn show(plan: &Plan) -> String {
                 record.wanted,
                 record.detail
             ),
-            What::PassedOver => continue,
+            Action::Skipped => continue,
         };
         writeln!(
             text,
@@ -111,6 +113,115 @@ fn show(plan: &Plan) -> String {
         .unwrap();
     }
     text
+}
+
+/// A case of a case file: a table, the options and what comes of them.
+struct Case {
+    name: String,
+    options: Vec<String>,
+    table: String,
+    expected: Vec<String>,
+}
+
+/// Reads a case file. `#` begins a case, `$` holds options, `|` a line of the table and `>` an expected line.
+fn read_cases(file: &str) -> Vec<Case> {
+    let text = fs::read_to_string(Path::new(CORPUS).join("cases").join(file)).unwrap();
+    let mut cases: Vec<Case> = Vec::new();
+    for line in text.lines() {
+        let (mark, rest) = line.split_at_checked(2).unwrap_or((line, ""));
+        if mark == "# " {
+            cases.push(Case {
+                name: rest.to_owned(),
+                options: Vec::new(),
+                table: String::new(),
+                expected: Vec::new(),
+            });
+            continue;
+        }
+        let Some(case) = cases.last_mut() else {
+            continue;
+        };
+        match mark {
+            "$ " => case
+                .options
+                .extend(rest.split(" --").map(ToOwned::to_owned)),
+            "| " | "|" => {
+                case.table.push_str(rest);
+                case.table.push('\n');
+            }
+            "> " => case.expected.push(rest.to_owned()),
+            "" => {}
+            other => panic!("{other:?} begins no line of a case"),
+        }
+    }
+    cases
+}
+
+/// Returns the rows that are sent in one line, then the notes; or the error and its advice.
+fn result_of(case: &Case) -> Vec<String> {
+    let (_folder, path) = file(case.table.as_bytes());
+    let mut options = today();
+    for option in &case.options {
+        set_option(&mut options, option.trim_start_matches("--"));
+    }
+    let plan = match plan(&path, &options) {
+        Ok(plan) => plan,
+        Err(error) => {
+            let folder = path.parent().unwrap().display().to_string();
+            let message = error.message().replace(&format!("{folder}/"), "");
+            let advice = error.advice().unwrap_or_default();
+            return format!("error: {message}\nhelp: {advice}")
+                .lines()
+                .map(ToOwned::to_owned)
+                .collect();
+        }
+    };
+    let nothing = RoaringTreemap::new();
+    let mut sent = Vec::new();
+    for step in plan.changes(&nothing).unwrap() {
+        match step.unwrap().action {
+            Action::Send(change) => {
+                let word = if change.flag.is_opt_out() {
+                    "out"
+                } else {
+                    "in"
+                };
+                sent.push(format!("{} {word}", change.user));
+            }
+            Action::Settled(record) => sent.push(record.outcome.to_string()),
+            Action::Skipped => {}
+        }
+    }
+    let mut lines = vec![sent.join(", ")];
+    let notes = plan.input().found().notes.iter();
+    lines.extend(notes.map(|note| format!("note: {note}")));
+    lines
+}
+
+fn check_cases(file: &str, least: usize) {
+    let cases = read_cases(file);
+    assert!(cases.len() >= least, "{file} has {} cases", cases.len());
+    let mut wrong = String::new();
+    for case in &cases {
+        let result = result_of(case);
+        if result != case.expected {
+            writeln!(wrong, "# {}", case.name).unwrap();
+            for line in &result {
+                writeln!(wrong, "> {line}").unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "the results of {file} are:\n{wrong}");
+}
+
+#[test]
+fn ordinary_tables_are_not_refused() {
+    check_cases("ordinary.txt", 40);
+}
+
+#[test]
+fn tables_that_could_be_misread_are_refused_with_the_next_step() {
+    check_cases("refused.txt", 20);
 }
 
 fn number_or_none(line: Option<u64>) -> String {
@@ -315,10 +426,10 @@ fn lines_of(path: &Path, options: &Options) -> Vec<Option<u64>> {
     let lines = plan
         .changes(&nothing)
         .unwrap()
-        .map(|step| match step.unwrap().what {
-            What::Send(change) => change.line,
-            What::Settled(record) => record.line,
-            What::PassedOver => panic!("few rows are passed over"),
+        .map(|step| match step.unwrap().action {
+            Action::Send(change) => change.line,
+            Action::Settled(record) => record.line,
+            Action::Skipped => panic!("few rows are passed over"),
         });
     lines.collect()
 }
@@ -399,7 +510,7 @@ fn retry_and_undo_keep_the_lines_and_the_flags_of_the_earlier_report() {
         .unwrap();
         let nothing = RoaringTreemap::new();
         let steps = plan.changes(&nothing).unwrap().map(|step| {
-            let What::Send(change) = step.unwrap().what else {
+            let Action::Send(change) = step.unwrap().action else {
                 panic!("every row is sent")
             };
             (change.user.get(), change.line, change.flag)
@@ -441,22 +552,22 @@ fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
     let steps: Vec<_> = plan
         .changes(&RoaringTreemap::from([1, 2]))
         .unwrap()
-        .map(|step| step.unwrap().what)
+        .map(|step| step.unwrap().action)
         .collect();
     assert!(
-        matches!(&steps[0], What::Settled(record) if record.row == 3 && record.detail == "same as line 2")
+        matches!(&steps[0], Action::Settled(record) if record.row == 3 && record.detail == "same as line 2")
     );
-    assert!(matches!(&steps[1], What::Send(change) if change.row == 4 && change.user.get() == 7));
+    assert!(matches!(&steps[1], Action::Send(change) if change.row == 4 && change.user.get() == 7));
 }
 
-/// What a plan sends: the users, and whether each is opted out.
+/// Action a plan sends: the users, and whether each is opted out.
 fn sent(path: &Path, options: &Options) -> Vec<(u64, bool)> {
     let plan = plan(path, options).unwrap();
     let on_record = RoaringTreemap::new();
     let steps = plan.changes(&on_record).unwrap();
     let mut sent = Vec::new();
     for step in steps {
-        if let What::Send(change) = step.unwrap().what {
+        if let Action::Send(change) = step.unwrap().action {
             sent.push((change.user.get(), change.flag.is_opt_out()));
         }
     }
@@ -585,12 +696,12 @@ fn whoever_asks_is_not_kept_waiting_while_many_rows_are_passed_over() {
     let steps: Vec<_> = plan
         .changes(&on_record)
         .unwrap()
-        .map(|step| step.unwrap().what)
+        .map(|step| step.unwrap().action)
         .collect();
     let (last, before) = steps.split_last().unwrap();
-    assert!(matches!(last, What::Send(change) if change.row == 20_000));
+    assert!(matches!(last, Action::Send(change) if change.row == 20_000));
     assert!(
-        before.len() >= 4 && before.iter().all(|what| *what == What::PassedOver),
+        before.len() >= 4 && before.iter().all(|what| *what == Action::Skipped),
         "{} steps",
         steps.len()
     );
@@ -789,7 +900,7 @@ proptest! {
             prop_assert_eq!(record.iter().skip(2).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
             let before = table(&cells[..usize::try_from(numbers - 1).unwrap()], delimiter, terminator, style);
             let line = 1 + before.replace("\r\n", "\n").matches(['\n', '\r']).count() as u64;
-            prop_assert!(matches!(step.what, What::Send(change) if change.row == numbers && change.user.get() == numbers && change.line == Some(line)));
+            prop_assert!(matches!(step.action, Action::Send(change) if change.row == numbers && change.user.get() == numbers && change.line == Some(line)));
         }
         prop_assert_eq!(plan.counts().rows, cells.len() as u64);
         prop_assert_eq!(plan.changes(&none).unwrap().count(), cells.len());
@@ -805,7 +916,7 @@ proptest! {
             let none = RoaringTreemap::new();
             for step in plan.changes(&none).unwrap() {
                 let step = step.unwrap();
-                if let What::Send(change) = step.what {
+                if let Action::Send(change) = step.action {
                     prop_assert!(String::from_utf8_lossy(&step.cells).contains(&change.user.to_string()));
                 }
             }

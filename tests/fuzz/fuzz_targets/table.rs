@@ -18,7 +18,7 @@ use std::io::{Cursor, Write};
 use jiff::civil::date;
 use libfuzzer_sys::fuzz_target;
 use mfa_optout::input::{Input, Source};
-use mfa_optout::plan::{Options, Plan, What};
+use mfa_optout::plan::{Options, Plan, Action};
 use roaring::RoaringTreemap;
 use zip::CompressionMethod::Stored;
 
@@ -45,7 +45,7 @@ fn check(source: &Source) {
         for step in plan.changes(&none).expect("what was checked can be read again") {
             let step = step.expect("what was checked can be read again");
             rows += 1;
-            sent += u64::from(matches!(step.what, What::Send(_)));
+            sent += u64::from(matches!(step.action, Action::Send(_)));
             let mut cells = csv::ReaderBuilder::new().has_headers(false).from_reader(step.cells.as_slice());
             let record = cells.records().next().expect("the cells are a row").expect("the cells are text");
             assert_eq!(record.len(), plan.header().len());

@@ -1,27 +1,27 @@
-//! Who has been asked for already, and with which flag. Pure; made for IDs that lie close together, as an Org counts
-//! them, and to find in one look whether a row is new, repeats another, or contradicts it.
+//! Remembers which users have been requested with which flag, and tells whether a row is new, repeats another or
+//! contradicts it. Everything here is pure. The memory is laid out for IDs that lie close together, as an Org counts them.
 
 use std::collections::BTreeMap;
 
 use crate::domain::{Flag, UserId};
 
-/// What an ID and its flag are to those before.
+/// How a row relates to the rows before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meeting {
-    /// Nobody has asked for this user.
+pub(super) enum Occurrence {
+    /// No row before it has the same user.
     First,
-    /// Somebody has asked for the same.
+    /// A row before it has the same user and flag.
     Again,
-    /// Somebody has asked for the opposite.
+    /// A row before it has the same user and the other flag.
     Contradiction,
 }
 
-/// The users asked for, in pages of 32,768 IDs with two bits for each, one for either flag.
+/// The requested users, in pages of 32,768 IDs with two bits for each, one for either flag.
 #[derive(Default)]
-pub(super) struct Asked {
-    /// For each of the lower pages its place in `pages` and one more; 0 where nobody is on it.
+pub(super) struct OccurrenceMap {
+    /// The index in `pages` plus 1 for each of the lower pages; 0 for a page without users.
     near: Vec<u32>,
-    /// The same for all others.
+    /// The index in `pages` plus 1 for each of the other pages.
     far: BTreeMap<u64, u32>,
     pages: Vec<Page>,
 }
@@ -29,18 +29,19 @@ pub(super) struct Asked {
 /// IDs below 2^35 have their page looked up in a list, which then takes 4 MiB at most.
 const NEAR: u64 = 1 << 20;
 
-/// Above so many a page is kept as bits; at worst that is eight bytes for each ID.
+/// Number of entries above which a page is kept as bits; that takes at most eight bytes for each ID.
 const FEW: usize = 1024;
 
 enum Page {
-    /// In order.
+    /// The entries in ascending order.
     Few(Vec<u16>),
+    /// One bit for each possible entry.
     Many(Box<[u64; 1024]>),
 }
 
-impl Asked {
-    /// Notes that somebody asks for this.
-    pub(super) fn note(&mut self, user: UserId, flag: Flag) -> Meeting {
+impl OccurrenceMap {
+    /// Notes a row and returns how it relates to the rows before it.
+    pub(super) fn note(&mut self, user: UserId, flag: Flag) -> Occurrence {
         let key = user.get() << 1 | u64::from(flag.is_opt_out());
         let place = self.place(key >> 16);
         #[expect(
@@ -69,7 +70,7 @@ impl Asked {
 }
 
 impl Page {
-    fn note(&mut self, key: u16) -> Meeting {
+    fn note(&mut self, key: u16) -> Occurrence {
         match self {
             Self::Few(keys) if keys.len() < FEW => note_few(keys, key),
             Self::Few(keys) => {
@@ -85,29 +86,29 @@ impl Page {
     }
 }
 
-fn note_few(keys: &mut Vec<u16>, key: u16) -> Meeting {
+fn note_few(keys: &mut Vec<u16>, key: u16) -> Occurrence {
     let opposite = keys.binary_search(&(key ^ 1)).is_ok();
-    let meeting = match keys.binary_search(&key) {
-        Ok(_) => Meeting::Again,
+    let occurrence = match keys.binary_search(&key) {
+        Ok(_) => Occurrence::Again,
         Err(place) => {
             keys.insert(place, key);
-            Meeting::First
+            Occurrence::First
         }
     };
     if opposite {
-        Meeting::Contradiction
+        Occurrence::Contradiction
     } else {
-        meeting
+        occurrence
     }
 }
 
-fn note_many(word: &mut u64, key: u16) -> Meeting {
+fn note_many(word: &mut u64, key: u16) -> Occurrence {
     let before = *word >> (key & 0b11_1110) & 0b11;
     *word |= 1 << (key & 0b11_1111);
     match (before, before >> (key & 1) & 1) {
-        (0, _) => Meeting::First,
-        (0b01 | 0b10, 1) => Meeting::Again,
-        _ => Meeting::Contradiction,
+        (0, _) => Occurrence::First,
+        (0b01 | 0b10, 1) => Occurrence::Again,
+        _ => Occurrence::Contradiction,
     }
 }
 
@@ -119,22 +120,22 @@ mod tests {
 
     use super::*;
 
-    /// The same by plain sets.
-    fn expected(seen: &mut BTreeSet<(u64, bool)>, user: u64, opt_out: bool) -> Meeting {
+    /// Returns the same by plain sets.
+    fn expected(seen: &mut BTreeSet<(u64, bool)>, user: u64, opt_out: bool) -> Occurrence {
         let first = seen.insert((user, opt_out));
         match (seen.contains(&(user, !opt_out)), first) {
-            (true, _) => Meeting::Contradiction,
-            (false, true) => Meeting::First,
-            (false, false) => Meeting::Again,
+            (true, _) => Occurrence::Contradiction,
+            (false, true) => Occurrence::First,
+            (false, false) => Occurrence::Again,
         }
     }
 
     proptest! {
         #[test]
-        fn it_says_what_plain_sets_say(
+        fn occurrences_are_those_of_plain_sets(
             asks in prop::collection::vec((prop_oneof![1..20_u64, 1..40_000_u64, 1..=UserId::MAX], any::<bool>()), 0..3000),
         ) {
-            let (mut asked, mut seen) = (Asked::default(), BTreeSet::new());
+            let (mut asked, mut seen) = (OccurrenceMap::default(), BTreeSet::new());
             for (user, opt_out) in asks {
                 let got = asked.note(UserId::new(user).unwrap(), Flag::from_opt_out(opt_out));
                 prop_assert_eq!(got, expected(&mut seen, user, opt_out), "user {}", user);
@@ -143,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_fills_up_forgets_nobody() {
-        let (mut asked, mut seen) = (Asked::default(), BTreeSet::new());
+    fn a_page_that_fills_up_keeps_every_user() {
+        let (mut asked, mut seen) = (OccurrenceMap::default(), BTreeSet::new());
         for round in 0..3_u64 {
             for user in (1..5000).rev() {
                 let opt_out = round == 2 || user % 2 == 0;

@@ -1,9 +1,8 @@
-//! The ways in which a cell or a row can be wrong, and the words for each: what it looks like and what to do. How they
-//! are told apart is in `cell`.
+//! The ways in which a cell or a row can be wrong, with the words for each: what it looks like and what to do about it.
 
-/// What is wrong with a cell or a row. The variants are the kinds by which problems are counted.
+/// A reason why a cell or a row is invalid. The variants are the kinds by which problems are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Wrong {
+pub enum CellError {
     /// An ID cell with nothing in it.
     EmptyId,
     /// `1,732`, `1 732`, `1’732`.
@@ -48,6 +47,12 @@ pub enum Wrong {
     Words,
     /// A number cell of a spreadsheet of 10^15 or more.
     LongNumber,
+    /// A cell computed by SUM, COUNT or another function of many rows.
+    Computed,
+    /// A last row that is the sum or the count of the rows above it.
+    Total,
+    /// A truth value of a spreadsheet that is neither true nor false.
+    OddBoolean,
     /// A flag cell with nothing in it.
     EmptyFlag,
     /// A cell of an earlier report's column `wanted` that is neither `true` nor `false`.
@@ -72,8 +77,8 @@ pub enum Wrong {
     Outcome,
 }
 
-impl Wrong {
-    /// What the cell looks like and what to do about it; fits behind `column NAME: `.
+impl CellError {
+    /// Returns what the cell looks like and what to do about it; fits behind `column NAME: `.
     #[must_use]
     pub fn message(self) -> &'static str {
         match self {
@@ -111,7 +116,7 @@ impl Wrong {
             }
             Self::Path => "is a piece of an address; give the number alone",
             Self::FormulaError => {
-                "is a spreadsheet formula's error; mend the formula or enter the value"
+                "is a spreadsheet formula's error; correct the formula or enter the value"
             }
             Self::Date => "is a date or a time; format the column as text and enter the ID again",
             Self::Several => "has several numbers in one cell; give each user a row",
@@ -120,6 +125,15 @@ impl Wrong {
             }
             Self::LongNumber => {
                 "is a number cell with more than 15 digits, and a spreadsheet keeps only 15: it may be another user's; format the column as text and enter the ID again"
+            }
+            Self::Computed => {
+                "is computed from other rows, as a total is; an ID must be entered as a plain number"
+            }
+            Self::Total => {
+                "is the sum or the number of the IDs above it, as in a row of totals; if it is a user's ID, give --keep-last-row"
+            }
+            Self::OddBoolean => {
+                "is stored as a truth value, but is neither true nor false; enter it again"
             }
             Self::EmptyFlag => "the flag is missing; write true (opt out) or false (opt in)",
             Self::Wanted => "does not say which flag was wanted, true or false",
@@ -137,7 +151,7 @@ impl Wrong {
         }
     }
 
-    /// A short name for counting, such as `email address`.
+    /// Returns a short name for counting, such as `email address`.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -163,8 +177,11 @@ impl Wrong {
             Self::Several => "several numbers in a cell",
             Self::Words => "words instead of an ID",
             Self::LongNumber => "number cell above 15 digits",
+            Self::Computed => "computed ID",
+            Self::Total => "total",
+            Self::OddBoolean => "odd truth value",
             Self::EmptyFlag => "missing flag",
-            Self::Wanted => "wanted flag not told",
+            Self::Wanted => "wanted flag missing",
             Self::Line => "not a line number",
             Self::Flag => "not a flag",
             Self::NoSuchDate => "no such date",

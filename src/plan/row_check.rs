@@ -1,0 +1,375 @@
+//! Checks single rows: what a row requests, or why it is invalid. All passes over the table check rows in this way.
+
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::{Options, Selection};
+use crate::domain::{Flag, LineNumber, Outcome, ReportColumn, UserId};
+use crate::error::Result;
+use crate::input::cell::{self, CellError};
+use crate::input::{Columns, Input, Note, Place, Row, Rows};
+use crate::text::{looks_like_formula, needs_quotes, push_csv_cell};
+
+/// A valid row's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowRequest {
+    pub(super) user: UserId,
+    pub(super) flag: Flag,
+    /// The end date of the opt-out, if the request is an opt-in only because that day has passed.
+    pub(super) lapsed: Option<Date>,
+}
+
+/// A reason why a row is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The column of the invalid cell; `None` if it is the row as a whole.
+    pub(super) column: Option<usize>,
+    /// What is wrong.
+    pub(super) error: CellError,
+}
+
+impl Fault {
+    fn in_column(column: usize, error: CellError) -> Self {
+        Self {
+            column: Some(column),
+            error,
+        }
+    }
+}
+
+/// A value of a row, or a reason why the row is invalid.
+type Checked<T> = std::result::Result<T, Fault>;
+
+/// The result of checking a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowCheck {
+    /// The row is valid.
+    Request(RowRequest),
+    /// The row is invalid.
+    Invalid(Fault),
+    /// The run is about other rows.
+    NotSelected,
+}
+
+/// Checks rows one after the other, for one pass over a table.
+pub(super) struct RowReader<'a> {
+    /// Checks single rows.
+    pub(super) reading: Reading<'a>,
+    rows: Rows,
+    /// The row that was read last.
+    pub(super) row: Row,
+    /// The position of that row among the rows of the table, from 1.
+    pub(super) position: u64,
+    /// The position of the row of totals, if there is one.
+    total_row: Option<u64>,
+}
+
+impl<'a> RowReader<'a> {
+    /// Starts a pass. The row at the position `total_row` is refused as a row of totals.
+    pub(super) fn new(
+        input: &'a Input,
+        options: &'a Options,
+        total_row: Option<u64>,
+    ) -> Result<Self> {
+        Ok(Self {
+            reading: Reading::new(input, options),
+            rows: input.rows()?,
+            row: Row::default(),
+            position: 0,
+            total_row,
+        })
+    }
+
+    /// Reads and checks the next row; `None` after the last.
+    pub(super) fn next(&mut self) -> Result<Option<RowCheck>> {
+        if !self.rows.read(&mut self.row)? {
+            return Ok(None);
+        }
+        self.position += 1;
+        if self.total_row == Some(self.position) {
+            let column = self.reading.columns.id;
+            let fault = Fault::in_column(column, CellError::Total);
+            return Ok(Some(RowCheck::Invalid(fault)));
+        }
+        Ok(Some(self.reading.check(&self.row)))
+    }
+
+    /// Returns where the row stands that was read last.
+    pub(super) fn place(&self) -> Place {
+        self.rows.place(&self.row)
+    }
+
+    /// Returns the line for the row's report.
+    pub(super) fn line(&self) -> Option<LineNumber> {
+        self.reading.line(&self.row, || self.place())
+    }
+}
+
+/// Checks single rows.
+pub(super) struct Reading<'a> {
+    columns: &'a Columns,
+    options: &'a Options,
+    host: Option<&'a str>,
+    outcome: Option<usize>,
+    has_nul: bool,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(input: &'a Input, options: &'a Options) -> Self {
+        let columns = input.columns();
+        let outcome = match options.selection {
+            Selection::All => None,
+            Selection::Retry(_) | Selection::Undo => columns.result(ReportColumn::Outcome),
+        };
+        Self {
+            columns,
+            options,
+            host: options.host.as_deref(),
+            outcome,
+            has_nul: input.has_nul(),
+        }
+    }
+
+    /// Checks a row.
+    pub(super) fn check(&self, row: &Row) -> RowCheck {
+        match self.is_selected(row) {
+            Err(fault) => RowCheck::Invalid(fault),
+            Ok(false) => RowCheck::NotSelected,
+            Ok(true) => match self.request(row) {
+                Ok(request) => RowCheck::Request(request),
+                Err(fault) => RowCheck::Invalid(fault),
+            },
+        }
+    }
+
+    /// Returns whether the run is about the row.
+    fn is_selected(&self, row: &Row) -> Checked<bool> {
+        if self.outcome.is_none() {
+            return Ok(true);
+        }
+        let outcome = self.earlier_outcome(row)?;
+        match &self.options.selection {
+            Selection::All => Ok(true),
+            Selection::Retry(outcomes) => Ok(outcomes.contains(&outcome)),
+            Selection::Undo => Ok(outcome.is_undone(self.wanted(row))),
+        }
+    }
+
+    /// Returns the cell of a result column of an earlier report.
+    fn result<'r>(&self, row: &'r Row, column: ReportColumn) -> Option<&'r str> {
+        std::str::from_utf8(row.cells.get(self.columns.result(column)?)?).ok()
+    }
+
+    /// Returns the outcome that an earlier report gives the row.
+    fn earlier_outcome(&self, row: &Row) -> Checked<Outcome> {
+        self.width(row)?;
+        let word = self.result(row, ReportColumn::Outcome);
+        word.and_then(Outcome::from_word)
+            .ok_or_else(|| self.fault_in(ReportColumn::Outcome, CellError::Outcome))
+    }
+
+    /// Returns the flag that an earlier report says was wanted.
+    fn wanted(&self, row: &Row) -> Option<Flag> {
+        Flag::from_word(self.result(row, ReportColumn::Wanted)?)
+    }
+
+    /// Returns the flag that an earlier report says was wanted, or a fault if it does not say.
+    fn earlier_flag(&self, row: &Row) -> Checked<Flag> {
+        self.wanted(row)
+            .ok_or_else(|| self.fault_in(ReportColumn::Wanted, CellError::Wanted))
+    }
+
+    fn fault_in(&self, column: ReportColumn, error: CellError) -> Fault {
+        Fault {
+            column: self.columns.result(column),
+            error,
+        }
+    }
+
+    /// Returns the line for the row's report: the one that an earlier report of the row has, or that of `place`, which is
+    /// called only then.
+    pub(super) fn line(&self, row: &Row, place: impl FnOnce() -> Place) -> Option<LineNumber> {
+        if self.outcome.is_some() {
+            self.result(row, ReportColumn::Line)?.parse().ok()
+        } else {
+            Some(place().number())
+        }
+    }
+
+    /// Checks that the line of an earlier report is a number or empty.
+    fn check_line(&self, row: &Row) -> Checked<()> {
+        match self.result(row, ReportColumn::Line) {
+            None | Some("") => Ok(()),
+            Some(text) if text.parse::<LineNumber>().is_ok_and(|line| line > 0) => Ok(()),
+            Some(_) => Err(self.fault_in(ReportColumn::Line, CellError::Line)),
+        }
+    }
+
+    fn request(&self, row: &Row) -> Checked<RowRequest> {
+        self.shape(row)?;
+        let user = self.user(row)?;
+        let written = match &self.options.selection {
+            Selection::All => self.flag(row)?,
+            Selection::Retry(_) => {
+                self.check_line(row)?;
+                self.earlier_flag(row)?
+            }
+            Selection::Undo => {
+                self.check_line(row)?;
+                return Ok(RowRequest {
+                    user,
+                    flag: self.earlier_flag(row)?.opposite(),
+                    lapsed: None,
+                });
+            }
+        };
+        // An exemption lasts through its last day.
+        let lapsed = self
+            .until(row)?
+            .filter(|until| written.is_opt_out() && *until < self.options.today);
+        let flag = if lapsed.is_some() {
+            Flag::OptIn
+        } else {
+            written
+        };
+        Ok(RowRequest { user, flag, lapsed })
+    }
+
+    /// Returns the flag that a user has according to an earlier report; `None` if the row was not confirmed.
+    pub(super) fn reported(&self, row: &Row) -> Checked<Option<(UserId, Flag)>> {
+        if self.earlier_outcome(row)?.is_confirmed() {
+            Ok(Some((self.user(row)?, self.earlier_flag(row)?)))
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn shape(&self, row: &Row) -> Checked<()> {
+        self.width(row)?;
+        if !self.has_nul {
+            return Ok(());
+        }
+        match row.cells.iter().position(|cell| cell.contains(&0)) {
+            Some(column) => Err(Fault::in_column(column, CellError::Nul)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the row has as many cells as the header.
+    fn width(&self, row: &Row) -> Checked<()> {
+        let error = match row.cells.len().cmp(&self.columns.width) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Greater => CellError::TooManyCells,
+            Ordering::Less => CellError::TooFewCells,
+        };
+        Err(Fault {
+            column: None,
+            error,
+        })
+    }
+
+    /// Parses the user ID of a row.
+    pub(super) fn user(&self, row: &Row) -> Checked<UserId> {
+        let column = self.columns.id;
+        let cell = row.cells.get(column).unwrap_or_default();
+        let user = match row.note(column) {
+            Some(Note::LongNumber) => Err(CellError::LongNumber),
+            Some(Note::Date) => Err(CellError::Date),
+            Some(Note::Aggregate) => Err(CellError::Computed),
+            Some(Note::OddBoolean) => Err(CellError::OddBoolean),
+            None => cell::user_id(cell, self.host),
+        };
+        user.map_err(|error| Fault::in_column(column, error))
+    }
+
+    /// Parses the flag that a row of a table requests.
+    fn flag(&self, row: &Row) -> Checked<Flag> {
+        let Some(column) = self.columns.flag else {
+            // A plan of a table that has neither a column nor a set flag is refused before a row is read.
+            return self.options.input.set.ok_or(Fault {
+                column: None,
+                error: CellError::EmptyFlag,
+            });
+        };
+        let flag = match row.note(column) {
+            Some(Note::OddBoolean) => Err(CellError::OddBoolean),
+            _ => cell::flag(&row.cells[column]),
+        };
+        flag.map_err(|error| Fault::in_column(column, error))
+    }
+
+    fn until(&self, row: &Row) -> Checked<Option<Date>> {
+        let Some(column) = self.columns.until else {
+            return Ok(None);
+        };
+        let mut cell = &row.cells[column];
+        // A spreadsheet's date may have a time of day behind it.
+        if row.note(column) == Some(Note::Date) && cell.get(10) == Some(&b'T') {
+            cell = &cell[..10];
+        }
+        cell::until(cell).map_err(|error| Fault::in_column(column, error))
+    }
+
+    /// Returns when an earlier run gave up a selected row that may or may not have been changed. A request for it may still
+    /// be on its way.
+    pub(super) fn unknown_at(&self, row: &Row) -> Option<Timestamp> {
+        self.outcome?;
+        match self.earlier_outcome(row) {
+            Ok(Outcome::Unknown) => self.result(row, ReportColumn::FinishedAt)?.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of carried cells that a spreadsheet would take for a formula. A plain negative number is none.
+    pub(super) fn formula_cells(&self, row: &Row) -> u64 {
+        let suspect = |cell: &&[u8]| {
+            // The first byte of each character that begins a formula, full-width ones included.
+            matches!(
+                cell.first(),
+                Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | 0 | 0xef)
+            ) && is_formula(cell)
+        };
+        row.cells
+            .iter()
+            .take(self.columns.carried)
+            .filter(suspect)
+            .count() as u64
+    }
+
+    /// Returns the cells that a report carries, as CSV. In an undo, the flag is replaced by the one that is sent.
+    pub(super) fn carried_cells(&self, row: &Row, sent: Option<Flag>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(row.cells.as_slice().len() + 2 * self.columns.carried);
+        let plain = !needs_quotes(row.cells.as_slice());
+        let rewritten = sent.filter(|_| self.options.selection == Selection::Undo);
+        for column in 0..self.columns.carried {
+            if column > 0 {
+                out.push(b',');
+            }
+            let cell = row.cells.get(column).unwrap_or_default();
+            match rewritten {
+                Some(flag) if Some(column) == self.columns.flag => {
+                    push_csv_cell(&mut out, flag.is_opt_out().to_string().as_bytes());
+                }
+                Some(_) if Some(column) == self.columns.until => {}
+                _ if plain => out.extend_from_slice(cell),
+                _ => push_csv_cell(&mut out, cell),
+            }
+        }
+        out
+    }
+}
+
+/// Checks whether a spreadsheet would take a cell for a formula; a plain negative number is none.
+pub(super) fn is_formula(cell: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(cell) else {
+        return false;
+    };
+    let number = text.strip_prefix(['-', '+']).is_some_and(|rest| {
+        rest.chars().all(|c| {
+            c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | '\u{a0}' | '-' | '/' | '(' | ')')
+        })
+    });
+    looks_like_formula(text) && !number
+}
