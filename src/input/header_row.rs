@@ -324,11 +324,12 @@ mod tests {
             above in prop::collection::vec(("[A-Z]{0,5}|[1-9][0-9]{0,5}", "[a-z]{0,5}"), 0..5),
             by_number: bool,
         ) {
-            let mut table = String::new();
-            for (first, second) in &above {
-                table.push_str(&format!("{first},{second}\n"));
-            }
-            table.push_str("user_id,opt_out\n1701,yes\n");
+            let mut lines: Vec<String> = above
+                .iter()
+                .map(|(first, second)| format!("{first},{second}"))
+                .collect();
+            lines.push("user_id,opt_out\n1701,yes".to_owned());
+            let table = lines.join("\n");
             let request = if by_number {
                 request(Some("1"), Some("2"), false)
             } else {

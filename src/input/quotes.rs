@@ -82,7 +82,7 @@ fn lines(text: &[u8]) -> Vec<&[u8]> {
 
 fn parse(line: &[u8], delimiter: u8) -> ByteRecord {
     if memchr::memchr(b'"', line).is_none() {
-        return ByteRecord::from_iter(line.split(|byte| *byte == delimiter));
+        return line.split(|byte| *byte == delimiter).collect();
     }
     let mut record = ByteRecord::new();
     let mut reader = csv::ReaderBuilder::new()
@@ -196,12 +196,13 @@ mod tests {
         ) {
             // A quotation mark is left open in one row and closes at the end of the last.
             let opened = opened.index(notes.len() - 1);
-            let mut table = "user_id,opt_out,note\n".to_owned();
+            let mut rows = vec!["user_id,opt_out,note".to_owned()];
             for (row, note) in notes.iter().enumerate() {
                 let open = if row == opened { "\"" } else { "" };
                 let close = if row + 1 == notes.len() { "\"" } else { "" };
-                table.push_str(&format!("{},yes,{open}{note}{close}\n", 1700 + row));
+                rows.push(format!("{},yes,{open}{note}{close}", 1700 + row));
             }
+            let table = rows.join("\n");
             let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(table.as_bytes());
             let found = reader.byte_records().any(|record| {
                 swallowed_row(&record.unwrap(), b',', &SHAPE).is_some()

@@ -9,7 +9,7 @@ use super::row::column_letters;
 /// The largest number of merged areas that are kept for messages.
 pub(super) const MAX_MERGED: usize = 10_000;
 
-/// The largest number of rows that a sheet can have in Excel and LibreOffice.
+/// The largest number of rows that a sheet can have in Excel and in `LibreOffice`.
 pub(super) const MAX_ROWS: u32 = 1_048_576;
 
 /// Facts about the rows and cells of a sheet. Rows are counted from 0.
