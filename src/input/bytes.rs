@@ -1,5 +1,5 @@
-//! The raw bytes of the input. They are hashed when the input is first read, in blocks. Every later pass compares each block
-//! with its hash before it hands out anything of the block.
+//! The raw bytes of the input. They are hashed when the input is first read, in blocks. Every later
+//! pass compares each block with its hash before it hands out anything of the block.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
@@ -12,7 +12,8 @@ use crate::text::shown_path;
 /// Size in bytes of a block that is hashed.
 const BLOCK: usize = 1 << 18;
 
-/// The first bytes of a block's BLAKE3 hash: enough to detect a change even if somebody tries to hide it.
+/// The first bytes of a block's BLAKE3 hash: enough to detect a change even if somebody tries to
+/// hide it.
 type Digest = [u8; 16];
 
 /// The place from which a table is read.
@@ -20,7 +21,8 @@ type Digest = [u8; 16];
 pub enum Source {
     /// A file, or something that behaves like one, such as a named pipe.
     Path(PathBuf),
-    /// Standard input, which is copied into an unlinked file that nobody else can open, so that it can be read twice.
+    /// Standard input, which is copied into an unlinked file that nobody else can open, so that it
+    /// can be read twice.
     Stdin,
     /// A copy that an earlier process made of the table.
     Copy(PrivateCopy),
@@ -51,7 +53,8 @@ impl Source {
     }
 }
 
-/// An opened input. It keeps the open file, so that another file that is put in its place later is not read.
+/// An opened input. It keeps the open file, so that another file that is put in its place later is
+/// not read.
 #[derive(Clone, Debug)]
 pub(super) struct Bytes {
     pub(super) name: String,
@@ -97,7 +100,8 @@ impl Bytes {
         }
     }
 
-    /// Copies the bytes into an unlinked file, which nobody else can change, and returns the hashes of the copied bytes.
+    /// Copies the bytes into an unlinked file, which nobody else can change, and returns the hashes
+    /// of the copied bytes.
     pub(super) fn private_copy(&self) -> Result<(File, BlockHashes)> {
         let mut blocks = self.hashed();
         let file = spool(&mut blocks, &self.name)?;
@@ -115,7 +119,8 @@ impl Bytes {
         })
     }
 
-    /// Returns a pass that fails instead of handing out bytes that differ from those that were hashed.
+    /// Returns a pass that fails instead of handing out bytes that differ from those that were
+    /// hashed.
     pub(super) fn verified(&self, hashes: &BlockHashes) -> Blocks {
         self.blocks(HashMode::Verify {
             digests: Arc::clone(&hashes.digests),

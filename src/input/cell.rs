@@ -1,5 +1,5 @@
-//! Parses cells: a user's ID, a flag, a date. A cell that could be read in two ways is refused, with what it looks like.
-//! Everything here is pure.
+//! Parses cells: a user's ID, a flag, a date. A cell that could be read in two ways is refused,
+//! with what it looks like. Everything here is pure.
 
 use jiff::civil::Date;
 
@@ -7,13 +7,15 @@ pub use super::cell_error::CellError;
 use crate::domain::{Flag, UserId};
 use crate::text::visible;
 
-/// Parses the user ID in a cell. White space around it, also no-break space, is ignored. A pasted address of the Edit User
-/// page is accepted if it plainly ends in the ID and, if `host` is given, is on that host. `="1701"` and `'1701`, with which
-/// people protect digits from a spreadsheet program, are read as 1701.
+/// Parses the user ID in a cell. White space around it, also no-break space, is ignored. A pasted
+/// address of the Edit User page is accepted if it plainly ends in the ID and, if `host` is given,
+/// is on that host. `="1701"` and `'1701`, with which people protect digits from a spreadsheet
+/// program, are read as 1701.
 ///
 /// # Errors
 ///
-/// Returns what the cell looks like if it is not exactly a positive integer below 2^63 in ASCII digits.
+/// Returns what the cell looks like if it is not exactly a positive integer below 2^63 in ASCII
+/// digits.
 pub fn user_id(cell: &[u8], host: Option<&str>) -> Result<UserId, CellError> {
     match plain_number(cell) {
         Some(id) => Ok(id),
@@ -186,7 +188,8 @@ fn is_programming(text: &str) -> bool {
         && text.chars().all(|c| ascii_digit(c) || c == '_'))
 }
 
-/// Checks whether a cell looks like a date in one of the usual forms, with or without a time of day.
+/// Checks whether a cell looks like a date in one of the usual forms, with or without a time of
+/// day.
 pub(super) fn is_date(cell: &[u8]) -> bool {
     match std::str::from_utf8(cell) {
         Ok(text) => looks_like_date(text.trim()),
@@ -270,12 +273,13 @@ fn read_flag(cell: &[u8]) -> Result<Flag, CellError> {
     }
 }
 
-/// Parses the day in an `opt_out_until` cell, written as in ISO 8601 (`2026-11-24`); `None` for an empty cell, which means no
-/// end.
+/// Parses the day in an `opt_out_until` cell, written as in ISO 8601 (`2026-11-24`); `None` for an
+/// empty cell, which means no end.
 ///
 /// # Errors
 ///
-/// Returns an error for a day that does not exist and for every other form: `03/04/2026` is two different days.
+/// Returns an error for a day that does not exist and for every other form: `03/04/2026` is two
+/// different days.
 pub fn until(cell: &[u8]) -> Result<Option<Date>, CellError> {
     let text = std::str::from_utf8(cell)
         .map_err(|_| CellError::DateFormat)?

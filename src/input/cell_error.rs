@@ -1,6 +1,8 @@
-//! The ways in which a cell or a row can be wrong, with the words for each: what it looks like and what to do about it.
+//! The ways in which a cell or a row can be wrong, with the words for each: what it looks like and
+//! what to do about it.
 
-/// A reason why a cell or a row is invalid. The variants are the kinds by which problems are counted.
+/// A reason why a cell or a row is invalid. The variants are the kinds by which problems are
+/// counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CellError {
     /// An ID cell with nothing in it.

@@ -1,4 +1,5 @@
-//! The text of a spreadsheet's cell as it goes into the report: numbers in plain digits, dates in ISO 8601.
+//! The text of a spreadsheet's cell as it goes into the report: numbers in plain digits, dates in
+//! ISO 8601.
 
 use calamine::{DataRef, ExcelDateTime};
 

@@ -1,5 +1,6 @@
-//! Looks for columns whose names and cells contradict the choice of columns: another column that holds the user IDs
-//! although `id` was found, and end dates under a name that is almost the right one. Everything here is pure.
+//! Looks for columns whose names and cells contradict the choice of columns: another column that
+//! holds the user IDs although `id` was found, and end dates under a name that is almost the right
+//! one. Everything here is pure.
 
 use std::ops::ControlFlow;
 
@@ -249,7 +250,8 @@ const OTHER_ROLES: [&str; 64] = [
     "vorgesetzten",
 ];
 
-/// Checks whether a header says that the column holds numbers of users, such as `Your Resolver user ID`.
+/// Checks whether a header says that the column holds numbers of users, such as `Your Resolver user
+/// ID`.
 fn is_user_number(name: &str) -> bool {
     let words = words(name);
     let names_person = |word: &String| PERSONS.iter().any(|person| word.contains(person));
@@ -270,7 +272,8 @@ fn is_user_number(name: &str) -> bool {
     ends_in_number && words.iter().any(names_person) && !words.iter().any(names_other)
 }
 
-/// Checks whether a header is almost that of the end date, such as `mfa_opt_out_until` or `opt_out_untill`.
+/// Checks whether a header is almost that of the end date, such as `mfa_opt_out_until` or
+/// `opt_out_untill`.
 fn is_almost_until(name: &str) -> bool {
     const NEVER_LAST: [&str; 4] = ["reason", "by", "old", "comment"];
     const ADDED: [&str; 4] = ["mfa", "user", "date", "end"];

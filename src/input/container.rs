@@ -1,6 +1,7 @@
-//! Tells in what container a file is: by its first bytes and, for a zip archive, by its entries. Before anything else reads
-//! an archive, each entry is unpacked once and discarded, because the sizes that an archive declares may be untrue. Facts
-//! about the sheets of an Excel workbook that need no understanding of its cells are gathered on the way.
+//! Tells in what container a file is: by its first bytes and, for a zip archive, by its entries.
+//! Before anything else reads an archive, each entry is unpacked once and discarded, because the
+//! sizes that an archive declares may be untrue. Facts about the sheets of an Excel workbook that
+//! need no understanding of its cells are gathered on the way.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -18,8 +19,9 @@ use crate::text::visible;
 /// What to do with a file in a form that is not read.
 pub(super) const SAVE_AS: &str = "save it as .xlsx or as CSV (UTF-8) and use that";
 
-/// The most memory for a workbook's table of texts, which is held while its cells are read; what each text takes of it
-/// beyond its bytes; and what each text takes that the table only says it has, for calamine believes it.
+/// The most memory for a workbook's table of texts, which is held while its cells are read; what
+/// each text takes of it beyond its bytes; and what each text takes that the table only says it
+/// has, for calamine believes it.
 const HELD: u64 = 112 << 20;
 const EACH: u64 = 32;
 const PLACE: u64 = 24;
@@ -27,8 +29,8 @@ const PLACE: u64 = 24;
 /// The most bytes of the other parts that are held: the list of sheets, and how numbers are shown.
 const PART: u64 = 16 << 20;
 
-/// The size limit in bytes of an archive's directory, all of which is held in memory. A workbook of a thousand parts has a
-/// directory of about 0.1 MiB.
+/// The size limit in bytes of an archive's directory, all of which is held in memory. A workbook of
+/// a thousand parts has a directory of about 0.1 MiB.
 const MAX_DIRECTORY: u64 = 4 << 20;
 
 /// What kind of container the bytes are in.
@@ -84,12 +86,14 @@ pub(super) struct Measured {
     pub(super) sheets: BTreeMap<String, SheetMarks>,
 }
 
-/// Returns the path of an entry as paths are compared. Some programs write backslashes, which Excel accepts.
+/// Returns the path of an entry as paths are compared. Some programs write backslashes, which Excel
+/// accepts.
 pub(super) fn entry_path(name: &str) -> String {
     name.replace('\\', "/").to_ascii_lowercase()
 }
 
-/// Unpacks every entry, counts its bytes and discards them. `max_input` takes the place of all limits.
+/// Unpacks every entry, counts its bytes and discards them. `max_input` takes the place of all
+/// limits.
 pub(super) fn measure(
     file: &mut File,
     name: &str,
@@ -272,9 +276,10 @@ fn start_of(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> String {
 /// How much of a tag is looked at.
 const LONGEST_TAG: usize = 1024;
 
-/// Looks at XML while it is unpacked, and at anything else as if it were XML: for hidden rows, merged cells, formulas
-/// without a result, and for how much text is in one cell, which a reader will hold in memory. That is why it is not an XML
-/// reader, which would hold the text before its length is known.
+/// Looks at XML while it is unpacked, and at anything else as if it were XML: for hidden rows,
+/// merged cells, formulas without a result, and for how much text is in one cell, which a reader
+/// will hold in memory. That is why it is not an XML reader, which would hold the text before its
+/// length is known.
 #[derive(Default)]
 struct Look {
     marks: SheetMarks,
@@ -334,8 +339,8 @@ impl Look {
             .saturating_add(self.all_text)
     }
 
-    /// What stands before the first text says how many there are. It is looked for in whatever stands there, as who reads
-    /// it later may take what is no tag here for one.
+    /// What stands before the first text says how many there are. It is looked for in whatever
+    /// stands there, as who reads it later may take what is no tag here for one.
     fn look_for_a_count(&mut self) {
         if let Some(said) = &mut self.said
             && self.texts == 0

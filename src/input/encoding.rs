@@ -1,5 +1,6 @@
-//! Detects the encoding of a text while all of it is read for the first time. A byte order mark counts most, then the
-//! user's choice, then whether the text is valid UTF-8. Otherwise the encoding is a guess, and is reported as one.
+//! Detects the encoding of a text while all of it is read for the first time. A byte order mark
+//! counts most, then the user's choice, then whether the text is valid UTF-8. Otherwise the
+//! encoding is a guess, and is reported as one.
 
 use std::io::{self, Read};
 
@@ -21,7 +22,8 @@ pub(super) struct DetectedEncoding {
     pub(super) guessed: bool,
     /// Whether the text has zero bytes, which no table has.
     pub(super) nul: bool,
-    /// Length in bytes of the inflated text without the Ctrl-Z with which DOS marked the end of a text.
+    /// Length in bytes of the inflated text without the Ctrl-Z with which DOS marked the end of a
+    /// text.
     pub(super) cut: Option<u64>,
 }
 
@@ -158,7 +160,8 @@ impl EncodingProbe {
     }
 }
 
-/// Guesses the encoding of a text that is not Unicode. Digits and commas are the same in all such encodings.
+/// Guesses the encoding of a text that is not Unicode. Digits and commas are the same in all such
+/// encodings.
 fn guess(detector: &EncodingDetector) -> &'static Encoding {
     detector.guess(None, Utf8Detection::Deny)
 }

@@ -1,4 +1,5 @@
-//! Reads the sheets of an Excel workbook: their names, the parts that belong to them, and their cells as a stream.
+//! Reads the sheets of an Excel workbook: their names, the parts that belong to them, and their
+//! cells as a stream.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -64,7 +65,8 @@ impl ExcelBook {
         Ok(sheets)
     }
 
-    /// Returns the path of a sheet's part, as paths are compared; `None` if the workbook does not name it.
+    /// Returns the path of a sheet's part, as paths are compared; `None` if the workbook does not
+    /// name it.
     pub(super) fn path_of(&mut self, sheet: &str) -> Option<String> {
         let mut id = None;
         self.read_tags(WORKBOOK, "sheet", |tag| {
@@ -134,8 +136,8 @@ impl ExcelBook {
         targets
     }
 
-    /// Calls `use_tag` with each element of this name in a part. A part that is missing or damaged has none: the cells are
-    /// read by another reader, which reports damage.
+    /// Calls `use_tag` with each element of this name in a part. A part that is missing or damaged
+    /// has none: the cells are read by another reader, which reports damage.
     fn read_tags(&mut self, path: &str, name: &str, mut use_tag: impl FnMut(&BytesStart<'_>)) {
         let is_part = |entry: &std::borrow::Cow<'_, str>| entry_path(entry) == path;
         let entry = self.parts.file_names().flatten().find(is_part);
@@ -162,7 +164,8 @@ impl ExcelBook {
     }
 }
 
-/// Checks whether a cell is computed by an aggregate. `shared` holds the numbers of the shared formulas that are one.
+/// Checks whether a cell is computed by an aggregate. `shared` holds the numbers of the shared
+/// formulas that are one.
 fn is_computed_total(formula: Option<&XlsxFormulaMetadata>, shared: &mut RoaringTreemap) -> bool {
     match formula {
         None => false,
@@ -203,7 +206,8 @@ fn relation_id(tag: &BytesStart<'_>) -> Option<String> {
     None
 }
 
-/// Returns the path of a target that is written relative to a folder, or from the root of the archive.
+/// Returns the path of a target that is written relative to a folder, or from the root of the
+/// archive.
 fn resolve(folder: &str, target: &str) -> String {
     if let Some(path) = target.strip_prefix('/') {
         return entry_path(path);

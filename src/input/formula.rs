@@ -1,4 +1,5 @@
-//! Tells whether a spreadsheet's formula computes its result from many cells, as a total does. Everything here is pure.
+//! Tells whether a spreadsheet's formula computes its result from many cells, as a total does.
+//! Everything here is pure.
 
 /// Functions that make one number of many.
 const AGGREGATES: [&str; 33] = [
@@ -37,7 +38,8 @@ const AGGREGATES: [&str; 33] = [
     "STDEV",
 ];
 
-/// Functions whose result is that of an argument, and the index of the first argument for which that holds.
+/// Functions whose result is that of an argument, and the index of the first argument for which
+/// that holds.
 const WRAPPERS: [(&str, usize); 15] = [
     ("IF", 1),
     ("IFS", 1),
@@ -59,8 +61,9 @@ const WRAPPERS: [(&str, usize); 15] = [
 /// The nesting up to which formulas are looked into. Spreadsheet programs allow 64 levels.
 const MAX_DEPTH: usize = 64;
 
-/// Checks whether the result of a formula is computed by a function such as SUM, SUBTOTAL or COUNT. A function that only
-/// looks a value up, such as `INDEX(A:A, MATCH(MAX(B:B), B:B, 0))`, is no such function.
+/// Checks whether the result of a formula is computed by a function such as SUM, SUBTOTAL or COUNT.
+/// A function that only looks a value up, such as `INDEX(A:A, MATCH(MAX(B:B), B:B, 0))`, is no such
+/// function.
 pub(super) fn is_aggregate(formula: &str) -> bool {
     // A file in the OpenDocument format names the language in front: `of:=SUM([.A1:.A3])`.
     let expression = match formula.split_once('=') {

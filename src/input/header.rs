@@ -1,12 +1,14 @@
-//! Finds the columns of a table by its header: the user's ID, the flag, the end date, and the columns that an earlier
-//! report has added. A header in which two columns fit is refused. Everything here is pure.
+//! Finds the columns of a table by its header: the user's ID, the flag, the end date, and the
+//! columns that an earlier report has added. A header in which two columns fit is refused.
+//! Everything here is pure.
 
 use super::options::{ColumnChoice, UntilChoice};
 use crate::domain::{REPORT_COLUMNS, REPORT_COLUMNS_OF_FORMAT_1, ReportColumn};
 use crate::text::{shorten, shown_value, visible};
 
 const ID_NAMES: [&str; 3] = ["userid", "coreuserid", "resolveruserid"];
-/// The name that many programs give to a counter of their own. It counts only if no other name fits.
+/// The name that many programs give to a counter of their own. It counts only if no other name
+/// fits.
 const GENERIC_ID_NAME: &str = "id";
 const FLAG_NAMES: [&str; 2] = ["mfaoptout", "optout"];
 /// The name of the column of end dates as it is compared.
@@ -36,9 +38,11 @@ pub struct Columns {
     pub until: Option<usize>,
     /// Number of columns.
     pub width: usize,
-    /// Number of columns that a new report carries: all but the result columns of an earlier report.
+    /// Number of columns that a new report carries: all but the result columns of an earlier
+    /// report.
     pub carried: usize,
-    /// Whether the column of the user IDs was found by the name `id`, which may as well be a counter.
+    /// Whether the column of the user IDs was found by the name `id`, which may as well be a
+    /// counter.
     pub(super) has_generic_id: bool,
 }
 
@@ -49,7 +53,8 @@ impl Columns {
         self.carried < self.width
     }
 
-    /// Returns the position of a result column of an earlier report; `None` in a table that is no report.
+    /// Returns the position of a result column of an earlier report; `None` in a table that is no
+    /// report.
     #[must_use]
     pub fn result(&self, column: ReportColumn) -> Option<usize> {
         if self.is_report() {

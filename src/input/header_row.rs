@@ -1,4 +1,5 @@
-//! Finds the row that holds the header: a title may stand above it, or the table may have none. Everything here is pure.
+//! Finds the row that holds the header: a title may stand above it, or the table may have none.
+//! Everything here is pure.
 
 use super::cell;
 use super::header::{self, ColumnRequest, Columns, HeaderProblem, NO_HEADER_HELP};
@@ -68,8 +69,9 @@ pub(super) struct LocatedHeader {
 ///
 /// # Errors
 ///
-/// Returns the reason if no row names the needed columns, if two columns of the header fit, or if the header or a row
-/// above it has a user ID where the IDs are, so that a person would be left out.
+/// Returns the reason if no row names the needed columns, if two columns of the header fit, or if
+/// the header or a row above it has a user ID where the IDs are, so that a person would be left
+/// out.
 pub(super) fn locate(
     rows: &[HeadRow],
     choice: HeaderChoice,

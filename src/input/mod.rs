@@ -1,7 +1,9 @@
-//! Reads any table that an administrator has, as text in many forms or as a workbook, into rows of cells in UTF-8.
+//! Reads any table that an administrator has, as text in many forms or as a workbook, into rows of
+//! cells in UTF-8.
 //!
-//! [`Input`] is an opened table: its form is detected, its columns are found, and its rows can be read again and again
-//! without being held in memory. [`cell`] parses single cells. What the rows ask for is the matter of `plan`.
+//! [`Input`] is an opened table: its form is detected, its columns are found, and its rows can be
+//! read again and again without being held in memory. [`cell`] parses single cells. What the rows
+//! ask for is the matter of `plan`.
 
 mod bytes;
 pub mod cell;

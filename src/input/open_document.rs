@@ -1,5 +1,5 @@
-//! Reads the sheets of an `OpenDocument` spreadsheet as a stream of events. A cell or row that is repeated a million times
-//! is one event with a number.
+//! Reads the sheets of an `OpenDocument` spreadsheet as a stream of events. A cell or row that is
+//! repeated a million times is one event with a number.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -63,7 +63,8 @@ enum SheetEvent {
     RowEnd,
 }
 
-/// Copies the cells of a sheet and returns the copy with what the sheet says about its rows and cells.
+/// Copies the cells of a sheet and returns the copy with what the sheet says about its rows and
+/// cells.
 pub(super) fn copy_sheet(
     archive: &mut ZipArchive<BufReader<File>>,
     sheet: &str,
@@ -254,7 +255,8 @@ impl<'a> Content<'a> {
         })
     }
 
-    /// Returns the text of the cell that has just begun: its own paragraphs, without those of notes and drawings in it.
+    /// Returns the text of the cell that has just begun: its own paragraphs, without those of notes
+    /// and drawings in it.
     fn text(&mut self) -> Result<String, OdsError> {
         let mut text = String::new();
         let outside = self.depth - 1;
@@ -280,7 +282,8 @@ impl<'a> Content<'a> {
                 },
                 _ => {}
             }
-            // A few bytes of XML can stand for a thousand spaces, so the size of the file is no bound.
+            // A few bytes of XML can stand for a thousand spaces, so the size of the file is no
+            // bound.
             if text.len() as u64 > MAX_ROW {
                 return Err(OdsError::LongText);
             }

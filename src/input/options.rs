@@ -28,7 +28,8 @@ pub struct Options {
     pub header: HeaderChoice,
     /// Whether rows that are hidden in a workbook are left out.
     pub visible_only: bool,
-    /// Largest size in bytes to which a compressed input may inflate; otherwise 200 times its size, at most 1 GiB.
+    /// Largest size in bytes to which a compressed input may inflate; otherwise 200 times its size,
+    /// at most 1 GiB.
     pub max_input: Option<u64>,
 }
 

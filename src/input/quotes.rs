@@ -1,4 +1,5 @@
-//! Finds quotation marks that were left open: they swallow rows up to the next quotation mark. Everything here is pure.
+//! Finds quotation marks that were left open: they swallow rows up to the next quotation mark.
+//! Everything here is pure.
 
 use csv::ByteRecord;
 
@@ -35,8 +36,8 @@ impl RowShape {
     }
 }
 
-/// Returns the first line within a record's cells that would be a row of the table by itself: the number of line ends
-/// before it. The last line of a cell counts together with the cells behind it.
+/// Returns the first line within a record's cells that would be a row of the table by itself: the
+/// number of line ends before it. The last line of a cell counts together with the cells behind it.
 pub(super) fn swallowed_row(record: &ByteRecord, delimiter: u8, shape: &RowShape) -> Option<u64> {
     let mut line_ends = 0;
     for (index, cell) in record.iter().enumerate() {

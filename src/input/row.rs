@@ -1,4 +1,5 @@
-//! A row of cells and where it stands in its file. These types have no knowledge of how a file is read.
+//! A row of cells and where it stands in its file. These types have no knowledge of how a file is
+//! read.
 
 use std::fmt;
 
@@ -6,7 +7,8 @@ use csv::ByteRecord;
 
 use crate::domain::LineNumber;
 
-/// The largest number of columns that a table may have, which is the number of columns of a sheet in Excel.
+/// The largest number of columns that a table may have, which is the number of columns of a sheet
+/// in Excel.
 pub const MAX_COLUMNS: usize = 16_384;
 
 /// The position of a row in its file.
@@ -70,7 +72,8 @@ pub struct Row {
     pub cells: ByteRecord,
     /// Facts about cells that their text does not show, by the cell's index.
     pub notes: Vec<(usize, Note)>,
-    /// The first filled cell of a sheet's row that stands outside of the table, by its column in the sheet.
+    /// The first filled cell of a sheet's row that stands outside of the table, by its column in
+    /// the sheet.
     pub stray_column: Option<u32>,
 }
 

@@ -1,5 +1,6 @@
-//! Writes the cells of a sheet, row by row, into a private file: as CSV, each row with its number, its first column and
-//! notes on its cells in front. Cells are handed over in order, wherever they come from.
+//! Writes the cells of a sheet, row by row, into a private file: as CSV, each row with its number,
+//! its first column and notes on its cells in front. Cells are handed over in order, wherever they
+//! come from.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +18,8 @@ pub(super) type CellText = (String, Option<Note>);
 /// The finished copy of a sheet.
 pub(super) struct SheetCopy {
     pub(super) file: File,
-    /// The first column that has a filled cell, and the number of columns up to the last that has one.
+    /// The first column that has a filled cell, and the number of columns up to the last that has
+    /// one.
     pub(super) bounds: Option<(u32, u32)>,
 }
 
@@ -177,7 +179,8 @@ fn cant_unpack(name: &str, error: &std::io::Error) -> Error {
     )
 }
 
-/// Returns the notes of a row: `2d` for a date in the third column of the sheet, `0n` for a long number in the first.
+/// Returns the notes of a row: `2d` for a date in the third column of the sheet, `0n` for a long
+/// number in the first.
 fn notes_text(cells: &BTreeMap<u32, CellText>) -> String {
     let mut notes = Vec::new();
     for (column, (_, note)) in cells {

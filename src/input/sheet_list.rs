@@ -5,7 +5,8 @@ use std::fmt;
 use crate::error::{Error, Kind, Result};
 use crate::text::{one_line, shorten, shown_value, visible};
 
-/// The longest name of a sheet or style, in bytes. Excel allows 31 characters; the names of all sheets are held in memory.
+/// The longest name of a sheet or style, in bytes. Excel allows 31 characters; the names of all
+/// sheets are held in memory.
 pub(super) const MAX_NAME: usize = 1024;
 
 /// The number of sheets that a message lists by name.

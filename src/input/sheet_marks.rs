@@ -1,4 +1,5 @@
-//! What a sheet says about its rows and cells besides their values: hidden rows, merged cells, rows of totals.
+//! What a sheet says about its rows and cells besides their values: hidden rows, merged cells, rows
+//! of totals.
 
 use std::fmt;
 
@@ -97,7 +98,8 @@ fn parse_cell(text: &str) -> Option<(u32, u32)> {
     Some((row.checked_sub(1)?, column.checked_sub(1)?))
 }
 
-/// Returns rows in words, counted from 1, such as `rows 3, 5 to 7 and 4 more`; at most ten stretches are listed.
+/// Returns rows in words, counted from 1, such as `rows 3, 5 to 7 and 4 more`; at most ten
+/// stretches are listed.
 pub(super) fn rows_in_words(rows: &RoaringBitmap) -> String {
     const LISTED: usize = 10;
     let mut stretches: Vec<(u32, u32)> = Vec::new();

@@ -32,7 +32,8 @@ pub struct Found {
     pub bytes: u64,
     /// How the table is written.
     pub format: TableFormat,
-    /// The line of the file, or row of the sheet, in which the header is; `None` if there is no header.
+    /// The line of the file, or row of the sheet, in which the header is; `None` if there is no
+    /// header.
     pub header_line: Option<LineNumber>,
     /// The column of the IDs in words, such as `column 1 "user_id"`.
     pub id_column: String,
@@ -71,7 +72,8 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// Returns an error of [`Kind::Input`] if the input can't be read, is not a table, or its columns can't be told.
+    /// Returns an error of [`Kind::Input`] if the input can't be read, is not a table, or its
+    /// columns can't be told.
     pub fn open(source: &Source, options: &Options) -> Result<Self> {
         Self::detect(source, options).map_err(Error::before_sending)
     }
@@ -208,15 +210,16 @@ impl Input {
         }
     }
 
-    /// Returns the raw bytes from the start, and their number. Reading fails if they differ from those that were read when
-    /// the input was opened.
+    /// Returns the raw bytes from the start, and their number. Reading fails if they differ from
+    /// those that were read when the input was opened.
     #[must_use]
     pub fn raw(&self) -> (Box<dyn Read>, u64) {
         let (bytes, hashes) = self.form.raw();
         (Box::new(bytes.verified(hashes)), bytes.size)
     }
 
-    /// Reads from a copy of the raw bytes from now on, so that changes of the original have no effect.
+    /// Reads from a copy of the raw bytes from now on, so that changes of the original have no
+    /// effect.
     pub fn read_from(&mut self, copy: PrivateCopy) {
         let copy = Bytes::of_copy(copy);
         match &mut self.form {
@@ -405,7 +408,8 @@ fn header_note(
     }
 }
 
-/// Returns names for the columns of a table without a header. They are found again when the report becomes an input.
+/// Returns names for the columns of a table without a header. They are found again when the report
+/// becomes an input.
 fn placeholder_names(columns: &Columns) -> Vec<String> {
     let name = |column: usize| match column {
         column if column == columns.id => "user_id".to_owned(),
@@ -417,7 +421,8 @@ fn placeholder_names(columns: &Columns) -> Vec<String> {
 }
 
 impl Form {
-    /// Returns the first rows. In a sheet without a header, the first is as wide as the whole sheet.
+    /// Returns the first rows. In a sheet without a header, the first is as wide as the whole
+    /// sheet.
     fn head(&self, choice: HeaderChoice) -> Result<Vec<HeadRow>> {
         let mut head = read_head(&mut self.rows()?, choice)?;
         if choice == HeaderChoice::Absent
@@ -542,8 +547,8 @@ impl Rows {
         }
     }
 
-    /// Returns where the row stands that was read last. Lines are counted when this is called, each stretch of the text
-    /// once.
+    /// Returns where the row stands that was read last. Lines are counted when this is called, each
+    /// stretch of the text once.
     #[must_use]
     pub fn place(&self, row: &Row) -> Place {
         match &self.0 {

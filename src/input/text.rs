@@ -1,4 +1,5 @@
-//! Tables in text: detects compression, encoding and delimiter, and reads rows with the physical lines on which they begin.
+//! Tables in text: detects compression, encoding and delimiter, and reads rows with the physical
+//! lines on which they begin.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -14,19 +15,23 @@ use super::quotes::{RowShape, stray_quote, swallowed_row};
 use super::row::MAX_COLUMNS;
 use crate::error::{Error, Kind, Result};
 
-/// The longest row that is read, in bytes. A quotation mark left open makes the rest of a file one row.
+/// The longest row that is read, in bytes. A quotation mark left open makes the rest of a file one
+/// row.
 pub(super) const MAX_ROW: u64 = 8 << 20;
 
-/// The largest number of delimiters in a row that is longer than a piece of the text. Each takes several bytes of memory.
+/// The largest number of delimiters in a row that is longer than a piece of the text. Each takes
+/// several bytes of memory.
 const MAX_DELIMITERS: u64 = 1 << 20;
 
-/// The text that is put behind the input. If a quotation mark is still open, it ends up inside the last cell.
+/// The text that is put behind the input. If a quotation mark is still open, it ends up inside the
+/// last cell.
 const END: &[u8] = b"\n\x01end of text\x01";
 const END_CELL: &[u8] = b"\x01end of text\x01";
 
 const GIB: u64 = 1 << 30;
 
-/// Returns the largest size to which `size` bytes may inflate: 200 times as much, but at most 1 GiB and at least 1 MiB.
+/// Returns the largest size to which `size` bytes may inflate: 200 times as much, but at most 1 GiB
+/// and at least 1 MiB.
 pub(super) fn inflated_limit(size: u64, max_input: Option<u64>) -> u64 {
     max_input.unwrap_or_else(|| size.saturating_mul(200).clamp(1 << 20, GIB))
 }
@@ -134,7 +139,8 @@ impl TextFormat {
         Ok(head)
     }
 
-    /// Returns the rows from the start. If their shape is known, rows that an open quotation mark has swallowed are found.
+    /// Returns the rows from the start. If their shape is known, rows that an open quotation mark
+    /// has swallowed are found.
     pub(super) fn rows(
         &self,
         bytes: &Bytes,
@@ -171,8 +177,8 @@ pub(super) struct Layout {
 
 const DELIMITERS: [u8; 4] = *b",;\t|";
 
-/// Detects the delimiter: the one that a first line `sep=;` names, or else the one by which the first rows have the columns
-/// of a table, as `fits` tells, and are equally wide.
+/// Detects the delimiter: the one that a first line `sep=;` names, or else the one by which the
+/// first rows have the columns of a table, as `fits` tells, and are equally wide.
 pub(super) fn sniff(
     head: &[u8],
     wanted: Option<u8>,
@@ -184,7 +190,8 @@ pub(super) fn sniff(
         .or(named.map(|(delimiter, _)| delimiter))
         .unwrap_or_else(|| {
             let score = |delimiter: &u8| score(&head[skipped..], *delimiter, &fits);
-            // The last of equals wins, and without any delimiter in probe a table has one column: commas.
+            // The last of equals wins, and without any delimiter in probe a table has one column:
+            // commas.
             DELIMITERS
                 .into_iter()
                 .rev()
@@ -217,8 +224,8 @@ fn separates(byte: u8) -> bool {
     byte == b'\t' || (byte.is_ascii_punctuation() && byte != b'"')
 }
 
-/// The score of a delimiter: whether the first rows have the columns of a table, how many rows have the most frequent width
-/// if that is more than one, and that width.
+/// The score of a delimiter: whether the first rows have the columns of a table, how many rows have
+/// the most frequent width if that is more than one, and that width.
 fn score(
     head: &[u8],
     delimiter: u8,
@@ -316,8 +323,8 @@ impl TextRows {
             .max(1)
     }
 
-    /// Checks the quotation marks of a row with cells of several lines: one that was left open swallows rows up to the
-    /// next quotation mark.
+    /// Checks the quotation marks of a row with cells of several lines: one that was left open
+    /// swallows rows up to the next quotation mark.
     fn check_quotes(&self, row: &ByteRecord) -> Result<()> {
         if memchr::memchr2(b'\n', b'\r', row.as_slice()).is_none() {
             return Ok(());
@@ -466,8 +473,9 @@ impl Text {
         Ok(text)
     }
 
-    /// Returns the line, from 1, of the byte at `offset`, which is in the last piece or right behind it. Goes on counting
-    /// where the last count ended, so that asking for every row costs no more than one pass over the text.
+    /// Returns the line, from 1, of the byte at `offset`, which is in the last piece or right
+    /// behind it. Goes on counting where the last count ended, so that asking for every row costs
+    /// no more than one pass over the text.
     fn line_at(&self, offset: u64) -> u64 {
         let end = self.within(offset);
         let mut counted = self.counted.get();
@@ -568,7 +576,8 @@ fn lines_within(row: &ByteRecord) -> u64 {
     row.iter().map(|cell| line_ends(cell, None)).sum()
 }
 
-/// Returns the number of line ends in a text, as LF, CRLF or CR; `before` is the byte in front of it.
+/// Returns the number of line ends in a text, as LF, CRLF or CR; `before` is the byte in front of
+/// it.
 fn line_ends(text: &[u8], before: Option<u8>) -> u64 {
     let split = before == Some(b'\r') && text.first() == Some(&b'\n');
     let feeds = memchr::memchr_iter(b'\n', text).count() - usize::from(split);

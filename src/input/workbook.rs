@@ -1,5 +1,5 @@
-//! Workbooks: measured before they are unpacked, then read as a stream of cells into rows of text in a private file, from
-//! which every pass is served.
+//! Workbooks: measured before they are unpacked, then read as a stream of cells into rows of text
+//! in a private file, from which every pass is served.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -89,8 +89,8 @@ enum OpenBook {
 }
 
 impl Workbook {
-    /// Opens a workbook and copies the sheet that is read. `assess` tells how well a sheet fits; it is asked if the user has
-    /// not chosen a sheet and several are visible.
+    /// Opens a workbook and copies the sheet that is read. `assess` tells how well a sheet fits; it
+    /// is asked if the user has not chosen a sheet and several are visible.
     pub(super) fn open(
         bytes: &Bytes,
         container: Container,
@@ -159,8 +159,9 @@ impl Workbook {
         }
     }
 
-    /// Limits the table to these columns of the sheet. Rows of totals are left out, and on demand hidden rows. `header_row`
-    /// is the number of the header's row, from 1, and `id_column` the column of the IDs in the sheet.
+    /// Limits the table to these columns of the sheet. Rows of totals are left out, and on demand
+    /// hidden rows. `header_row` is the number of the header's row, from 1, and `id_column` the
+    /// column of the IDs in the sheet.
     pub(super) fn set_table(
         &mut self,
         window: Window,
@@ -343,8 +344,8 @@ fn copy_best(
     }
 }
 
-/// Returns the error for a compound file, which is never a workbook that is read: calamine would reserve as much memory for
-/// an old `.xls` as the file asks for, and panics on a damaged one.
+/// Returns the error for a compound file, which is never a workbook that is read: calamine would
+/// reserve as much memory for an old `.xls` as the file asks for, and panics on a damaged one.
 fn compound(file: File, name: &str) -> Error {
     if is_encrypted(file) {
         return Error::new(Kind::Input, format!("{name} is protected by a password"))
@@ -357,7 +358,8 @@ fn compound(file: File, name: &str) -> Error {
     .help(SAVE_AS)
 }
 
-/// Checks whether the directory of a compound file, wherever it stands, names the encrypted workbook.
+/// Checks whether the directory of a compound file, wherever it stands, names the encrypted
+/// workbook.
 fn is_encrypted(mut file: File) -> bool {
     let name: Vec<u8> = "EncryptedPackage"
         .encode_utf16()

@@ -1,5 +1,5 @@
-//! How many people a plan may opt out. Pure arithmetic; shares are rounded down, so that a limit is never more than
-//! was said.
+//! How many people a plan may opt out. Pure arithmetic; shares are rounded down, so that a limit is
+//! never more than was said.
 
 use crate::domain::Threshold;
 use crate::error::{Error, Kind, Result};

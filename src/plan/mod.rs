@@ -1,5 +1,6 @@
-//! Makes a plan of a table. A first pass checks and counts all rows, a second pass hands out one [`Step`] for each row. Both
-//! check a row in the same way, and neither keeps the rows. Nothing here sends anything.
+//! Makes a plan of a table. A first pass checks and counts all rows, a second pass hands out one
+//! [`Step`] for each row. Both check a row in the same way, and neither keeps the rows. Nothing
+//! here sends anything.
 
 mod earlier;
 mod guard;
@@ -36,7 +37,8 @@ pub enum Selection {
     All,
     /// Those of an earlier report with one of these outcomes.
     Retry(Vec<Outcome>),
-    /// Those of an earlier report that were `applied`, with the opposite flag, and the opt-outs that are `unknown`.
+    /// Those of an earlier report that were `applied`, with the opposite flag, and the opt-outs
+    /// that are `unknown`.
     Undo,
 }
 
@@ -134,8 +136,9 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// Returns an error of [`Kind::Input`] if a row is invalid and invalid rows are not skipped, with the first problems and
-    /// a count of the rest; if the baseline or the selection does not fit; if the input can't be read.
+    /// Returns an error of [`Kind::Input`] if a row is invalid and invalid rows are not skipped,
+    /// with the first problems and a count of the rest; if the baseline or the selection does not
+    /// fit; if the input can't be read.
     pub fn check(input: Input, options: Options) -> Result<Self> {
         Self::read_all(input, options).map_err(Error::before_sending)
     }
@@ -213,19 +216,22 @@ impl Plan {
         self.earlier.fingerprint()
     }
 
-    /// Returns the names of the columns that a report carries: those of the input without an earlier report's results.
+    /// Returns the names of the columns that a report carries: those of the input without an
+    /// earlier report's results.
     #[must_use]
     pub fn header(&self) -> &[String] {
         &self.input.header()[..self.input.columns().carried]
     }
 
-    /// Returns the latest `finished_at` among the selected rows that may or may not have been changed.
+    /// Returns the latest `finished_at` among the selected rows that may or may not have been
+    /// changed.
     #[must_use]
     pub fn latest_unknown_at(&self) -> Option<Timestamp> {
         self.latest_unknown_at
     }
 
-    /// Checks that the plan opts out no more people than `limit` allows. A share is one of the rows, rounded down.
+    /// Checks that the plan opts out no more people than `limit` allows. A share is one of the
+    /// rows, rounded down.
     ///
     /// # Errors
     ///
@@ -253,7 +259,8 @@ impl Plan {
         RowReader::new(&self.input, &self.options, self.total_row)
     }
 
-    /// Makes a pass that counts. Contradictions and the row of totals that earlier passes have found are taken into account.
+    /// Makes a pass that counts. Contradictions and the row of totals that earlier passes have
+    /// found are taken into account.
     fn count(&mut self) -> Result<()> {
         let mut census = Census::default();
         let known = Some(&self.ids.contradicted).filter(|ids| !ids.is_empty());
@@ -329,8 +336,8 @@ impl Plan {
     }
 }
 
-/// Checks that the flags come from one place: a column of the table or the options; in an earlier report the column
-/// `wanted`.
+/// Checks that the flags come from one place: a column of the table or the options; in an earlier
+/// report the column `wanted`.
 fn check_source_of_flags(input: &Input, options: &Options) -> Result<()> {
     let name = &input.found().name;
     let set = options.input.set;
@@ -406,7 +413,8 @@ pub enum Action {
     Send(Change),
     /// The row has its outcome without being sent: duplicate, invalid, unchanged.
     Settled(Record),
-    /// Many rows that are on record or not selected were skipped, so that the caller can do other work in between.
+    /// Many rows that are on record or not selected were skipped, so that the caller can do other
+    /// work in between.
     Skipped,
 }
 

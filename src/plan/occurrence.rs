@@ -1,5 +1,6 @@
-//! Remembers which users have been requested with which flag, and tells whether a row is new, repeats another or
-//! contradicts it. Everything here is pure. The memory is laid out for IDs that lie close together, as an Org counts them.
+//! Remembers which users have been requested with which flag, and tells whether a row is new,
+//! repeats another or contradicts it. Everything here is pure. The memory is laid out for IDs that
+//! lie close together, as an Org counts them.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,8 @@ pub(super) struct OccurrenceMap {
 /// IDs below 2^35 have their page looked up in a list, which then takes 4 MiB at most.
 const NEAR: u64 = 1 << 20;
 
-/// Number of entries above which a page is kept as bits; that takes at most eight bytes for each ID.
+/// Number of entries above which a page is kept as bits; that takes at most eight bytes for each
+/// ID.
 const FEW: usize = 1024;
 
 enum Page {

@@ -1,4 +1,5 @@
-//! The order in which rows are handed out: that of the input, with the rows that earlier runs have deferred at the end.
+//! The order in which rows are handed out: that of the input, with the rows that earlier runs have
+//! deferred at the end.
 
 use std::slice;
 
@@ -15,8 +16,8 @@ pub struct SendOrder {
 }
 
 impl SendOrder {
-    /// Returns the order for an input with so many `rows`. Rows `on_record` are left out; each group of `deferred` rows
-    /// comes after all others and after the groups before it.
+    /// Returns the order for an input with so many `rows`. Rows `on_record` are left out; each
+    /// group of `deferred` rows comes after all others and after the groups before it.
     #[must_use]
     pub fn new<'a>(
         rows: u64,

@@ -1,5 +1,5 @@
-//! Describes the problems of a table: the first ones with their place and cell, then the number of each kind, and all of
-//! them as CSV on demand.
+//! Describes the problems of a table: the first ones with their place and cell, then the number of
+//! each kind, and all of them as CSV on demand.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
@@ -192,7 +192,8 @@ impl Listing {
 }
 
 impl Plan {
-    /// Reads the rows once more and describes the problems. Returns them as an error unless invalid rows are skipped.
+    /// Reads the rows once more and describes the problems. Returns them as an error unless invalid
+    /// rows are skipped.
     pub(super) fn report_problems(&self) -> Result<()> {
         let output = self.options.problems.as_ref();
         if output.is_none() && self.options.skip_invalid {

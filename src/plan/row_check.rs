@@ -1,4 +1,5 @@
-//! Checks single rows: what a row requests, or why it is invalid. All passes over the table check rows in this way.
+//! Checks single rows: what a row requests, or why it is invalid. All passes over the table check
+//! rows in this way.
 
 use std::cmp::Ordering;
 
@@ -188,8 +189,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Returns the line for the row's report: the one that an earlier report of the row has, or that of `place`, which is
-    /// called only then.
+    /// Returns the line for the row's report: the one that an earlier report of the row has, or
+    /// that of `place`, which is called only then.
     pub(super) fn line(&self, row: &Row, place: impl FnOnce() -> Place) -> Option<LineNumber> {
         if self.outcome.is_some() {
             self.result(row, ReportColumn::Line)?.parse().ok()
@@ -237,7 +238,8 @@ impl<'a> Reading<'a> {
         Ok(RowRequest { user, flag, lapsed })
     }
 
-    /// Returns the flag that a user has according to an earlier report; `None` if the row was not confirmed.
+    /// Returns the flag that a user has according to an earlier report; `None` if the row was not
+    /// confirmed.
     pub(super) fn reported(&self, row: &Row) -> Checked<Option<(UserId, Flag)>> {
         if self.earlier_outcome(row)?.is_confirmed() {
             Ok(Some((self.user(row)?, self.earlier_flag(row)?)))
@@ -287,7 +289,8 @@ impl<'a> Reading<'a> {
     /// Parses the flag that a row of a table requests.
     fn flag(&self, row: &Row) -> Checked<Flag> {
         let Some(column) = self.columns.flag else {
-            // A plan of a table that has neither a column nor a set flag is refused before a row is read.
+            // A plan of a table that has neither a column nor a set flag is refused before a row is
+            // read.
             return self.options.input.set.ok_or(Fault {
                 column: None,
                 error: CellError::EmptyFlag,
@@ -312,8 +315,8 @@ impl<'a> Reading<'a> {
         cell::until(cell).map_err(|error| Fault::in_column(column, error))
     }
 
-    /// Returns when an earlier run gave up a selected row that may or may not have been changed. A request for it may still
-    /// be on its way.
+    /// Returns when an earlier run gave up a selected row that may or may not have been changed. A
+    /// request for it may still be on its way.
     pub(super) fn unknown_at(&self, row: &Row) -> Option<Timestamp> {
         self.outcome?;
         match self.earlier_outcome(row) {
@@ -322,7 +325,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Returns the number of carried cells that a spreadsheet would take for a formula. A plain negative number is none.
+    /// Returns the number of carried cells that a spreadsheet would take for a formula. A plain
+    /// negative number is none.
     pub(super) fn formula_cells(&self, row: &Row) -> u64 {
         let suspect = |cell: &&[u8]| {
             // The first byte of each character that begins a formula, full-width ones included.
@@ -338,7 +342,8 @@ impl<'a> Reading<'a> {
             .count() as u64
     }
 
-    /// Returns the cells that a report carries, as CSV. In an undo, the flag is replaced by the one that is sent.
+    /// Returns the cells that a report carries, as CSV. In an undo, the flag is replaced by the one
+    /// that is sent.
     pub(super) fn carried_cells(&self, row: &Row, sent: Option<Flag>) -> Vec<u8> {
         let mut out = Vec::with_capacity(row.cells.as_slice().len() + 2 * self.columns.carried);
         let plain = !needs_quotes(row.cells.as_slice());

@@ -1,5 +1,5 @@
-//! Recognises a row of totals at the end of a table: its ID is the sum or the number of the IDs above it. Everything here is
-//! pure.
+//! Recognises a row of totals at the end of a table: its ID is the sum or the number of the IDs
+//! above it. Everything here is pure.
 
 use crate::domain::UserId;
 use crate::input::Row;
@@ -58,7 +58,8 @@ const TOTAL_WORDS: [&str; 50] = [
     "총계",
 ];
 
-/// Number of different IDs that must stand above a row whose ID is their sum, if no cell says that it is a total.
+/// Number of different IDs that must stand above a row whose ID is their sum, if no cell says that
+/// it is a total.
 const MIN_DISTINCT_IDS: u64 = 3;
 
 /// What is known about the IDs that have been read.
@@ -71,8 +72,9 @@ pub(super) struct TotalCheck {
 }
 
 impl TotalCheck {
-    /// Takes the next row with an ID into account. `distinct` is the number of different IDs above it; `is_flag_set` tells
-    /// whether the flag is the same for all rows, so that the row has no flag of its own.
+    /// Takes the next row with an ID into account. `distinct` is the number of different IDs above
+    /// it; `is_flag_set` tells whether the flag is the same for all rows, so that the row has no
+    /// flag of its own.
     pub(super) fn take(
         &mut self,
         user: UserId,
