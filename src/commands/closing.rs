@@ -280,7 +280,7 @@ impl Closing {
         let (rows, partial) = (self.rows, visible_path(&self.paths.partial));
         Error::new(
             Kind::MidRun,
-            format!("the books do not balance: {rows} rows were planned, {recorded} are on record"),
+            format!("row counts do not match: {rows} rows planned, {recorded} recorded"),
         )
         .help(format!(
             "{partial} is kept as it is; please report this as a fault of mfa-optout"

@@ -1,4 +1,5 @@
-//! Makes room for a run that starts over (`--fresh`): the interrupted run in its place is closed into a report of its own.
+//! Makes room for a run that starts over (`--fresh`): the interrupted run in its place is closed
+//! into a report of its own.
 
 use std::path::Path;
 
@@ -10,7 +11,8 @@ use crate::report::{Interrupted, Paths};
 use crate::settings::Settings;
 use crate::text::visible_path;
 
-/// Returns what will become of the run that was interrupted in the same place, in words; `None` if there is none.
+/// Returns what will become of the run that was interrupted in the same place, in words; `None` if
+/// there is none.
 pub(super) fn announcement(paths: &Paths) -> Option<String> {
     if !paths.partial.exists() {
         return None;
@@ -46,8 +48,9 @@ pub(super) fn announcement(paths: &Paths) -> Option<String> {
     ))
 }
 
-/// Closes the interrupted run whose place this one takes into a report of its own. A run that got nowhere, or a journal that
-/// can't be read, is left to be kept under another name. `table` is the file that this run reads, if it has a name.
+/// Closes the interrupted run whose place this one takes into a report of its own. A run that got
+/// nowhere, or a journal that can't be read, is left to be kept under another name. `table` is the
+/// file that this run reads, if it has a name.
 ///
 /// # Errors
 /// [`Kind::Busy`] if the run goes on, and whatever keeps the report from being made.

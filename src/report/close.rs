@@ -1,7 +1,9 @@
-//! Ends an interrupted run without sending anything: the rows on record and the outcomes of all others become a report.
+//! Ends an interrupted run without sending anything: the rows on record and the outcomes of all
+//! others become a report.
 //!
-//! The journal stays as it is until the report is in place. The other outcomes are appended to a copy of it, from which the
-//! report is made as at the end of any run. Killed at any instant, the run can still be resumed or closed.
+//! The journal stays as it is until the report is in place. The other outcomes are appended to a
+//! copy of it, from which the report is made like at the end of any run. If the process is killed,
+//! the run can still be continued or closed.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -19,10 +21,10 @@ use crate::report::recover::{OnRecord, Recovered, recover};
 use crate::report::run::{Run, Stop};
 use crate::report::snapshot::Snapshot;
 
-/// The number of rows that are gathered before they are written.
+/// The number of rows that are buffered before they are written.
 const BATCH_SIZE: u64 = 256;
 
-/// A run that has not come to its end, with its journal locked.
+/// An interrupted run whose journal is locked.
 pub struct Interrupted {
     paths: Paths,
     file: File,
@@ -30,22 +32,24 @@ pub struct Interrupted {
     run: Run,
 }
 
-/// A row that has no outcome yet, with the one that closing the run gives it.
+/// A row without an outcome, and the outcome that it gets when the run is closed.
 #[derive(Debug)]
 pub struct ClosedRow {
     /// Its outcome.
     pub record: Record,
     /// The cells of the input that the report carries, as CSV without a line end.
     pub cells: Vec<u8>,
-    /// When it came to its outcome.
+    /// Time of the outcome.
     pub at: Timestamp,
 }
 
 impl Interrupted {
-    /// Locks and reads the journal of a report. Returns `None` if there is no journal, or one of a run that had not begun.
+    /// Locks and reads the journal of a report. Returns `None` if there is no journal, or if the
+    /// run had not begun.
     ///
     /// # Errors
-    /// [`Kind::Busy`] if the run goes on; [`Kind::Report`] if the journal is damaged or not of this user.
+    /// [`Kind::Busy`] if the run is active. [`Kind::Report`] if the journal is damaged or another
+    /// user's.
     pub fn find(paths: &Paths) -> Result<Option<Self>> {
         let Some(file) = files::lock_existing(&paths.partial)? else {
             return Ok(None);
@@ -65,13 +69,13 @@ impl Interrupted {
         }))
     }
 
-    /// What the run has put on record.
+    /// Returns what the run has put on record.
     #[must_use]
     pub fn on_record(&self) -> &OnRecord {
         &self.recovered.on_record
     }
 
-    /// Checks whether the run has put any row on record or may have made a change.
+    /// Checks whether any row has an outcome or may have been changed.
     #[must_use]
     pub fn may_have_changed_anything(&self) -> bool {
         let on_record = self.on_record();
@@ -84,7 +88,7 @@ impl Interrupted {
         &self.paths
     }
 
-    /// The run, as it was taken up last.
+    /// Returns the record of the last process of the run.
     #[must_use]
     pub fn run(&self) -> &Run {
         &self.run
@@ -100,17 +104,18 @@ impl Interrupted {
     /// Opens the snapshot of the run's input. Returns `None` if there is none, or if it is damaged.
     ///
     /// # Errors
-    /// Of [`Kind::Report`] if it is a link, a pipe, somebody else's or open to others, or can't be read.
+    /// [`Kind::Report`] if it is a link, a pipe, another user's or open to others, or can't be
+    /// read.
     pub fn snapshot(&self) -> Result<Option<Snapshot>> {
         Snapshot::open(&self.paths.snapshot)
     }
 
-    /// Makes the report in the place that `report` names, and removes the journal and the snapshot. `rows` are all rows
-    /// that are not on record.
+    /// Makes the report in the place that `report` names, and removes the journal and the snapshot.
+    /// `rows` are all rows that are not on record.
     ///
     /// # Errors
-    /// Those of `rows`; of [`Kind::Report`] if the report exists and `overwrite` is not set; of [`Kind::MidRun`] if the
-    /// report can't be made. The journal is untouched then.
+    /// Any error of `rows`. [`Kind::Report`] if the report exists and `overwrite` is not set, and
+    /// [`Kind::MidRun`] if the report can't be made. The journal is untouched then.
     pub fn close(
         &self,
         report: &Paths,
@@ -126,19 +131,19 @@ impl Interrupted {
             .as_file()
             .try_clone()
             .map_err(|error| not_made(&error))?;
-        let mut journal = Journal::taken_up(
+        let mut journal = Journal::resume(
             appended,
             copy.path().to_owned(),
-            self.recovered.check,
+            self.recovered.checksum,
             self.recovered.on_record.rows.len(),
         )
         .with_places(places);
-        let mut gathered = 0;
+        let mut buffered = 0;
         for row in rows {
             let ClosedRow { record, cells, at } = row?;
             journal.append(&record, &cells, at);
-            gathered += 1;
-            if gathered % BATCH_SIZE == 0 {
+            buffered += 1;
+            if buffered % BATCH_SIZE == 0 {
                 journal.write(Duration::ZERO)?;
             }
         }
@@ -152,7 +157,7 @@ impl Interrupted {
     }
 }
 
-/// Copies the good part of a journal.
+/// Copies the valid part of a journal, which has this length.
 fn copy_of(mut journal: &File, end: u64, mut copy: &File) -> io::Result<()> {
     journal.rewind()?;
     let copied = io::copy(&mut journal.take(end), &mut copy)?;

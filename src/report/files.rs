@@ -1,5 +1,5 @@
-//! Which files belong to a report, and how they are opened, locked and put in place without being led astray by a link, a
-//! pipe or another process. Says nothing about what is in them.
+//! The files that belong to a report, and how they are opened, locked and replaced safely in the
+//! presence of links, pipes and other processes. Knows nothing about their content.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, TryLockError};
@@ -15,7 +15,8 @@ use crate::output::{
 use crate::report::recover;
 use crate::text;
 
-/// How often a file may be pulled away between opening and locking before it is an error.
+/// The number of times that the journal may be replaced between opening and locking before it is an
+/// error.
 const LOCK_ATTEMPTS: usize = 100;
 
 /// The files of one report.
@@ -23,22 +24,22 @@ const LOCK_ATTEMPTS: usize = 100;
 pub struct Paths {
     /// The finished report, `users.report.csv`.
     pub report: PathBuf,
-    /// The journal while a run goes on, `users.report.csv.partial`.
+    /// The journal of an unfinished run, `users.report.csv.partial`.
     pub partial: PathBuf,
-    /// The private copy of the input while a run goes on, `users.report.csv.partial.input`.
+    /// The snapshot of the input of an unfinished run, `users.report.csv.partial.input`.
     pub snapshot: PathBuf,
-    /// The run itself, `users.report.json`.
+    /// The record of the run, `users.report.json`.
     pub json: PathBuf,
 }
 
 impl Paths {
-    /// The files that go with this report.
+    /// Returns the files that belong to this report.
     #[must_use]
     pub fn of(report: PathBuf) -> Self {
         let is_csv = report
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        // A name of its own: `out` and `out.csv` may be two reports.
+        // `out` and `out.csv` may be two reports, so their records need different names.
         let json = if is_csv {
             report.with_extension("json")
         } else {
@@ -52,8 +53,9 @@ impl Paths {
         }
     }
 
-    /// The report beside an input: `users.csv`, `users.csv.gz` and `users.xlsx` all give `users.report.csv`. Standard
-    /// input (`-`) gives `stdin.report.csv` in the working folder.
+    /// Returns the files of the report beside an input: `users.csv`, `users.csv.gz` and
+    /// `users.xlsx` all give `users.report.csv`. Standard input (`-`) gives `stdin.report.csv` in
+    /// the working folder.
     #[must_use]
     pub fn beside(input: &Path) -> Self {
         let input = if input == Path::new("-") {
@@ -72,8 +74,9 @@ impl Paths {
         Self::of(with_suffix(&table.with_extension(""), ".report.csv"))
     }
 
-    /// The files of the report into which the run of this report is closed when another run takes its place:
-    /// `users.report.20261128T030000Z.csv` for a run that began at this time. No such report is there yet.
+    /// Returns the files of the report into which the run of this report is closed when another run
+    /// takes its place: `users.report.20261128T030000Z.csv` for a run that began at this time.
+    /// Chooses names that are free.
     #[must_use]
     pub fn of_closed(&self, began: Timestamp) -> Self {
         let time = began.strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -116,7 +119,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A path as it is shown.
+/// Returns a path as it is shown.
 pub(super) fn name(path: &Path) -> String {
     text::visible(&path.to_string_lossy())
 }
@@ -125,11 +128,11 @@ fn refused(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::new(Kind::Report, format!("{} {why}", text::shown_path(path)))
 }
 
-/// Checks before anything is sent that a report can be written here: the folder is there, none of the files is the input,
-/// and none belongs to another report.
+/// Checks, before anything is sent, that a report can be written here: the folder is there, none of
+/// the files is the input, and none belongs to another report.
 ///
 /// # Errors
-/// Of [`Kind::Report`], naming the path.
+/// [`Kind::Report`], naming the path.
 pub(super) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
     let folder = paths.folder();
     match fs::metadata(folder) {
@@ -159,11 +162,12 @@ pub(super) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
     check_record_is_not_shared(paths)
 }
 
-/// Checks that no other report in the folder, finished or not, has its record where this one would have it, as `out` and
-/// `out.record.csv` would.
+/// Checks that no other report in the folder, finished or not, has its record where this one would
+/// have it, as `out` and `out.record.csv` would.
 fn check_record_is_not_shared(paths: &Paths) -> Result<()> {
     let Ok(entries) = fs::read_dir(paths.folder()) else {
-        // Files can be written to a folder that can't be listed. No record is replaced unless it was there before.
+        // Files can be written to a folder that can't be listed. Records that appear later are
+        // never replaced.
         return Ok(());
     };
     for entry in entries.flatten() {
@@ -187,7 +191,8 @@ fn check_record_is_not_shared(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// The places of a report and of its record, and what stood there before anything was sent.
+/// The places of a report and of its record, with the files that were there before anything was
+/// sent.
 #[derive(Clone, Debug)]
 pub struct Places {
     pub(super) report: Output,
@@ -203,10 +208,11 @@ impl Places {
     }
 }
 
-/// Opens a file that an earlier process left beside the journal, to be read only. Returns `None` if there is none.
+/// Opens a file that an earlier process left beside the journal, for reading. Returns `None` if
+/// there is none. `what` says in messages what the file should be.
 ///
 /// # Errors
-/// Of [`Kind::Report`] if it is a link, a pipe, somebody else's, or open to others. `what` says what it should be.
+/// [`Kind::Report`] if it is a link, a pipe, another user's, or open to others.
 pub(super) fn open_private(path: &Path, what: &str) -> Result<Option<File>> {
     let Some(found) = metadata_of(path)? else {
         return Ok(None);
@@ -224,7 +230,8 @@ pub(super) fn open_private(path: &Path, what: &str) -> Result<Option<File>> {
     Ok(Some(file))
 }
 
-/// Creates a file that only its owner can read. Returns `None` if there is something at `path` already.
+/// Creates a file that only its owner can read. Returns `None` if there is a file at `path`
+/// already.
 pub(super) fn create_private(path: &Path) -> io::Result<Option<File>> {
     match guarded().append(true).create_new(true).open(path) {
         Ok(file) => Ok(Some(file)),
@@ -236,7 +243,7 @@ pub(super) fn create_private(path: &Path) -> io::Result<Option<File>> {
 /// Removes a file that an earlier process left beside the journal, if there is one.
 ///
 /// # Errors
-/// As [`open_private`], and if it can't be removed.
+/// The same as [`open_private`], and if it can't be removed.
 pub(super) fn remove_private(path: &Path, what: &str) -> Result<()> {
     let Some(found) = metadata_of(path)? else {
         return Ok(());
@@ -260,7 +267,8 @@ fn must_be_private(path: &Path, found: &Metadata, what: &str) -> Result<()> {
     check_private(found).map_err(|why| refused(path, why))
 }
 
-/// What stands at this path, links not followed; `None` if nothing does.
+/// Returns the metadata of the file at this path without following links, or `None` if there is
+/// none.
 pub(super) fn metadata_of(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(found)),
@@ -269,12 +277,12 @@ pub(super) fn metadata_of(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Opens the journal, or creates it, and takes its lock. The lock belongs to the open file: it goes with the process,
-/// however that ends.
+/// Opens or creates the journal, and locks it. The lock belongs to the open file and is released
+/// when the process ends, in whatever way.
 ///
 /// # Errors
-/// [`Kind::Busy`] if another run has it; [`Kind::Report`] if it is a link, a pipe, somebody else's, or open to others.
-/// Nothing is written to a file that is refused.
+/// [`Kind::Busy`] if another run has the lock. [`Kind::Report`] if the file is a link, a pipe,
+/// another user's, or open to others. Nothing is written to a file that is refused.
 pub(super) fn lock(partial: &Path) -> Result<File> {
     for _ in 0..LOCK_ATTEMPTS {
         let opened = match create(partial)? {
@@ -293,10 +301,10 @@ pub(super) fn lock(partial: &Path) -> Result<File> {
     ))
 }
 
-/// Opens the journal that is there, if one is, and takes its lock. Creates nothing.
+/// Opens and locks the journal if there is one. Creates nothing.
 ///
 /// # Errors
-/// As [`lock`].
+/// The same as [`lock`].
 pub(super) fn lock_existing(partial: &Path) -> Result<Option<File>> {
     let Some(file) = open(partial)? else {
         return Ok(None);
@@ -304,11 +312,11 @@ pub(super) fn lock_existing(partial: &Path) -> Result<Option<File>> {
     Ok(take_lock(partial, &file)?.then_some(file))
 }
 
-/// Opens the journal that is there, if one is, to be read only. It was not locked by anybody a moment ago. Creates nothing,
-/// also when a run that ends takes the file away in this very moment.
+/// Opens the journal for reading if there is one that nobody has locked. Creates nothing, not even
+/// if a run that ends removes the file at the same time.
 ///
 /// # Errors
-/// As [`lock`].
+/// The same as [`lock`].
 pub(super) fn look(partial: &Path) -> Result<Option<File>> {
     let Some(file) = open(partial)? else {
         return Ok(None);
@@ -321,8 +329,8 @@ pub(super) fn look(partial: &Path) -> Result<Option<File>> {
     Ok(Some(file))
 }
 
-/// Whether the lock is taken and the file still the one at this path: a run that has just finished may have removed it in
-/// the moment between opening and locking.
+/// Locks the file, and returns whether it is still the one at this path. A run that has just
+/// finished may have removed it between opening and locking.
 fn take_lock(partial: &Path, file: &File) -> Result<bool> {
     let found = file
         .metadata()
@@ -347,13 +355,13 @@ fn take_lock(partial: &Path, file: &File) -> Result<bool> {
     Ok(true)
 }
 
-/// `None` if there is something already.
+/// Creates the journal. Returns `None` if there is a file already.
 fn create(partial: &Path) -> Result<Option<File>> {
     create_private(partial)
         .map_err(|error| refused(partial, format_args!("can't be created: {error}")))
 }
 
-/// `None` if there is nothing, or no longer.
+/// Opens the journal. Returns `None` if there is none.
 fn open(partial: &Path) -> Result<Option<File>> {
     let Some(found) = metadata_of(partial)? else {
         return Ok(None);
@@ -374,7 +382,8 @@ fn open(partial: &Path) -> Result<Option<File>> {
 fn busy(partial: &Path, file: &File) -> Error {
     let holder = recover::last_run(BufReader::new(file)).map_or_else(
         || "another run".to_owned(),
-        // Its own record may be yet to come, and the last one then is that of a process which is gone.
+        // The holder may not have written its record yet. The last one is then that of an earlier
+        // process.
         |run| {
             let host = text::visible(&run.who.host);
             format!(
@@ -390,7 +399,7 @@ fn busy(partial: &Path, file: &File) -> Error {
     .help("let it finish, or give this run another report with --report")
 }
 
-/// Gives the locked journal another name, and returns that.
+/// Renames the locked journal, and returns its new path.
 pub(super) fn set_aside(partial: &Path, journal: &File) -> Result<PathBuf> {
     let kept = free_name_beside(partial)?;
     if !is_at(partial, journal) {
@@ -401,7 +410,8 @@ pub(super) fn set_aside(partial: &Path, journal: &File) -> Result<PathBuf> {
     Ok(kept)
 }
 
-/// Returns the first free name of `users.report.csv.partial.old-1`, `users.report.csv.partial.old-2` and so on.
+/// Returns the first free name of `users.report.csv.partial.old-1`,
+/// `users.report.csv.partial.old-2` and so on.
 fn free_name_beside(partial: &Path) -> Result<PathBuf> {
     let mut number = 1_u32;
     loop {
@@ -414,6 +424,9 @@ fn free_name_beside(partial: &Path) -> Result<PathBuf> {
 }
 
 /// Removes the journal if it is still the file at its path.
+///
+/// # Errors
+/// Any error of the system, and an error if another file is at that path.
 pub(super) fn remove_journal(partial: &Path, journal: &File) -> io::Result<()> {
     if is_at(partial, journal) {
         return disk::remove(partial);
@@ -422,11 +435,12 @@ pub(super) fn remove_journal(partial: &Path, journal: &File) -> io::Result<()> {
     Err(io::Error::other("another file has taken its place"))
 }
 
-/// Makes sure that the content of a journal has a name. If somebody has removed or replaced the journal during the run, the
-/// content is saved in a new file, whose path is returned. A file that has taken the journal's place is not touched.
+/// Makes sure that the content of a journal has a name. If somebody has removed or replaced the
+/// journal during the run, saves the content in a new file and returns its path. A file that has
+/// taken the journal's place is not touched.
 ///
 /// # Errors
-/// Of [`Kind::MidRun`], if the content can't be saved.
+/// [`Kind::MidRun`] if the content can't be saved.
 pub(super) fn ensure_saved(partial: &Path, journal: &File) -> Result<Option<PathBuf>> {
     if is_at(partial, journal) {
         return Ok(None);
@@ -447,11 +461,11 @@ pub(super) fn ensure_saved(partial: &Path, journal: &File) -> Result<Option<Path
     Ok(Some(place))
 }
 
-/// Writes the journal again under its name if somebody has removed it, and makes `journal` the new file, which is locked like
-/// the old one. Returns whether it had been removed.
+/// Writes the journal again under its name if somebody has removed it, and replaces `journal` by
+/// the new file, which is locked like the old one. Returns whether that was so.
 ///
 /// # Errors
-/// Whatever the system says.
+/// Any error of the system.
 pub(super) fn restore_if_removed(partial: &Path, journal: &mut File) -> io::Result<bool> {
     match fs::symlink_metadata(partial) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -461,7 +475,7 @@ pub(super) fn restore_if_removed(partial: &Path, journal: &mut File) -> io::Resu
     Ok(true)
 }
 
-/// Copies the journal to a new file, which is locked, and returns that.
+/// Copies the journal to a new file, which is locked and on the disk, and returns that file.
 fn save_copy(mut journal: &File, place: &Path) -> io::Result<File> {
     let mut copy =
         create_private(place)?.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
@@ -489,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn names_go_with_the_input() {
+    fn the_names_of_the_files_follow_from_the_input() {
         for input in ["d/users.csv", "d/users.csv.gz", "d/users.xlsx", "d/users"] {
             let paths = Paths::beside(Path::new(input));
             assert_eq!(paths.report, Path::new("d/users.report.csv"), "{input}");
@@ -526,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_cannot_be_there_is_refused_before_anything_is_sent() {
+    fn a_report_in_an_impossible_place_is_refused() {
         let desk = Desk::new(1);
         let input = desk.path("users.csv");
         fs::create_dir(desk.path("folder.csv")).unwrap();

@@ -1,5 +1,5 @@
-//! Which run a journal belongs to, as facts: an interrupted run is taken up only by a run with the same identity. Facts
-//! become words only to name a difference.
+//! The identity of a run: the facts that must be the same for an interrupted run to be continued.
+//! They become words only to name a difference.
 
 use std::fmt::Display;
 
@@ -8,24 +8,25 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{LineNumber, Outcome, TableFormat};
 use crate::text::visible;
 
-/// What must be the same for a run to be taken up again. The input's name, and that alone, may differ.
+/// The facts that must be the same for a run to be continued. Only the input's name may differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The command: `apply`, `retry` or `undo`.
+    /// Command: `apply`, `retry` or `undo`.
     pub command: String,
-    /// The input.
+    /// The input file.
     pub input: InputFile,
     /// How the input is read.
     pub table: TableReading,
-    /// The header of the columns that the report carries.
+    /// Header of the columns that the report carries.
     pub header: Vec<CarriedColumn>,
-    /// The one flag for all rows, as the value of `mfaOptOut`, if one was given.
+    /// Flag for all rows, as the value of `mfaOptOut`, if one was given.
     pub set: Option<bool>,
     /// Whether invalid rows are left out.
     pub skip_invalid: bool,
     /// Name of the time zone in which end dates are meant, if there is a column of end dates.
     pub time_zone: Option<String>,
-    /// For a retry, the outcomes of the rows that are sent again, in the order of the report's words; otherwise empty.
+    /// For a retry, the outcomes whose rows are sent again, in the order of [`Outcome::ALL`];
+    /// otherwise empty.
     pub outcomes: Vec<Outcome>,
     /// BLAKE3 of the baseline's bytes, hexadecimal, if there is one.
     pub baseline_blake3: Option<String>,
@@ -33,7 +34,7 @@ pub struct Identity {
     pub address: String,
 }
 
-/// The input as a file.
+/// An input file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputFile {
     /// Its name as it was given.
@@ -68,7 +69,7 @@ pub struct TableReading {
 pub struct CarriedColumn {
     /// The cell of its header.
     pub name: String,
-    /// Whether the tool has added the column, so that it is not one of the input.
+    /// Whether the tool has added the column.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub added: bool,
 }
@@ -85,7 +86,8 @@ impl CarriedColumn {
 }
 
 impl Identity {
-    /// Returns in words what differs in a run that is to be started now; empty if it is the same run.
+    /// Returns in words how a run that starts now differs from this one; empty if it is the same
+    /// run.
     #[must_use]
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let mut found = Differences::default();
@@ -109,13 +111,13 @@ impl Identity {
         match (&self.baseline_blake3, &now.baseline_blake3) {
             (Some(_), None) => found.add("--baseline: it was given".to_owned()),
             (None, Some(_)) => found.add("--baseline: it was not given".to_owned()),
-            // Whether the content differs is a question of its own, see `baseline_differs`.
+            // `baseline_differs` compares the content.
             _ => {}
         }
         found.words
     }
 
-    /// Returns whether both have a baseline and its content differs.
+    /// Checks whether both have a baseline and its content differs.
     #[must_use]
     pub fn baseline_differs(&self, now: &Self) -> bool {
         match (&self.baseline_blake3, &now.baseline_blake3) {
@@ -154,7 +156,7 @@ impl Identity {
         }
     }
 
-    /// Returns the options that change what is sent, with their values in words, for a person to read.
+    /// Returns the options that change what is sent, with their values in words.
     pub(super) fn options_in_words(&self) -> Vec<(&'static str, String)> {
         let table = &self.table;
         let mut options = vec![
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_stored_as_facts() {
+    fn an_identity_is_stored_as_facts_and_not_as_words() {
         let json = serde_json::to_value(identity()).unwrap();
         assert_eq!(
             json["table"],

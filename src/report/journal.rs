@@ -1,24 +1,30 @@
-//! The journal: one file to which every outcome is appended before anybody is told of it. Appending and syncing live here;
-//! what a record looks like is `line`'s, which file it is and whether an interrupted run is taken up is `open`'s.
+//! The journal: one file to which every outcome is appended before any event about it is emitted.
+//! Appending and syncing are done here. `line` defines what a record looks like, and `open` decides
+//! which file is used and whether an interrupted run is continued.
 //!
 //! What is on disk when:
 //!
-//! - Records are gathered in memory and leave in one [`write`](Journal::write); only then may they be told of. From there a
-//!   kill of the process loses nothing, for the bytes are the system's.
-//! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], in a thread of its own: a disk takes a
-//!   millisecond for it, or a hundred, and nobody's turn to send may wait for that. The next one is begun when it is over.
-//!   A power cut therefore forgets a second's work and what came during two syncs, which is sent again, harmlessly, as
-//!   setting a flag twice is setting it once. At the end, [`sync`](Journal::sync) waits for the disk.
-//! - The run's own record is synced with the first mark, and so is the name of a new file, before the first request.
-//! - A mark names the last row that may be sent. It is on disk before the first row beyond the mark before it is sent. The
-//!   next one is written when half of the last one is used, and synced in the same thread as records are, so that sending
-//!   waits for the disk only where that takes longer than half a mark. See `mark`.
-//! - The stop record, with which an orderly end is written, lists the rows in doubt. Without one, all rows up to the last
-//!   mark that have no outcome are in doubt.
-//! - A journal that somebody removes is written again under its name before the next sync is begun. One that somebody
-//!   replaces is saved under another name at the end, see `files`.
-//! - The first failed write or sync is final: after a failed `fsync` the system may have dropped the very bytes, and a
-//!   later success would say nothing about them.
+//! - Records are buffered in memory and written together by [`write`](Journal::write). Events about
+//!   them may be emitted only after that. From then on the bytes belong to the system, so a kill of
+//!   the process loses nothing.
+//! - `fdatasync` follows after [`SYNC_RECORDS`] records or [`SYNC_AFTER`], in a thread of its own:
+//!   a disk takes from one to a hundred milliseconds for it, and sending must not wait for that.
+//!   The next sync begins when the last one is over. A power cut therefore loses the records of
+//!   about a second, and their rows are sent again. That is harmless, because setting a flag twice
+//!   has the same effect as setting it once. At the end, [`sync`](Journal::sync) waits for the
+//!   disk.
+//! - The run's own record is synced together with the first mark, and so is the name of a new file,
+//!   before the first request.
+//! - A mark names the last row that may be sent. It is on disk before the first row beyond the
+//!   previous mark is sent. The next one is written when half of the last one is used, and is
+//!   synced in the same thread as records are. Sending waits for the disk only if that takes longer
+//!   than half a mark. See `mark`.
+//! - The stop record is written at an orderly end and lists the rows in doubt. Without it, all rows
+//!   that the last mark allowed and that have no outcome are in doubt.
+//! - A journal that somebody removes is written again under its name before the next sync begins.
+//!   One that somebody replaces is saved under another name at the end, see `files`.
+//! - The first failed write or sync is final: after a failed `fsync` the system may have dropped
+//!   the bytes in question, and a later success would say nothing about them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -36,42 +42,45 @@ use crate::error::{Error, Kind, Result};
 use crate::output::{disk, is_at};
 use crate::report::files::{self, Paths, Places};
 use crate::report::line;
-use crate::report::mark::{Marks, Reach};
-use crate::report::moment::Stamp;
+use crate::report::mark::{AllowedRows, Marks};
+use crate::report::moment::FormattedTimestamp;
 use crate::report::run::{Mark, Note, Noted, Run, Stop};
 
-/// A sync is due after so many records: a bound for what one sync has to write, some 8 MB of usual rows, reached only by
-/// runs of tens of thousands of rows a second. With fewer, such runs would sync many times a second and gain nothing, for a
-/// second's work is what a power cut may cost anyway.
+/// The number of records after which a sync is due.
+///
+/// It bounds what one sync has to write to about 8 MB. Only runs of tens of thousands of rows a
+/// second reach it. A smaller number would make them sync many times a second and gain nothing,
+/// because a power cut may lose the records of a second anyway.
 pub const SYNC_RECORDS: u64 = 65_536;
 
-/// A sync is due when the oldest record that is not synced is this old.
+/// The age of the oldest unsynced record at which a sync is due.
 pub const SYNC_AFTER: Duration = Duration::from_secs(1);
 
-/// Where the journal's bytes go: a file, or in tests something that fails.
+/// The destination of the journal's bytes: a file, or a failing substitute in tests.
 pub trait Storage: Write {
-    /// Returns when all that was written is on the disk.
+    /// Returns when everything that was written is on the disk.
     ///
     /// # Errors
-    /// Whatever the system says; what was written since the last success may be lost.
+    /// Any error of the system. What was written since the last success may be lost then.
     fn sync_data(&mut self) -> io::Result<()>;
 
-    /// Writes all content again in a file at `path`, and goes on with that file, if somebody has removed the one that was
-    /// there. Returns whether that was so.
+    /// Writes the whole content to a new file at `path`, and continues with that file, if somebody
+    /// has removed the one that was there. Returns whether that was so.
     ///
     /// # Errors
-    /// Whatever the system says; the content has no name then.
+    /// Any error of the system. The content has no name then.
     fn restore_if_removed(&mut self, _path: &Path) -> io::Result<bool> {
         Ok(false)
     }
 
-    /// The same as [`sync_data`](Self::sync_data) for another thread to do, where that is possible.
+    /// Returns a sync like [`sync_data`](Self::sync_data) that another thread can perform, or
+    /// `None` if that is impossible.
     fn sync_elsewhere(&self) -> Option<PendingSync> {
         None
     }
 }
 
-/// A sync that is yet to be made.
+/// A sync that has not started yet.
 pub type PendingSync = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 impl Storage for File {
@@ -89,23 +98,27 @@ impl Storage for File {
     }
 }
 
-/// A sync that is under way in a thread of its own. It is over once this is dropped: the thread has a handle of the file, and
-/// with it the lock.
+/// A sync in a thread of its own.
+///
+/// The thread has a handle of the file, and with it the lock. Dropping this value waits for the
+/// thread, so that the lock is released.
 #[derive(Debug)]
-struct Syncing {
+struct BackgroundSync {
+    /// The thread, until somebody has waited for it.
     thread: Option<JoinHandle<io::Result<()>>>,
-    /// Is told when the sync is over.
+    /// The receiver of the message that the sync is over.
     over: oneshot::Receiver<()>,
-    /// The last mark that was written before it began.
-    mark: Reach,
+    /// The last mark that was written before the sync began.
+    mark: AllowedRows,
 }
 
-impl Syncing {
-    fn begin(sync: PendingSync, mark: Reach) -> Option<Self> {
+impl BackgroundSync {
+    /// Starts a sync. Returns `None` if the system denies a thread.
+    fn start(sync: PendingSync, mark: AllowedRows) -> Option<Self> {
         let (done, over) = oneshot::channel();
         let thread = Builder::new().name("sync".to_owned()).spawn(move || {
             let result = sync();
-            // Nobody waits any more if the journal is gone.
+            // The receiver is gone if the journal has been dropped.
             let _ = done.send(());
             result
         });
@@ -120,63 +133,65 @@ impl Syncing {
         !matches!(self.over.try_recv(), Ok(None))
     }
 
-    /// Waits for the end and returns what came of the sync.
+    /// Waits for the end of the sync and returns its result.
     fn wait(&mut self) -> io::Result<()> {
         let Some(thread) = self.thread.take() else {
             return Ok(());
         };
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a sync broke off")))
+        match thread.join() {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("the thread that syncs the file panicked")),
+        }
     }
 }
 
-impl Drop for Syncing {
+impl Drop for BackgroundSync {
     fn drop(&mut self) {
-        // A journal that is dropped with a sync under way is not gone on with, so nobody asks how it ended.
+        // Nothing is appended to a journal that is dropped, so the result no longer matters.
         let _ = self.wait();
     }
 }
 
-/// The sink of outcomes.
+/// The journal of a run, open for appending.
 #[derive(Debug)]
 pub struct Journal<S> {
     storage: S,
-    /// The file, for messages.
+    /// The path of the file.
     path: PathBuf,
     /// Records that are not written yet.
     buffer: Vec<u8>,
-    /// The last record's check,
-    check: u32,
-    /// and its time.
-    stamp: Stamp,
-    /// Rows in the buffer.
-    gathered: u64,
-    /// Rows that are written.
+    /// Checksum of the last record.
+    checksum: u32,
+    /// Timestamp of the last row's record.
+    timestamp: FormattedTimestamp,
+    /// Number of rows in the buffer.
+    buffered_rows: u64,
+    /// Number of rows that are written.
     recorded: u64,
-    /// Whether a row was deferred, which the next run has to know.
+    /// Whether a row was deferred, by this process or an earlier one. The next run has to know.
     has_deferred: bool,
-    /// Rows that are written but not synced.
+    /// Number of rows that are written but not synced.
     unsynced: u64,
-    /// When the oldest of those was written.
+    /// Time at which the oldest unsynced row was written.
     unsynced_since: Option<Duration>,
-    /// The sync of earlier ones, where one is under way.
-    syncing: Option<Syncing>,
+    /// The sync of earlier rows, if one is in progress.
+    background_sync: Option<BackgroundSync>,
     marks: Marks,
-    /// Whether somebody has removed the file, and it was written again.
+    /// Whether somebody has removed the file, so that it was written again.
     was_removed: bool,
-    /// What went wrong first; nothing is tried after that.
+    /// The first error. Nothing is attempted after it.
     failure: Option<String>,
-    /// Where the report will go; `None` if it is not known that there will be one.
+    /// The places of the report and its record; `None` if no report will be made.
     places: Option<Places>,
 }
 
 impl Journal<File> {
-    /// Goes on with a file in which so many rows are on record, the last record having this check.
-    pub(super) fn taken_up(file: File, path: PathBuf, check: u32, recorded: u64) -> Self {
+    /// Continues a file in which `recorded` rows are on record and whose last record has this
+    /// checksum.
+    pub(super) fn resume(file: File, path: PathBuf, checksum: u32, recorded: u64) -> Self {
         Self {
             recorded,
-            ..Self::new(file, path, check)
+            ..Self::new(file, path, checksum)
         }
     }
 
@@ -187,14 +202,16 @@ impl Journal<File> {
         self
     }
 
-    /// Sets where the report will go.
+    /// Sets the places of the report and its record.
     pub(super) fn with_places(mut self, places: Places) -> Self {
         self.places = Some(places);
         self
     }
 
-    /// Makes sure that the journal still has its name, and returns words for the person if it had lost it: then it was
-    /// saved again, under another name if another file has taken its place.
+    /// Makes sure that the journal still has its name.
+    ///
+    /// Returns a warning if somebody has removed or replaced it. It was saved again then, under
+    /// another name if another file has taken its place.
     ///
     /// # Errors
     /// [`Kind::MidRun`] if it can't be saved.
@@ -209,7 +226,8 @@ impl Journal<File> {
         )))
     }
 
-    /// Returns words for the person if somebody has removed the journal during the run, and it was written again.
+    /// Returns a warning if somebody has removed the journal during the run. It was written again
+    /// then.
     #[must_use]
     pub fn removal(&self) -> Option<String> {
         if !self.was_removed {
@@ -221,28 +239,29 @@ impl Journal<File> {
         ))
     }
 
-    /// Puts the record of a run on disk with a first mark, and the file's name in its `folder`. `next` is the first row
-    /// that is to be sent, if there is one.
+    /// Puts the record of a run on disk, together with the first mark and the file's name in its
+    /// `folder`. `first` is the first row that will be sent, if there is one.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// The same as [`write`](Self::write).
     pub(super) fn begin(
         &mut self,
         run: &Run,
-        next: Option<RowNumber>,
+        first: Option<RowNumber>,
         folder: &Path,
     ) -> Result<()> {
-        self.push_control(line::RUN, run);
-        if let Some(row) = next {
-            self.mark_ahead(row, Duration::ZERO, run.at);
+        self.append_control(line::RUN, run);
+        if let Some(row) = first {
+            self.append_mark_if_due(row, Duration::ZERO, run.at);
         }
         self.sync()?;
         disk::sync_folder(folder).map_err(|error| self.fail(&error))
     }
 
-    /// Removes the journal of a run in which no row came to an outcome and none was deferred: there is nothing to go on
-    /// from, and the next try may well use another address or key. A file that has taken the journal's place is not
-    /// touched.
+    /// Removes the journal if no row has an outcome and none was deferred.
+    ///
+    /// There is nothing to continue then, and the next attempt may use another address or key. A
+    /// file that has taken the journal's place is not touched.
     ///
     /// # Errors
     /// [`Kind::MidRun`] if the file can't be removed.
@@ -258,21 +277,22 @@ impl Journal<File> {
 }
 
 impl<S: Storage> Journal<S> {
-    /// Appends to `storage`, whose last record has this check (0 for an empty one).
+    /// Creates a journal that appends to `storage`, whose last record has this checksum (0 if there
+    /// is none).
     #[must_use]
-    pub fn new(storage: S, path: PathBuf, check: u32) -> Self {
+    pub fn new(storage: S, path: PathBuf, checksum: u32) -> Self {
         Self {
             storage,
             path,
             buffer: Vec::new(),
-            check,
-            stamp: Stamp::of(Timestamp::UNIX_EPOCH),
-            gathered: 0,
+            checksum,
+            timestamp: FormattedTimestamp::new(Timestamp::UNIX_EPOCH),
+            buffered_rows: 0,
             recorded: 0,
             has_deferred: false,
             unsynced: 0,
             unsynced_since: None,
-            syncing: None,
+            background_sync: None,
             marks: Marks::default(),
             was_removed: false,
             failure: None,
@@ -280,49 +300,62 @@ impl<S: Storage> Journal<S> {
         }
     }
 
-    /// Gathers a row's record. `cells` are the row's own cells as CSV without a line end, as many as the header has.
+    /// Buffers the record of a row. `cells` are the cells of the input as CSV without a line end,
+    /// as many as the header has.
     pub fn append(&mut self, record: &Record, cells: &[u8], finished_at: Timestamp) {
-        self.stamp.set(finished_at);
-        self.check = line::write_row(&mut self.buffer, self.check, cells, record, &self.stamp);
-        self.gathered += 1;
+        self.timestamp.set(finished_at);
+        self.checksum = line::write_row(
+            &mut self.buffer,
+            self.checksum,
+            cells,
+            record,
+            &self.timestamp,
+        );
+        self.buffered_rows += 1;
     }
 
-    /// Gathers a note.
+    /// Buffers a note.
     pub fn note(&mut self, note: Note, at: Timestamp) {
         self.has_deferred |= matches!(note, Note::Deferred { .. });
-        self.push_control(line::NOTE, &Noted { at, note });
+        self.append_control(line::NOTE, &Noted { at, note });
     }
 
-    /// Writes what was gathered, at once. Only after this may it be told of.
+    /// Writes the buffered records. A kill of the process loses none of them after that, and events
+    /// about them may be emitted.
     ///
-    /// `now` counts from any fixed moment, such as the start of the run.
+    /// `now` is the time since the run began.
     ///
     /// # Errors
-    /// [`Kind::MidRun`] if that fails, or a sync that was begun before has failed; for good: after the first failure every
-    /// later call fails too.
+    /// [`Kind::MidRun`] if the disk is full or broken, or if an earlier write or sync has failed.
+    /// It says how many rows are on record. Every later call fails too.
     pub fn write(&mut self, now: Duration) -> Result<()> {
-        if self.syncing.as_mut().is_some_and(Syncing::is_over) {
+        if let Some(sync) = &mut self.background_sync
+            && sync.is_over()
+        {
             self.end_sync()?;
         }
-        self.hand_over()?;
+        self.write_buffer()?;
         if self.unsynced > 0 {
             self.unsynced_since.get_or_insert(now);
         }
-        if self.marks.has_unsynced() && self.syncing.is_none() {
+        if self.marks.has_unsynced() && self.background_sync.is_none() {
             self.begin_sync()?;
         }
         Ok(())
     }
 
-    /// Returns whether a row may be sent, that is, whether a mark that covers it is on disk; `at` is the time of day. If it
-    /// may not, [`sync_is_over`](Self::sync_is_over) tells when to ask again. Writes the next mark when that is due.
+    /// Checks whether a row may be sent, that is, whether a mark that covers it is on disk. Writes
+    /// the next mark if it is due.
     ///
-    /// Rows are asked for in the order in which they are sent for the first time.
+    /// If the row may not be sent, [`sync_is_over`](Self::sync_is_over) tells when to ask again.
+    /// Rows must be asked for in the order in which they are sent for the first time. `at` is the
+    /// wall clock.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// The same as [`write`](Self::write).
     pub fn may_send(&mut self, row: RowNumber, now: Duration, at: Timestamp) -> Result<bool> {
-        if self.mark_ahead(row, now, at) || !self.marks.cover(row) {
+        let is_new_mark = self.append_mark_if_due(row, now, at);
+        if is_new_mark || !self.marks.cover(row) {
             self.write(now)?;
         }
         let may_send = self.marks.cover(row);
@@ -332,58 +365,60 @@ impl<S: Storage> Journal<S> {
         Ok(may_send)
     }
 
-    /// Returns when the sync that is under way is over, or at once if none is.
+    /// Returns when the sync in progress is over, or at once if there is none.
     pub async fn sync_is_over(&mut self) {
-        if let Some(syncing) = &mut self.syncing {
-            // Also a thread that broke off is over.
-            let _ = (&mut syncing.over).await;
+        if let Some(sync) = &mut self.background_sync {
+            // An error means that the thread panicked, so the sync is over as well.
+            let _ = (&mut sync.over).await;
         }
     }
 
-    /// Gathers the next mark if one is due; returns whether it was.
-    fn mark_ahead(&mut self, row: RowNumber, now: Duration, at: Timestamp) -> bool {
+    /// Buffers the next mark if it is due, and returns whether it was.
+    fn append_mark_if_due(&mut self, row: RowNumber, now: Duration, at: Timestamp) -> bool {
         match self.marks.next(row, now) {
-            Some(Reach { row, deferred }) => {
-                self.push_control(line::MARK, &Mark { at, row, deferred });
+            Some(AllowedRows { row, deferred }) => {
+                self.append_control(line::MARK, &Mark { at, row, deferred });
                 true
             }
             None => false,
         }
     }
 
-    /// Writes what was gathered, and begins to sync it if that is due and no sync is under way.
+    /// Writes the buffered records, and starts to sync them if a sync is due and none is in
+    /// progress.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// The same as [`write`](Self::write).
     pub fn commit(&mut self, now: Duration) -> Result<()> {
         self.write(now)?;
         let is_due = self.unsynced >= SYNC_RECORDS || self.sync_due().is_some_and(|due| now >= due);
-        if is_due && self.syncing.is_none() {
+        if is_due && self.background_sync.is_none() {
             self.begin_sync()
         } else {
             Ok(())
         }
     }
 
-    /// When a sync is due at the latest, on the clock of [`commit`](Self::commit); `None` if everything is synced, or one is
-    /// under way.
+    /// Returns the time at which a sync is due at the latest, since the run began. Returns `None`
+    /// if everything is synced or a sync is in progress.
     #[must_use]
     pub fn sync_due(&self) -> Option<Duration> {
-        self.unsynced_since
-            .filter(|_| self.syncing.is_none())
-            .map(|since| since + SYNC_AFTER)
+        if self.background_sync.is_some() {
+            return None;
+        }
+        Some(self.unsynced_since? + SYNC_AFTER)
     }
 
-    /// Writes what was gathered, and returns when all of it is on the disk.
+    /// Writes the buffered records, and returns when everything is on the disk.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// The same as [`write`](Self::write).
     pub fn sync(&mut self) -> Result<()> {
-        self.hand_over()?;
+        self.write_buffer()?;
         self.end_sync()?;
-        self.storage
-            .sync_data()
-            .map_err(|error| self.fail(&error))?;
+        if let Err(error) = self.storage.sync_data() {
+            return Err(self.fail(&error));
+        }
         self.unsynced = 0;
         self.unsynced_since = None;
         self.marks.synced(self.marks.written());
@@ -392,15 +427,13 @@ impl<S: Storage> Journal<S> {
 
     fn begin_sync(&mut self) -> Result<()> {
         self.restore_if_removed()?;
-        let mark = self.marks.written();
-        let begun = self
-            .storage
-            .sync_elsewhere()
-            .and_then(|sync| Syncing::begin(sync, mark));
-        if begun.is_none() {
+        let Some(pending) = self.storage.sync_elsewhere() else {
+            return self.sync();
+        };
+        self.background_sync = BackgroundSync::start(pending, self.marks.written());
+        if self.background_sync.is_none() {
             return self.sync();
         }
-        self.syncing = begun;
         self.unsynced = 0;
         self.unsynced_since = None;
         Ok(())
@@ -413,7 +446,7 @@ impl<S: Storage> Journal<S> {
                 Ok(())
             }
             Err(error) => {
-                // They are in a file without a name, which goes with the process.
+                // The records are in a file without a name, which is gone when the process ends.
                 self.recorded = 0;
                 Err(self.fail(&io::Error::other(format!(
                     "it was removed during the run and can't be written again: {error}"
@@ -422,83 +455,86 @@ impl<S: Storage> Journal<S> {
         }
     }
 
-    /// Waits for the sync that is under way, if one is.
+    /// Waits for the sync in progress, if there is one.
     fn end_sync(&mut self) -> Result<()> {
-        let Some(mut syncing) = self.syncing.take() else {
+        let Some(mut sync) = self.background_sync.take() else {
             return Ok(());
         };
-        syncing.wait().map_err(|error| self.fail(&error))?;
-        self.marks.synced(syncing.mark);
+        if let Err(error) = sync.wait() {
+            return Err(self.fail(&error));
+        }
+        self.marks.synced(sync.mark);
         Ok(())
     }
 
-    /// Puts the end of the run on disk.
+    /// Puts the stop record on disk.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// The same as [`write`](Self::write).
     pub fn stop(&mut self, stop: &Stop) -> Result<()> {
-        self.push_control(line::STOP, stop);
+        self.append_control(line::STOP, stop);
         self.sync()
     }
 
-    /// Rows that are on record.
+    /// Returns the number of rows that are on record.
     #[must_use]
     pub fn recorded(&self) -> u64 {
         self.recorded
     }
 
-    /// The file, to read it again.
+    /// Returns the storage, to be read again.
     pub(super) fn storage(&self) -> &S {
         &self.storage
     }
 
-    /// The file or whatever was written to, and where the report will go.
+    /// Returns the storage and the places of the report and its record.
     pub(super) fn into_parts(self) -> (S, Option<Places>) {
         (self.storage, self.places)
     }
 
-    fn push_control(&mut self, word: &str, content: &impl Serialize) {
+    fn append_control(&mut self, word: &str, content: &impl Serialize) {
         match serde_json::to_string(content) {
-            Ok(json) => self.check = line::write_control(&mut self.buffer, self.check, word, &json),
+            Ok(json) => {
+                self.checksum = line::write_control(&mut self.buffer, self.checksum, word, &json);
+            }
             Err(error) => self.failure = Some(error.to_string()),
         }
     }
 
-    fn hand_over(&mut self) -> Result<()> {
+    fn write_buffer(&mut self) -> Result<()> {
         if self.failure.is_some() {
             return Err(self.failed());
         }
-        if !self.buffer.is_empty() {
-            self.storage
-                .write_all(&self.buffer)
-                .map_err(|error| self.fail(&error))?;
-            self.buffer.clear();
-            self.unsynced += self.gathered;
-            self.recorded += std::mem::take(&mut self.gathered);
+        if self.buffer.is_empty() {
+            return Ok(());
         }
+        if let Err(error) = self.storage.write_all(&self.buffer) {
+            return Err(self.fail(&error));
+        }
+        self.buffer.clear();
+        self.unsynced += self.buffered_rows;
+        self.recorded += self.buffered_rows;
+        self.buffered_rows = 0;
         Ok(())
     }
 
+    /// Remembers the first error, and returns it in words.
     fn fail(&mut self, error: &io::Error) -> Error {
         self.failure.get_or_insert_with(|| error.to_string());
         self.failed()
     }
 
     fn failed(&self) -> Error {
+        let name = files::name(&self.path);
         let why = self.failure.as_deref().unwrap_or("an earlier failure");
-        let rows = if self.recorded == 1 {
-            "1 row is".to_owned()
-        } else {
-            format!("{} rows are", self.recorded)
+        let rows = match self.recorded {
+            1 => "1 row is".to_owned(),
+            number => format!("{number} rows are"),
         };
-        Error::new(
-            Kind::MidRun,
-            format!(
-                "{} can't be written: {why}; {rows} on record",
-                files::name(&self.path)
-            ),
+        let message = format!("{name} can't be written: {why}; {rows} on record");
+        Error::new(Kind::MidRun, message).help(
+            "fix the problem and run the same command again: it continues where this one stopped",
         )
-        .help("mend that, then run the same command again: it goes on where this one stopped")
     }
 }
 
@@ -511,7 +547,7 @@ mod tests {
     use crate::report::open::Mode;
     use crate::report::tests::{Desk, applied, at, cells};
 
-    /// A disk that breaks at its `last`th call, after taking half of what it was given.
+    /// A disk that fails at its call number `last`, after half of the bytes were written.
     struct Disk {
         bytes: Vec<u8>,
         calls: u32,
@@ -565,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn whenever_the_disk_breaks_it_is_said_once_and_for_all_and_what_was_told_of_is_there() {
+    fn a_failed_write_or_sync_is_final_and_keeps_every_committed_row() {
         for last in 1..=40 {
             let mut journal = journal(last);
             let mut told = 0;
@@ -590,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_comes_after_very_many_records_or_a_second() {
+    fn a_sync_is_made_after_65536_records_or_a_second() {
         let mut journal = journal(u32::MAX);
         for row in 1..=SYNC_RECORDS {
             assert_eq!(journal.storage().calls, 0);
@@ -609,7 +645,7 @@ mod tests {
         assert_eq!(journal.storage().calls, 4);
     }
 
-    /// A disk that takes its time to sync, until it is told how that ends. Only what runs in another thread asks it.
+    /// A disk whose background sync ends when the test sends its result.
     struct Slow(Arc<Mutex<Receiver<io::Result<()>>>>);
 
     impl Write for Slow {
@@ -639,7 +675,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_sync_and_a_failed_one_is_final() {
+    fn commit_does_not_wait_for_a_sync_and_a_failed_sync_is_final() {
         let (ends, end) = channel();
         let slow = Slow(Arc::new(Mutex::new(end)));
         let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
@@ -647,17 +683,17 @@ mod tests {
             journal.append(&applied(row), b"x", at(0));
             journal
                 .commit(Duration::from_millis(600 * row))
-                .map(|()| (journal.recorded(), journal.syncing.is_some()))
+                .map(|()| (journal.recorded(), journal.background_sync.is_some()))
         };
         for row in 1..=6 {
             assert_eq!(commit(&mut journal, row).unwrap(), (row, row >= 3));
         }
         ends.send(Err(io::Error::from(io::ErrorKind::StorageFull)))
             .unwrap();
-        while !journal.syncing.as_mut().unwrap().is_over() {
+        while !journal.background_sync.as_mut().unwrap().is_over() {
             std::thread::yield_now();
         }
-        // Although nothing else is due.
+        // The error is returned although nothing is due.
         let failed = commit(&mut journal, 7).unwrap_err().to_string();
         assert!(
             failed.contains("users.report.csv.partial can't be written: "),
@@ -669,7 +705,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_waits_for_a_sync_that_is_under_way() {
+    fn sync_waits_for_the_background_sync_and_returns_its_error() {
         let (ends, end) = channel();
         let slow = Slow(Arc::new(Mutex::new(end)));
         let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
@@ -688,7 +724,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_is_dropped_waits_for_the_sync_that_is_under_way() {
+    fn dropping_a_journal_waits_for_the_background_sync() {
         let (ends, end) = channel();
         let slow = Slow(Arc::new(Mutex::new(end)));
         let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
@@ -746,7 +782,7 @@ mod tests {
         runtime.block_on(journal.sync_is_over());
     }
 
-    /// Asks for a row as the engine does, and gives the answer.
+    /// Asks for a row as the engine does.
     fn may_send<S: Storage>(journal: &mut Journal<S>, row: u64) -> bool {
         journal
             .may_send(row, Duration::from_secs(1), at(0))
@@ -754,7 +790,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_may_be_sent_only_when_its_mark_is_on_disk() {
+    fn a_row_may_be_sent_once_its_mark_is_on_disk() {
         let (ends, end) = channel();
         let slow = Slow(Arc::new(Mutex::new(end)));
         let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
@@ -778,14 +814,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_is_written_during_a_sync_waits_for_the_next_one() {
+    fn a_mark_that_is_written_during_a_sync_counts_after_the_next_sync() {
         let (ends, end) = channel();
         let slow = Slow(Arc::new(Mutex::new(end)));
         let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);
         journal.append(&applied(1), b"x", at(0));
         journal.commit(Duration::ZERO).unwrap();
         journal.commit(Duration::from_secs(1)).unwrap();
-        assert!(journal.syncing.is_some());
+        assert!(journal.background_sync.is_some());
         assert!(!may_send(&mut journal, 2));
         for _ in 0..2 {
             assert!(!may_send(&mut journal, 2));
@@ -796,7 +832,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_can_not_be_synced_ends_the_run() {
+    fn a_mark_that_can_not_be_synced_is_an_error() {
         let (ends, end) = channel();
         let slow = Slow(Arc::new(Mutex::new(end)));
         let mut journal = Journal::new(slow, PathBuf::from("users.report.csv.partial"), 0);

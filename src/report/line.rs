@@ -1,11 +1,14 @@
-//! One record of the journal as bytes: how it is written, where it ends, whether it is whole, what it says. Pure but for
-//! the reader it is given. Where records are kept, and what a broken one means for the file, is not decided here.
+//! One record of the journal as bytes: how it is written, where it ends, whether it is complete,
+//! and what it says. Does no I/O but on the reader it is given. Where records are stored, and what
+//! a damaged one means for the file, is decided elsewhere.
 //!
-//! Every record is one CSV record (comma, LF) whose last cell is a check: the CRC-32 of this record's other bytes,
-//! carried on from the check before it. A record that is missing, moved or altered therefore breaks the chain.
+//! Every record is one CSV record (comma, LF) whose last cell is a checksum: the CRC-32 of the
+//! other bytes of this record, continued from the checksum of the previous record. A record that is
+//! missing, moved or changed therefore breaks the chain.
 //!
-//! The record of a row begins with the row as the report has it: the cells that the report carries, then
-//! [`REPORT_COLUMNS`]. Behind that stands the row's number, which orders the report and is not in it.
+//! The record of a row begins with the row of the report: the cells of the input that the report
+//! carries, then [`REPORT_COLUMNS`]. The row's number follows. It orders the report and is not part
+//! of it.
 
 use std::io::{self, BufRead};
 use std::time::Duration;
@@ -18,46 +21,48 @@ use crate::domain::{
     Flag, LineNumber, MAX_DETAIL, Outcome, REPORT_COLUMNS, Record, ReportColumn, RowNumber,
 };
 use crate::report::identity::CarriedColumn;
-use crate::report::moment::{LastRead, Stamp};
+use crate::report::moment::{FormattedTimestamp, TimestampCache};
 use crate::report::run::{FORMAT, Mark, Noted, Run, Stop};
 use crate::text::{self, push_csv_cell};
 
-/// The first cell of the record that opens a run.
+/// The first cell of the record with which a run begins or is continued.
 pub(super) const RUN: &str = "mfa-optout run";
-/// The first cell of a note within a run.
+/// The first cell of a note.
 pub(super) const NOTE: &str = "mfa-optout note";
-/// The first cell of the record that allows rows to be sent.
+/// The first cell of a mark, which allows rows to be sent.
 pub(super) const MARK: &str = "mfa-optout mark";
-/// The first cell of the record that closes a run.
+/// The first cell of the record with which a run ends.
 pub(super) const STOP: &str = "mfa-optout stop";
 
-/// The longest record that is read, in bytes. What runs on for longer is not a record but an opened quote.
+/// The length limit of a record in bytes. Anything longer is an opened quote and no record.
 pub const MAX_RECORD: usize = 32 << 20;
 
-/// Comma, eight hexadecimal digits, line feed.
-const CHECK_LEN: usize = 10;
+/// The length of a comma, the checksum as eight hexadecimal digits, and a line feed.
+const CHECKSUM_LEN: usize = 10;
 
-/// A control record has two cells and its check; a row always has more.
+/// The number of cells of a control record, with its checksum. A row always has more.
 const CONTROL_CELLS: usize = 3;
 
-/// What stands in the record of a row behind the row of the report: its number and the check.
+/// The number of cells in the record of a row that follow the row of the report: the row's number
+/// and the checksum.
 pub(super) const CELLS_BEHIND_A_ROW: usize = 2;
 
-/// Adds a record to `out` and returns its check. `cells` are CSV without the line end.
-fn seal(out: &mut Vec<u8>, start: usize, previous: u32) -> u32 {
-    let check = check_of(previous, &out[start..]);
-    out.extend_from_slice(&ending(check));
-    check
+/// Appends the checksum and the line end to the record that begins at `start`. Returns the
+/// checksum.
+fn append_checksum(out: &mut Vec<u8>, start: usize, previous: u32) -> u32 {
+    let checksum = checksum_of(previous, &out[start..]);
+    out.extend_from_slice(&record_end(checksum));
+    checksum
 }
 
-/// How a record with this check ends.
-fn ending(check: u32) -> [u8; CHECK_LEN] {
+/// Returns the end of a record with this checksum.
+fn record_end(checksum: u32) -> [u8; CHECKSUM_LEN] {
     let mut ending = *b",........\n";
-    ending[1..9].copy_from_slice(check.to_be_bytes().map(hex).as_flattened());
+    ending[1..9].copy_from_slice(checksum.to_be_bytes().map(hex).as_flattened());
     ending
 }
 
-/// A byte as two lower-case digits.
+/// Returns a byte as two lower-case hexadecimal digits.
 fn hex(byte: u8) -> [u8; 2] {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     [
@@ -66,19 +71,19 @@ fn hex(byte: u8) -> [u8; 2] {
     ]
 }
 
-fn check_of(previous: u32, body: &[u8]) -> u32 {
+fn checksum_of(previous: u32, body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(previous);
     hasher.update(body);
     hasher.finalize()
 }
 
-/// Writes the record of a row: its own cells as they came (already CSV), then ours. Returns the new check.
+/// Writes the record of a row and returns its checksum. `cells` are the cells of the input as CSV.
 pub(super) fn write_row(
     out: &mut Vec<u8>,
     previous: u32,
     cells: &[u8],
     row: &Record,
-    at: &Stamp,
+    at: &FormattedTimestamp,
 ) -> u32 {
     let start = out.len();
     out.extend_from_slice(cells);
@@ -111,14 +116,14 @@ pub(super) fn write_row(
     }
     out.push(b',');
     push_number(out, row.row);
-    seal(out, start, previous)
+    append_checksum(out, start, previous)
 }
 
 fn push_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// The server's words, harmless on a terminal and in a spreadsheet.
+/// Returns the server's words in a form that is harmless on a terminal and in a spreadsheet.
 fn detail_cell(detail: &str) -> String {
     text::shorten(
         &text::without_formula(&text::one_line(detail, MAX_DETAIL)),
@@ -126,11 +131,11 @@ fn detail_cell(detail: &str) -> String {
     )
 }
 
-/// Writes a control record: a magic word and JSON. Returns the new check.
+/// Writes a control record, which consists of a word and JSON, and returns its checksum.
 pub(super) fn write_control(out: &mut Vec<u8>, previous: u32, word: &str, json: &str) -> u32 {
     let start = out.len();
     push_cells(out, &[word, json]);
-    seal(out, start, previous)
+    append_checksum(out, start, previous)
 }
 
 /// Returns the header line of the report: the carried columns, then [`REPORT_COLUMNS`].
@@ -154,21 +159,21 @@ fn push_cells(out: &mut Vec<u8>, cells: &[&str]) {
     }
 }
 
-/// How a stretch of bytes ends.
+/// How the bytes that were read for one record end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     /// With the line feed that ends a record.
-    Whole,
-    /// With the end of the file, before any such line feed.
-    Open,
-    /// Nowhere within [`MAX_RECORD`].
+    Complete,
+    /// With the end of the file, before such a line feed.
+    Unterminated,
+    /// Not within [`MAX_RECORD`] bytes.
     TooLong,
-    /// There is nothing: the file ends here.
-    End,
+    /// There are none, because the file ends here.
+    EndOfFile,
 }
 
-/// Reads up to the line feed that ends the record: the first with an even number of quotes before it, for a quoted cell
-/// doubles the quotes within it.
+/// Reads up to the line feed that ends the record: the first one after an even number of quotes,
+/// because quotes within a quoted cell are doubled.
 pub(super) fn read_frame(input: &mut impl BufRead, frame: &mut Vec<u8>) -> io::Result<Frame> {
     frame.clear();
     let mut quotes = 0;
@@ -178,16 +183,16 @@ pub(super) fn read_frame(input: &mut impl BufRead, frame: &mut Vec<u8>) -> io::R
         io::Read::take(&mut *input, room).read_until(b'\n', frame)?;
         quotes += quotes_in(&frame[seen..]);
         if frame.is_empty() {
-            return Ok(Frame::End);
+            return Ok(Frame::EndOfFile);
         }
         if frame.len() == MAX_RECORD {
             return Ok(Frame::TooLong);
         }
         if frame.last() != Some(&b'\n') || frame.len() == seen {
-            return Ok(Frame::Open);
+            return Ok(Frame::Unterminated);
         }
         if quotes % 2 == 0 {
-            return Ok(Frame::Whole);
+            return Ok(Frame::Complete);
         }
     }
 }
@@ -196,19 +201,21 @@ fn quotes_in(bytes: &[u8]) -> usize {
     memchr::memchr_iter(b'"', bytes).count()
 }
 
-/// The check that stands at the end of these bytes, if one does.
-pub(super) fn written_check(frame: &[u8]) -> Option<u32> {
-    let (_, end) = frame.split_at_checked(frame.len().checked_sub(CHECK_LEN)?)?;
+/// Returns the checksum at the end of these bytes, if there is one.
+pub(super) fn written_checksum(frame: &[u8]) -> Option<u32> {
+    let (_, end) = frame.split_at_checked(frame.len().checked_sub(CHECKSUM_LEN)?)?;
     let digits = end.strip_prefix(b",")?.strip_suffix(b"\n")?;
-    let lower_hex = digits
-        .iter()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    lower_hex.then(|| u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok())?
+    let is_lower_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if !digits.iter().all(is_lower_hex) {
+        return None;
+    }
+    let digits = str::from_utf8(digits).ok()?;
+    u32::from_str_radix(digits, 16).ok()
 }
 
-/// The record's bytes without its check.
+/// Returns the bytes of a record without its checksum.
 pub(super) fn body(frame: &[u8]) -> &[u8] {
-    &frame[..frame.len().saturating_sub(CHECK_LEN)]
+    &frame[..frame.len().saturating_sub(CHECKSUM_LEN)]
 }
 
 /// Returns the part of a row's record that is the row of the report.
@@ -218,23 +225,27 @@ pub(super) fn report_row(frame: &[u8]) -> &[u8] {
     &body[..end]
 }
 
-/// The record's check, where it is the one that has to follow `previous`.
+/// Returns the checksum of a record if it is the one that must follow `previous`.
 pub(super) fn verify(previous: u32, frame: &[u8]) -> Option<u32> {
-    let check = check_of(previous, body(frame));
-    frame.ends_with(&ending(check)).then_some(check)
+    let checksum = checksum_of(previous, body(frame));
+    if frame.ends_with(&record_end(checksum)) {
+        Some(checksum)
+    } else {
+        None
+    }
 }
 
-/// Returns whether a whole record, the one that has to follow `previous`, begins these bytes and
-/// something other than the line feed that ends it comes next. NUL bytes, with which a file system
-/// fills up what was torn off, do not count.
+/// Checks whether these bytes begin with a complete record, the one that must follow `previous`,
+/// and something other than its line feed comes next. NUL bytes do not count, because a file system
+/// fills up a torn record with them.
 pub(super) fn holds_more_than_one_record(previous: u32, bytes: &[u8]) -> bool {
     let mut hasher = crc32fast::Hasher::new_with_initial(previous);
     let mut start = 0;
     for comma in memchr::memchr_iter(b',', bytes) {
         hasher.update(&bytes[start..comma]);
         start = comma;
-        let end = ending(hasher.clone().finalize());
-        let without_line_feed = &end[..CHECK_LEN - 1];
+        let end = record_end(hasher.clone().finalize());
+        let without_line_feed = &end[..CHECKSUM_LEN - 1];
         if let Some(rest) = bytes[comma..].strip_prefix(without_line_feed) {
             return rest.iter().any(|byte| *byte != 0);
         }
@@ -242,56 +253,56 @@ pub(super) fn holds_more_than_one_record(previous: u32, bytes: &[u8]) -> bool {
     false
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Debug)]
 pub(super) enum Entry<'a> {
-    /// A run begins, or is taken up again.
+    /// The start of a run, or of a process that continues it.
     Run(Box<Run>),
-    /// Something happened besides the rows.
+    /// An event that is not about the outcome of a row.
     Note(Noted),
-    /// Rows may be sent.
+    /// Permission to send rows.
     Mark(Mark),
-    /// A run came to an end in good order.
+    /// The orderly end of a run.
     Stop(Stop),
-    /// A run of another version of the tool, whose journal has another format.
+    /// The start of a run in another format, by another version of the tool.
     OtherFormat(u32),
-    /// A row has its outcome.
+    /// The outcome of a row.
     Row(RowNumber, Finished<'a>),
 }
 
-/// The tool's own cells of a row.
+/// The cells of a row that the tool adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finished<'a> {
-    /// Where the row stands in the input; `None` for a row that is not in it.
+    /// Line of the row in the input; `None` for a row that is not in it.
     pub line: Option<LineNumber>,
-    /// What became of it.
+    /// Outcome of the row.
     pub outcome: Outcome,
-    /// The flag that was wanted, where it is known.
+    /// The flag that was wanted, if it is known.
     pub wanted: Option<Flag>,
-    /// Status of the last answer.
+    /// HTTP status of the last response.
     pub http_status: Option<u16>,
-    /// Requests sent for it.
+    /// Number of requests that were sent for the row.
     pub attempts: u32,
-    /// From the first request to the last answer.
+    /// Time from the first request to the last response.
     pub elapsed: Duration,
-    /// When it was recorded.
+    /// Time at which the outcome was recorded.
     pub finished_at: Timestamp,
-    /// One line for a person.
+    /// Explanation of the outcome in one line, for people.
     pub detail: &'a str,
 }
 
-/// The tool's cells of a row, in the order of [`REPORT_COLUMNS`].
+/// The texts of the cells that the tool adds to a row, in the order of [`REPORT_COLUMNS`].
 pub type ReportCells<'a> = [&'a str; REPORT_COLUMNS.len()];
 
 impl<'a> Finished<'a> {
-    /// Reads the tool's cells of a row; `None` if one of them is not what the tool writes.
+    /// Parses the cells that the tool adds to a row. Returns `None` if one of them is not valid.
     #[must_use]
     pub fn from_cells(cells: &ReportCells<'a>) -> Option<Self> {
-        Self::at(cells, &mut LastRead::default())
+        Self::parse(cells, &mut TimestampCache::default())
     }
 
-    /// As [`from_cells`](Self::from_cells), where `last` may know the time stamp already.
-    fn at(cells: &ReportCells<'a>, last: &mut LastRead) -> Option<Self> {
+    /// Parses these cells with a cache for the timestamp.
+    fn parse(cells: &ReportCells<'a>, timestamps: &mut TimestampCache) -> Option<Self> {
         let cell = |column: ReportColumn| cells[column.index()];
         Some(Self {
             line: empty_or(cell(ReportColumn::Line), |cell| cell.parse().ok())?,
@@ -300,22 +311,22 @@ impl<'a> Finished<'a> {
             http_status: empty_or(cell(ReportColumn::HttpStatus), |cell| cell.parse().ok())?,
             attempts: cell(ReportColumn::Attempts).parse().ok()?,
             elapsed: Duration::from_millis(cell(ReportColumn::ElapsedMs).parse().ok()?),
-            finished_at: last.parse(cell(ReportColumn::FinishedAt))?,
+            finished_at: timestamps.parse(cell(ReportColumn::FinishedAt))?,
             detail: cell(ReportColumn::Detail),
         })
     }
 }
 
-/// Reads a cell that may be empty; `None` if it is neither empty nor something that `read` understands.
+/// Parses a cell that may be empty. Returns `None` if it is neither empty nor valid.
 #[expect(
     clippy::option_option,
-    reason = "an empty cell is not the same as one that is not understood"
+    reason = "an empty cell is not the same as an invalid one"
 )]
-fn empty_or<T>(cell: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+fn empty_or<T>(cell: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
     if cell.is_empty() {
         Some(None)
     } else {
-        read(cell).map(Some)
+        parse(cell).map(Some)
     }
 }
 
@@ -323,12 +334,12 @@ fn row_number(cell: &str) -> Option<RowNumber> {
     cell.parse().ok().filter(|row| *row > 0)
 }
 
-/// Takes records apart; keeps its buffers from one to the next.
+/// A parser of records that reuses its buffers.
 pub(super) struct Parser {
     csv: csv_core::Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
-    last_time: LastRead,
+    timestamps: TimestampCache,
 }
 
 impl Parser {
@@ -340,14 +351,15 @@ impl Parser {
             csv,
             text: Vec::new(),
             ends: vec![0; 64],
-            last_time: LastRead::default(),
+            timestamps: TimestampCache::default(),
         }
     }
 
-    /// What a whole record says; `None` if it is none that this version of the tool writes.
+    /// Parses a complete record. Returns `None` if this version of the tool does not write such a
+    /// one.
     pub(super) fn parse<'a>(&'a mut self, frame: &'a [u8]) -> Option<Entry<'a>> {
         if memchr::memchr(b'"', frame).is_none() {
-            return plain_row(body(frame), &mut self.last_time);
+            return parse_unquoted_row(body(frame), &mut self.timestamps);
         }
         let count = self.split(frame)?;
         if count == CONTROL_CELLS {
@@ -357,7 +369,7 @@ impl Parser {
         }
     }
 
-    /// Splits a record into cells and says how many there are.
+    /// Splits a record into cells and returns their number.
     fn split(&mut self, mut input: &[u8]) -> Option<usize> {
         self.csv.reset();
         self.text.resize(input.len().max(self.text.len()), 0);
@@ -388,7 +400,7 @@ impl Parser {
             *found = cell(&self.text, &self.ends, first + offset)?;
         }
         let number = cell(&self.text, &self.ends, first + REPORT_COLUMNS.len())?;
-        let row = Finished::at(&cells, &mut self.last_time)?;
+        let row = Finished::parse(&cells, &mut self.timestamps)?;
         Some(Entry::Row(row_number(number)?, row))
     }
 
@@ -412,27 +424,28 @@ fn cell<'a>(text: &'a [u8], ends: &[usize], index: usize) -> Option<&'a str> {
     str::from_utf8(&text[start..ends[index]]).ok()
 }
 
-/// Reads the record of a row without a quoted cell, as nearly all are: each comma in it ends a cell, and ours are the
-/// last.
-fn plain_row<'a>(body: &'a [u8], last: &mut LastRead) -> Option<Entry<'a>> {
-    const OURS: usize = REPORT_COLUMNS.len() + 1;
-    let mut commas = [0; OURS];
+/// Parses the record of a row without a quoted cell, as nearly all are. Each comma in it ends a
+/// cell, and the tool's cells are the last ones.
+fn parse_unquoted_row<'a>(body: &'a [u8], timestamps: &mut TimestampCache) -> Option<Entry<'a>> {
+    /// The number of cells that the tool adds: those of the report, and the row's number.
+    const ADDED: usize = REPORT_COLUMNS.len() + 1;
+    let mut commas = [0; ADDED];
     let mut end = body.len();
     for comma in commas.iter_mut().rev() {
         end = memchr::memrchr(b',', &body[..end])?;
         *comma = end;
     }
     let start = commas[0];
-    let ours = str::from_utf8(&body[start..]).ok()?;
+    let added = str::from_utf8(&body[start..]).ok()?;
     let mut cells = [""; REPORT_COLUMNS.len()];
     for (index, cell) in cells.iter_mut().enumerate() {
-        *cell = &ours[commas[index] + 1 - start..commas[index + 1] - start];
+        *cell = &added[commas[index] + 1 - start..commas[index + 1] - start];
     }
-    let number = row_number(&ours[commas[OURS - 1] + 1 - start..])?;
-    Some(Entry::Row(number, Finished::at(&cells, last)?))
+    let number = row_number(&added[commas[ADDED - 1] + 1 - start..])?;
+    Some(Entry::Row(number, Finished::parse(&cells, timestamps)?))
 }
 
-/// As much of a run record as every version can read.
+/// The part of a run record that every version of the tool can read.
 #[derive(Deserialize)]
 struct AnyFormat {
     format: u32,
@@ -442,80 +455,81 @@ fn from_json<T: DeserializeOwned>(json: &str) -> Option<T> {
     serde_json::from_str(json).ok()
 }
 
-/// Where reading a journal has come to.
+/// The result of reading the next record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A whole record whose check is right.
+    /// A complete record with the right checksum.
     Record,
-    /// The end, right after a record.
+    /// The end of the file, right after a record.
     End,
-    /// Something else, which begins at [`Reader::start`].
+    /// Anything else. It begins at [`Reader::start`].
     Broken(Frame),
 }
 
-/// Reads a journal from its first record on, and holds each record against the one before.
+/// A reader of a journal that checks the checksum of each record.
 pub(super) struct Reader<R> {
     input: R,
-    check: u32,
+    checksum: u32,
     start: u64,
     frame: Vec<u8>,
     parser: Parser,
 }
 
 impl<R: BufRead> Reader<R> {
-    /// `input` stands at the first record.
+    /// Creates a reader. `input` must be at the first record.
     pub(super) fn new(input: R) -> Self {
         Self {
             input,
-            check: 0,
+            checksum: 0,
             start: 0,
             frame: Vec::new(),
             parser: Parser::new(),
         }
     }
 
-    /// Goes to the next record.
+    /// Reads the next record.
     pub(super) fn step(&mut self) -> io::Result<Step> {
         self.start += self.frame.len() as u64;
         let frame = read_frame(&mut self.input, &mut self.frame)?;
-        if frame == Frame::End {
+        if frame == Frame::EndOfFile {
             return Ok(Step::End);
         }
-        match verify(self.check, &self.frame).filter(|_| frame == Frame::Whole) {
-            Some(check) => {
-                self.check = check;
-                Ok(Step::Record)
-            }
-            None => Ok(Step::Broken(frame)),
+        if frame == Frame::Complete
+            && let Some(checksum) = verify(self.checksum, &self.frame)
+        {
+            self.checksum = checksum;
+            return Ok(Step::Record);
         }
+        Ok(Step::Broken(frame))
     }
 
-    /// Where the current record begins, in bytes from the start of the file.
+    /// Returns where the current record begins, in bytes from the start of the file.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// The check of the last good record.
-    pub(super) fn check(&self) -> u32 {
-        self.check
+    /// Returns the checksum of the last valid record.
+    pub(super) fn checksum(&self) -> u32 {
+        self.checksum
     }
 
-    /// The current record's bytes.
+    /// Returns the bytes of the current record.
     pub(super) fn frame(&self) -> &[u8] {
         &self.frame
     }
 
-    /// What the current record says, and its bytes.
+    /// Returns the content of the current record, `None` if it is not valid, and its bytes.
     pub(super) fn record(&mut self) -> (Option<Entry<'_>>, &[u8]) {
         (self.parser.parse(&self.frame), &self.frame)
     }
 
-    /// The input, to bring it back behind the current record after a look elsewhere.
+    /// Returns the input. Whoever has read elsewhere in it must bring it back to the end of the
+    /// current record.
     pub(super) fn input(&mut self) -> &mut R {
         &mut self.input
     }
 
-    /// The input, for a look elsewhere; reading does not go on after that.
+    /// Returns the input and ends reading.
     pub(super) fn into_input(self) -> R {
         self.input
     }

@@ -1,6 +1,7 @@
-//! How far ahead rows may be sent. A mark in the journal names the last row that may be sent; once it is on disk, rows up
-//! to it may be. Rows that an earlier process deferred are sent after all others, and a mark of their own allows them. After
-//! a kill or a power cut, the rows that the last mark allowed and that have no outcome are in doubt. Pure.
+//! Decides how far ahead rows may be sent. A mark in the journal names the last row that may be
+//! sent, and rows up to it may be sent once the mark is on disk. Rows that an earlier process
+//! deferred are sent after all others, and a mark of their own allows them. After a kill or a power
+//! cut, the rows that the last mark allowed and that have no outcome are in doubt. No I/O.
 
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use roaring::RoaringTreemap;
 
 use crate::domain::RowNumber;
 
-/// Number of rows that a mark is set ahead at least.
+/// The minimum number of rows that a mark is set ahead.
 pub const MIN_ROWS_AHEAD: u64 = 64;
 
 /// The rows that a mark allows to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reach {
+pub(super) struct AllowedRows {
     /// The last row, not counting deferred rows.
     pub(super) row: RowNumber,
     /// Whether deferred rows may be sent.
@@ -26,9 +27,9 @@ pub(super) struct Marks {
     /// The rows that earlier processes deferred.
     deferred: RoaringTreemap,
     /// The last mark, whether or not it is on disk.
-    written: Reach,
+    written: AllowedRows,
     /// The last mark that is on disk.
-    synced: Reach,
+    synced: AllowedRows,
     /// How far ahead the last mark was set.
     ahead: u64,
     sent: SentPerSecond,
@@ -43,7 +44,7 @@ impl Marks {
         }
     }
 
-    /// Returns whether the mark that covers this row is on disk.
+    /// Checks whether a mark that covers this row is on disk.
     pub(super) fn cover(&self, row: RowNumber) -> bool {
         if self.deferred.contains(row) {
             self.synced.deferred
@@ -52,13 +53,14 @@ impl Marks {
         }
     }
 
-    /// Counts a row that is sent.
+    /// Counts a row that is sent at this time.
     pub(super) fn count(&mut self, now: Duration) {
         self.sent.count(now);
     }
 
-    /// Returns the next mark once half of the last one is used by sending `row`, or when `row` is the first deferred row.
-    pub(super) fn next(&mut self, row: RowNumber, now: Duration) -> Option<Reach> {
+    /// Returns the next mark if sending `row` uses more than half of the last one, or if `row` is
+    /// the first deferred row.
+    pub(super) fn next(&mut self, row: RowNumber, now: Duration) -> Option<AllowedRows> {
         if self.deferred.contains(row) {
             if self.written.deferred {
                 return None;
@@ -74,23 +76,23 @@ impl Marks {
         Some(self.written)
     }
 
-    /// Returns whether the last mark is not on disk yet.
+    /// Checks whether the last mark is not on disk yet.
     pub(super) fn has_unsynced(&self) -> bool {
         self.written != self.synced
     }
 
     /// Returns the last mark.
-    pub(super) fn written(&self) -> Reach {
+    pub(super) fn written(&self) -> AllowedRows {
         self.written
     }
 
-    /// Takes note that a mark is on disk. Marks come to the disk in their order.
-    pub(super) fn synced(&mut self, mark: Reach) {
+    /// Takes note that a mark, and with it all earlier ones, is on disk.
+    pub(super) fn synced(&mut self, mark: AllowedRows) {
         self.synced = mark;
     }
 }
 
-/// Counts rows by the second in which they are sent.
+/// A counter of the rows that are sent in each second.
 #[derive(Debug, Default)]
 struct SentPerSecond {
     second: u64,
@@ -159,7 +161,7 @@ mod tests {
         let mut marks = Marks::default();
         for row in 1..=30_000 {
             let now = Duration::from_micros(100 * row);
-            if let Some(Reach { row: mark, .. }) = marks.next(row, now) {
+            if let Some(AllowedRows { row: mark, .. }) = marks.next(row, now) {
                 assert!(mark <= row + 10_000, "{mark} at row {row}");
                 assert!(
                     now < Duration::from_secs(2) || mark >= row + 9_999,

@@ -1,4 +1,4 @@
-//! The last run for Prometheus' textfile collector. Pure but for the writer.
+//! The figures of the last run as a file for the textfile collector of Prometheus' node exporter.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,53 +10,54 @@ use crate::error::{Kind, Result};
 use crate::output::{Existing, Output};
 use crate::report::summary::Summary;
 
-/// Writes the run's figures, for the node exporter to pick up.
+/// Writes the figures of a run.
 ///
 /// # Errors
-/// If the file can't be written, naming it.
+/// [`Kind::MidRun`], naming the file, if it can't be written.
 pub fn write_metrics(output: &Output, summary: &Summary) -> Result<()> {
     let text = metrics(summary);
     output.write(|out| out.write_all(text.as_bytes()))
 }
 
-/// Checks, before anything is sent, that figures can be written to `place` later. Those of an earlier run are replaced,
-/// another kind of file is not.
+/// Checks, before anything is sent, that figures can be written to `place` later. Figures of an
+/// earlier run are replaced, another kind of file is not.
 ///
 /// # Errors
-/// Of [`Kind::Usage`], naming the file.
+/// [`Kind::Usage`], naming the file.
 pub fn check_metrics_place(place: &Path) -> Result<Output> {
     let beginning = Existing::ReplaceIfBegins("# HELP mfa_optout_");
     Output::check(place, beginning, Kind::Usage)
 }
 
-/// A run that was refused before anything was sent, or that could not go on: all that is known is which, when, and that.
+/// A run that ended without a summary.
 #[derive(Clone, Copy, Debug)]
 pub struct Unfinished<'a> {
-    /// The Org's address; empty where none is known.
+    /// The Org's address; empty if it is not known.
     pub address: &'a str,
     /// The input's name.
     pub input: &'a str,
     /// `apply`, `retry` or `undo`.
     pub command: &'a str,
-    /// When it began.
+    /// Time at which it began.
     pub started: Timestamp,
-    /// When it ended.
+    /// Time at which it ended.
     pub ended: Timestamp,
-    /// What the process answers.
+    /// Exit code of the process.
     pub exit_code: u8,
 }
 
-/// Writes that a run came to nothing, so that the figures of the one before are not taken for its own.
+/// Writes the little that is known of a run without a summary, so that the figures of the previous
+/// run are not taken for its own.
 ///
 /// # Errors
-/// If the file can't be written, naming it.
+/// [`Kind::MidRun`], naming the file, if it can't be written.
 pub fn write_metrics_of_unfinished(output: &Output, run: &Unfinished<'_>) -> Result<()> {
     let mut out = Metrics::labelled(run.address, run.input, run.command);
     out.end(run.started, run.ended, Some(run.exit_code));
     output.write(|file| file.write_all(out.text.as_bytes()))
 }
 
-/// The figures in the text exposition format, version 0.0.4.
+/// Returns the figures in the text exposition format, version 0.0.4.
 fn metrics(summary: &Summary) -> String {
     let mut out = Metrics::labelled(&summary.address, &summary.input, &summary.command);
     out.help("rows", "Rows of the input by outcome.");
@@ -87,13 +88,13 @@ fn metrics(summary: &Summary) -> String {
     out.text
 }
 
-/// Three decimals, as text: a float in exponent form is valid, but no person reads it.
+/// Returns seconds with three decimals. A float in exponent form would be valid but hard to read.
 fn unix_seconds(at: Timestamp) -> String {
     let ms = at.as_millisecond();
     format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
 }
 
-/// A label's value: backslash, quote and line feed escaped, as the format wants it.
+/// Returns the value of a label with backslash, quote and line feed escaped.
 fn label(value: &str) -> String {
     value
         .replace('\\', "\\\\")
@@ -101,6 +102,7 @@ fn label(value: &str) -> String {
         .replace('\n', "\\n")
 }
 
+/// The text of the figures, which all have the same labels.
 struct Metrics {
     text: String,
     labels: String,

@@ -1,6 +1,5 @@
-//! What is written: the journal while a run goes on, the report in input order at its end, and what is made from them for
-//! people and machines. No network, and no async but for one future that tells when a sync is over; the time of day comes
-//! in as an argument.
+//! The journal of a run, and the report, record, page and figures that are made from it. No
+//! network, and no async but for one future that waits for a sync. The time of day is an argument.
 
 mod chart;
 mod close;

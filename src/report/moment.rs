@@ -1,37 +1,38 @@
-//! Time stamps and their texts, read and written once for all records in a row that have the same: a fast run finishes dozens
-//! of rows within each millisecond. Which moment a record tells of is not known here.
+//! Timestamps and their texts. Formatting and parsing is done once for all consecutive records with
+//! the same timestamp, because a fast run finishes dozens of rows within a millisecond.
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 
-/// A time stamp as it is written: in UTC with milliseconds, as RFC 3339 has it.
+/// A timestamp as it is written: RFC 3339, in UTC, with milliseconds.
 #[derive(Debug)]
-pub(super) struct Stamp {
+pub(super) struct FormattedTimestamp {
     millisecond: i64,
     text: String,
 }
 
-impl Stamp {
+impl FormattedTimestamp {
+    /// Formats a timestamp.
     #[expect(
         clippy::expect_used,
-        reason = "a string takes everything, and every time stamp can be printed in UTC"
+        reason = "writing to a string does not fail, and every timestamp can be printed in UTC"
     )]
-    pub(super) fn of(at: Timestamp) -> Self {
+    pub(super) fn new(at: Timestamp) -> Self {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
         let mut text = String::new();
         PRINTER
             .print_timestamp(&at, &mut text)
-            .expect("every time stamp can be printed in UTC");
+            .expect("every timestamp can be printed in UTC");
         Self {
             millisecond: at.as_millisecond(),
             text,
         }
     }
 
-    /// Makes it that of another moment.
+    /// Changes to another timestamp. Formats it only if its millisecond differs.
     pub(super) fn set(&mut self, at: Timestamp) {
         if self.millisecond != at.as_millisecond() {
-            *self = Self::of(at);
+            *self = Self::new(at);
         }
     }
 
@@ -40,21 +41,21 @@ impl Stamp {
     }
 }
 
-/// The text that was read last, and what it said.
+/// The last timestamp that was parsed, with its text.
 #[derive(Debug, Default)]
-pub(super) struct LastRead(Option<(String, Timestamp)>);
+pub(super) struct TimestampCache(Option<(String, Timestamp)>);
 
-impl LastRead {
-    /// The time stamp of a text, if it is one.
+impl TimestampCache {
+    /// Parses a timestamp. Returns `None` if the text is not one.
     pub(super) fn parse(&mut self, text: &str) -> Option<Timestamp> {
-        match &self.0 {
-            Some((last, at)) if last == text => Some(*at),
-            _ => {
-                let at = text.parse().ok()?;
-                self.0 = Some((text.to_owned(), at));
-                Some(at)
-            }
+        if let Some((last, at)) = &self.0
+            && last == text
+        {
+            return Some(*at);
         }
+        let at = text.parse().ok()?;
+        self.0 = Some((text.to_owned(), at));
+        Some(at)
     }
 }
 
@@ -63,11 +64,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_moment_has_its_own_text_and_each_text_its_own_moment() {
+    fn timestamps_of_one_millisecond_have_the_same_text_and_others_do_not() {
         let at = |nanoseconds: i128| {
             Timestamp::from_nanosecond(1_700_000_000_000_000_000 + nanoseconds).unwrap()
         };
-        let (mut stamp, mut read) = (Stamp::of(Timestamp::UNIX_EPOCH), LastRead::default());
+        let mut formatted = FormattedTimestamp::new(Timestamp::UNIX_EPOCH);
+        let mut cache = TimestampCache::default();
         for (nanoseconds, text) in [
             (0, "2023-11-14T22:13:20.000Z"),
             (999_999, "2023-11-14T22:13:20.000Z"),
@@ -76,10 +78,10 @@ mod tests {
             (-1, "2023-11-14T22:13:19.999Z"),
             (0, "2023-11-14T22:13:20.000Z"),
         ] {
-            stamp.set(at(nanoseconds));
-            assert_eq!(stamp.as_str(), text);
-            assert_eq!(read.parse(text), Some(text.parse::<Timestamp>().unwrap()));
-            assert_eq!(read.parse("yesterday"), None);
+            formatted.set(at(nanoseconds));
+            assert_eq!(formatted.as_str(), text);
+            assert_eq!(cache.parse(text), Some(text.parse::<Timestamp>().unwrap()));
+            assert_eq!(cache.parse("yesterday"), None);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Which journal a run goes on with: a new one, an interrupted run's, or none, because it is another run's, damaged or busy,
-//! or because a finished report is in the way. Ends with the record of this run on disk; what is appended after that is
-//! `journal`'s.
+//! Decides which journal a run uses: a new one, that of an interrupted run, or none, because it is
+//! that of another run, damaged or busy, or because a finished report is in the way. Ends with the
+//! record of this run on disk.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -18,28 +18,29 @@ use crate::report::run::{Run, Start};
 use crate::report::snapshot::{self, NewSection, Snapshot};
 use crate::text;
 
-/// Whether an interrupted run is taken up.
+/// What to do about an interrupted run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Begin {
-    /// If there is one.
+    /// Continue it if there is one.
     #[default]
     Resume,
-    /// Never (`--fresh`). One that can be closed has been closed before; another journal is kept under another name.
+    /// Start over (`--fresh`). A run that can be closed has been closed before; any other journal
+    /// is kept under another name.
     Fresh,
 }
 
-/// What the person allows.
+/// What the user has allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mode {
-    /// Whether an interrupted run is taken up.
+    /// What to do about an interrupted run.
     pub begin: Begin,
-    /// Another API key is the same Org's new one (`--new-key`).
+    /// Whether another API key is a new key of the same Org (`--new-key`).
     pub new_key: bool,
-    /// A finished report may be replaced (`--overwrite`).
+    /// Whether a finished report may be replaced (`--overwrite`).
     pub overwrite: bool,
 }
 
-/// A journal that is locked and may be gone on with. Nothing of this run is in it yet.
+/// A locked journal that this run may use. Nothing of this run is in it yet.
 pub struct Prepared<'a> {
     paths: &'a Paths,
     places: Places,
@@ -47,16 +48,16 @@ pub struct Prepared<'a> {
     recovered: Recovered,
 }
 
-/// Opens the journal of a report, takes its lock, and finds out what an interrupted run had done.
+/// Opens and locks the journal of a report, and reads what an interrupted run has done.
 ///
-/// The journal of a different run in which no row came to an outcome, such as one with a mistyped address, is kept under
-/// another name and is not in the way.
+/// The journal of a different run in which no row has an outcome, such as one with a mistyped
+/// address, is kept under another name.
 ///
-/// `input` is the input's path, where it has one: no file of the report may be the input itself.
+/// `input` is the path of the input, if it has one. No file of the report may be the input itself.
 ///
 /// # Errors
-/// [`Kind::Busy`] if another run has the report; [`Kind::Report`] if the place can't be used, the journal is damaged, it
-/// belongs to a different run, or a finished report is in the way.
+/// [`Kind::Busy`] if another run uses the report. [`Kind::Report`] if the place can't be used, the
+/// journal is damaged or belongs to a different run, or a finished report is in the way.
 pub fn prepare<'a>(
     paths: &'a Paths,
     input: Option<&Path>,
@@ -93,12 +94,13 @@ pub fn prepare<'a>(
 }
 
 impl Prepared<'_> {
-    /// Returns the snapshot of the input from which the run reads its rows: the one that an earlier process made, if it is
-    /// whole and of this input, otherwise a new one.
+    /// Returns the snapshot of the input from which the run reads its rows: that of an earlier
+    /// process if it is complete and of this input, otherwise a new one.
     ///
     /// # Errors
-    /// Of [`Kind::Report`] if the snapshot is a link, a pipe, somebody else's or open to others, or can't be written; of
-    /// [`Kind::Input`] if the input can't be read or has changed since it was checked.
+    /// [`Kind::Report`] if the snapshot is a link, a pipe, another user's or open to others, or
+    /// can't be written. [`Kind::Input`] if the input can't be read or has changed since it was
+    /// checked.
     pub fn snapshot(&self, input: NewSection<'_>) -> Result<Snapshot> {
         let path = &self.paths.snapshot;
         if let Some(found) = Snapshot::open(path)?
@@ -115,36 +117,34 @@ impl Prepared<'_> {
     /// Puts the record of this run on disk. Nothing may be sent before.
     ///
     /// # Errors
-    /// Of [`Kind::Report`] if the journal can't be written.
+    /// [`Kind::Report`] if the journal can't be written.
     pub fn begin(self, start: &Start, mode: Mode) -> Result<(Journal<File>, OnRecord)> {
         let paths = self.paths;
         output::remove_leftovers(&paths.report);
         let Recovered {
-            on_record, check, ..
+            on_record,
+            checksum,
+            ..
         } = self.recovered;
-        let mut journal = Journal::taken_up(
-            self.file,
-            paths.partial.clone(),
-            check,
-            on_record.rows.len(),
-        )
-        .with_places(self.places);
         let deferred = on_record.all_deferred();
-        let next = first_to_send(&on_record.rows, &deferred, start.rows);
-        journal = journal.with_deferred(deferred);
+        let first = first_to_send(&on_record.rows, &deferred, start.rows);
+        let recorded = on_record.rows.len();
+        let mut journal = Journal::resume(self.file, paths.partial.clone(), checksum, recorded)
+            .with_places(self.places)
+            .with_deferred(deferred);
         journal
-            .begin(&Run::of(start, mode.new_key), next, paths.folder())
-            .map_err(|error| Error::new(Kind::Report, format!("nothing was sent, for {error}")))?;
+            .begin(&Run::of(start, mode.new_key), first, paths.folder())
+            .map_err(|error| Error::new(Kind::Report, format!("nothing was sent: {error}")))?;
         Ok((journal, on_record))
     }
 
-    /// Leaves things as they were.
+    /// Removes the journal and its snapshot if nothing is in the journal.
     pub fn give_up(&self) {
         give_up(self.paths, &self.file);
     }
 }
 
-/// Removes a journal without content, which would only puzzle, and its snapshot.
+/// Removes a journal that is empty, and its snapshot.
 fn give_up(paths: &Paths, journal: &File) {
     if is_empty(journal) && is_at(&paths.partial, journal) {
         let _ = files::remove_private(&paths.snapshot, "a snapshot");
@@ -152,10 +152,10 @@ fn give_up(paths: &Paths, journal: &File) {
     }
 }
 
-/// Opens the journal of a run that needs no snapshot, see [`prepare`] and [`Prepared::begin`].
+/// Opens the journal of a run without a snapshot, see [`prepare`] and [`Prepared::begin`].
 ///
 /// # Errors
-/// As both.
+/// The same as both.
 pub fn open(
     paths: &Paths,
     input: Option<&Path>,
@@ -165,10 +165,11 @@ pub fn open(
     prepare(paths, input, start, mode)?.begin(start, mode)
 }
 
-/// What [`prepare`] would find, without changing anything: a person who is asked has to know it before.
+/// Returns what [`prepare`] would find, without changing anything. The plan shows it before anybody
+/// confirms it.
 ///
 /// # Errors
-/// As [`prepare`].
+/// The same as [`prepare`].
 pub fn look(paths: &Paths, input: Option<&Path>, start: &Start, mode: Mode) -> Result<OnRecord> {
     files::check_places(paths, input)?;
     let nothing = || free_places(paths, mode.overwrite).map(|_| OnRecord::default());
@@ -192,14 +193,15 @@ fn is_empty(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.len() == 0)
 }
 
-/// Gives the journal that is there another name, and opens a new one.
+/// Renames the journal that is there, and opens a new one. Returns it and the new name of the old
+/// one.
 fn make_room(paths: &Paths, journal: &File) -> Result<(File, Option<PathBuf>)> {
     let kept = files::set_aside(&paths.partial, journal)?;
     Ok((files::lock(&paths.partial)?, Some(kept)))
 }
 
-/// Returns the first of `rows` rows that is to be sent: the first that is neither on record nor deferred, or else the first
-/// deferred row.
+/// Returns the first of `rows` rows that will be sent: the first one that is neither on record nor
+/// deferred, or else the first deferred row.
 fn first_to_send(
     on_record: &RoaringTreemap,
     deferred: &RoaringTreemap,
@@ -219,8 +221,8 @@ fn first_to_send(
     }
 }
 
-/// Whether the journal is that of a different run which got nowhere. A torn record might have been a row's, and a row that
-/// is in doubt may have been changed.
+/// Checks whether the journal is that of a different run that has changed nothing. A torn record
+/// might have been that of a row, and a row in doubt may have been changed.
 fn is_false_start(before: &OnRecord, start: &Start, mode: Mode) -> bool {
     before.rows.is_empty()
         && before.in_doubt.is_empty()
@@ -231,7 +233,8 @@ fn is_false_start(before: &OnRecord, start: &Start, mode: Mode) -> bool {
         })
 }
 
-/// Everything that has to be right before the first byte is written. Returns where the report will go.
+/// Checks that the journal is that of this run and that its report can be put in place. Returns the
+/// places of the report and its record.
 fn check(paths: &Paths, recovered: &Recovered, start: &Start, mode: Mode) -> Result<Places> {
     let before = &recovered.on_record;
     let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
@@ -241,14 +244,18 @@ fn check(paths: &Paths, recovered: &Recovered, start: &Start, mode: Mode) -> Res
         refuse_another_run(paths, &differences)?;
     }
     if only_to_finish && !mode.overwrite {
-        // The report and the record that are there may be this run's own; their content will tell.
+        // The report and the record that are there may be this run's own. Their content decides
+        // that later.
         Places::check(paths, Existing::Keep)
     } else {
         free_places(paths, mode.overwrite)
     }
 }
 
-/// Returns the places of the report and its record if no file is in the way.
+/// Returns the places of the report and its record.
+///
+/// # Errors
+/// [`Kind::Report`] if a file is in the way that must not be replaced.
 pub(super) fn free_places(paths: &Paths, overwrite: bool) -> Result<Places> {
     let existing = if overwrite {
         Existing::Replace

@@ -1,10 +1,12 @@
-//! The end of a finished run: its journal, in which rows stand as they finished, becomes the report, in which they stand
-//! as in the input. The report is there whole or not at all; until it is, the journal stays untouched.
+//! Makes the report of a finished run: its journal, which has the rows in the order in which they
+//! finished, becomes the report, which has them in input order. The report is put in place as a
+//! whole or not at all, and the journal stays untouched until then.
 //!
-//! Rows are held back in a window until their turn comes. Where that is enough, the report is written while the journal is
-//! read for the first time. Where a whole window of later rows overtook a row, that reading goes on only to find such
-//! stragglers and where they are, and a second one fetches each of them at its turn. Memory is the window and a few bytes
-//! for each straggler, however long the file is.
+//! Rows that finished early wait in a window. If that is enough, the report is written while the
+//! journal is read for the first time. If a row comes only after the window is full of later rows,
+//! the first pass goes on only to find such late rows and their places, and a second pass fetches
+//! each of them when it is its turn. Memory is bounded by the window and a few bytes for each late
+//! row, however long the file is.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,25 +20,26 @@ use tempfile::NamedTempFile;
 use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Occupancy, Output, disk, fill, guarded, is_at};
-use crate::report::draft::Draft;
+use crate::report::draft::ReportWriter;
 use crate::report::files::{self, Paths, Places};
 use crate::report::identity::CarriedColumn;
 use crate::report::journal::Journal;
 use crate::report::line::{self, Entry, Reader, Step};
-use crate::report::summary::{Fold, Summary};
-use crate::report::window::{Fill, Held, LIMITS, Limits, Turn, Window};
+use crate::report::summary::{Summary, SummaryBuilder};
+use crate::report::window::{Keep, LIMITS, Limits, Next, WaitingRow, Window};
 
-/// The journal as it is read here. Once `stop` is set, every further reading fails.
+/// The journal as the source of a report. Every read fails once `stop` is set.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     file: &'a File,
-    /// The file with the journal's name. It is another one where `file` is a copy to which more was added.
+    /// The file with the journal's name. It differs from `file` if that is a copy with more
+    /// records.
     journal: &'a File,
     stop: &'a AtomicBool,
     limits: Limits,
 }
 
-/// The size limit in bytes of a record that is compared with this run's.
+/// The size limit in bytes of a run record that is compared with this run's.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 const INTERRUPTED: &str = "interrupted by a signal";
@@ -62,7 +65,7 @@ impl Seek for Source<'_> {
     }
 }
 
-/// A report that is in place.
+/// The result of making a report that is in place.
 #[derive(Debug)]
 pub struct Completion {
     /// The run as a whole.
@@ -71,12 +74,12 @@ pub struct Completion {
     pub warning: Option<String>,
 }
 
-/// Makes the report and its JSON of a journal that has every one of the input's `rows`, puts them in place and removes
-/// the journal. Ends early, with an error, once `stop` is set.
+/// Makes the report and its JSON record from a journal in which all `rows` rows of the input are on
+/// record, puts them in place, and removes the journal. Fails soon after `stop` is set.
 ///
 /// # Errors
-/// Of [`Kind::MidRun`], or of [`Kind::Interrupted`] once `stop` is set. The journal is untouched, and the same command later
-/// has nothing to do but this.
+/// [`Kind::Interrupted`] if `stop` is set, otherwise [`Kind::MidRun`]. The journal is untouched
+/// then, and the same command only has to make the report.
 pub fn finish(
     mut journal: Journal<File>,
     paths: &Paths,
@@ -94,11 +97,11 @@ pub fn finish(
     finish_from(source, paths, rows, places)
 }
 
-/// Makes the report of a copy of the journal, to which the outcomes of all rows that had none were added, and removes the
-/// journal itself.
+/// Makes the report from a copy of the journal to which the outcomes of all other rows were added,
+/// and removes the journal itself.
 ///
 /// # Errors
-/// As [`finish`].
+/// The same as [`finish`].
 pub(super) fn finish_copy(
     copy: Journal<File>,
     journal: &File,
@@ -121,35 +124,34 @@ fn finish_from(
     rows: u64,
     places: Option<Places>,
 ) -> Result<Completion> {
-    let places = places.ok_or_else(|| broken("the journal was not opened for a report"))?;
-    let summary = merge(source, paths, rows, &places)?;
+    let places = places.ok_or_else(|| failed("the journal was not opened for a report"))?;
+    let summary = match make_report(source, paths, rows, &places) {
+        Ok(summary) => summary,
+        Err(_) if source.is_stopped() => return Err(interrupted()),
+        Err(error) => {
+            let message = format!("the report could not be finished: {error}");
+            let help = where_the_record_is(source.journal, paths);
+            return Err(failed(message).help(help));
+        }
+    };
     let warning = remove_journal(source.journal, paths);
     Ok(Completion { summary, warning })
 }
 
-fn merge(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) -> Result<Summary> {
-    let kept = |error: Error| {
-        if source.is_stopped() {
-            return interrupted();
-        }
-        Error::new(
-            Kind::MidRun,
-            format!("the report could not be finished: {error}"),
-        )
-        .help(where_the_record_is(source.journal, paths))
-    };
-    let Survey {
+fn make_report(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) -> Result<Summary> {
+    let FirstPass {
         mut summary,
-        stragglers,
-        draft,
-    } = survey(source, places, rows).map_err(kept)?;
-    let draft = draft
-        .map_or_else(|| sort(source, places, &summary, stragglers), Ok)
-        .map_err(kept)?;
-    let (sorted, hash) = draft.finish().map_err(kept)?;
+        late_rows,
+        report,
+    } = first_pass(source, places, rows)?;
+    let report = match report {
+        Some(report) => report,
+        None => second_pass(source, places, &summary, late_rows)?,
+    };
+    let (sorted, hash) = report.finish()?;
     summary.report_blake3 = Some(hash.to_string());
-    check_journal_is_ours(source.journal, paths).map_err(kept)?;
-    put_in_place(source, sorted, hash, (places, &summary)).map_err(kept)?;
+    check_journal_is_ours(source.journal, paths)?;
+    put_in_place(source, sorted, hash, places, &summary)?;
     Ok(summary)
 }
 
@@ -158,8 +160,8 @@ fn where_the_record_is(journal: &File, paths: &Paths) -> String {
     let partial = files::name(&paths.partial);
     match files::ensure_saved(&paths.partial, journal) {
         Ok(Some(saved)) if saved != paths.partial => format!(
-            "everything is on record in {}, for another file is {partial} now; give it this name, and the same command \
-             sends nothing and only finishes",
+            "everything is on record in {}, because another file is {partial} now; give it this name, and the same \
+             command sends nothing and only finishes",
             files::name(&saved)
         ),
         Ok(_) => format!(
@@ -169,309 +171,318 @@ fn where_the_record_is(journal: &File, paths: &Paths) -> String {
     }
 }
 
-/// What the journal of a run that stopped early tells so far. The journal stays as it is, locked by `journal`.
+/// Sums up the journal of a run that stopped early. The journal stays as it is, locked by
+/// `journal`.
 ///
 /// # Errors
-/// Of [`Kind::MidRun`], if it can't be read again, or of [`Kind::Interrupted`], if `stop` is set.
+/// [`Kind::Interrupted`] if `stop` is set, and [`Kind::MidRun`] if the journal can't be read again.
 pub fn summarize(journal: &mut Journal<File>, stop: &AtomicBool) -> Result<Summary> {
     journal.sync()?;
-    let mut fold = Fold::default();
+    let mut builder = SummaryBuilder::default();
     let source = Source {
         file: journal.storage(),
         journal: journal.storage(),
         stop,
         limits: LIMITS,
     };
-    let read = each_entry(source, |entry, _| {
-        fold.add(&entry);
+    let read = for_each_record(source, |entry, _| {
+        builder.add(&entry);
         Ok(())
     });
     if read.is_err() && source.is_stopped() {
         return Err(interrupted());
     }
     read?;
-    fold.finish().ok_or_else(no_run)
+    builder.finish().ok_or_else(no_run)
 }
 
 fn interrupted() -> Error {
     Error::new(Kind::Interrupted, INTERRUPTED)
 }
 
-fn broken(message: impl Into<String>) -> Error {
+fn failed(message: impl Into<String>) -> Error {
     Error::new(Kind::MidRun, message)
 }
 
-fn failed(what: &str) -> impl Fn(io::Error) -> Error {
-    move |error| broken(format!("{what}: {error}"))
+fn cant_be_read(error: &io::Error) -> Error {
+    failed(format!("the journal can't be read: {error}"))
 }
 
-/// A straggler's place in the journal, in bytes.
-type Stragglers = HashMap<RowNumber, u64>;
+fn cant_be_put_in_place(error: &io::Error) -> Error {
+    failed(format!("it can't be put in place: {error}"))
+}
 
-/// What the first reading has found.
-struct Survey {
+/// The places of the late rows in the journal, in bytes.
+type LateRows = HashMap<RowNumber, u64>;
+
+/// The result of the first pass.
+struct FirstPass {
     summary: Summary,
-    stragglers: Stragglers,
-    /// The whole report, if nothing was overtaken.
-    draft: Option<Draft>,
+    late_rows: LateRows,
+    /// The whole report, if there are no late rows.
+    report: Option<ReportWriter>,
 }
 
-/// The first reading: adds everything up, balances the books, finds the stragglers, and writes the report as long as there
-/// are none.
-fn survey(source: Source<'_>, places: &Places, rows: u64) -> Result<Survey> {
-    let (mut fold, mut books) = (
-        Fold::default(),
-        Books::new(rows, source.limits, Draft::new(&places.report)?),
-    );
-    each_entry(source, |entry, record| {
-        fold.add(&entry);
+/// Reads the journal for the first time: adds up the summary, counts the rows, finds the late ones,
+/// and writes the report as long as there are none.
+fn first_pass(source: Source<'_>, places: &Places, rows: u64) -> Result<FirstPass> {
+    let mut builder = SummaryBuilder::default();
+    let mut collector = RowCollector::new(rows, source.limits, ReportWriter::new(&places.report)?);
+    for_each_record(source, |entry, record| {
+        builder.add(&entry);
         match entry {
-            Entry::Row(row, _) => books.enter(row, record)?,
-            Entry::Run(run) => books.begin(&run.identity.header),
-            _ => {}
+            Entry::Row(row, _) => collector.add(row, record)?,
+            Entry::Run(run) => collector.write_header(&run.identity.header),
+            Entry::Note(_) | Entry::Mark(_) | Entry::Stop(_) | Entry::OtherFormat(_) => {}
         }
         Ok(())
     })?;
-    let (stragglers, draft) = books.close()?;
-    Ok(Survey {
-        summary: fold.finish().ok_or_else(no_run)?,
-        stragglers,
-        draft,
+    let (late_rows, report) = collector.finish()?;
+    Ok(FirstPass {
+        summary: builder.finish().ok_or_else(no_run)?,
+        late_rows,
+        report,
     })
 }
 
-/// A record and its place.
+/// The bytes of a record and their place in the journal.
 #[derive(Clone, Copy)]
-struct Found<'a> {
+struct LocatedRecord<'a> {
     start: u64,
     frame: &'a [u8],
 }
 
-fn each_entry(
+fn for_each_record(
     source: Source<'_>,
-    mut visit: impl FnMut(Entry<'_>, Found<'_>) -> Result<()>,
+    mut visit: impl FnMut(Entry<'_>, LocatedRecord<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut reader = from_start(source)?;
-    while step(&mut reader)? {
+    let mut reader = reader_from_start(source)?;
+    while has_next_record(&mut reader)? {
         let start = reader.start();
         let (entry, frame) = reader.record();
-        visit(entry.ok_or_else(|| damaged(start))?, Found { start, frame })?;
+        let entry = entry.ok_or_else(|| modified(start))?;
+        visit(entry, LocatedRecord { start, frame })?;
     }
     Ok(())
 }
 
-fn from_start(source: Source<'_>) -> Result<Reader<BufReader<Source<'_>>>> {
+fn reader_from_start(source: Source<'_>) -> Result<Reader<BufReader<Source<'_>>>> {
     let mut input = BufReader::with_capacity(1 << 16, source);
-    input
-        .rewind()
-        .map_err(failed("the journal can't be read"))?;
+    input.rewind().map_err(|error| cant_be_read(&error))?;
     Ok(Reader::new(input))
 }
 
-/// Whether there is another record.
-fn step<R: BufRead>(reader: &mut Reader<R>) -> Result<bool> {
-    match reader.step().map_err(failed("the journal can't be read"))? {
+/// Reads the next record, and returns whether there is one.
+fn has_next_record<R: BufRead>(reader: &mut Reader<R>) -> Result<bool> {
+    match reader.step().map_err(|error| cant_be_read(&error))? {
         Step::Record => Ok(true),
         Step::End => Ok(false),
-        Step::Broken(_) => Err(damaged(reader.start())),
+        Step::Broken(_) => Err(modified(reader.start())),
     }
 }
 
 fn no_run() -> Error {
-    broken("the journal does not say which run it is")
+    failed("the journal does not say which run it is")
 }
 
-fn damaged(at: u64) -> Error {
-    broken(format!(
-        "the journal has changed under the tool's hands, at byte {at}"
+fn modified(at: u64) -> Error {
+    failed(format!(
+        "the journal was modified during the run, at byte {at}"
     ))
 }
 
-/// Holds the rows on record against the rows of the input: each once.
-struct Books {
+/// Collects the rows of the first pass, and checks that each row of the input comes exactly once.
+struct RowCollector {
     rows: u64,
     window: Window,
     missing: RoaringTreemap,
-    stragglers: Stragglers,
-    draft: Option<Draft>,
+    late_rows: LateRows,
+    /// The report, as long as there are no late rows.
+    report: Option<ReportWriter>,
 }
 
-impl Books {
-    fn new(rows: u64, limits: Limits, draft: Draft) -> Self {
-        let window = Window::new(limits);
+impl RowCollector {
+    fn new(rows: u64, limits: Limits, report: ReportWriter) -> Self {
         Self {
             rows,
-            window,
+            window: Window::new(limits),
             missing: RoaringTreemap::new(),
-            stragglers: Stragglers::new(),
-            draft: Some(draft),
+            late_rows: LateRows::new(),
+            report: Some(report),
         }
     }
 
-    fn begin(&mut self, carried: &[CarriedColumn]) {
-        if let Some(draft) = &mut self.draft {
-            draft.begin(carried);
+    fn write_header(&mut self, carried: &[CarriedColumn]) {
+        if let Some(report) = &mut self.report {
+            report.write_header(carried);
         }
     }
 
-    fn enter(&mut self, row: RowNumber, record: Found<'_>) -> Result<()> {
+    fn add(&mut self, row: RowNumber, record: LocatedRecord<'_>) -> Result<()> {
         if row > self.rows {
-            return Err(unbalanced(&format!(
-                "row {row} is on record, but the input has {}",
-                self.rows
+            let rows = self.rows;
+            return Err(wrong_rows(&format!(
+                "row {row} is on record, but the input has {rows}"
             )));
         }
         if self.window.has_passed(row) {
             if !self.missing.remove(row) {
-                return Err(unbalanced(&format!("row {row} is on record twice")));
+                return Err(recorded_twice(row));
             }
-            self.stragglers.insert(row, record.start);
+            self.late_rows.insert(row, record.start);
             return Ok(());
         }
-        let load = if self.draft.is_some() {
+        let content = if self.report.is_some() {
             line::report_row(record.frame).to_vec()
         } else {
             Vec::new()
         };
-        self.window.push(Held {
+        self.window.push(WaitingRow {
             row,
             size: record.frame.len(),
-            load,
+            content,
         });
-        self.settle(Fill::UpToLimit)
+        self.write_ready_rows(Keep::UpToLimits)
     }
 
-    fn settle(&mut self, fill: Fill) -> Result<()> {
-        while let Some(turn) = self.window.next(fill) {
-            match (turn, &mut self.draft) {
-                (Turn::Here(held), Some(draft)) => draft.row(&held.load)?,
-                (Turn::Here(_), None) => {}
-                (Turn::Elsewhere(row), draft) => {
+    fn write_ready_rows(&mut self, keep: Keep) -> Result<()> {
+        while let Some(next) = self.window.next(keep) {
+            match next {
+                Next::Ready(row) => {
+                    if let Some(report) = &mut self.report {
+                        report.write_row(&row.content)?;
+                    }
+                }
+                Next::Missing(row) => {
                     self.missing.insert(row);
-                    *draft = None;
+                    self.report = None;
                 }
-                (Turn::Twice(row), _) => {
-                    return Err(unbalanced(&format!("row {row} is on record twice")));
-                }
+                Next::Duplicate(row) => return Err(recorded_twice(row)),
             }
         }
         Ok(())
     }
 
-    fn close(mut self) -> Result<(Stragglers, Option<Draft>)> {
-        self.settle(Fill::Nothing)?;
-        let unseen = self.rows + 1 - self.window.turn;
+    fn finish(mut self) -> Result<(LateRows, Option<ReportWriter>)> {
+        self.write_ready_rows(Keep::Nothing)?;
+        let unseen = self.rows + 1 - self.window.next_row;
         let lost = self.missing.len() + unseen;
         if lost > 0 {
-            let first = self.missing.min().unwrap_or(self.window.turn);
-            return Err(unbalanced(&format!(
-                "{lost} of {} rows have no outcome, the first is row {first}",
-                self.rows
+            let first = self.missing.min().unwrap_or(self.window.next_row);
+            let rows = self.rows;
+            return Err(wrong_rows(&format!(
+                "{lost} of {rows} rows have no outcome, the first is row {first}"
             )));
         }
-        Ok((self.stragglers, self.draft))
+        Ok((self.late_rows, self.report))
     }
 }
 
-fn unbalanced(why: &str) -> Error {
-    broken(format!("the books do not balance: {why}"))
+fn wrong_rows(why: &str) -> Error {
+    failed(format!("row counts do not match: {why}"))
 }
 
-/// The second reading.
-fn sort(
+fn recorded_twice(row: RowNumber) -> Error {
+    wrong_rows(&format!("row {row} is on record twice"))
+}
+
+/// Reads the journal for the second time, and writes the report with the late rows in their places.
+fn second_pass(
     source: Source<'_>,
     places: &Places,
     summary: &Summary,
-    stragglers: Stragglers,
-) -> Result<Draft> {
-    let mut draft = Draft::new(&places.report)?;
-    draft.begin(&summary.identity.header);
-    let mut sorter = Sorter {
-        draft,
+    late_rows: LateRows,
+) -> Result<ReportWriter> {
+    let mut report = ReportWriter::new(&places.report)?;
+    report.write_header(&summary.identity.header);
+    let mut pass = SecondPass {
+        report,
         window: Window::new(source.limits),
         source,
-        stragglers,
+        late_rows,
     };
-    sorter.read_through()?;
-    Ok(sorter.draft)
+    pass.run()?;
+    Ok(pass.report)
 }
 
-struct Sorter<'a> {
-    draft: Draft,
+struct SecondPass<'a> {
+    report: ReportWriter,
     window: Window,
     source: Source<'a>,
-    stragglers: Stragglers,
+    late_rows: LateRows,
 }
 
-impl Sorter<'_> {
-    fn read_through(&mut self) -> Result<()> {
-        let mut reader = from_start(self.source)?;
-        while step(&mut reader)? {
-            let (start, size) = (reader.start(), reader.frame().len());
-            let Entry::Row(row, _) = reader.record().0.ok_or_else(|| damaged(start))? else {
+impl SecondPass<'_> {
+    fn run(&mut self) -> Result<()> {
+        let mut reader = reader_from_start(self.source)?;
+        while has_next_record(&mut reader)? {
+            let start = reader.start();
+            let size = reader.frame().len();
+            let (entry, frame) = reader.record();
+            let Entry::Row(row, _) = entry.ok_or_else(|| modified(start))? else {
                 continue;
             };
             if self.window.has_passed(row) {
                 continue;
             }
-            self.window.push(Held {
+            self.window.push(WaitingRow {
                 row,
                 size,
-                load: line::report_row(reader.frame()).to_vec(),
+                content: line::report_row(frame).to_vec(),
             });
-            let fetched = self.write_ready(Fill::UpToLimit)?;
-            if fetched {
-                let next = start + size as u64;
+            let has_read_elsewhere = self.write_ready_rows(Keep::UpToLimits)?;
+            if has_read_elsewhere {
+                let next = SeekFrom::Start(start + size as u64);
                 reader
                     .input()
-                    .seek(SeekFrom::Start(next))
-                    .map_err(failed("the journal can't be read"))?;
+                    .seek(next)
+                    .map_err(|error| cant_be_read(&error))?;
             }
         }
-        self.write_ready(Fill::Nothing).map(drop)
+        self.write_ready_rows(Keep::Nothing)?;
+        Ok(())
     }
 
-    /// Writes every row whose turn it is. Whether the file was read elsewhere for that.
-    fn write_ready(&mut self, fill: Fill) -> Result<bool> {
-        let mut fetched = false;
-        while let Some(turn) = self.window.next(fill) {
-            let row = match turn {
-                Turn::Here(held) => held.load,
-                Turn::Elsewhere(row) => {
-                    fetched = true;
+    /// Writes every row whose turn it is. Returns whether the file was read elsewhere for that.
+    fn write_ready_rows(&mut self, keep: Keep) -> Result<bool> {
+        let mut has_read_elsewhere = false;
+        while let Some(next) = self.window.next(keep) {
+            let content = match next {
+                Next::Ready(row) => row.content,
+                Next::Missing(row) => {
+                    has_read_elsewhere = true;
                     self.fetch(row)?
                 }
-                Turn::Twice(row) => {
-                    return Err(unbalanced(&format!("row {row} is on record twice")));
-                }
+                Next::Duplicate(row) => return Err(recorded_twice(row)),
             };
-            self.draft.row(&row)?;
+            self.report.write_row(&content)?;
         }
-        Ok(fetched)
+        Ok(has_read_elsewhere)
     }
 
+    /// Reads a late row.
     fn fetch(&self, row: RowNumber) -> Result<Vec<u8>> {
-        let place = *self
-            .stragglers
-            .get(&row)
-            .ok_or_else(|| unbalanced(&format!("row {row} has no outcome")))?;
+        let Some(place) = self.late_rows.get(&row) else {
+            return Err(wrong_rows(&format!("row {row} has no outcome")));
+        };
         let mut input = BufReader::new(self.source);
         let mut frame = Vec::new();
         input
-            .seek(SeekFrom::Start(place))
-            .and_then(|_| line::read_frame(&mut input, &mut frame))
-            .map_err(failed("the journal can't be read"))?;
+            .seek(SeekFrom::Start(*place))
+            .map_err(|error| cant_be_read(&error))?;
+        line::read_frame(&mut input, &mut frame).map_err(|error| cant_be_read(&error))?;
         Ok(line::report_row(&frame).to_vec())
     }
 }
 
-/// Checks that no other file has taken the journal's place: it would be another run's, and the report's place with it.
+/// Checks that no other file has taken the journal's place. It would be another run's, which then
+/// owns the report's place too.
 fn check_journal_is_ours(journal: &File, paths: &Paths) -> Result<()> {
     let is_replaced =
         files::metadata_of(&paths.partial)?.is_some() && !is_at(&paths.partial, journal);
     if is_replaced {
         let partial = files::name(&paths.partial);
-        return Err(broken(format!(
+        return Err(failed(format!(
             "{partial} was replaced during the run and may be another run's; nothing that stands there is touched"
         )));
     }
@@ -480,48 +491,56 @@ fn check_journal_is_ours(journal: &File, paths: &Paths) -> Result<()> {
 
 /// Gives the report and its record their names.
 ///
-/// A file that is in the way is left alone and is an error, unless its content proves that an earlier process of this run
-/// has put it there and was stopped before it could remove the journal.
+/// A file that is in the way is left alone and is an error, unless its content proves that an
+/// earlier process of this run has put it there and was stopped before it could remove the journal.
 fn put_in_place(
     source: Source<'_>,
     sorted: NamedTempFile,
     hash: blake3::Hash,
-    (places, summary): (&Places, &Summary),
+    places: &Places,
+    summary: &Summary,
 ) -> Result<()> {
-    let cant = failed("it can't be put in place");
-    let is_own_report = stands_in_the_way(&places.report)?
-        && has_content(source, &places.report, &sorted, hash).map_err(&cant)?;
-    if stands_in_the_way(&places.report)? && !is_own_report {
+    let is_own_report = is_occupied(&places.report)?
+        && has_content(source, &places.report, &sorted, hash)
+            .map_err(|error| cant_be_put_in_place(&error))?;
+    if is_occupied(&places.report)? && !is_own_report {
         return Err(in_the_way(&places.report));
     }
-    let is_own_record =
-        stands_in_the_way(&places.json)? && is_record_of(&places.json, hash).map_err(&cant)?;
-    if stands_in_the_way(&places.json)? && !is_own_record {
+    let is_own_record = is_occupied(&places.json)?
+        && is_record_of(&places.json, hash).map_err(|error| cant_be_put_in_place(&error))?;
+    if is_occupied(&places.json)? && !is_own_record {
         return Err(in_the_way(&places.json));
     }
     // The record first: once the report is in place, nothing of the run may be missing.
+    put_record_in_place(places, summary, is_own_record)?;
+    if is_own_report {
+        return Ok(());
+    }
+    places
+        .report
+        .put(sorted)
+        .map_err(|error| cant_be_put_in_place(&error))
+}
+
+fn put_record_in_place(places: &Places, summary: &Summary, is_own_record: bool) -> Result<()> {
     let record = places
         .json
         .create()
-        .and_then(|file| fill(file, |out| summary.write_json(out)));
-    let record = record.map_err(failed("its record can't be written"))?;
+        .and_then(|file| fill(file, |out| summary.write_json(out)))
+        .map_err(|error| failed(format!("its record can't be written: {error}")))?;
     let put = if is_own_record {
         places.json.put_over(record)
     } else {
         places.json.put(record)
     };
-    put.map_err(failed("its record can't be put in place"))?;
-    if is_own_report {
-        return Ok(());
-    }
-    places.report.put(sorted).map_err(cant)
+    put.map_err(|error| failed(format!("its record can't be put in place: {error}")))
 }
 
-fn stands_in_the_way(output: &Output) -> Result<bool> {
-    let now = output
-        .occupancy()
-        .map_err(failed("its place can't be looked at"))?;
-    Ok(now == Occupancy::Occupied)
+fn is_occupied(output: &Output) -> Result<bool> {
+    match output.occupancy() {
+        Ok(occupancy) => Ok(occupancy == Occupancy::Occupied),
+        Err(error) => Err(failed(format!("its place can't be looked at: {error}"))),
+    }
 }
 
 fn in_the_way(output: &Output) -> Error {
@@ -531,12 +550,13 @@ fn in_the_way(output: &Output) -> Error {
     } else {
         "has appeared in the meantime"
     };
-    broken(format!(
+    failed(format!(
         "{name} {what}; it is not replaced unless it is moved away or --overwrite is given"
     ))
 }
 
-/// Checks whether the file in an output's place has the same content as `sorted`, which has this hash.
+/// Checks whether the file in an output's place has the same content as `sorted`, which has this
+/// hash.
 fn has_content(
     source: Source<'_>,
     output: &Output,
@@ -578,8 +598,8 @@ fn is_record_of(output: &Output, hash: blake3::Hash) -> io::Result<bool> {
     }))
 }
 
-/// Makes the names of the report and its record last and removes the journal. Returns what could not be done, in words: the
-/// report is in place, so none of it makes the run a failure.
+/// Makes the names of the report and its record durable, and removes the journal. Returns a warning
+/// if that fails. The run has not failed then, because the report is in place.
 fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
     let partial = files::name(&paths.partial);
     let folder = files::name(paths.folder());
@@ -589,7 +609,8 @@ fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
              removes it"
         ));
     }
-    // Before the journal, which says that there was a run. A snapshot belongs to whoever has the journal.
+    // Before the journal, without which nothing would say that there was a run. The snapshot
+    // belongs to the owner of the journal.
     if is_at(&paths.partial, journal)
         && let Err(error) = files::remove_private(&paths.snapshot, "a snapshot")
     {
@@ -634,7 +655,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn whatever_the_order_of_finishing_the_report_has_that_of_the_input(
+        fn the_report_is_in_input_order_whatever_the_order_of_finishing(
             finished in any_order(), rows in 0..8_usize, bytes in 0..2000_usize,
         ) {
             let total = finished.len() as u64;
@@ -647,7 +668,7 @@ mod tests {
             let (file, places) = journal.into_parts();
             let stop = AtomicBool::new(false);
             let source = Source { file: &file, journal: &file, stop: &stop, limits: Limits { rows, bytes } };
-            let summary = merge(source, &desk.paths(), total, &places.unwrap()).unwrap();
+            let summary = make_report(source, &desk.paths(), total, &places.unwrap()).unwrap();
             prop_assert_eq!(summary.outcomes.total(), total);
             let mut report = csv::Reader::from_path(desk.paths().report).unwrap();
             let rows: Vec<u64> = report.records().map(|row| row.unwrap()[0].parse().unwrap()).collect();

@@ -1,4 +1,5 @@
-//! Why rows were not applied: failures of one kind become one group, with what it means and what to do. Pure.
+//! Groups the rows that were not applied by reason, and says what each reason means and what to do
+//! about it. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +9,29 @@ use crate::domain::{LineNumber, Outcome, StatusClass};
 use crate::report::line::Finished;
 use crate::text;
 
-/// So many groups are told apart; what comes after is counted together.
+/// The maximum number of groups. Rows with other reasons are counted in one more.
 const MAX_GROUPS: usize = 100;
 
-/// Number of lines that are kept of each group.
+/// The number of lines that are kept for each group.
 const EXAMPLES: usize = 5;
 
-/// So many words of a message tell its kind.
-const TELLING_WORDS: usize = 10;
+/// The number of words of a message by which its kind is known.
+const WORDS_OF_KIND: usize = 10;
 
 /// Rows that were not applied for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// What became of them.
+    /// Outcome of the rows.
     pub outcome: Outcome,
-    /// Status of the last answer.
+    /// HTTP status of the last response.
     pub http_status: Option<u16>,
     /// The message, without what differs from row to row.
     pub reason: String,
-    /// How many rows.
+    /// Number of rows.
     pub count: u64,
-    /// The lines of the first few of them, in order.
+    /// Lines of the first few rows, in order.
     pub lines: Vec<LineNumber>,
-    /// What it means.
+    /// What the reason means.
     pub meaning: &'static str,
     /// What to do about it.
     pub next: &'static str,
@@ -38,7 +39,7 @@ pub struct Group {
 
 type Key = (Outcome, Option<u16>, String);
 
-/// The groups while they are gathered.
+/// Groups that are being collected.
 #[derive(Clone, Debug, Default)]
 pub struct Reasons(BTreeMap<Key, Members>);
 
@@ -63,7 +64,7 @@ impl Members {
 }
 
 impl Reasons {
-    /// Counts a row if a person has to look at it.
+    /// Counts a row if its outcome needs attention.
     pub fn add(&mut self, row: &Finished<'_>) {
         if !row.outcome.needs_attention() {
             return;
@@ -83,7 +84,7 @@ impl Reasons {
         self.0.entry(key).or_default().add(row.line);
     }
 
-    /// The groups, the largest first.
+    /// Returns the groups, the largest first.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
         let mut groups: Vec<Group> = self
@@ -109,10 +110,12 @@ fn group((outcome, status, reason): &Key, members: &Members) -> Group {
     }
 }
 
-/// How the detail of a row begins that contradicts another; it goes on with both places and the user.
+/// The beginning of the detail of a row that contradicts another row. Both places and the user
+/// follow.
 const CONTRADICTION: &str = "contradiction: ";
 
-/// What is wrong with a cell, of `line 3: column NAME: what is wrong; what to do: "the cell"`.
+/// Returns what is wrong with a cell, given a detail such as
+/// `line 3: column NAME: what is wrong; what to do: "the cell"`.
 fn fault(detail: &str) -> &str {
     if detail.starts_with(CONTRADICTION) {
         return "the same user has another flag in another row";
@@ -129,18 +132,19 @@ fn fault(detail: &str) -> &str {
     &behind[..end]
 }
 
-/// The first words of a message, with `…` for every one that has a digit in it or is quoted: an ID, a time, a name. A
-/// message of nothing but such words stays as it is.
+/// Returns the first words of a message, with `…` for every word that contains a digit or a quote,
+/// such as an ID, a time or a name. A message that has only such words stays as it is.
 fn kind_of(detail: &str) -> String {
     let differs = |word: &str| word.contains(|c: char| c.is_ascii_digit() || c == '"');
-    let mut words: Vec<&str> = detail.split_whitespace().take(TELLING_WORDS).collect();
+    let mut words: Vec<&str> = detail.split_whitespace().take(WORDS_OF_KIND).collect();
     if !words.iter().all(|word| differs(word)) {
-        words
-            .iter_mut()
-            .filter(|word| differs(word))
-            .for_each(|word| *word = "…");
+        for word in &mut words {
+            if differs(word) {
+                *word = "…";
+            }
+        }
     }
-    let cut = if detail.split_whitespace().nth(TELLING_WORDS).is_some() {
+    let cut = if detail.split_whitespace().nth(WORDS_OF_KIND).is_some() {
         " …"
     } else {
         ""
@@ -148,7 +152,8 @@ fn kind_of(detail: &str) -> String {
     text::shorten(&(words.join(" ") + cut), 100)
 }
 
-/// Returns what an outcome means and what to do about it. `status` is that of the last response, if there was one.
+/// Returns what an outcome means and what to do about it. `status` is that of the last response, if
+/// there was one.
 fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str) {
     let class = status.map(StatusClass::of);
     match outcome {
@@ -262,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_row_to_row_does_not_make_a_reason() {
+    fn rows_whose_messages_differ_in_ids_only_are_one_group() {
         let mut reasons = Reasons::default();
         for row in [9, 2, 7, 4, 1, 8] {
             reasons.add(&failed(row, &format!("user {row} not found")));
@@ -278,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_unknown_and_rows_that_failed_are_told_apart() {
+    fn unknown_and_failed_rows_are_two_groups() {
         let mut reasons = Reasons::default();
         let detail = "there is no such user in this Org";
         for (line, outcome) in [
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_cell_that_is_wrong_only_what_is_wrong_makes_a_reason() {
+    fn invalid_cells_are_grouped_by_what_is_wrong() {
         let mut reasons = Reasons::default();
         let details = [
             "line 3: column user_id: is not a number; the numeric user ID is needed: \"zoë; or: \"",
@@ -338,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn every_end_has_a_meaning_and_something_to_do() {
+    fn every_outcome_and_status_has_a_meaning_and_advice() {
         for status in (100..600).map(Some).chain([None]) {
             for outcome in Outcome::ALL {
                 let (meaning, next) = advice(outcome, status);
@@ -363,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_messages_stay_few_groups() {
+    fn rows_with_very_many_messages_make_101_groups_at_most() {
         let mut reasons = Reasons::default();
         for row in 1..=2000_u64 {
             let word: String = row

@@ -1,5 +1,5 @@
-//! What the journal keeps besides rows: who started a run and why, what happened on the way, how it ended. Plain data
-//! that becomes JSON. Which run it is stands in `identity`. No files.
+//! The records of the journal that are not about the outcomes of rows: who started a run and why,
+//! what happened during it, and how it ended. Plain data that becomes JSON. No I/O.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Credentials, RowNumber};
 use crate::report::identity::Identity;
 
-/// The format of the journal, of the report and of the run's record as JSON. Files of another format were written by
-/// another version of the tool and are refused.
+/// The version of the format of the journal, the report and the run's JSON record. Files of another
+/// version are refused.
 pub const FORMAT: u32 = 2;
 
 /// What is stored of credentials: enough to recognise them, not enough to use them.
@@ -22,7 +22,7 @@ pub const FORMAT: u32 = 2;
 pub enum Access {
     /// An API key.
     ApiKey {
-        /// The key of the digest, random in each run, hexadecimal.
+        /// Key of the digest, random in each run, hexadecimal.
         salt: String,
         /// BLAKE3 of the API key, keyed with the salt, hexadecimal.
         digest: String,
@@ -31,7 +31,7 @@ pub enum Access {
     Session {
         /// The Org's number.
         org: u64,
-        /// Who logged in.
+        /// E-mail address of the account that logged in.
         email: String,
     },
 }
@@ -55,10 +55,11 @@ impl Access {
         }
     }
 
-    /// How it differs from the credential given now, in words; `None` if both mean the same Org.
+    /// Returns in words how these credentials differ from those of now, or `None` if both are of
+    /// the same Org.
     ///
-    /// With `new_key` the person has said that another API key belongs to the same Org. Nobody can say that of two Orgs
-    /// with different numbers.
+    /// With `new_key`, the user has declared that another API key belongs to the same Org. That
+    /// does not count for two Orgs with different numbers.
     #[must_use]
     pub fn difference(&self, now: &Credentials<SecretString>, new_key: bool) -> Option<String> {
         let difference = match (self, now) {
@@ -88,7 +89,7 @@ impl Access {
         }
     }
 
-    /// The kind in words.
+    /// Returns the kind of the credentials in words.
     #[must_use]
     pub fn words(&self) -> String {
         match self {
@@ -102,8 +103,8 @@ fn digest(salt: &blake3::Hash, key: &SecretString) -> String {
     blake3::keyed_hash(salt.as_bytes(), key.expose_secret().as_bytes()).to_string()
 }
 
-/// Differs from run to run, so that equal keys can't be seen in two journals. `RandomState` gets its keys from the
-/// system's generator.
+/// Returns a new random salt, so that equal keys do not look equal in two journals. `RandomState`
+/// gets its keys from the system's generator.
 fn random_salt() -> blake3::Hash {
     let state = RandomState::new();
     let words: Vec<u8> = (0..4u8)
@@ -112,65 +113,65 @@ fn random_salt() -> blake3::Hash {
     blake3::hash(&words)
 }
 
-/// The circumstances of a run: for the record, never compared.
+/// The circumstances of a run. They are recorded and never compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
-    /// The account that started it.
+    /// Account that started it.
     pub user: String,
-    /// On which machine.
+    /// Name of the machine.
     pub host: String,
-    /// The tool's version.
+    /// Version of the tool.
     pub version: String,
-    /// The text of `--reason`.
+    /// Text of `--reason`.
     pub reason: Option<String>,
     /// How the plan was confirmed, such as `typed the number` or `--yes`.
     pub confirmation: String,
-    /// The guards and their values.
+    /// Guards and their values.
     pub guards: BTreeMap<String, String>,
     /// Every other option with its value. Never a secret.
     pub options: BTreeMap<String, String>,
 }
 
-/// What is known when a run starts.
+/// What is known before a run starts.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Which run it is.
+    /// Facts that tell it from other runs.
     pub identity: Identity,
-    /// Rows of the input.
+    /// Number of rows of the input.
     pub rows: u64,
     /// What the requests are authenticated with.
     pub credentials: Credentials<SecretString>,
-    /// Who does it and why.
+    /// Who starts it and why.
     pub who: Who,
-    /// The process.
+    /// Number of the process.
     pub pid: u32,
-    /// When.
+    /// Time of the start.
     pub at: Timestamp,
 }
 
-/// The record with which every run, and every resumption of it, begins.
+/// The record with which a process begins or continues a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// [`FORMAT`] of the tool that wrote it.
     pub format: u32,
-    /// When it began.
+    /// Time of the start.
     pub at: Timestamp,
-    /// The process.
+    /// Number of the process.
     pub pid: u32,
-    /// Rows of the input.
+    /// Number of rows of the input.
     pub rows: u64,
-    /// What must stay the same.
+    /// Facts that tell it from other runs.
     pub identity: Identity,
     /// What the requests were authenticated with.
     pub access: Access,
-    /// Whether `--new-key` said that this is the same Org's new key.
+    /// Whether `--new-key` was given.
     pub new_key: bool,
-    /// Who did it and why.
+    /// Who started it and why.
     pub who: Who,
 }
 
 impl Run {
-    /// The record of this start.
+    /// Returns the record of this start.
     #[must_use]
     pub fn of(start: &Start, new_key: bool) -> Self {
         Self {
@@ -185,7 +186,8 @@ impl Run {
         }
     }
 
-    /// In what this start would be another run; empty if it is the same.
+    /// Returns in words how a run that starts now differs from this one; empty if it is the same
+    /// run.
     #[must_use]
     pub fn differences(&self, start: &Start, new_key: bool) -> Vec<String> {
         let mut found = self.identity.differences(&start.identity);
@@ -193,8 +195,9 @@ impl Run {
         found
     }
 
-    /// Whether the baseline has changed since. A run that has nothing left to send need not ask: its baseline may be the
-    /// very report that it has put in place.
+    /// Returns in words how the baseline has changed, or `None` if it has not. This does not matter
+    /// for a run with nothing left to send: its baseline may be the report that it has put in
+    /// place.
     #[must_use]
     pub fn baseline_difference(&self, start: &Start) -> Option<String> {
         if self.identity.baseline_differs(&start.identity) {
@@ -205,34 +208,34 @@ impl Run {
     }
 }
 
-/// Something that happened besides the rows.
+/// An event that is not about the outcome of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Note {
-    /// The Org asked for a pause, or nothing could be sent because of one.
+    /// The Org asked for a pause.
     Throttled {
-        /// How long from now, in milliseconds.
+        /// Length of the pause in milliseconds.
         for_ms: u64,
     },
     /// The Org stopped answering.
     OutageBegan,
-    /// It is back.
+    /// The Org answered again.
     OutageOver {
-        /// How long it was away, in milliseconds.
+        /// Length of the outage in milliseconds.
         lasted_ms: u64,
     },
     /// A token was issued.
     LoggedIn,
-    /// A row failed before any change was confirmed; a run that continues this one sends it last.
+    /// A row failed before any change was confirmed. The next process sends it last.
     Deferred {
         /// The row.
         row: RowNumber,
     },
-    /// Requests were sent, log-ins and probes included.
+    /// Requests were sent, including log-ins and probes.
     Requests {
-        /// The second of the wall clock in which they were sent, since the Unix epoch.
+        /// Second of the wall clock in which they were sent, since the Unix epoch.
         second: i64,
-        /// Their number.
+        /// Number of requests.
         count: u64,
     },
 }
@@ -240,34 +243,34 @@ pub enum Note {
 /// A note with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted {
-    /// When it was noted.
+    /// Time of the note.
     pub at: Timestamp,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub note: Note,
 }
 
-/// The record with which a run ends, unless it is killed.
+/// The record with which a process ends, unless it is killed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
-    /// When.
+    /// Time of the end.
     pub at: Timestamp,
-    /// What was sent since the run began or was last taken up.
+    /// What this process has sent.
     pub traffic: Traffic,
     /// How the sending ended, in words.
     pub ending: String,
-    /// What the process answers.
+    /// Exit code of the process.
     pub exit_code: u8,
-    /// The rows without an outcome whose change may have been made by this run: requests for them were in flight at the
-    /// end, or an earlier request may have made it.
+    /// Rows without an outcome whose change this process may have made: requests for them were in
+    /// flight at the end, or an earlier request may have made it.
     pub in_doubt: Vec<RowNumber>,
-    /// Whether the run was closed: rows that had no outcome were given one without being sent.
+    /// Whether the run was closed: rows without an outcome were given one without being sent.
     #[serde(default)]
     pub closed: bool,
 }
 
 impl Stop {
-    /// Returns the record of a run that is closed.
+    /// Returns the stop record of a run that is closed.
     #[must_use]
     pub fn of_closed(at: Timestamp) -> Self {
         Self {
@@ -281,41 +284,41 @@ impl Stop {
     }
 }
 
-/// The record that allows rows to be sent. Nothing beyond the row is sent before a later mark is on disk.
+/// The record that allows rows to be sent. No other row is sent before a later mark is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// When it was written.
+    /// Time of the mark.
     pub at: Timestamp,
-    /// The last row that may be sent, not counting rows that were deferred when this process began.
+    /// Last row that may be sent, not counting rows that were deferred when this process began.
     pub row: RowNumber,
     /// Whether rows that were deferred when this process began may be sent as well.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deferred: bool,
 }
 
-/// What was sent, and how.
+/// Counts of what was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Requests of every kind, log-ins and probes included.
+    /// Number of requests, including log-ins and probes.
     pub requests: u64,
-    /// Requests that repeated an earlier one.
+    /// Number of requests that repeated an earlier one.
     pub retries: u64,
-    /// Log-ins among the requests.
+    /// Number of log-ins among the requests.
     pub log_ins: u64,
-    /// How long the Org's own wish held everything back, in milliseconds.
+    /// Time in milliseconds for which the Org held back all requests.
     pub throttled_ms: u64,
-    /// The pace at the end, in requests a second, where there is one.
+    /// Rate at the end in requests a second, if there is one.
     pub rate_per_second: Option<f64>,
 }
 
 impl Traffic {
-    /// How long the Org's own wish held everything back.
+    /// Returns the time for which the Org held back all requests.
     #[must_use]
     pub fn throttled(&self) -> Duration {
         Duration::from_millis(self.throttled_ms)
     }
 
-    /// Both together; the pace is the later one.
+    /// Returns the sum of both, with the later rate.
     #[must_use]
     pub(super) fn plus(self, later: Self) -> Self {
         Self {

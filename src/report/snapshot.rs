@@ -1,8 +1,10 @@
-//! The snapshot: a private copy of the input beside the journal, from which a run reads its rows. A table that changes
-//! during a run therefore changes nothing, and an interrupted run can be closed without its table.
+//! The snapshot: a private copy of the input beside the journal, from which a run reads its rows. A
+//! table that changes during a run therefore changes nothing, and an interrupted run can be closed
+//! without its table.
 //!
-//! The file begins with text lines: the format with its version, then one line for each section with its name, its length
-//! in bytes and its BLAKE3 hash, then an empty line. The bytes of the sections follow in the same order:
+//! The file begins with text lines: the format with its version, then one line for each section
+//! with its name, its length in bytes and its BLAKE3 hash, then an empty line. The bytes of the
+//! sections follow in the same order:
 //!
 //! ```text
 //! mfa-optout snapshot,1
@@ -27,13 +29,13 @@ pub const INPUT: &str = "input";
 
 const MAGIC: &str = "mfa-optout snapshot,1";
 
-/// The longest header that is read, in bytes.
+/// The size limit of the header in bytes.
 const MAX_HEADER: u64 = 4096;
 
 /// The number of bytes that are copied at once.
 const CHUNK: usize = 1 << 18;
 
-/// A section that is to be written.
+/// A section that will be written.
 pub struct NewSection<'a> {
     /// Its name, without a comma.
     pub name: &'static str,
@@ -58,10 +60,10 @@ pub struct Section {
     pub hash: blake3::Hash,
 }
 
-/// A snapshot whose sections are as they were written.
+/// A snapshot whose sections match their hashes.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: String,
     /// The open file.
     pub file: Arc<File>,
@@ -75,10 +77,12 @@ impl Snapshot {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    /// Opens the snapshot at `path` and reads all of it. Returns `None` if there is none, or if it is not whole.
+    /// Opens the snapshot at `path` and checks its hashes. Returns `None` if there is none, or if
+    /// it is damaged.
     ///
     /// # Errors
-    /// Of [`Kind::Report`] if the file is a link, a pipe, somebody else's or open to others, or can't be read.
+    /// [`Kind::Report`] if the file is a link, a pipe, another user's or open to others, or can't
+    /// be read.
     pub(super) fn open(path: &Path) -> Result<Option<Self>> {
         let Some(file) = files::open_private(path, "a snapshot")? else {
             return Ok(None);
@@ -93,11 +97,11 @@ impl Snapshot {
         }))
     }
 
-    /// Writes a new snapshot and returns when it is on the disk. There must be no file at `path`.
+    /// Writes a new snapshot, and returns when it is on the disk. There must be no file at `path`.
     ///
     /// # Errors
-    /// Of [`Kind::Input`] if the content can't be read or is not what was announced, and of [`Kind::Report`] if the file
-    /// can't be written. No file is left then.
+    /// [`Kind::Input`] if the content can't be read or does not match its hash, and
+    /// [`Kind::Report`] if the file can't be written. No file is left then.
     pub(super) fn create(path: &Path, sections: &mut [NewSection<'_>]) -> Result<Self> {
         let name = files::name(path);
         let file = files::create_private(path)
@@ -184,7 +188,8 @@ fn not_written(name: &str, error: &dyn std::fmt::Display) -> Error {
     )
 }
 
-/// Reads the header and checks every section against its hash. Returns `None` if anything is not as it was written.
+/// Reads the header and checks every section against its hash. Returns `None` if anything differs
+/// from what was written.
 fn read_sections(file: &File) -> io::Result<Option<Vec<Section>>> {
     let Some(sections) = read_header(file)? else {
         return Ok(None);
@@ -279,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn a_snapshot_reads_back_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
         for (number, content) in [&b""[..], b"user_id\n1\n", &vec![7; CHUNK * 2 + 3]]
             .into_iter()
@@ -321,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_is_not_what_was_announced_leaves_no_file() {
+    fn content_that_does_not_match_its_hash_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("snapshot");
         let mut content = &b"changed"[..];

@@ -1,5 +1,5 @@
-//! The run as a whole: everything its journal tells, added up record by record into one value, and that value as JSON and
-//! as Prometheus text. The adding up is pure; memory does not grow with the rows.
+//! The run as a whole: all records of its journal, added up one by one into a [`Summary`], and its
+//! JSON form. Memory does not grow with the number of rows.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,13 +15,13 @@ use crate::report::reasons::{Group, Reasons};
 use crate::report::run::{FORMAT, Note, Noted, Run, Stop, Traffic};
 use crate::report::timeline::{Series, Span, add_span};
 
-/// The longest latency told apart, in milliseconds; a longer one counts as this.
-const LONGEST_MS: u64 = 3_600_000;
+/// The longest latency that is measured, in milliseconds. A longer one counts as this.
+const MAX_LATENCY_MS: u64 = 3_600_000;
 
-/// So many columns show how long answers took.
-const COLUMNS: u64 = 28;
+/// The number of columns in the histogram of latencies, without the last one.
+const HISTOGRAM_COLUMNS: u64 = 28;
 
-/// A run, told by its journal.
+/// A run, as its journal tells it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// [`FORMAT`] of the tool that wrote this.
@@ -32,64 +32,65 @@ pub struct Summary {
     pub input: String,
     /// BLAKE3 of the input, hexadecimal.
     pub input_blake3: String,
-    /// BLAKE3 of the report that this tells of, hexadecimal; `None` while there is none.
+    /// BLAKE3 of the report, hexadecimal; `None` while there is none.
     pub report_blake3: Option<String>,
     /// `apply`, `retry` or `undo`.
     pub command: String,
     /// The Org's address.
     pub address: String,
-    /// Which run it is: what must be the same for it to be taken up again.
+    /// The facts that must be the same for the run to be continued.
     pub identity: Identity,
-    /// When the run began.
+    /// Time at which the run began.
     pub started: Timestamp,
-    /// When it ended, or the last thing that is on record.
+    /// Time at which it ended, or the time of the last record.
     pub ended: Timestamp,
-    /// Rows of the input.
+    /// Number of rows of the input.
     pub rows: u64,
-    /// Rows by outcome.
+    /// Number of rows by outcome.
     pub outcomes: Tally,
-    /// Rows by the status of their last answer.
+    /// Number of rows by the HTTP status of their last response.
     pub statuses: BTreeMap<u16, u64>,
     /// What was sent.
     pub traffic: Traffic,
-    /// Whether that is all: a run that was killed did not say what it sent for rows that it did not finish.
+    /// Whether `traffic` is complete. A process that was killed did not record what it had sent for
+    /// rows without an outcome.
     pub traffic_is_complete: bool,
-    /// Latency of rows that took one request, where there are any.
+    /// Latency of rows that took one request, if there are any.
     pub latency: Option<Latency>,
-    /// When the Org asked for a pause.
+    /// The times in which the Org asked for a pause.
     pub throttled: Vec<Span>,
-    /// When the Org did not answer.
+    /// The times in which the Org did not answer.
     pub outages: Vec<Span>,
-    /// Rows over time.
+    /// Requests and rows over time.
     pub series: Series,
-    /// Rows that were not applied, by reason.
+    /// The rows that were not applied, by reason.
     pub failures: Vec<Group>,
-    /// The run and each time it was taken up again.
+    /// The records of the process that began the run and of each one that continued it.
     pub runs: Vec<Run>,
-    /// How it ended, in words; `None` if it was killed.
+    /// How the run ended, in words; `None` if it was killed.
     pub ending: Option<String>,
-    /// What the process answered.
+    /// Exit code of the process; `None` if it was killed.
     pub exit_code: Option<u8>,
-    /// Whether the run was closed: rows that had no outcome were given one without being sent.
+    /// Whether the run was closed: rows without an outcome were given one without being sent.
     pub closed: bool,
 }
 
-/// How long answers took, in milliseconds.
+/// Latency of responses in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Latency {
-    /// Answers that were counted.
+    /// Number of responses that were counted.
     pub samples: u64,
-    /// Half were as quick as this.
+    /// Median.
     pub p50_ms: u64,
-    /// Nine in ten.
+    /// 90th percentile.
     pub p90_ms: u64,
-    /// 95 in a hundred.
+    /// 95th percentile.
     pub p95_ms: u64,
-    /// 99 in a hundred.
+    /// 99th percentile.
     pub p99_ms: u64,
-    /// All of them.
+    /// Maximum.
     pub max_ms: u64,
-    /// How many took up to so many milliseconds (and longer than the one before).
+    /// Histogram: the upper bound of each column in milliseconds, and its number of responses.
     pub histogram: Vec<(u64, u64)>,
 }
 
@@ -97,35 +98,40 @@ impl Summary {
     /// Writes the content of `users.report.json`.
     ///
     /// # Errors
-    /// If `out` can't be written to.
+    /// Any error of `out`.
     pub fn write_json(&self, mut out: impl io::Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut out, self).map_err(io::Error::from)?;
         out.write_all(b"\n")
     }
 }
 
-/// The summary while it is added up.
+/// A summary that is being added up.
 #[derive(Debug, Default)]
-pub(super) struct Fold {
+pub(super) struct SummaryBuilder {
     runs: Vec<Run>,
     tally: Tally,
     statuses: BTreeMap<u16, u64>,
-    /// Of the runs that said what they sent, and of those that were killed as far as rows tell.
-    told: Traffic,
-    /// Since the last run record, as far as rows and log-ins tell.
+    /// What earlier processes have sent: according to their stop records, or to their rows if they
+    /// were killed.
+    earlier: Traffic,
+    /// What the current process has sent, according to rows and log-ins.
     current: Traffic,
-    /// Requests since the last run record, as the notes count them.
+    /// Number of requests of the current process, according to its notes.
     noted_requests: u64,
-    killed: bool,
+    /// Whether a process was killed.
+    was_killed: bool,
     latency: Latencies,
     throttled: Vec<Span>,
     outages: Vec<Span>,
     series: Option<Series>,
     reasons: Reasons,
+    /// Time of the last record.
     last: Option<Timestamp>,
+    /// The stop record, if it is the last record of a process.
     stop: Option<Stop>,
 }
 
+/// A histogram of latencies in milliseconds.
 #[derive(Debug)]
 struct Latencies(Histogram<u64>);
 
@@ -136,13 +142,13 @@ impl Default for Latencies {
     )]
     fn default() -> Self {
         Self(
-            Histogram::new_with_bounds(1, LONGEST_MS, 3)
+            Histogram::new_with_bounds(1, MAX_LATENCY_MS, 3)
                 .expect("1 ms to an hour at 3 digits is a possible histogram"),
         )
     }
 }
 
-impl Fold {
+impl SummaryBuilder {
     /// Adds one record of the journal, in the journal's order.
     pub(super) fn add(&mut self, entry: &Entry<'_>) {
         match entry {
@@ -156,8 +162,8 @@ impl Fold {
 
     fn add_run(&mut self, run: &Run) {
         if !self.runs.is_empty() && self.stop.is_none() {
-            self.killed = true;
-            self.told = self.told.plus(self.untold_traffic());
+            self.was_killed = true;
+            self.earlier = self.earlier.plus(self.current_traffic());
         }
         self.begin_count();
         self.stop = None;
@@ -168,11 +174,11 @@ impl Fold {
 
     fn add_stop(&mut self, stop: &Stop) {
         if stop.closed && self.stop.is_none() {
-            // The run was killed and could not say what it had sent.
-            self.killed = true;
-            self.told = self.told.plus(self.current);
+            // The process was killed and could not record what it had sent.
+            self.was_killed = true;
+            self.earlier = self.earlier.plus(self.current);
         }
-        self.told = self.told.plus(stop.traffic);
+        self.earlier = self.earlier.plus(stop.traffic);
         self.begin_count();
         self.last = Some(stop.at);
         self.stop = Some(stop.clone());
@@ -183,9 +189,9 @@ impl Fold {
         self.noted_requests = 0;
     }
 
-    /// Returns what was sent since the last run record. Rows tell of every request for them, also in the last second before
-    /// a kill; notes tell of requests for rows that are not finished.
-    fn untold_traffic(&self) -> Traffic {
+    /// Returns what the current process has sent. Rows count every request for them, also in the
+    /// last second before a kill, and notes count requests for rows without an outcome.
+    fn current_traffic(&self) -> Traffic {
         Traffic {
             requests: self.current.requests.max(self.noted_requests),
             ..self.current
@@ -250,14 +256,14 @@ impl Fold {
         }
     }
 
-    /// The sum; `None` if there was no run.
+    /// Returns the summary, or `None` if there was no run.
     pub(super) fn finish(self) -> Option<Summary> {
         let first = self.runs.first()?.clone();
         let is_open = self.stop.is_none();
         let traffic = if is_open {
-            self.told.plus(self.untold_traffic())
+            self.earlier.plus(self.current_traffic())
         } else {
-            self.told
+            self.earlier
         };
         Some(Summary {
             format: FORMAT,
@@ -274,7 +280,7 @@ impl Fold {
             outcomes: self.tally,
             statuses: self.statuses,
             traffic,
-            traffic_is_complete: !self.killed && !is_open,
+            traffic_is_complete: !self.was_killed && !is_open,
             latency: self.latency.finish(),
             throttled: self.throttled,
             outages: self.outages,
@@ -291,7 +297,7 @@ impl Fold {
 impl Latencies {
     fn add(&mut self, row: &Finished<'_>) {
         self.0
-            .saturating_record(u64::try_from(row.elapsed.as_millis()).unwrap_or(LONGEST_MS));
+            .saturating_record(u64::try_from(row.elapsed.as_millis()).unwrap_or(MAX_LATENCY_MS));
     }
 
     fn finish(self) -> Option<Latency> {
@@ -307,16 +313,17 @@ impl Latencies {
             p95_ms: at(0.95),
             p99_ms: at(0.99),
             max_ms: times.max(),
-            histogram: columns(&times),
+            histogram: histogram_columns(&times),
         })
     }
 }
 
-/// Columns of equal width up to what 99 in a hundred stay within, and one for the rest, so that a few slow answers don't
-/// squeeze all others into one. Empty ones at the front are left out.
-fn columns(times: &Histogram<u64>) -> Vec<(u64, u64)> {
+/// Returns columns of equal width up to the 99th percentile, and one for the rest, so that a few
+/// slow responses do not squeeze all others into one column. Empty columns at the front are left
+/// out.
+fn histogram_columns(times: &Histogram<u64>) -> Vec<(u64, u64)> {
     let most = times.value_at_quantile(0.99);
-    let width = (most.saturating_sub(times.min()) / COLUMNS).max(1);
+    let width = (most.saturating_sub(times.min()) / HISTOGRAM_COLUMNS).max(1);
     let mut columns: Vec<(u64, u64)> = Vec::new();
     for step in times.iter_linear(width) {
         let (up_to, count) = (step.value_iterated_to(), step.count_since_last_iteration());

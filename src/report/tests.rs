@@ -1,4 +1,5 @@
-//! The journal and the report from outside: runs that are killed, resumed, finished, refused, on real files.
+//! The journal and the report from outside: runs that are killed, resumed, finished, refused, on
+//! real files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -175,7 +176,7 @@ fn append(journal: &mut Journal<fs::File>, rows: impl IntoIterator<Item = u64>) 
 }
 
 #[test]
-fn a_killed_run_ends_as_if_it_had_not_been() {
+fn a_run_that_was_killed_and_continued_has_the_report_of_an_uninterrupted_one() {
     let desk = Desk::new(7);
     let (mut journal, on_record) = desk.resume();
     assert!(on_record.runs.is_empty());
@@ -209,7 +210,7 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
 }
 
 #[test]
-fn books_that_do_not_balance_are_an_error_and_cost_nothing() {
+fn row_counts_that_do_not_match_are_an_error_and_keep_the_journal() {
     let desk = Desk::new(3);
     let (mut journal, _) = desk.resume();
     append(&mut journal, [1, 3]);
@@ -218,14 +219,14 @@ fn books_that_do_not_balance_are_an_error_and_cost_nothing() {
     assert!(
         error
             .to_string()
-            .contains("do not balance: 1 of 3 rows have no outcome, the first is row 2"),
+            .contains("row counts do not match: 1 of 3 rows have no outcome, the first is row 2"),
         "{error}"
     );
     assert!(desk.paths().partial.exists() && !desk.paths().report.exists());
 }
 
 #[test]
-fn another_run_is_refused_by_name() {
+fn a_different_run_is_refused_and_its_difference_named() {
     let mut desk = Desk::new(3);
     append(&mut desk.resume().0, [1]);
     (desk.address, desk.key) = ("https://us.core.resolver.com", "another key");
@@ -262,7 +263,7 @@ fn a_baseline_that_has_changed_is_refused_unless_nothing_is_left_to_send() {
 }
 
 #[test]
-fn the_second_run_learns_who_has_the_report() {
+fn a_second_run_is_refused_and_the_holder_named() {
     let desk = Desk::new(3);
     let (_journal, _) = desk.resume();
     let error = desk.refusal(Mode::default());
@@ -276,7 +277,7 @@ fn the_second_run_learns_who_has_the_report() {
 }
 
 #[test]
-fn a_finished_report_is_replaced_only_when_asked() {
+fn a_finished_report_is_replaced_with_overwrite_only() {
     let desk = Desk::new(1);
     fs::write(desk.paths().report, "precious").unwrap();
     let error = desk.refusal(Mode::default());
@@ -299,7 +300,7 @@ fn a_finished_report_is_replaced_only_when_asked() {
 }
 
 #[test]
-fn an_interrupted_merge_leaves_everything_on_record_and_the_next_one_finishes() {
+fn an_interrupted_merge_keeps_the_journal_and_the_next_one_finishes() {
     let desk = Desk::new(3);
     let (mut journal, _) = desk.resume();
     append(&mut journal, [3, 1, 2]);
@@ -317,7 +318,7 @@ fn an_interrupted_merge_leaves_everything_on_record_and_the_next_one_finishes() 
 }
 
 #[test]
-fn a_stop_between_the_two_last_steps_is_mended() {
+fn a_run_killed_before_its_journal_was_removed_is_finished_by_the_next_one() {
     let desk = Desk::new(2);
     let (mut journal, _) = desk.resume();
     append(&mut journal, [2, 1]);
@@ -345,7 +346,7 @@ fn a_stop_between_the_two_last_steps_is_mended() {
 }
 
 #[test]
-fn starting_over_keeps_the_old_journal() {
+fn a_fresh_run_keeps_the_old_journal_under_another_name() {
     let desk = Desk::new(2);
     let (mut journal, _) = desk.resume();
     append(&mut journal, [1]);
@@ -365,7 +366,7 @@ fn starting_over_keeps_the_old_journal() {
 }
 
 #[test]
-fn a_journal_without_a_row_makes_room_for_another_run_and_is_kept() {
+fn a_journal_without_outcomes_is_kept_under_another_name_by_another_run() {
     let mut desk = Desk::new(2);
     desk.resume().0.stop(&stop_record()).unwrap();
     let old = fs::read(desk.paths().partial).unwrap();
@@ -395,7 +396,7 @@ fn a_journal_without_a_row_makes_room_for_another_run_and_is_kept() {
 }
 
 #[test]
-fn a_journal_without_a_row_that_was_cut_off_by_a_kill_makes_no_room_for_another_run() {
+fn a_journal_with_a_torn_record_is_not_renamed_by_another_run() {
     let mut desk = Desk::new(2);
     drop(desk.resume());
     desk.address = "https://us.core.resolver.com";
@@ -404,7 +405,7 @@ fn a_journal_without_a_row_that_was_cut_off_by_a_kill_makes_no_room_for_another_
 }
 
 #[test]
-fn a_new_key_is_taken_when_it_is_said_to_be_the_same_orgs_and_then_the_old_one_is_not() {
+fn a_new_key_is_accepted_with_new_key_only_and_replaces_the_old_one() {
     let mut desk = Desk::new(2);
     append(&mut desk.resume().0, [1]);
     desk.key = "rotated";
@@ -425,7 +426,7 @@ fn a_new_key_is_taken_when_it_is_said_to_be_the_same_orgs_and_then_the_old_one_i
 }
 
 #[test]
-fn who_and_why_is_on_disk_before_anything_can_be_sent_and_the_key_is_not() {
+fn provenance_is_on_disk_before_anything_is_sent_and_the_key_is_not() {
     let desk = Desk::new(2);
     let (_journal, _) = desk.resume();
     let text = fs::read_to_string(desk.paths().partial).unwrap();
@@ -437,7 +438,7 @@ fn who_and_why_is_on_disk_before_anything_can_be_sent_and_the_key_is_not() {
 }
 
 #[test]
-fn of_twenty_that_start_at_once_one_runs() {
+fn of_twenty_runs_that_start_at_once_one_gets_the_lock() {
     let desk = Desk::new(2);
     let barrier = std::sync::Barrier::new(20);
     let contend = || {
@@ -462,7 +463,7 @@ fn of_twenty_that_start_at_once_one_runs() {
 }
 
 #[test]
-fn the_summary_says_what_a_killed_run_did_not() {
+fn the_summary_counts_the_requests_of_a_killed_run_by_its_rows() {
     let desk = Desk::new(3);
     let (mut journal, _) = desk.resume();
     append(&mut journal, [1]);
@@ -542,7 +543,7 @@ fn the_page_of_a_stopped_run_shows_hostile_rows_as_text() {
 }
 
 #[test]
-fn everything_is_synced_before_what_depends_on_it() {
+fn each_file_is_synced_before_what_depends_on_it() {
     let desk = Desk::new(2);
     let (opened, calls) = watch::calls_of(|_| false, || desk.open(Mode::default()));
     let (mut journal, _) = opened.unwrap();
@@ -569,7 +570,7 @@ fn everything_is_synced_before_what_depends_on_it() {
 }
 
 #[test]
-fn a_run_is_not_begun_if_its_record_can_not_be_synced() {
+fn a_run_whose_record_can_not_be_synced_does_not_begin() {
     for broken in ["sync journal", "sync the folder of its files"] {
         let desk = Desk::new(2);
         let (opened, _) =
@@ -590,7 +591,7 @@ fn finish_on_broken_disk(
 }
 
 #[test]
-fn what_fails_once_the_report_is_in_place_is_a_warning() {
+fn a_failure_after_the_report_is_in_place_is_a_warning() {
     for (broken, is_journal_left) in [
         ("remove users.report.csv.partial", true),
         ("sync the folder of its files", true),
@@ -628,7 +629,7 @@ fn a_failed_sync_after_the_journal_was_removed_is_a_warning() {
 }
 
 #[test]
-fn what_fails_before_the_report_is_in_place_leaves_the_journal() {
+fn a_failure_before_the_report_is_in_place_keeps_the_journal() {
     for broken in [
         "sync users.report.json",
         "rename users.report.json",
@@ -645,7 +646,7 @@ fn what_fails_before_the_report_is_in_place_leaves_the_journal() {
 }
 
 #[test]
-fn a_record_of_the_same_report_is_the_runs_own_and_any_other_is_kept() {
+fn a_record_of_the_same_report_is_replaced_and_any_other_is_kept() {
     let desk = Desk::new(2);
     let json = desk.paths().json;
     finish_on_broken_disk(&desk, |call| call == "rename users.report.csv").unwrap_err();
@@ -665,7 +666,7 @@ fn a_record_of_the_same_report_is_the_runs_own_and_any_other_is_kept() {
 }
 
 #[test]
-fn only_a_report_with_every_byte_of_this_runs_is_taken_for_its_own() {
+fn only_an_identical_report_is_taken_for_the_runs_own() {
     let desk = Desk::new(2);
     finish_on_broken_disk(&desk, |call| call.starts_with("remove")).unwrap();
     let whole = fs::read(desk.paths().report).unwrap();
@@ -685,7 +686,7 @@ fn only_a_report_with_every_byte_of_this_runs_is_taken_for_its_own() {
 }
 
 #[test]
-fn a_journal_that_is_not_this_runs_any_more_is_never_removed() {
+fn a_journal_that_another_run_has_replaced_is_not_removed() {
     let desk = Desk::new(2);
     let partial = desk.paths().partial;
     let (mut journal, _) = desk.resume();

@@ -1,5 +1,5 @@
-//! What happened when, in constant memory: a series of bars that widen as the run grows longer, and the spans in which
-//! something held it back. Pure.
+//! Requests and rows over time in constant memory: a series of bars that become wider as the run
+//! grows longer, and the time spans in which something held the run back. No I/O.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -7,20 +7,20 @@ use serde::Serialize;
 use crate::domain::Outcome;
 use crate::report::line::Finished;
 
-/// So many bars at most; when more are needed, each two become one.
+/// The maximum number of bars. When more are needed, each two become one.
 const MAX_BARS: usize = 120;
 
-/// So many spans at most; what comes after lengthens the last one.
+/// The maximum number of spans. Later ones lengthen the last one.
 const MAX_SPANS: usize = 500;
 
-/// What happened in one stretch of time.
+/// What happened in one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bar {
-    /// Requests that were sent in it.
+    /// Number of requests that were sent.
     pub requests: u64,
-    /// Rows that were applied.
+    /// Number of rows that were applied.
     pub applied: u64,
-    /// Rows that failed or are unknown.
+    /// Number of rows that failed or are unknown.
     pub not_applied: u64,
 }
 
@@ -34,19 +34,20 @@ impl Bar {
     }
 }
 
-/// Rows over time.
+/// Requests and rows over time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Series {
-    /// When the first bar begins.
+    /// Start of the first bar.
     pub from: Timestamp,
-    /// How long each lasts, in milliseconds.
+    /// Length of each bar in milliseconds.
     pub bar_ms: u64,
-    /// One after the other.
+    /// The bars, in order.
     pub bars: Vec<Bar>,
 }
 
 impl Series {
-    /// Starts with the second that `at` is in. Bars are seconds of the wall clock, as requests are counted by them.
+    /// Creates a series that begins with the second that `at` is in. Bars are seconds of the wall
+    /// clock, because requests are counted by them.
     pub(super) fn starting(at: Timestamp) -> Self {
         Self {
             from: Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at),
@@ -55,8 +56,8 @@ impl Series {
         }
     }
 
-    /// Counts a row for which something was sent. What a clock that went back calls earlier than the start counts as the
-    /// start.
+    /// Counts a row for which a request was sent. A time before the start, by a clock that was put
+    /// back, counts as the start.
     pub(super) fn add(&mut self, row: &Finished<'_>) {
         if row.attempts == 0 {
             return;
@@ -102,12 +103,12 @@ impl Series {
     }
 }
 
-/// A stretch of time.
+/// A time span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Span {
-    /// When it began.
+    /// Its start.
     pub from: Timestamp,
-    /// How long it lasted, in milliseconds.
+    /// Its length in milliseconds.
     pub lasted_ms: u64,
 }
 

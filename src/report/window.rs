@@ -1,77 +1,79 @@
-//! Rows that came before their turn, held back until it comes. Pure: decides by row numbers and sizes alone, so that two
-//! readings of one journal decide alike. No files.
+//! Brings rows into input order with bounded memory: rows that came early wait in a window until it
+//! is their turn. Decides by row numbers and sizes alone, so that two passes over one journal
+//! decide alike. No I/O.
 
 use std::collections::BinaryHeap;
 
 use crate::domain::RowNumber;
 
-/// How much is held back.
+/// The limits of the window while a report is made.
 pub(super) const LIMITS: Limits = Limits {
     rows: 4096,
     bytes: 16 << 20,
 };
 
-/// What the window may hold at most, give or take the last row.
+/// The maximum content of a window, give or take one row.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub(super) rows: usize,
     pub(super) bytes: usize,
 }
 
-/// A row that waits for its turn.
-pub(super) struct Held {
+/// A row in the window.
+pub(super) struct WaitingRow {
     pub(super) row: RowNumber,
-    /// Its length in the journal, in bytes.
+    /// Length of its record in the journal, in bytes.
     pub(super) size: usize,
-    /// What is to be written, where that is wanted.
-    pub(super) load: Vec<u8>,
+    /// The row of the report, if it is needed.
+    pub(super) content: Vec<u8>,
 }
 
-// A heap gives the greatest first; the row whose turn comes first is the greatest here.
-impl Ord for Held {
+// A heap returns the greatest element first, and the row with the lowest number has to come first.
+impl Ord for WaitingRow {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         other.row.cmp(&self.row)
     }
 }
 
-impl PartialOrd for Held {
+impl PartialOrd for WaitingRow {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Held {
+impl PartialEq for WaitingRow {
     fn eq(&self, other: &Self) -> bool {
         self.row == other.row
     }
 }
 
-impl Eq for Held {}
+impl Eq for WaitingRow {}
 
-/// How much the window may go on holding.
+/// What may stay in the window.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fill {
-    UpToLimit,
-    /// The journal is at its end: every row that is here comes out.
+pub(super) enum Keep {
+    /// As much as the limits allow.
+    UpToLimits,
+    /// Nothing, because the journal is at its end.
     Nothing,
 }
 
-/// Whose turn it is.
-pub(super) enum Turn {
-    /// A row that was held.
-    Here(Held),
-    /// A row that has been overtaken by the whole window.
-    Elsewhere(RowNumber),
-    /// A row that has had its turn.
-    Twice(RowNumber),
+/// The next row of the report.
+pub(super) enum Next {
+    /// A row from the window.
+    Ready(WaitingRow),
+    /// A row that has not come although the window is full. It comes later in the journal.
+    Missing(RowNumber),
+    /// A row that has already been returned.
+    Duplicate(RowNumber),
 }
 
-/// The rows that are held, and whose turn it is.
+/// The window.
 pub(super) struct Window {
     limits: Limits,
-    /// The row that is to come out next.
-    pub(super) turn: RowNumber,
-    held: BinaryHeap<Held>,
+    /// The row that is returned next.
+    pub(super) next_row: RowNumber,
+    waiting: BinaryHeap<WaitingRow>,
     bytes: usize,
 }
 
@@ -79,37 +81,39 @@ impl Window {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            turn: 1,
-            held: BinaryHeap::new(),
+            next_row: 1,
+            waiting: BinaryHeap::new(),
             bytes: 0,
         }
     }
 
+    /// Checks whether it is too late for a row to go through the window.
     pub(super) fn has_passed(&self, row: RowNumber) -> bool {
-        row < self.turn
+        row < self.next_row
     }
 
-    pub(super) fn push(&mut self, row: Held) {
+    pub(super) fn push(&mut self, row: WaitingRow) {
         self.bytes += row.size;
-        self.held.push(row);
+        self.waiting.push(row);
     }
 
-    /// `None` until more rows are here.
-    pub(super) fn next(&mut self, fill: Fill) -> Option<Turn> {
-        let first = self.held.peek()?.row;
-        let over = fill == Fill::Nothing
-            || self.held.len() > self.limits.rows
-            || self.bytes > self.limits.bytes;
-        if first > self.turn {
-            self.turn += u64::from(over);
-            return over.then(|| Turn::Elsewhere(self.turn - 1));
+    /// Returns the next row, or `None` if more rows have to be pushed first.
+    pub(super) fn next(&mut self, keep: Keep) -> Option<Next> {
+        let first = self.waiting.peek()?.row;
+        if first > self.next_row {
+            let is_full = self.waiting.len() > self.limits.rows || self.bytes > self.limits.bytes;
+            if keep == Keep::UpToLimits && !is_full {
+                return None;
+            }
+            self.next_row += 1;
+            return Some(Next::Missing(self.next_row - 1));
         }
-        let row = self.held.pop()?;
+        let row = self.waiting.pop()?;
         self.bytes -= row.size;
-        if row.row < self.turn {
-            return Some(Turn::Twice(row.row));
+        if row.row < self.next_row {
+            return Some(Next::Duplicate(row.row));
         }
-        self.turn += 1;
-        Some(Turn::Here(row))
+        self.next_row += 1;
+        Some(Next::Ready(row))
     }
 }
