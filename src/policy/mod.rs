@@ -5,8 +5,10 @@
 mod answers;
 mod backoff;
 mod budget;
+mod episode;
 mod health;
 mod latency;
+mod limit;
 mod overload;
 mod pacing;
 mod rate_controller;

@@ -1,51 +1,82 @@
-//! Tells failures that are about the number of requests from failures that have other reasons. Some limiters (nginx by
-//! default) refuse with 503 and no waiting time, and any server may fail with 5xx or a broken connection at any rate.
+//! Tells failures caused by too many requests from failures with other causes.
 //!
-//! - Half or more of the answers of two successive seconds failed, at least five each, and twelve of the last twenty: a
-//!   refusal, whatever the failure is.
-//! - A 503 says that the server is overloaded (RFC 9110, section 15.6.4). Two of them among the last 39 answers are taken for
-//!   refusals. If they really are, a lower rate ends them. If five more come alone at less than 60 % of the rate that was
-//!   measured before the first one, they have other reasons: the rate is restored, and 503 responses have no say for a
-//!   minute, then for two, four and eight.
-//! - Until that is settled, failures lower the rate to half of that measured rate and no further, unless twelve of the last
-//!   twenty answers failed.
+//! Some limiters (nginx by default) refuse with 503 and no waiting time, and any server may fail with 5xx or a broken
+//! connection for reasons of its own. Lowering the rate helps in the first case only.
+//!
+//! - While most answers are failures, each failure counts as a refusal: at least half of the answers of two successive
+//!   seconds (five or more in each), and 14 of the last 20.
+//! - 503 says that the server is overloaded (RFC 9110, section 15.6.4). A 503 counts as a refusal once 503 responses have
+//!   come as a limiter sends them: in such a run of failures; eight in a row over at least 0.4 s; or, while `auto` has not
+//!   found a limit yet, so many among the last 60 answers that the share before them does not explain it.
+//! - A lower rate ends the refusals of a limiter. If five failures come alone at less than 60 % of the rate that was
+//!   measured before the first one, they have other causes: the rate is restored, and 503 responses no longer count.
+//! - Until then, failures lower the rate to half of that measured rate and no further, unless most answers are failures.
+//!
+//! Random failures of up to 20 to 30 % of the requests therefore leave the rate as it is.
 
-/// Number of recent answers among which 503 responses are counted; as a mask.
-const WATCHED: u64 = (1 << 39) - 1;
-/// Number of 503 responses among them that count as refusals.
-const SUSPICIOUS: u32 = 2;
-/// Number of recent answers of which most may have failed; as a mask.
+/// The last 20 answers, as a mask.
 const RECENT: u64 = (1 << 20) - 1;
-/// Number of failures among them that leaves no doubt.
-const MOST: u32 = 12;
-/// Number of answers in a second that is enough to judge it.
-const ENOUGH_ANSWERS: u32 = 5;
-/// Below this share of the measured rate, a failure has other reasons.
-const DISMISSED_BELOW: f64 = 0.6;
-/// Number of such failures that shows it.
-const EVIDENCE: u32 = 5;
-/// Failures this many seconds after the first one may still be its consequence: a window of 10 s remembers for that long.
-const AFTERMATH: f64 = 12.0;
-/// Failures do not lower the rate below this share of the measured rate.
-const LEAST: f64 = 0.5;
-/// How many seconds 503 responses have no say, at first.
-const DISMISSED_FOR: f64 = 60.0;
-/// How many seconds 503 responses have no say, at most.
-const DISMISSED_FOR_AT_MOST: f64 = 480.0;
+/// Number of failures among the last 20 answers at which most of them have failed.
+const MOST: u32 = 14;
+/// Number of failures among the last 20 answers that is too high for chance.
+const SEVERAL: u32 = 4;
+/// Number of answers in a second that is enough to judge the second.
+const MIN_ANSWERS: u32 = 5;
 
-/// What is known of the last failures. `T` is what has to be restored if they have nothing to do with the rate.
+/// The last eight answers, as a mask.
+const IN_A_ROW: u64 = (1 << 8) - 1;
+/// Shortest time over which eight 503 responses in a row show a limiter, in seconds.
+const MIN_CLOSED_TIME: f64 = 0.4;
+
+/// The last 60 answers, as a mask.
+const SAMPLE: u64 = (1 << SAMPLE_SIZE) - 1;
+/// Number of answers in the sample.
+const SAMPLE_SIZE: u32 = 60;
+/// Share of 503 responses in the sample that shows a limiter, if there were none before.
+const LIMITER_SHARE: f64 = 0.12;
+/// What each 503 before the sample adds to that share.
+const BACKGROUND_WEIGHT: f64 = 1.5;
+/// Share of 503 responses that is assumed while few answers are known.
+const INITIAL_BACKGROUND: f64 = 0.5;
+/// Number of answers that the initial share is worth.
+const INITIAL_ANSWERS: f64 = 20.0;
+/// Number of answers over which the share of 503 responses is averaged, at most.
+const BACKGROUND_ANSWERS: f64 = 1_000.0;
+
+/// Failures at a rate below this share of the measured rate have other causes.
+const DISMISSED_BELOW: f64 = 0.6;
+/// Number of such failures that dismisses the suspicion.
+const EVIDENCE: u32 = 5;
+/// Time after the first failure in which failures are no evidence, in seconds: the limiter may still be full.
+const AFTERMATH: f64 = 3.0;
+/// Failures do not lower the rate below this share of the measured rate.
+const LOWEST_SHARE: f64 = 0.5;
+
+/// The failures of a run. `T` is what is restored if they have other causes than the rate.
 #[derive(Debug)]
 pub(super) struct Overload<T> {
     seconds: Seconds,
-    /// Whether each of the last answers was a failure, the newest in the lowest bit.
+    /// Whether each of the last answers was a failure or a refusal, the newest in the lowest bit.
     failures: u64,
-    /// Whether each of the last answers was a 503.
+    /// Whether each of the last answers was a 503, the newest in the lowest bit.
     unavailable: u64,
+    background: Background,
+    /// Whether 503 responses count as refusals.
+    is_limiter: bool,
     suspicion: Option<Suspicion<T>>,
-    dismissed_until: f64,
-    dismissed_for: f64,
 }
 
+/// The share of 503 responses among all answers before the last 60.
+#[derive(Debug)]
+struct Background {
+    share: f64,
+    /// Number of answers that the share stands for.
+    answers: f64,
+    /// Number of answers until the first one leaves the sample.
+    unfilled: u32,
+}
+
+/// Failures have lowered the rate, and may have other causes.
 #[derive(Debug)]
 struct Suspicion<T> {
     since: f64,
@@ -55,7 +86,7 @@ struct Suspicion<T> {
     evidence: u32,
 }
 
-/// Answers and failures of this second and of the one before.
+/// The number of answers and failures in this second and the one before.
 #[derive(Debug, Default)]
 struct Seconds {
     second: u64,
@@ -66,45 +97,83 @@ struct Seconds {
     is_run: bool,
 }
 
+/// What the history remembers of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Success,
+    /// A refusal, or a failure other than 503.
+    Failure,
+    /// A 503.
+    Unavailable,
+}
+
+/// A request that failed without a word about the number of requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failure {
+    pub(super) at: f64,
+    /// Whether it was answered by 503.
+    pub(super) is_unavailable: bool,
+    /// Seconds since the first failure after the last success.
+    pub(super) failing_for: f64,
+    /// Whether the rate rises from a low start and no limit has been found yet.
+    pub(super) is_searching: bool,
+}
+
 impl<T> Default for Overload<T> {
     fn default() -> Self {
         Self {
             seconds: Seconds::default(),
             failures: 0,
             unavailable: 0,
+            background: Background::default(),
+            is_limiter: false,
             suspicion: None,
-            dismissed_until: 0.0,
-            dismissed_for: DISMISSED_FOR,
         }
     }
 }
 
 impl<T: Copy> Overload<T> {
-    /// Takes note of an answer that was no failure.
-    pub(super) fn succeeded(&mut self, now: f64) {
-        self.failures <<= 1;
-        self.unavailable <<= 1;
+    /// Takes note of a success.
+    pub(super) fn note_success(&mut self, now: f64) {
+        self.remember(Kind::Success);
         self.seconds.count(now, false);
     }
 
-    /// Takes note of a failure, and checks whether it counts as a refusal.
-    pub(super) fn is_refusal(&mut self, now: f64, is_unavailable: bool) -> bool {
-        self.failures = self.failures << 1 | 1;
-        self.unavailable = self.unavailable << 1 | u64::from(is_unavailable);
-        self.seconds.count(now, true);
-        let is_run = self.seconds.is_run && self.mostly_failed();
-        let is_suspicious = is_unavailable
-            && now >= self.dismissed_until
-            && (self.unavailable & WATCHED).count_ones() >= SUSPICIOUS;
-        is_run || is_suspicious
+    /// Takes note of an answer that asks for fewer requests.
+    pub(super) fn note_refusal(&mut self) {
+        self.remember(Kind::Failure);
     }
 
-    /// Checks whether most of the last answers were failures.
+    /// Takes note of a failure. Returns whether it counts as a refusal.
+    pub(super) fn note_failure(&mut self, failure: Failure) -> bool {
+        self.remember(if failure.is_unavailable {
+            Kind::Unavailable
+        } else {
+            Kind::Failure
+        });
+        self.seconds.count(failure.at, true);
+        let is_run = self.seconds.is_run && self.mostly_failed();
+        if !failure.is_unavailable {
+            return is_run;
+        }
+        let is_closed =
+            self.unavailable & IN_A_ROW == IN_A_ROW && failure.failing_for >= MIN_CLOSED_TIME;
+        let has_risen = failure.is_searching && self.has_risen();
+        self.is_limiter |= is_run || is_closed || has_risen;
+        self.is_limiter
+    }
+
+    /// Checks whether most of the last 20 answers were failures or refusals.
     pub(super) fn mostly_failed(&self) -> bool {
         (self.failures & RECENT).count_ones() >= MOST
     }
 
-    /// Failures begin to lower the rate. `measured` is the rate before the first one.
+    /// Checks whether more of the last 20 answers were failures or refusals than chance explains.
+    pub(super) fn several_failed(&self) -> bool {
+        (self.failures & RECENT).count_ones() >= SEVERAL
+    }
+
+    /// Takes note that failures begin to lower the rate. `measured` is the rate before the first one.
     pub(super) fn suspect(&mut self, now: f64, measured: f64, before: T) {
         self.suspicion.get_or_insert(Suspicion {
             since: now,
@@ -115,26 +184,25 @@ impl<T: Copy> Overload<T> {
     }
 
     /// Returns the rate below which failures do not lower the rate; zero if there is none.
-    pub(super) fn least_rate(&self) -> f64 {
+    pub(super) fn lowest_rate(&self) -> f64 {
         self.suspicion
             .as_ref()
-            .map_or(0.0, |suspicion| LEAST * suspicion.reference)
+            .map_or(0.0, |suspicion| LOWEST_SHARE * suspicion.reference)
     }
 
-    /// The limit was closed for all to see: what it let through is the rate that counts from now on.
+    /// Replaces the measured rate after the limit was closed.
     pub(super) fn lower_reference(&mut self, measured: f64) {
         if let Some(suspicion) = &mut self.suspicion {
             suspicion.reference = measured;
         }
     }
 
-    /// The server has refused requests in plain words, so that its failures may be about their number as well.
-    pub(super) fn confirm_suspicion(&mut self) {
+    /// Drops the suspicion that failures have other causes, because the server has refused requests outright.
+    pub(super) fn confirm(&mut self) {
         self.suspicion = None;
     }
 
-    /// A failure came after a success, for a request that was sent at this rate. Returns what to restore if it is the last
-    /// piece of evidence that failures have other reasons.
+    /// Takes note of a failure after a success, at this rate. Returns what to restore if failures have other causes.
     pub(super) fn dismiss(&mut self, now: f64, rate: f64) -> Option<T> {
         let mostly_failed = self.mostly_failed();
         let suspicion = self.suspicion.as_mut()?;
@@ -148,9 +216,45 @@ impl<T: Copy> Overload<T> {
         }
         let before = suspicion.before;
         self.suspicion = None;
-        self.dismissed_until = now + self.dismissed_for;
-        self.dismissed_for = (2.0 * self.dismissed_for).min(DISMISSED_FOR_AT_MOST);
+        self.is_limiter = false;
+        self.background = Background::default();
         Some(before)
+    }
+
+    fn remember(&mut self, kind: Kind) {
+        let leaves_sample = self.unavailable >> (SAMPLE_SIZE - 1) & 1 == 1;
+        self.background.add(leaves_sample);
+        self.failures = self.failures << 1 | u64::from(kind != Kind::Success);
+        self.unavailable = self.unavailable << 1 | u64::from(kind == Kind::Unavailable);
+    }
+
+    /// Checks whether the share of 503 responses among the last 60 answers is far above the share before them.
+    fn has_risen(&self) -> bool {
+        let count = (self.unavailable & SAMPLE).count_ones();
+        let share = f64::from(count) / f64::from(SAMPLE_SIZE);
+        share >= LIMITER_SHARE + BACKGROUND_WEIGHT * self.background.share
+    }
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self {
+            share: INITIAL_BACKGROUND,
+            answers: INITIAL_ANSWERS,
+            unfilled: SAMPLE_SIZE,
+        }
+    }
+}
+
+impl Background {
+    fn add(&mut self, is_unavailable: bool) {
+        if self.unfilled > 0 {
+            self.unfilled -= 1;
+            return;
+        }
+        let value = f64::from(u8::from(is_unavailable));
+        self.answers = (self.answers + 1.0).min(BACKGROUND_ANSWERS);
+        self.share += (value - self.share) / self.answers;
     }
 }
 
@@ -165,7 +269,7 @@ impl Seconds {
         if second != self.second {
             let is_next = second == self.second + 1;
             let mostly_failed =
-                is_next && self.answers >= ENOUGH_ANSWERS && 2 * self.failures >= self.answers;
+                is_next && self.answers >= MIN_ANSWERS && 2 * self.failures >= self.answers;
             self.is_run = mostly_failed && self.previous_mostly_failed;
             self.previous_mostly_failed = mostly_failed;
             self.second = second;
@@ -181,17 +285,40 @@ impl Seconds {
 mod tests {
     use super::*;
 
-    /// Answers ten a second, each a failure or not; how many failures count as refusals.
-    fn refusals(is_unavailable: bool, answers: impl IntoIterator<Item = bool>) -> usize {
+    /// A failure with a cause that is not 503.
+    const OTHER: Failure = Failure {
+        at: 0.0,
+        is_unavailable: false,
+        failing_for: 0.0,
+        is_searching: false,
+    };
+    const UNAVAILABLE: Failure = Failure {
+        is_unavailable: true,
+        ..OTHER
+    };
+    const UNAVAILABLE_IN_SEARCH: Failure = Failure {
+        is_searching: true,
+        ..UNAVAILABLE
+    };
+
+    /// Returns how many failures of this kind count as refusals, with ten answers a second.
+    fn refusals(kind: Failure, answers: impl IntoIterator<Item = bool>) -> usize {
         let mut overload = Overload::<()>::default();
         let mut now = 0.0;
+        let mut succeeded_at = 0.0;
         let mut refusals = 0;
         for has_failed in answers {
             now += 0.1;
             if has_failed {
-                refusals += usize::from(overload.is_refusal(now, is_unavailable));
+                let failure = Failure {
+                    at: now,
+                    failing_for: now - succeeded_at - 0.1,
+                    ..kind
+                };
+                refusals += usize::from(overload.note_failure(failure));
             } else {
-                overload.succeeded(now);
+                overload.note_success(now);
+                succeeded_at = now;
             }
         }
         refusals
@@ -202,39 +329,60 @@ mod tests {
     }
 
     #[test]
-    fn only_a_503_is_suspicious_by_itself() {
-        assert_eq!(refusals(true, every(10, 100)), 9, "all but the first");
-        assert_eq!(refusals(true, every(40, 400)), 0, "one in forty is not");
-        assert_eq!(refusals(false, every(10, 100)), 0);
+    fn failures_of_a_third_of_the_requests_are_not_refusals() {
+        for kind in [OTHER, UNAVAILABLE, UNAVAILABLE_IN_SEARCH] {
+            assert_eq!(refusals(kind, every(3, 1_000)), 0, "{kind:?}");
+        }
     }
 
     #[test]
-    fn other_failures_count_when_most_answers_fail_for_two_seconds() {
-        let most = (0..100).map(|number| number % 3 != 0);
-        assert!(refusals(false, most) > 40);
-        assert_eq!(refusals(false, every(3, 1_000)), 0, "a third is not enough");
+    fn failures_count_after_two_seconds_in_which_most_answers_fail() {
+        let most = (0..100).map(|number| number % 4 != 0);
+        assert!(refusals(OTHER, most) > 40);
         let short = (0..100).map(|number| (20..34).contains(&number));
-        assert_eq!(
-            refusals(false, short),
-            0,
-            "a second and a half is too short"
-        );
+        assert_eq!(refusals(OTHER, short), 0);
     }
 
     #[test]
-    fn failures_that_go_on_at_a_lower_rate_have_other_reasons() {
-        let mut overload = Overload::default();
+    fn a_503_counts_after_eight_in_a_row_and_another_failure_does_not() {
+        let answers = || (0..100).map(|number| (20..28).contains(&number) || number == 60);
+        assert_eq!(refusals(UNAVAILABLE, answers()), 2);
+        assert_eq!(refusals(OTHER, answers()), 0);
+    }
+
+    #[test]
+    fn a_503_counts_once_their_share_rises_while_no_limit_is_known() {
+        let answers = || {
+            every(5, 600)
+                .enumerate()
+                .map(|(n, failed)| n > 400 && failed)
+        };
+        assert!(refusals(UNAVAILABLE_IN_SEARCH, answers()) > 25);
+        assert_eq!(refusals(UNAVAILABLE, answers()), 0);
+    }
+
+    #[test]
+    fn failures_that_go_on_at_a_lower_rate_restore_what_was_before() {
+        let mut overload = Overload {
+            is_limiter: true,
+            ..Overload::default()
+        };
         overload.suspect(100.0, 50.0, "before");
-        assert!((overload.least_rate() - 25.0).abs() < 1e-9);
-        assert_eq!(overload.dismiss(105.0, 25.0), None, "the aftermath");
-        assert_eq!(overload.dismiss(120.0, 40.0), None, "not much lower");
+        assert!((overload.lowest_rate() - 25.0).abs() < 1e-9);
+        assert_eq!(
+            overload.dismiss(102.0, 25.0),
+            None,
+            "the limiter may be full"
+        );
+        assert_eq!(
+            overload.dismiss(120.0, 40.0),
+            None,
+            "the rate is not much lower"
+        );
         for _ in 1..EVIDENCE {
             assert_eq!(overload.dismiss(120.0, 25.0), None);
         }
         assert_eq!(overload.dismiss(120.0, 25.0), Some("before"));
-        for (now, counts) in [(121.0, false), (179.0, false), (181.0, true)] {
-            overload.is_refusal(now, true);
-            assert_eq!(overload.is_refusal(now, true), counts, "{now}");
-        }
+        assert!(!overload.note_failure(UNAVAILABLE), "503 no longer counts");
     }
 }

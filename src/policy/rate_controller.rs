@@ -1,19 +1,20 @@
-//! Finds the pace that a hidden limit allows, and keeps to it: arithmetic on (state, now). When a turn comes at that pace is
-//! `pacing`'s.
+//! Finds the rate that a hidden limit allows, and keeps to it. Pure arithmetic on state and time; `pacing` turns the rate
+//! into the times at which requests leave.
 //!
 //! # The law
 //!
-//! A *refusal* is an answer that asks for fewer requests (429 and what counts like it). Refusals that follow one another
-//! without a stretch of successes form an *episode*. One episode lowers the memory of the limit once, by what was
-//! *measured* before it: the changes confirmed in the 10 s or 60 s before its first refusal.
+//! A *refusal* is an answer that asks for fewer requests: 429 and what counts like it. Refusals without a stretch of
+//! successes between them form an *episode*. An episode lowers the memory of the limit once, by what was *measured* before
+//! it: the changes confirmed in the 10 s or 60 s before its first refusal.
 //!
 //! ```text
-//! no limit known   auto: 2/s, growing by half every 2 s;  otherwise: the ceiling
+//! no limit known   auto: 2/s, growing by half every 2 s (the slow start);  otherwise: the ceiling
 //! limit known      floor (top/floor)^(x/K)        for x < K      x: seconds since the last episode
-//!                  top (1 + 0.05 (x/K - 1)^3)     beyond         K: 300 requests, between 15 s and 60 s
+//!                  top (1 + 0.05 (x/K - 1)^3)     beyond         K: time for 300 requests, 15 s to 60 s
 //! after a dip      at most (rate after the dip) 2^x
 //!
-//! refusal          of a request sent before the last cut: the same event, ignored
+//! refusal          of a request sent before the last cut: belongs to that cut, ignored
+//!                  in the slow start, unless 4 of the last 20 answers are refusals: ignored
 //!                  while refusals are below 0.7 % of the answers, saved for at most 10 s: ignored
 //!                  opens an episode: rate cut to the measured rate, at least to 97 %, at most to 40 %
 //!                  in an episode: rate cut to 80 %
@@ -34,70 +35,54 @@
 //!   (`cargo bench --bench pace`).
 //! - Like BBR, it measures what gets through instead of inferring it from its own rate. Unlike BBR, it measures *before* the
 //!   first refusal: a rate that contains the controller's own dip would lower the memory with every episode.
-//! - The curve is CUBIC's in purpose: quick to the memory of the limit, slow around it, ever faster beyond it, so that a
-//!   limit that was raised is found. A doubled limit is found in about a minute.
-//! - A limit without burst refuses requests that come early by chance. Near it some refusals are the price of any pace, and a
+//! - The curve is CUBIC's in purpose: fast up to the memory of the limit, slow around it, ever faster beyond it, so that a
+//!   raised limit is found. A doubled limit is found in about a minute.
+//! - A limit without burst refuses requests that come early by chance. Near it some refusals are the price of any rate, and a
 //!   controller that cuts for each of them ends far below. Hence the tolerated share. It does not apply once the server has
 //!   sent a waiting time, because then each refusal stops everything for that time.
+//! - A machine or a network that stalls for 30 ms makes such a limit refuse requests far below it. During the slow start a
+//!   cut would cost a minute of climbing, while an ignored refusal costs nothing: the rate grows on, and at a real limit
+//!   refusals become frequent within a second or two.
 //! - A closed window (fixed, 10 or 60 s) refuses everything until it opens. Its limit is what it let through as a whole:
-//!   measured before the first refusal where the pace was steady, before the last one where it was not.
+//!   measured before the first refusal where the rate was steady, before the last one where it was not.
+//! - A limit that stays closed for 10 s or more may also be an exception. If the rate had risen within the last minute to
+//!   where it was then steady, and the limit was not closed in that minute, the rate comes back to what it was. If the limit
+//!   is a window, it closes again and is measured then.
 
 use std::time::Duration;
 
-use super::overload::Overload;
+use super::episode::{Episode, Measured, Streak};
+use super::limit::{FLOOR_SHARE, Limit};
+use super::overload::{Failure, Overload};
 use super::rolling_count::RollingCount;
 
-/// Requests a second at which `auto` starts.
+/// Rate at which `auto` starts, in requests per second.
 const START: f64 = 2.0;
-/// Growth of the slow start with each [`SLOW_START_ROUND`].
+/// Factor by which the rate grows in a round of the slow start.
 const SLOW_START_GROWTH: f64 = 1.5;
 /// Length of a round of the slow start, in seconds.
 const SLOW_START_ROUND: f64 = 2.0;
-/// The slowest pace that refusals lead to, requests a second.
+/// Lowest rate that refusals lead to, in requests per second.
 const MIN_RATE: f64 = 0.3;
-/// A rate without a ceiling is unlimited again from here on.
+/// Rate from which a run without a ceiling is unlimited again, in requests per second.
 const AS_GOOD_AS_UNLIMITED: f64 = 100_000.0;
-/// The rate is recalculated at most this often, in seconds.
+/// Shortest time between two calculations of the rate, in seconds.
 const STEP: f64 = 0.05;
-/// Between two confirmed changes the clock moves by at most this many seconds.
+/// Longest step of the clock between two confirmed changes, in seconds.
 const MAX_CLOCK_STEP: f64 = 2.0;
 
-/// Span of the short measurement, in seconds.
-const SHORT_SPAN: f64 = 10.0;
-/// Span of the long measurement, in seconds.
-const LONG_SPAN: f64 = 60.0;
-/// An episode of at least this many seconds is measured over the long span.
-const LONG_EPISODE: f64 = 9.5;
-/// In an episode of at least this many seconds the limit was closed.
-const CLOSED_EPISODE: f64 = 1.0;
-/// The floor as a share of the estimate.
-const FLOOR: f64 = 0.97;
-/// The pace was steady if the measured rate is at least this share of the rate that was refused.
-const STEADY: f64 = 0.85;
-/// Two estimates are the same if they differ by less than this share.
+/// Relative difference below which two estimates are the same.
 const SAME_ESTIMATE: f64 = 0.02;
-/// The top lies at least this far above the floor.
-const MIN_SEARCH_RANGE: f64 = 1.005;
-/// Number of requests that the search from floor to top takes.
-const SEARCH_REQUESTS: f64 = 300.0;
-/// Shortest search, in seconds.
-const MIN_SEARCH: f64 = 15.0;
-/// Longest search, in seconds.
-const MAX_SEARCH: f64 = 60.0;
-/// A search whose floor lies above this share of the top takes the longest time once the server has sent a waiting time.
-const NARROW: f64 = 0.9;
-/// How far above the top the rate is twice the search time after the episode, as a share.
-const PROBE_STEP: f64 = 0.05;
 
 /// Share of refusals that is tolerated.
 const TOLERATED: f64 = 0.007;
-/// How many seconds' worth of tolerated refusals can be saved up.
+/// Time for which tolerated refusals can be saved up, in seconds.
 const TOLERATED_SPAN: f64 = 10.0;
-/// What the first refusal of an episode leaves of the rate, at least.
+/// Smallest share of the rate that the first refusal of an episode leaves.
 const DEEPEST_CUT: f64 = 0.4;
-/// What the first refusal of an episode leaves of the rate, at most.
+/// Largest share of the rate that the first refusal of an episode leaves.
 const SHALLOWEST_CUT: f64 = 0.97;
-/// What a further refusal leaves of the rate.
+/// Share of the rate that a further refusal leaves.
 const FURTHER_CUT: f64 = 0.8;
 /// Number of refusals in a row that shows that the limit is closed.
 const CLOSED_AFTER: u32 = 8;
@@ -110,21 +95,21 @@ const SUCCESSES_TO_END: u32 = 3;
 /// Time without a refusal that ends an episode of several, in seconds.
 const QUIET: f64 = 1.0;
 
-/// Share of the rate at which a run goes on after an outage.
+/// Share of the rate at which a run continues after an outage.
 const AFTER_OUTAGE: f64 = 0.1;
-/// What counts as the rate before an outage if there was no limit.
+/// Rate that is assumed before an outage if there was none, in requests per second.
 const UNLIMITED_BEFORE_OUTAGE: f64 = 100.0;
-/// What slow answers leave of the rate.
+/// Share of the rate that slow answers leave.
 const SLOW_ANSWERS: f64 = 0.9;
 
-/// The rate of a run. Times are durations since the run began.
+/// The rate of a run. Times are seconds since the run began, rates are requests per second.
 #[derive(Debug)]
 pub(super) struct RateController {
-    /// The highest rate, requests a second; infinite if there is none.
+    /// The highest rate; infinite if there is none.
     ceiling: f64,
-    /// Whether the rate is found by trying, from a low start.
+    /// Whether the rate starts low and is found by trying.
     is_auto: bool,
-    /// The rate now; never above the ceiling.
+    /// The current rate; never above the ceiling.
     rate: f64,
     /// Rate at which the slow start begins.
     start: f64,
@@ -136,37 +121,18 @@ pub(super) struct RateController {
     episode: Option<Episode>,
     /// Requests that were sent before this time belong to the last cut.
     cut_at: f64,
-    refusals_in_a_row: u32,
-    /// Refusals that may still be ignored.
+    /// Number of refusals that may still be ignored.
     tolerance: f64,
     /// Whether the server has ever sent a waiting time.
     has_hints: bool,
     last_confirmed: f64,
+    /// When the limit was last found closed in a long episode.
+    closed_at: f64,
+    /// The failures and refusals since the last success.
+    streak: Option<Streak>,
     last_refused: Option<Duration>,
     confirmed: RollingCount,
     overload: Overload<Remembered>,
-}
-
-/// What is known of the limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Limit {
-    /// The rate that was measured, requests a second.
-    estimate: f64,
-    floor: f64,
-    top: f64,
-    /// Time from floor to top, in seconds.
-    search: f64,
-}
-
-impl Limit {
-    fn rate_after(&self, clock: f64) -> f64 {
-        let searched = clock / self.search;
-        if searched < 1.0 {
-            self.floor * (self.top / self.floor).powf(searched)
-        } else {
-            self.top * (1.0 + PROBE_STEP * (searched - 1.0).powi(3))
-        }
-    }
 }
 
 /// The rate and the limit before failures lowered them.
@@ -174,34 +140,6 @@ impl Limit {
 struct Remembered {
     limit: Option<Limit>,
     rate: f64,
-}
-
-/// Confirmed changes a second.
-#[derive(Clone, Copy, Debug)]
-struct Measured {
-    short: f64,
-    long: f64,
-}
-
-/// Refusals without a stretch of successes between them.
-#[derive(Debug)]
-struct Episode {
-    began: f64,
-    last_refusal: f64,
-    refusals: u32,
-    /// Successes since the last refusal.
-    successes: u32,
-    /// The rate that was refused.
-    rate: f64,
-    at_first: Measured,
-    at_last: Measured,
-    /// Seconds between two probes, while the limit is closed.
-    probe_interval: Option<f64>,
-    failed_probes: u32,
-    /// Whether all refusals are failures that may have other reasons.
-    is_suspected: bool,
-    /// Whether most of the last answers were failures at some time.
-    mostly_failed: bool,
 }
 
 impl RateController {
@@ -226,24 +164,25 @@ impl RateController {
             limit: None,
             episode: None,
             cut_at: -1.0,
-            refusals_in_a_row: 0,
             tolerance: 0.0,
             has_hints: false,
             last_confirmed: 0.0,
+            closed_at: f64::NEG_INFINITY,
+            streak: None,
             last_refused: None,
             confirmed: RollingCount::default(),
             overload: Overload::default(),
         }
     }
 
-    /// Returns the rate now, requests a second; infinite for none.
+    /// Returns the current rate; infinite if there is none.
     pub(super) fn rate(&self) -> f64 {
         self.rate
     }
 
-    /// Returns the limit that was found, requests a second, if the Org has shown one.
+    /// Returns the limit that was found, if the Org has shown one.
     pub(super) fn limit(&self) -> Option<f64> {
-        self.limit.map(|limit| limit.estimate.min(self.ceiling))
+        self.limit.map(|limit| limit.estimate().min(self.ceiling))
     }
 
     /// Returns when a request was last refused.
@@ -257,12 +196,12 @@ impl RateController {
         Some(Duration::from_secs_f64(interval))
     }
 
-    /// Takes note of a change that was confirmed: the only thing that may raise the rate.
+    /// Takes note of a confirmed change. Nothing else raises the rate.
     pub(super) fn confirmed(&mut self, now: Duration, sent_at: Duration) {
         let now = now.as_secs_f64();
         self.confirmed.add(now);
-        self.overload.succeeded(now);
-        self.refusals_in_a_row = 0;
+        self.overload.note_success(now);
+        self.streak = None;
         let most = TOLERATED * TOLERATED_SPAN * self.rate;
         self.tolerance = (self.tolerance + TOLERATED).min(most);
         if self.episode.is_some() {
@@ -280,7 +219,7 @@ impl RateController {
         }
     }
 
-    /// Takes note of a refusal. `measured` is the rate at which requests were really sent, where there is no ceiling.
+    /// Takes note of a refusal. `measured` is the rate at which requests were sent if there is no ceiling.
     pub(super) fn refused(
         &mut self,
         now: Duration,
@@ -290,10 +229,11 @@ impl RateController {
     ) {
         self.has_hints |= has_hint;
         self.last_refused = Some(now);
+        self.overload.note_refusal();
         self.refuse(now.as_secs_f64(), sent_at.as_secs_f64(), measured, false);
     }
 
-    /// Takes note of a failure without a waiting time, which may be a refusal or not: see [`Overload`].
+    /// Takes note of a failure without a waiting time, which may be a refusal: see [`Overload`].
     pub(super) fn failed(
         &mut self,
         now: Duration,
@@ -303,11 +243,18 @@ impl RateController {
     ) {
         let at = now.as_secs_f64();
         let sent = sent_at.as_secs_f64();
-        let is_alone = self.refusals_in_a_row == 0 && sent >= self.cut_at;
         let rate = self.rate_at(at, sent).min(measured);
-        if !self.overload.is_refusal(at, is_unavailable) {
+        let streak = *self.streak(at);
+        let failure = Failure {
+            at,
+            is_unavailable,
+            failing_for: at - streak.began,
+            is_searching: self.is_auto && self.limit.is_none(),
+        };
+        if !self.overload.note_failure(failure) {
             return;
         }
+        let is_alone = streak.refusals == 0 && sent >= self.cut_at;
         if is_alone && let Some(before) = self.overload.dismiss(at, rate) {
             self.restore(at, before);
             return;
@@ -316,7 +263,7 @@ impl RateController {
         self.refuse(at, sent, measured, true);
     }
 
-    /// Starts low after an outage, and doubles every second.
+    /// Continues at a low rate after an outage; it doubles every second.
     pub(super) fn restart_low(&mut self, now: Duration) {
         let before = self
             .episode
@@ -336,19 +283,13 @@ impl RateController {
         self.resume_from(AFTER_OUTAGE * before);
     }
 
-    /// Lowers the rate because answers have become slow. A fixed rate is what somebody asked for and stays.
+    /// Lowers the rate because answers have become slow. A fixed rate stays: somebody asked for it.
     pub(super) fn slow_down(&mut self) {
         if !self.is_auto || self.episode.is_some() {
             return;
         }
         let floor = (SLOW_ANSWERS * self.rate).max(MIN_RATE);
-        let top = self.rate.max(MIN_SEARCH_RANGE * floor);
-        self.limit = Some(Limit {
-            estimate: top,
-            floor,
-            top,
-            search: search_time(top),
-        });
+        self.limit = Some(Limit::new(self.rate, floor, self.rate, false));
         self.resume_from(floor);
     }
 
@@ -375,6 +316,21 @@ impl RateController {
         self.rate.min(self.rate_after(clock))
     }
 
+    /// Returns the streak that a failure or refusal belongs to.
+    fn streak(&mut self, now: f64) -> &mut Streak {
+        let confirmed = &self.confirmed;
+        self.streak.get_or_insert_with(|| Streak {
+            began: now,
+            measured: Measured::at(now, confirmed),
+            refusals: 0,
+        })
+    }
+
+    /// Checks whether the rate still grows because no limit has been found.
+    fn is_slow_start(&self) -> bool {
+        self.is_auto && self.limit.is_none() && self.rate < self.ceiling
+    }
+
     fn min_rate(&self) -> f64 {
         MIN_RATE.min(self.ceiling)
     }
@@ -386,16 +342,17 @@ impl RateController {
     }
 
     fn refuse(&mut self, now: f64, sent_at: f64, measured: f64, is_suspected: bool) {
-        self.refusals_in_a_row += 1;
-        let confirmed = Measured {
-            short: self.confirmed.per_second(now, SHORT_SPAN),
-            long: self.confirmed.per_second(now, LONG_SPAN),
-        };
+        let streak = self.streak(now);
+        streak.refusals += 1;
+        let streak = *streak;
         if self.episode.is_some() {
-            self.refused_again(now, sent_at, confirmed, is_suspected);
+            self.refused_again(now, sent_at, is_suspected);
             return;
         }
         if sent_at < self.cut_at {
+            return;
+        }
+        if self.is_slow_start() && !self.has_hints && !self.overload.several_failed() {
             return;
         }
         if self.tolerance >= 1.0 && !self.has_hints {
@@ -403,7 +360,8 @@ impl RateController {
             return;
         }
         let rate = self.rate_at(now, sent_at).min(measured.max(START));
-        let cut = confirmed
+        let cut = streak
+            .measured
             .short
             .clamp(DEEPEST_CUT * rate, SHALLOWEST_CUT * rate);
         if is_suspected {
@@ -416,13 +374,13 @@ impl RateController {
         self.rate = cut.max(self.min_rate());
         self.cut_at = now;
         self.episode = Some(Episode {
-            began: now,
+            began: streak.began,
             last_refusal: now,
             refusals: 1,
             successes: 0,
             rate,
-            at_first: confirmed,
-            at_last: confirmed,
+            at_first: streak.measured,
+            at_last: streak.measured,
             probe_interval: None,
             failed_probes: 0,
             is_suspected,
@@ -430,15 +388,16 @@ impl RateController {
         });
     }
 
-    fn refused_again(&mut self, now: f64, sent_at: f64, confirmed: Measured, is_suspected: bool) {
+    fn refused_again(&mut self, now: f64, sent_at: f64, is_suspected: bool) {
         let min_rate = self.min_rate();
+        let streak = *self.streak(now);
         let Some(episode) = &mut self.episode else {
             return;
         };
         episode.last_refusal = now;
         episode.refusals += 1;
         episode.successes = 0;
-        episode.at_last = confirmed;
+        episode.at_last = Measured::at(now, &self.confirmed);
         episode.is_suspected &= is_suspected;
         episode.mostly_failed |= self.overload.mostly_failed();
         if let Some(interval) = episode.probe_interval {
@@ -448,16 +407,16 @@ impl RateController {
             if sent_at >= self.cut_at && episode.failed_probes.is_multiple_of(2) {
                 episode.probe_interval = Some((2.0 * interval).min(MAX_PROBE_INTERVAL));
             }
-        } else if self.refusals_in_a_row >= CLOSED_AFTER {
+        } else if streak.refusals >= CLOSED_AFTER {
             episode.probe_interval = Some(PROBE_INTERVAL.max(1.0 / self.rate));
             self.cut_at = now;
         } else if sent_at >= self.cut_at {
-            let mut least = min_rate;
+            let mut lowest = min_rate;
             if episode.is_suspected && !self.overload.mostly_failed() {
-                least = least.max(self.overload.least_rate().min(self.rate));
+                lowest = lowest.max(self.overload.lowest_rate().min(self.rate));
             }
             self.cut_at = now;
-            self.rate = (FURTHER_CUT * self.rate).max(least);
+            self.rate = (FURTHER_CUT * self.rate).max(lowest);
         }
     }
 
@@ -477,20 +436,12 @@ impl RateController {
         let Some(episode) = self.episode.take() else {
             return;
         };
-        let lasted = episode.last_refusal - episode.began;
-        let was_closed = lasted >= CLOSED_EPISODE;
-        let (first, last) = if lasted >= LONG_EPISODE {
-            (episode.at_first.long, episode.at_last.long)
-        } else {
-            (episode.at_first.short, episode.at_last.short)
-        };
-        // A window lets through at most twice its limit in any span of its length.
-        let estimate = if was_closed && first < STEADY * episode.rate {
-            last.max(first / 2.0)
-        } else {
-            first
-        };
-        let last_estimate = self.limit.map_or(0.0, |limit| limit.estimate);
+        let was_closed = episode.was_closed();
+        let estimate = episode.estimate(self.closed_at);
+        if episode.is_long() {
+            self.closed_at = episode.last_refusal;
+        }
+        let last_estimate = self.limit.map_or(0.0, |limit| limit.estimate());
         let is_same = (estimate - last_estimate).abs() < SAME_ESTIMATE * estimate;
         let floor = self.floor(&episode, estimate.min(episode.rate));
         let top = if was_closed || is_same {
@@ -498,35 +449,24 @@ impl RateController {
         } else {
             episode.rate
         };
-        let top = top.max(MIN_SEARCH_RANGE * floor);
-        let search = if self.has_hints && floor > NARROW * top {
-            MAX_SEARCH
-        } else {
-            search_time(top)
-        };
-        self.limit = Some(Limit {
-            estimate,
-            floor,
-            top,
-            search,
-        });
+        self.limit = Some(Limit::new(estimate, floor, top, self.has_hints));
         self.resume_from(self.rate);
     }
 
-    /// Returns the floor below an estimate. Failures that may have other reasons lower it only so far.
+    /// Returns the floor below an estimate. Failures that may have other causes lower it only so far.
     fn floor(&mut self, episode: &Episode, estimate: f64) -> f64 {
-        let mut floor = FLOOR * estimate;
+        let mut floor = FLOOR_SHARE * estimate;
         if !episode.is_suspected {
-            self.overload.confirm_suspicion();
+            self.overload.confirm();
         } else if episode.mostly_failed {
             self.overload.lower_reference(estimate);
         } else {
-            floor = floor.max(self.overload.least_rate().min(FLOOR * episode.rate));
+            floor = floor.max(self.overload.lowest_rate().min(FLOOR_SHARE * episode.rate));
         }
         floor.max(self.min_rate())
     }
 
-    /// Takes back what failures did that have nothing to do with the rate.
+    /// Restores the rate from before failures that have other causes.
     fn restore(&mut self, now: f64, before: Remembered) {
         self.episode = None;
         self.cut_at = now;
@@ -536,10 +476,6 @@ impl RateController {
         }
         self.resume_from(before.rate);
     }
-}
-
-fn search_time(top: f64) -> f64 {
-    (SEARCH_REQUESTS / top).clamp(MIN_SEARCH, MAX_SEARCH)
 }
 
 #[cfg(test)]
@@ -636,12 +572,40 @@ mod tests {
     fn a_limit_that_was_raised_is_found() {
         let mut controller = RateController::auto(500.0);
         confirm(&mut controller, 0.0, 16.0);
-        for refusal in 0..3 {
+        for refusal in 0..8 {
             refuse(&mut controller, 16.0 + 0.1 * f64::from(refusal));
         }
         let limited = controller.rate();
         confirm(&mut controller, 17.0, 137.0);
         assert!(controller.rate() > 2.0 * limited);
+    }
+
+    #[test]
+    fn a_single_refusal_in_the_slow_start_is_ignored_and_several_end_it() {
+        let mut controller = RateController::auto(500.0);
+        confirm(&mut controller, 0.0, 12.0);
+        controller.tolerance = 0.0;
+        let rate = controller.rate();
+        for _ in 0..3 {
+            refuse(&mut controller, 12.0);
+        }
+        assert!((controller.rate() - rate).abs() < 1e-9);
+        refuse(&mut controller, 12.0);
+        assert!(controller.rate() < rate);
+    }
+
+    #[test]
+    fn the_rate_comes_back_after_half_a_minute_of_refusals_and_falls_if_the_limit_closes_again() {
+        let mut controller = RateController::fixed(50.0);
+        confirm(&mut controller, 50.0, 80.0);
+        for (closed_at, expected) in [(80.0, 48.0..=50.0), (130.0, 1.0..=40.0)] {
+            for second in 0..30 {
+                refuse(&mut controller, closed_at + f64::from(second));
+            }
+            confirm(&mut controller, closed_at + 30.0, closed_at + 50.0);
+            let found = limit(&controller);
+            assert!(expected.contains(&found), "{found} after {closed_at} s");
+        }
     }
 
     #[test]

@@ -54,6 +54,28 @@ pub enum Refusal {
     ForbiddenWithHint,
 }
 
+/// What goes wrong besides the limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Disturbance {
+    None,
+    /// The server refuses everything for half a minute from this second on.
+    Gap {
+        from: f64,
+    },
+    /// The server refuses this share of the requests by chance.
+    Faults {
+        share: f64,
+    },
+    /// Until this second, this share of the requests arrives up to 60 ms late.
+    Stalls {
+        share: f64,
+        until: f64,
+    },
+}
+
+/// Length of a gap, in seconds.
+const GAP: f64 = 30.0;
+
 /// A cell of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
@@ -205,10 +227,10 @@ impl Cell {
         run.policy.pace_found()
     }
 
-    /// Runs at this rate against a server that refuses everything from second 100 to second 130.
-    pub fn run_with_a_gap(self, rate: Rate, seed: u64) -> Counts {
+    /// Runs at this rate against this limiter while something else goes wrong.
+    pub fn run_with(self, rate: Rate, disturbance: Disturbance, seed: u64) -> Counts {
         let mut run = Run::new(self, rate, seed);
-        run.gap = Some((100.0, 130.0));
+        run.disturbance = disturbance;
         run.run()
     }
 }
@@ -349,8 +371,7 @@ struct Run {
     attempts: HashMap<u64, Attempt>,
     sent: u64,
     offered: u64,
-    /// From when to when the server refuses everything.
-    gap: Option<(f64, f64)>,
+    disturbance: Disturbance,
     counts: Counts,
 }
 
@@ -382,7 +403,7 @@ impl Run {
             attempts: HashMap::new(),
             sent: 0,
             offered: 0,
-            gap: None,
+            disturbance: Disturbance::None,
             counts: Counts {
                 accepted: none.clone(),
                 refused: none,
@@ -454,7 +475,13 @@ impl Run {
     fn send(&mut self, attempt: Attempt) {
         self.sent += 1;
         self.attempts.insert(self.sent, attempt);
-        let at = self.now + self.one_way();
+        let mut at = self.now + self.one_way();
+        if let Disturbance::Stalls { share, until } = self.disturbance
+            && self.now.as_secs_f64() < until
+            && self.random.f64() < share
+        {
+            at += Duration::from_secs_f64(0.01 + 0.05 * self.random.f64());
+        }
         self.arrivals
             .push(Reverse((at, self.sent, Arrival::AtServer)));
     }
@@ -477,8 +504,12 @@ impl Run {
 
     fn serve(&mut self, number: u64) {
         let now = self.now.as_secs_f64();
-        let is_closed = self.gap.is_some_and(|(from, to)| now >= from && now < to);
-        let is_accepted = !is_closed && self.limiter.accepts(now);
+        let is_disturbed = match self.disturbance {
+            Disturbance::Gap { from } => (from..from + GAP).contains(&now),
+            Disturbance::Faults { share } => self.random.f64() < share,
+            Disturbance::Stalls { .. } | Disturbance::None => false,
+        };
+        let is_accepted = !is_disturbed && self.limiter.accepts(now);
         let counts = if is_accepted {
             &mut self.counts.accepted
         } else {

@@ -3,7 +3,7 @@
 use mfa_optout::domain::Rate;
 
 use super::per_second;
-use crate::limiter::{Cell, Kind, Refusal};
+use crate::limiter::{Cell, Disturbance, Kind, Refusal};
 
 fn cell(kind: Kind, limit: u32, round_trip: u32, refusal: Refusal) -> Cell {
     Cell {
@@ -64,8 +64,12 @@ fn a_limit_without_burst_is_approached_as_far_as_jitter_allows() {
 
 #[test]
 fn a_window_is_filled_and_waited_for() {
-    let kinds = [Kind::Fixed(10), Kind::Fixed(60)];
-    hold(&cells(&kinds, &[20, 60], Refusal::TooMany));
+    hold(&cells(&[Kind::Fixed(10)], &[20, 60], Refusal::TooMany));
+    hold(&cells(&[Kind::Fixed(60)], &[60], Refusal::TooMany));
+    hold(&[
+        cell(Kind::Fixed(60), 20, 0, Refusal::TooMany),
+        cell(Kind::Fixed(60), 20, 50, Refusal::TooMany),
+    ]);
 }
 
 #[test]
@@ -100,10 +104,17 @@ fn a_limit_that_is_told_by_403_is_found() {
     ]);
 }
 
-/// nginx refuses with 503 unless it is told otherwise.
+/// nginx refuses with 503 unless it is configured otherwise.
 #[test]
 fn a_limit_that_is_told_by_503_is_found() {
+    hold(&cells(
+        &[Kind::Bucket(50), Kind::Sliding(10)],
+        &[20, 150],
+        Refusal::Unavailable,
+    ));
     hold(&[
+        cell(Kind::Bucket(5), 400, 0, Refusal::Unavailable),
+        cell(Kind::Concurrency, 60, 50, Refusal::Unavailable),
         cell(Kind::Bucket(5), 20, 0, Refusal::Unavailable),
         cell(Kind::Bucket(5), 60, 50, Refusal::Unavailable),
         cell(Kind::Bucket(5), 150, 0, Refusal::Unavailable),
@@ -113,19 +124,20 @@ fn a_limit_that_is_told_by_503_is_found() {
     ]);
 }
 
-/// Returns after how many seconds from the end of the gap the pace of the following ten seconds is 90 % of the former one.
+/// Returns how many seconds after a gap from second 60 to 90 the following five seconds reach 90 % of the former rate.
 fn recovery(cell: Cell, rate: Rate, seed: u64) -> usize {
-    let counts = cell.run_with_a_gap(rate, seed);
-    let before = counts.mean(80, 100);
-    let back = (130..280).find(|second| counts.mean(*second, second + 10) >= 0.9 * before);
-    back.expect("the pace comes back") - 130
+    let counts = cell.run_with(rate, Disturbance::Gap { from: 60.0 }, seed);
+    let before = counts.mean(40, 60);
+    let back = (90..280).find(|second| counts.mean(*second, second + 5) >= 0.9 * before);
+    back.expect("the former rate comes back") - 90
 }
 
 #[test]
-fn the_former_pace_comes_back_after_half_a_minute_of_refusals() {
+fn the_former_rate_comes_back_after_half_a_minute_of_refusals() {
     let auto = Rate::Auto { ceiling: 500 };
+    let low_auto = Rate::Auto { ceiling: 50 };
     for refusal in [Refusal::TooMany, Refusal::TooManyWithHint] {
-        for rate in [per_second(10), per_second(50), auto] {
+        for rate in [per_second(10), per_second(50), auto, low_auto] {
             let limited = cell(Kind::Bucket(50), 100, 50, refusal);
             let mut took: Vec<usize> = (1..=5).map(|seed| recovery(limited, rate, seed)).collect();
             took.sort_unstable();
@@ -133,6 +145,46 @@ fn the_former_pace_comes_back_after_half_a_minute_of_refusals() {
                 took[2] <= 25 && took[4] <= 60,
                 "{rate:?}, {refusal:?}: {took:?}"
             );
+        }
+    }
+}
+
+#[test]
+fn requests_that_are_late_by_chance_do_not_end_the_slow_start() {
+    let stalls = Disturbance::Stalls {
+        share: 0.03,
+        until: 15.0,
+    };
+    for limit in [60, 150, 400] {
+        let limited = cell(Kind::Bucket(0), limit, 0, Refusal::TooMany);
+        let frontier = limited.wanted().share / 0.95;
+        let wanted = 0.85 * frontier * f64::from(limit);
+        for seed in 1..=3 {
+            let counts = limited.run_with(Rate::Auto { ceiling: 500 }, stalls, seed);
+            let found = counts.mean(30, 120);
+            assert!(found >= wanted, "{limited}, seed {seed}: {found:.1}/s");
+        }
+    }
+}
+
+/// What helps against a limiter that answers 503 must not slow down a run against a server that fails now and then.
+#[test]
+fn random_503_responses_do_not_lower_the_rate() {
+    for share in [0.02, 0.05, 0.1, 0.2] {
+        for (rate, asked) in [
+            (per_second(10), 10.0),
+            (per_second(50), 50.0),
+            (Rate::Auto { ceiling: 50 }, 50.0),
+        ] {
+            let unlimited = cell(Kind::Bucket(50), 400, 50, Refusal::Unavailable);
+            for seed in 1..=3 {
+                let counts = unlimited.run_with(rate, Disturbance::Faults { share }, seed);
+                let sent = counts.mean(30, 290) / (1.0 - share);
+                assert!(
+                    sent >= 0.97 * asked,
+                    "{rate:?}, {share} fail, seed {seed}: {sent:.1}/s"
+                );
+            }
         }
     }
 }
