@@ -12,7 +12,8 @@ fn main() {
         Some(commit) => format!("{version} ({commit})"),
         None => version.to_owned(),
     };
-    println!("cargo::rustc-env=MFA_OPTOUT_VERSION={version}");
+    // Cargo also sets this variable for `cargo run`, where the tool refuses unknown names with its own prefix.
+    println!("cargo::rustc-env=VERSION_AND_COMMIT={version}");
 }
 
 fn given_commit() -> Option<String> {

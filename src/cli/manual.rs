@@ -1,83 +1,69 @@
-//! The manual page, in roff: one page for the tool and all of its commands, so that nothing refers to a page that is not
-//! there. The words are those of the help; here is their order and how roff has them written.
+//! The manual pages, in roff: one for the program and one for each command. The words are those of the help.
 
 use std::io::{self, Write};
 
+use clap::Command;
 use clap::builder::StyledStr;
-use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
-use super::Cli;
-
-/// The manual page: the command itself, then each of its commands with its options.
+/// Returns the manual pages with their file names, that of the program first.
 ///
 /// # Errors
-/// None in practice: it is written into memory.
-pub fn manual() -> io::Result<Vec<u8>> {
-    let mut page = Vec::new();
-    let mut program = Cli::command();
+/// None in practice: they are written into memory.
+pub fn manuals() -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut program = super::command();
     program.build();
-    let man = Man::new(program.clone());
+    let mut pages = vec![(file_name(&program), page(&program)?)];
+    for command in commands(&program) {
+        pages.push((file_name(command), page(command)?));
+    }
+    Ok(pages)
+}
+
+fn commands(program: &Command) -> impl Iterator<Item = &Command> {
+    program
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+}
+
+/// Returns the page's name, such as `mfa-optout-apply`.
+fn name(command: &Command) -> &str {
+    command
+        .get_display_name()
+        .unwrap_or_else(|| command.get_name())
+}
+
+fn file_name(command: &Command) -> String {
+    format!("{}.1", name(command))
+}
+
+fn page(command: &Command) -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let man = Man::new(command.clone());
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    let commands = || {
-        program
-            .get_subcommands()
-            .filter(|command| command.get_name() != "help")
-    };
-    writeln!(page, ".SH COMMANDS")?;
-    for command in commands() {
-        let about = command
-            .get_about()
-            .map(StyledStr::to_string)
-            .unwrap_or_default();
+    if commands(command).next().is_some() {
+        writeln!(page, ".SH COMMANDS")?;
+    }
+    for command in commands(command) {
+        let about = command.get_about().map(StyledStr::to_string);
         writeln!(
             page,
-            ".TP\n\\fB{}\\fR\n{}",
-            escaped(command.get_name()),
-            escaped(&about)
+            ".TP\n\\fB{}\\fR(1)\n{}",
+            escaped(name(command)),
+            escaped(&about.unwrap_or_default())
         )?;
     }
-    as_it_stands(&mut page, &program, ".SH")?;
-    for command in commands() {
-        one(&mut page, command)?;
-    }
-    man.render_version_section(&mut page)?;
+    as_it_stands(&mut page, command)?;
     Ok(page)
 }
 
-/// A command below a heading of its own; what clap writes as sections goes below that.
-fn one(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
-    let mut sections = Vec::new();
-    let man = Man::new(command.clone());
-    man.render_synopsis_section(&mut sections)?;
-    man.render_description_section(&mut sections)?;
-    man.render_options_section(&mut sections)?;
-    writeln!(
-        page,
-        ".SH MFA\\-OPTOUT {}",
-        escaped(&command.get_name().to_uppercase())
-    )?;
-    let sections = String::from_utf8_lossy(&sections);
-    // How an apostrophe is written is defined before the first section, and again before each.
-    for line in sections
-        .lines()
-        .filter(|line| !line.starts_with(".ie ") && !line.starts_with(".el "))
-    {
-        match line.strip_prefix(".SH ") {
-            Some(heading) => writeln!(page, ".SS {heading}")?,
-            None => writeln!(page, "{line}")?,
-        }
-    }
-    as_it_stands(page, command, ".SS")
-}
-
 /// What stands below the long help: its line breaks and columns count. Its headings are those lines that begin at the
-/// margin and are all in capitals; `heading` is how roff writes one.
-fn as_it_stands(page: &mut Vec<u8>, command: &Command, heading: &str) -> io::Result<()> {
+/// margin and are all in capitals.
+fn as_it_stands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     let text = command
         .get_after_long_help()
         .map(StyledStr::to_string)
@@ -90,7 +76,7 @@ fn as_it_stands(page: &mut Vec<u8>, command: &Command, heading: &str) -> io::Res
         let is_heading =
             line.starts_with(|c: char| c.is_ascii_uppercase()) && line == line.to_uppercase();
         if is_heading {
-            writeln!(page, ".fi\n{heading} {}\n.nf", escaped(line))?;
+            writeln!(page, ".fi\n.SH {}\n.nf", escaped(line))?;
         } else {
             writeln!(page, "{}", escaped(line))?;
         }
@@ -131,23 +117,32 @@ mod tests {
     }
 
     #[test]
-    fn it_refers_to_no_page_but_its_own() {
-        let page = String::from_utf8(manual().unwrap()).unwrap();
-        assert!(!page.contains("(1)"), "{page}");
-        for command in Cli::command().get_subcommands() {
+    fn every_command_has_a_page_with_its_options() {
+        let pages = manuals().unwrap();
+        let text = |name: &str| {
+            let (_, page) = pages.iter().find(|(file, _)| file == name).unwrap();
+            String::from_utf8(page.clone()).unwrap()
+        };
+        let program = text("mfa-optout.1");
+        for command in commands(&super::super::command()) {
             let name = command.get_name();
-            assert!(page.contains(&format!("\n\\fB{name}\\fR\n")), "{name}");
-            assert!(
-                page.contains(&format!(
-                    "\n.SH MFA\\-OPTOUT {}\n.SS SYNOPSIS\n",
-                    name.to_uppercase()
-                )),
-                "{name}"
-            );
+            let page = text(&format!("mfa-optout-{name}.1"));
+            for argument in command
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set())
+            {
+                if let Some(long) = argument.get_long() {
+                    let flag = format!("\\-\\-{}", long.replace('-', "\\-"));
+                    assert!(
+                        page.contains(&flag),
+                        "{flag} is missing on the page of {name}"
+                    );
+                }
+            }
+            assert!(!page.contains("api\\-key\\fR"), "secrets are no options");
+            assert!(program.contains(&name.replace('-', "\\-")), "{name}");
         }
-        assert!(
-            page.contains("\n.SS EXAMPLES\n.nf\n") && page.contains("\n.SH EXIT CODES\n.nf\n"),
-            "{page}"
-        );
+        assert!(text("mfa-optout-apply.1").contains("\n.SH EXAMPLES\n.nf\n"));
+        assert!(program.contains("\n.SH EXIT CODES\n.nf\n"), "{program}");
     }
 }

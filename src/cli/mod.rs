@@ -1,28 +1,25 @@
-//! The shape of the command line: commands, their options and help texts. What was typed leaves here as
-//! [`Given`](crate::settings::Given) settings; reading files and doing anything is for others.
+//! The command line: the commands with their arguments, and the help texts. The options come from the settings table;
+//! what was given leaves here as [`CliOverrides`]. Reading files and doing anything is for others.
 
 mod cleansed;
 mod manual;
 mod options;
-mod practice;
 mod refused;
 mod texts;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::domain::Outcome;
-use crate::settings::Given;
+use crate::settings::{CliOverrides, values};
 
-pub use manual::manual;
-pub use options::{RunArgs, TalkArgs};
-pub use practice::{PracticeArgs, Window};
+pub use manual::manuals;
 
 /// The version, and the commit it was built from where the build knew it.
-const VERSION: &str = env!("MFA_OPTOUT_VERSION");
+const VERSION: &str = env!("VERSION_AND_COMMIT");
 
 /// Switches MFA off, or back on, for many users of a Resolver Core Org.
 ///
@@ -71,18 +68,22 @@ pub enum Command {
     /// address and an API key to practise with.
     #[command(after_long_help = texts::SANDBOX)]
     Sandbox(Sandbox),
-    /// Show the settings that apply and where each comes from.
+    /// Show and check the settings that apply, and where each comes from.
     ///
-    /// Takes the same options as `apply` and sends nothing. Secrets are not shown.
+    /// Takes the same options as `apply` and sends nothing. Secrets are not shown. The exit code is 2 if a value can't be
+    /// used.
     #[command(after_long_help = texts::CONFIG)]
-    Config(Box<RunArgs>),
+    Config(Box<Config>),
     /// Print completions for a shell.
     Completions {
         /// For which shell.
         shell: Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print the manual page, or write the pages of all commands into a folder.
+    Man {
+        /// The folder that the pages are written into; it is made if it does not exist.
+        folder: Option<PathBuf>,
+    },
 }
 
 /// `mfa-optout apply`.
@@ -90,9 +91,9 @@ pub enum Command {
 pub struct Apply {
     /// The table: CSV, TSV, .xlsx or .ods, also .gz; - for standard input.
     pub input: PathBuf,
-    /// How.
-    #[command(flatten)]
-    pub run: RunArgs,
+    /// The options that were given.
+    #[arg(skip)]
+    pub given: CliOverrides,
 }
 
 /// `mfa-optout retry`.
@@ -110,9 +111,9 @@ pub struct Retry {
         default_values = ["failed", "unknown", "not_sent"],
     )]
     pub only: Vec<Outcome>,
-    /// How.
-    #[command(flatten)]
-    pub run: RunArgs,
+    /// The options that were given.
+    #[arg(skip)]
+    pub given: CliOverrides,
 }
 
 /// `mfa-optout undo`.
@@ -121,9 +122,9 @@ pub struct Undo {
     /// The report of the run to undo.
     #[arg(value_name = "REPORT")]
     pub earlier: PathBuf,
-    /// How.
-    #[command(flatten)]
-    pub run: RunArgs,
+    /// The options that were given.
+    #[arg(skip)]
+    pub given: CliOverrides,
 }
 
 /// `mfa-optout close`.
@@ -135,12 +136,9 @@ pub struct Close {
     /// The table of the interrupted run, needed only if the copy beside its journal is lost.
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Replace a finished report.
-    #[arg(long)]
-    pub overwrite: bool,
-    /// What is said.
-    #[command(flatten)]
-    pub talk: TalkArgs,
+    /// The options that were given.
+    #[arg(skip)]
+    pub given: CliOverrides,
 }
 
 /// `mfa-optout sandbox`.
@@ -150,11 +148,22 @@ pub struct Sandbox {
     #[arg(long, value_name = "PORT", default_value_t = 8700)]
     pub port: u16,
     /// The API key that opens it.
-    #[arg(long, value_name = "KEY", default_value = "sandbox-key", value_parser = practice::key)]
+    #[arg(long, value_name = "KEY", default_value = "sandbox-key", value_parser = values::sandbox_key)]
     pub key: String,
-    /// What the practice Org is like.
-    #[command(flatten)]
-    pub practice: PracticeArgs,
+    /// The options that were given.
+    #[arg(skip)]
+    pub given: CliOverrides,
+}
+
+/// `mfa-optout config`.
+#[derive(Debug, Args)]
+pub struct Config {
+    /// Print only what is wrong: nothing if every value can be used.
+    #[arg(long)]
+    pub check: bool,
+    /// The options that were given.
+    #[arg(skip)]
+    pub given: CliOverrides,
 }
 
 fn again(word: &str) -> Result<Outcome, String> {
@@ -174,42 +183,57 @@ impl Cli {
     /// It is not understood, or help or the version was asked for: clap's error knows the text, where it belongs and
     /// the exit code.
     pub fn understand(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(words).map_err(cleansed::cleansed)?;
-        if let Some(run) = cli.command.run() {
-            run.check(&mut Self::command())?;
+        let matches = command()
+            .try_get_matches_from(words)
+            .map_err(cleansed::cleansed)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(cleansed::cleansed)?;
+        if let (Some((name, matches)), Some(given)) =
+            (matches.subcommand(), cli.command.given_mut())
+        {
+            *given = options::given(name, matches);
         }
         Ok(cli)
     }
 }
 
 impl Command {
-    /// The settings that were given on the command line, if the command has any.
+    /// Returns the options that were given, if the command takes options of the settings table.
     #[must_use]
-    pub fn given(&self) -> Option<Given> {
+    pub fn given(&self) -> Option<&CliOverrides> {
         match self {
-            Self::Close(close) => Some(close.talk.given()),
-            other => other.run().map(RunArgs::given),
+            Self::Apply(apply) => Some(&apply.given),
+            Self::Retry(retry) => Some(&retry.given),
+            Self::Undo(undo) => Some(&undo.given),
+            Self::Close(close) => Some(&close.given),
+            Self::Config(config) => Some(&config.given),
+            Self::Sandbox(sandbox) => Some(&sandbox.given),
+            Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
 
-    /// The options of a run, where the command has them.
-    #[must_use]
-    pub fn run(&self) -> Option<&RunArgs> {
+    fn given_mut(&mut self) -> Option<&mut CliOverrides> {
         match self {
-            Self::Apply(apply) => Some(&apply.run),
-            Self::Retry(retry) => Some(&retry.run),
-            Self::Undo(undo) => Some(&undo.run),
-            Self::Config(run) => Some(run),
-            Self::Close(_) | Self::Sandbox(_) | Self::Completions { .. } | Self::Man => None,
+            Self::Apply(apply) => Some(&mut apply.given),
+            Self::Retry(retry) => Some(&mut retry.given),
+            Self::Undo(undo) => Some(&mut undo.given),
+            Self::Close(close) => Some(&mut close.given),
+            Self::Config(config) => Some(&mut config.given),
+            Self::Sandbox(sandbox) => Some(&mut sandbox.given),
+            Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
+}
+
+/// Returns the whole command line as clap knows it.
+fn command() -> clap::Command {
+    options::add_to_subcommands(Cli::command())
 }
 
 /// The script that completes commands and options in `shell`.
 #[must_use]
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "mfa-optout", &mut script);
+    clap_complete::generate(shell, &mut command(), "mfa-optout", &mut script);
     if shell == Shell::Bash {
         mended(&script)
     } else {

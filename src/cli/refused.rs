@@ -7,14 +7,11 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
-/// Refuses any value, and says where the secret belongs.
+use crate::settings::Setting;
+
+/// Refuses any value of a secret option, and says where the secret belongs.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
-    /// What it is, such as `an API key`.
-    pub(super) what: &'static str,
-    /// Where it belongs.
-    pub(super) instead: &'static str,
-}
+pub(super) struct Refused(pub(super) &'static Setting);
 
 impl TypedValueParser for Refused {
     /// There is never a value.
@@ -26,28 +23,14 @@ impl TypedValueParser for Refused {
         _: Option<&Arg>,
         _: &OsStr,
     ) -> Result<Self::Value, Error> {
-        let Self { what, instead } = self;
+        let Self(setting) = self;
         let message = format!(
-            "{what} can't be given on the command line, where others can see it\n\n  \
-             help: {instead}\n  \
-             help: if it was a real one, it is now in your shell's history; have it replaced\n"
+            "a secret can't be given on the command line, where others can see it\n\n  \
+             help: put it into a file and name that with {flag}-file PATH, or set {variable}\n  \
+             help: if it was a real one, it is now in your shell's history; have it replaced\n",
+            flag = setting.key.flag(),
+            variable = setting.key.variable().unwrap_or_default(),
         );
         Err(Error::raw(ErrorKind::ValueValidation, message).with_cmd(command))
-    }
-}
-
-/// For `--api-key`.
-pub(super) fn api_key() -> Refused {
-    Refused {
-        what: "an API key",
-        instead: "put it into a file and name that with --api-key-file PATH, or set MFA_OPTOUT_API_KEY",
-    }
-}
-
-/// For `--password`.
-pub(super) fn password() -> Refused {
-    Refused {
-        what: "a password",
-        instead: "put it into a file and name that with --password-file PATH, or set MFA_OPTOUT_PASSWORD",
     }
 }

@@ -1,7 +1,8 @@
 //! The command line as it is typed and as it is explained.
 
 use super::*;
-use crate::settings::{Key, Sources};
+use crate::domain::Flag;
+use crate::settings::{Form, Scope, TABLE};
 
 fn understand(line: &str) -> Result<Cli, clap::Error> {
     Cli::understand(
@@ -17,7 +18,7 @@ fn complaint(line: &str) -> String {
 
 #[test]
 fn the_shape_is_sound() {
-    Cli::command().debug_assert();
+    command().debug_assert();
 }
 
 #[test]
@@ -43,21 +44,28 @@ fn help_of_every_command() {
 }
 
 #[test]
-fn every_setting_that_may_be_a_flag_is_one() {
-    let mut command = Cli::command();
-    command.build();
-    let apply = command.find_subcommand("apply").unwrap();
-    let flags: Vec<_> = apply
-        .get_arguments()
-        .filter_map(|arg| arg.get_long())
-        .map(|long| format!("--{long}"))
-        .collect();
-    let hidden_or_file_only = [Key::RequireReason];
-    for setting in crate::settings::TABLE
-        .iter()
-        .filter(|setting| !hidden_or_file_only.contains(&setting.key))
-    {
-        assert!(flags.contains(&setting.key.flag()), "{}", setting.name);
+fn every_option_is_an_argument_of_exactly_the_commands_that_take_it() {
+    let mut program = command();
+    program.build();
+    for command in program.get_subcommands() {
+        let arguments: Vec<_> = command.get_arguments().collect();
+        for setting in TABLE {
+            let argument = arguments
+                .iter()
+                .find(|argument| argument.get_long() == Some(setting.name));
+            let expected = setting.scope != Scope::File && setting.is_taken_by(command.get_name());
+            let name = command.get_name();
+            assert_eq!(argument.is_some(), expected, "{} of {name}", setting.name);
+            if let Some(argument) = argument {
+                assert_eq!(argument.is_hide_set(), setting.scope == Scope::Secret);
+            }
+        }
+    }
+    for setting in TABLE {
+        assert!(setting.is_taken_by("config"), "{}", setting.name);
+        for name in setting.commands {
+            assert!(program.find_subcommand(name).is_some(), "{name}");
+        }
     }
 }
 
@@ -67,10 +75,7 @@ fn the_help_names_the_defaults_that_apply() {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ");
-    for setting in crate::settings::TABLE
-        .iter()
-        .filter(|setting| setting.default != Some("false"))
-    {
+    for setting in TABLE {
         let Some(default) = setting.default else {
             continue;
         };
@@ -82,38 +87,81 @@ fn the_help_names_the_defaults_that_apply() {
     }
 }
 
+/// Returns every option that may be a flag with a value that is hard to type, as a command line has it.
+fn hard_to_type() -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["mfa-optout".into(), "config".into()];
+    for setting in TABLE.iter().filter(|setting| setting.may_be_flag()) {
+        let excluded = ["set", "verbose", "sandbox"].contains(&setting.name);
+        if excluded || setting.requires.is_some() {
+            continue;
+        }
+        let text = match setting.form {
+            Form::Switch => {
+                words.push(setting.key.flag().into());
+                continue;
+            }
+            Form::Path(_) => "-all $HOME's \"keys\"\\",
+            Form::OneOf(_, allowed) => allowed[0],
+            Form::Text("RATE") => "7/s",
+            Form::Text("TIME") => "1m 7s",
+            Form::Text("LIMIT") => "7%",
+            Form::Text("N" | "NUMBER") => "7",
+            Form::Text("ZONE") => "UTC",
+            Form::Text("SIZE") => "7 GiB",
+            Form::Text("CHARACTER") => "|",
+            Form::Text("NAME") => "utf-8",
+            Form::Text(_) => "--it's `x` $(y) & \u{e9}*",
+        };
+        words.push(format!("{}={text}", setting.key.flag()).into());
+    }
+    words
+}
+
 #[test]
 fn every_option_arrives_among_the_settings() {
-    let line = "config --address a --api-key-file k --email e --password-file p --org 1 --ca-cert c --config f --profile n \
-        -n -y --max-opt-outs 5% --reason r --skip-invalid --problems p --id-column 1 --flag-column 2 --no-header \
-        --delimiter ; --encoding utf-8 --sheet s --max-input 1GB --timezone UTC --baseline b --rate 1/s --concurrency 2 \
-        --timeout 3s --max-attempts 4 --max-wait 5s --outage-patience 6s --max-failures 7 --max-duration 8s --report r \
-        --html h --metrics m --overwrite --fresh --new-key --log-format json -v";
-    let Command::Config(run) = understand(line).unwrap().command else {
-        panic!("another command")
-    };
-    let given = run.given();
-    let sources = Sources {
-        given: &given,
-        environment: &|_| None,
-        file: None,
-    };
-    let not_on_this_line = [
-        Key::ApiKey,
-        Key::Password,
-        Key::RequireReason,
-        Key::Set,
-        Key::Sandbox,
-        Key::Quiet,
-    ];
-    for setting in crate::settings::TABLE
-        .iter()
-        .filter(|setting| !not_on_this_line.contains(&setting.key))
-    {
-        let origin = sources
-            .find(setting.key)
-            .map(|found| found.origin.to_string());
-        assert_eq!(origin, Some(setting.key.flag()), "{}", setting.name);
+    let cli = Cli::understand(hard_to_type()).unwrap();
+    let given = cli.command.given().unwrap();
+    let not_on_this_line = ["set", "verbose", "sandbox"];
+    for setting in TABLE {
+        let expected = setting.may_be_flag()
+            && setting.requires.is_none()
+            && !not_on_this_line.contains(&setting.name);
+        assert_eq!(given.contains(setting.key), expected, "{}", setting.name);
+    }
+}
+
+#[test]
+fn carried_options_come_back_from_a_shell_as_they_were_given() {
+    let practice = "mfa-optout config --sandbox --members 5000 --latency 1.5s --rate-limit 20/s \
+        --error-percent 2.5% --throttle-percent 1 --outage 90s..1h1ms --token-life 250us";
+    let practice = practice.split_whitespace().map(OsString::from).collect();
+    for words in [hard_to_type(), practice] {
+        let first = Cli::understand(words).unwrap();
+        let given = first.command.given().unwrap();
+        let carried = given.carried_words();
+        let line: Vec<_> = carried
+            .iter()
+            .map(|word| shlex::try_quote(word.to_str().unwrap()).unwrap())
+            .collect();
+        let typed_again = shlex::split(&line.join(" ")).unwrap();
+        let again = ["mfa-optout", "config"].map(str::to_owned);
+        let again = again.into_iter().chain(typed_again).map(OsString::from);
+        let second = Cli::understand(again).unwrap();
+        assert_eq!(second.command.given().unwrap().carried_words(), carried);
+        for setting in TABLE {
+            let expected = setting.carried && given.contains(setting.key);
+            let arrived = second.command.given().unwrap().contains(setting.key);
+            assert_eq!(arrived, expected, "{}", setting.name);
+        }
+    }
+}
+
+#[test]
+fn help_lists_every_word_that_set_takes() {
+    let help = complaint("apply --help");
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [&Flag::OPT_OUT_WORDS[..], &Flag::OPT_IN_WORDS[..]] {
+        assert!(help.contains(&words.join(", ")), "{help}");
     }
 }
 
@@ -249,7 +297,7 @@ fn retry_takes_both_kinds_unless_told() {
 }
 
 #[test]
-fn completions_and_manual_know_the_commands() {
+fn completions_know_the_options() {
     for shell in [
         Shell::Bash,
         Shell::Zsh,
@@ -260,11 +308,6 @@ fn completions_and_manual_know_the_commands() {
         let script = String::from_utf8(completions(shell)).unwrap();
         assert!(script.contains("max-opt-outs"), "{shell}");
     }
-    let page = String::from_utf8(manual().unwrap()).unwrap();
-    assert!(
-        page.contains("max\\-opt\\-outs") && page.contains("EXIT CODES"),
-        "{page}"
-    );
 }
 
 /// Only where there is a bash.
@@ -301,26 +344,4 @@ fn bash_completes_commands_options_and_their_values() {
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
         }
     }
-}
-
-#[test]
-fn what_was_typed_about_the_practice_org_can_be_typed_again() {
-    let typed = "--members 5000 --latency 1.5s --rate-limit 20/s --error-percent 2.5% --throttle-percent 1 \
-        --outage 90s..1h1ms --token-life 250us";
-    let practice = |words: &str| match understand(&format!("sandbox {words}")).unwrap().command {
-        Command::Sandbox(sandbox) => sandbox.practice,
-        _ => panic!("another command"),
-    };
-    let first = practice(typed);
-    let again: Vec<OsString> = ["mfa-optout", "sandbox"]
-        .map(OsString::from)
-        .into_iter()
-        .chain(first.typed())
-        .collect();
-    let Command::Sandbox(second) = Cli::understand(again).unwrap().command else {
-        panic!("another command")
-    };
-    assert_eq!(first, second.practice);
-    assert_eq!(first.typed().len(), 14);
-    assert_eq!(practice("").typed(), Vec::<OsString>::new());
 }

@@ -14,6 +14,7 @@ use crate::input::{Input, Source};
 use crate::plan::{Action, Plan, Step};
 use crate::report::{ClosedRow, Completion, Interrupted, OnRecord, Paths, Run, Stop};
 use crate::screen::ClosedView;
+use crate::settings::Key;
 use crate::text::{visible, visible_path};
 
 /// The detail of a row for which no request was sent.
@@ -26,10 +27,11 @@ pub(super) fn close(args: &Close) -> Result<Exit> {
     let Some(interrupted) = Interrupted::find(&paths)? else {
         return Err(nothing_to_close(&paths));
     };
+    let overwrite = args.given.contains(Key::Overwrite);
     let Completion { summary, warning } =
-        close_into(&interrupted, &paths, args.input.as_deref(), args.overwrite)?;
+        close_into(&interrupted, &paths, args.input.as_deref(), overwrite)?;
     if let Some(warning) = warning {
-        let format = say::format_of(&args.talk.given());
+        let format = say::format_of(&args.given);
         say::error(format, &Error::new(Kind::MidRun, warning));
     }
     let retryable = summary.outcomes.count_where(Outcome::is_retryable);

@@ -14,13 +14,12 @@ use jiff::Timestamp;
 
 use super::outputs::ExtraOutputs;
 use super::{now, say};
-use crate::cli::PracticeArgs;
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
 use crate::report::{self, Completion, Group, Identity, Journal, Paths, Stop, Summary, Unfinished};
 use crate::screen::{ClosingView, ending_text};
-use crate::settings::{Given, Key, Settings};
+use crate::settings::{CliOverrides, Settings};
 use crate::text::{shell_word, visible_path};
 
 /// What the end of a run works with.
@@ -35,10 +34,8 @@ pub(super) struct Closing {
     pub(super) identity: Identity,
     /// When this process began to send.
     pub(super) started: Timestamp,
-    /// What was typed.
-    pub(super) given: Given,
-    /// What was typed about the practice Org.
-    pub(super) practice: PracticeArgs,
+    /// The options that were given on the command line.
+    pub(super) given: CliOverrides,
     /// Whether a signal has come since the sending ended.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -300,11 +297,7 @@ impl Closing {
                     as_a_word(&self.paths.report),
                 ]
                 .into_iter();
-                Some(in_a_shell(
-                    words
-                        .chain(self.given.typed(&CARRIED))
-                        .chain(self.practice.typed()),
-                ))
+                Some(in_a_shell(words.chain(self.given.carried_words())))
             }
             Exit::CredentialsRefused
             | Exit::StoppedEarly
@@ -318,33 +311,6 @@ impl Closing {
         }
     }
 }
-
-/// What was typed for a run and holds for its retry as well: the way to the Org, how it is treated, and the zone of end
-/// dates. The names of columns are in the report's record. What the environment and the file say holds by itself; how
-/// the table was written, what is put out and who agreed is each run's own. What a practice Org is like is carried as well,
-/// for another one is started.
-const CARRIED: [Key; 20] = [
-    Key::Address,
-    Key::ApiKeyFile,
-    Key::Email,
-    Key::PasswordFile,
-    Key::Org,
-    Key::CaCert,
-    Key::Config,
-    Key::Profile,
-    Key::Rate,
-    Key::Concurrency,
-    Key::Timeout,
-    Key::MaxAttempts,
-    Key::MaxWait,
-    Key::OutagePatience,
-    Key::MaxFailures,
-    Key::MaxDuration,
-    Key::Reason,
-    Key::Timezone,
-    Key::Sandbox,
-    Key::LogFormat,
-];
 
 /// The program as it was called: one that was just built may be in no folder that a shell looks in.
 pub(super) fn this_program() -> OsString {

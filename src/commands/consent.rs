@@ -71,7 +71,7 @@ pub(super) enum Confirming {
 
 impl Confirming {
     pub(super) fn of(settings: &Settings, facts: &Facts, rest: &Rest) -> Self {
-        match settings.guards.consent {
+        match settings.guards.consent() {
             Consent::Given => Self::Given,
             Consent::DryRun => Self::NotNeeded,
             Consent::Ask if rest.counts.to_send() == 0 => Self::NotNeeded,

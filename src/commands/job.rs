@@ -17,7 +17,6 @@ use super::start::Asked;
 use super::target::Target;
 use super::{baseline, earlier, fresh, is_standard_input, now, say, signals, start};
 use crate::api::Address;
-use crate::cli::RunArgs;
 use crate::domain::{Ending, Event, Outcome, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Exit, Kind, Result};
@@ -30,7 +29,7 @@ use crate::report::{
     self, Begin, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot, Unfinished,
 };
 use crate::screen::PlanView;
-use crate::settings::{BadRows, Consent, EarlierRun, Facts, Key, Settings};
+use crate::settings::{BadRows, CliOverrides, Consent, EarlierRun, Facts, Key, Settings};
 use crate::text::visible_path;
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
@@ -41,7 +40,8 @@ pub(super) struct Job {
     command: &'static str,
     input: PathBuf,
     selection: Selection,
-    args: RunArgs,
+    /// The options that were given on the command line.
+    given: CliOverrides,
 }
 
 impl Job {
@@ -49,19 +49,19 @@ impl Job {
         command: &'static str,
         input: PathBuf,
         selection: Selection,
-        args: RunArgs,
+        given: CliOverrides,
     ) -> Self {
         Self {
             command,
             input,
             selection,
-            args,
+            given,
         }
     }
 
     pub(super) async fn run(self, default: Paths) -> Result<Exit> {
         let facts = Facts::of_this_process();
-        let settings = Settings::load(&self.args.given(), &|name| std::env::var_os(name), &facts)?;
+        let settings = Settings::load(&self.given, &|name| std::env::var_os(name), &facts)?;
         let paths = settings.outputs.report.clone().map_or(default, Paths::of);
         let outputs = check_output_conflicts(&self.input, &settings, &paths)?;
         baseline::check(&settings, &paths)?;
@@ -81,7 +81,7 @@ impl Job {
         settings: &Settings,
         metrics: Option<Output>,
     ) -> Option<impl FnOnce(Exit) + use<>> {
-        let place = metrics.filter(|_| settings.guards.consent != Consent::DryRun)?;
+        let place = metrics.filter(|_| settings.guards.consent() != Consent::DryRun)?;
         // An address that can't be used may have a secret in it.
         let address = settings
             .connection
@@ -118,7 +118,7 @@ impl Job {
         outputs: ExtraOutputs,
         facts: &Facts,
     ) -> Result<Exit> {
-        let target = Target::of(&settings, &self.args.practice, &self.input).await?;
+        let target = Target::of(&settings, &self.input).await?;
         let mut plan = self.plan(&settings, &target, outputs.problems.clone())?;
         let asked = Asked {
             command: self.command,
@@ -144,7 +144,7 @@ impl Job {
         if let Some(limit) = settings.guards.max_opt_outs {
             plan.opt_out_guard(limit)?;
         }
-        if settings.guards.consent == Consent::DryRun {
+        if settings.guards.consent() == Consent::DryRun {
             return Ok(Exit::Done);
         }
         found?;
@@ -176,16 +176,14 @@ impl Job {
             &mut signals,
         )
         .await?;
-        let (rows, given, practice) = (plan.counts().rows, self.args.given(), self.args.practice);
         let closing = Closing {
             identity: start.identity.clone(),
             started: start.at,
             settings,
             paths,
             outputs,
-            rows,
-            given,
-            practice,
+            rows: plan.counts().rows,
+            given: self.given,
             stop: Arc::default(),
         };
         closing.close_listening(journal, sent, signals).await
@@ -199,8 +197,7 @@ impl Job {
         };
         let reading = &settings.reading;
         // The settings say how tables are written. A report is written by this tool: for it only what was typed counts.
-        let typed = self.args.given();
-        let holds = |key: Key| self.selection == Selection::All || !typed.typed(&[key]).is_empty();
+        let holds = |key: Key| self.selection == Selection::All || self.given.contains(key);
         let options = input::Options {
             delimiter: reading.delimiter.filter(|_| holds(Key::Delimiter)),
             encoding: reading.encoding.filter(|_| holds(Key::Encoding)),
@@ -242,7 +239,7 @@ impl Job {
     /// Returns the column of the IDs that was chosen. For a report of an earlier run, its record says it unless somebody has
     /// typed another.
     fn id_column(&self, settings: &Settings) -> Option<ColumnChoice> {
-        let is_typed = !self.args.given().typed(&[Key::IdColumn]).is_empty();
+        let is_typed = self.given.contains(Key::IdColumn);
         if self.selection != Selection::All
             && !is_typed
             && let Some(recorded) = earlier::id_column_of(&self.input)
@@ -320,7 +317,7 @@ impl Job {
                 .cloned()
                 .chain(warnings(plan))
                 .collect(),
-            dry_run: settings.guards.consent == Consent::DryRun,
+            dry_run: settings.guards.consent() == Consent::DryRun,
         }
     }
 

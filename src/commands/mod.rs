@@ -18,21 +18,23 @@ mod start;
 mod target;
 
 use std::io::Write;
+use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::cli::{self, Command, RunArgs};
+use crate::cli::{self, Command, Config};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::plan::Selection;
 use crate::report::Paths;
 use crate::settings::{self, Facts, LogFormat};
+use crate::text::visible_path;
 
 use self::job::Job;
 
 /// Does what the command line says and gives the exit code. Says why, where it could not be done.
 #[must_use]
 pub fn run(command: Command) -> Exit {
-    let given = command.given();
+    let given = command.given().cloned();
     perform(command).unwrap_or_else(|error| {
         say::error(
             given.as_ref().map_or(LogFormat::Text, say::format_of),
@@ -59,7 +61,7 @@ fn perform(command: Command) -> Result<Exit> {
         Command::Apply(apply) => {
             let report = Paths::beside(&apply.input);
             runtime::start()?
-                .block_on(Job::new("apply", apply.input, Selection::All, apply.run).run(report))
+                .block_on(Job::new("apply", apply.input, Selection::All, apply.given).run(report))
         }
         Command::Retry(retry) => {
             earlier::must_be_finished(&retry.earlier)?;
@@ -69,7 +71,7 @@ fn perform(command: Command) -> Result<Exit> {
                     "retry",
                     retry.earlier,
                     Selection::Retry(retry.only),
-                    retry.run,
+                    retry.given,
                 )
                 .run(report),
             )
@@ -78,28 +80,47 @@ fn perform(command: Command) -> Result<Exit> {
             earlier::must_be_finished(&undo.earlier)?;
             let report = earlier::report_after(&undo.earlier, "undo");
             runtime::start()?
-                .block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.run).run(report))
+                .block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.given).run(report))
         }
         Command::Close(args) => close::close(&args),
         Command::Sandbox(sandbox) => runtime::start()?.block_on(practice::serve(&sandbox)),
-        Command::Config(run) => config(&run),
+        Command::Config(arguments) => config(&arguments),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),
-        Command::Man => {
-            Ok(print(&cli::manual().map_err(|error| {
-                broken("write the manual page", &error)
-            })?))
-        }
+        Command::Man { folder } => manual(folder.as_deref()),
     }
 }
 
-fn config(run: &RunArgs) -> Result<Exit> {
+/// Shows the settings, unless only their faults were asked for, and says what is wrong with them.
+fn config(arguments: &Config) -> Result<Exit> {
     let facts = Facts::of_this_process();
-    settings::load(
-        &run.given(),
-        &|name| std::env::var_os(name),
-        &facts,
-        |sources, notes| settings::config_text(sources, &notes).map(|text| print(text.as_bytes())),
-    )
+    let environment = |name: &str| std::env::var_os(name);
+    settings::load(&arguments.given, &environment, &facts, |sources, notes| {
+        if !arguments.check {
+            print(settings::config_text(sources, &notes).as_bytes());
+        }
+        let faults = settings::faults(sources);
+        let format = say::format_of(&arguments.given);
+        for fault in &faults {
+            say::error(format, fault);
+        }
+        Ok(faults.first().map_or(Exit::Done, Error::exit))
+    })
+}
+
+/// Prints the manual page of the program, or writes all pages into a folder.
+fn manual(folder: Option<&Path>) -> Result<Exit> {
+    let pages = cli::manuals().map_err(|error| broken("write the manual pages", &error))?;
+    let Some(folder) = folder else {
+        let (_, program) = &pages[0];
+        return Ok(print(program));
+    };
+    let cannot_write =
+        |error: std::io::Error| broken(&format!("write into {}", visible_path(folder)), &error);
+    std::fs::create_dir_all(folder).map_err(cannot_write)?;
+    for (name, page) in &pages {
+        std::fs::write(folder.join(name), page).map_err(cannot_write)?;
+    }
+    Ok(Exit::Done)
 }
 
 fn broken(what: &str, error: &std::io::Error) -> Error {

@@ -3,17 +3,24 @@
 use std::time::Duration;
 
 use super::print;
-use crate::cli::{PracticeArgs, Sandbox as Arguments};
+use crate::cli::Sandbox as Arguments;
 use crate::error::{Error, Exit, Kind, Result};
 use crate::sandbox::{Faults, Sandbox, SandboxOptions};
+use crate::settings::{Practice, Settings, Sources};
 use crate::text::visible;
 
 /// Serves a practice Org until Ctrl-C.
 pub(super) async fn serve(arguments: &Arguments) -> Result<Exit> {
+    let sources = Sources {
+        given: &arguments.given,
+        environment: &|_| None,
+        file: None,
+    };
+    let practice = Settings::resolve(sources, Vec::new())?.practice;
     let options = SandboxOptions {
         port: arguments.port,
         api_key: arguments.key.clone(),
-        ..options(&arguments.practice)
+        ..options(&practice)
     };
     let sandbox = start(options.clone()).await?;
     print(banner(&sandbox.address(), &options).as_bytes());
@@ -41,7 +48,7 @@ fn banner(address: &str, options: &SandboxOptions) -> String {
 }
 
 /// Starts a practice Org for one run, on a port that the system chooses.
-pub(super) async fn start_for_a_run(practice: &PracticeArgs) -> Result<Sandbox> {
+pub(super) async fn start_for_a_run(practice: &Practice) -> Result<Sandbox> {
     start(options(practice)).await
 }
 
@@ -56,7 +63,7 @@ async fn start(options: SandboxOptions) -> Result<Sandbox> {
     })
 }
 
-fn options(practice: &PracticeArgs) -> SandboxOptions {
+fn options(practice: &Practice) -> SandboxOptions {
     let default = SandboxOptions::default();
     let members = match practice.members {
         Some(number) => 1..=number,

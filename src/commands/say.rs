@@ -14,7 +14,7 @@ use crate::screen::{
     CLOSED, ClosedView, ClosingView, PlanView, closed_text, closing_in_brief, closing_text,
     ending_text, error_text, plan_text,
 };
-use crate::settings::{self, Facts, Given, Key, LogFormat, Settings, Talk, Volume, values};
+use crate::settings::{self, CliOverrides, Facts, Key, LogFormat, Settings, Talk, Volume};
 use crate::text::visible;
 
 /// The plan. Whoever is asked about it sees it, whatever is quiet and wherever standard output goes.
@@ -74,10 +74,10 @@ pub(super) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit
 
 /// What came of closing a run.
 pub(super) fn closed(args: &Close, view: &ClosedView<'_>) {
-    if args.talk.is_quiet() {
+    if args.given.contains(Key::Quiet) {
         return;
     }
-    match format_of(&args.talk.given()) {
+    match format_of(&args.given) {
         LogFormat::Text => {
             print(closed_text(view).as_bytes());
         }
@@ -136,13 +136,13 @@ pub(super) fn misunderstood(words: &str, exit_code: i32) {
 }
 
 /// The form in which a command speaks. Where its settings can't be read, what was typed and the environment decide.
-pub(super) fn format_of(given: &Given) -> LogFormat {
+pub(super) fn format_of(given: &CliOverrides) -> LogFormat {
     let environment = |name: &str| std::env::var_os(name);
     let found = settings::load(
         given,
         &environment,
         &Facts::of_this_process(),
-        |sources, _| sources.need(Key::LogFormat, values::log_format),
+        |sources, _| Ok(sources.only(Key::LogFormat)?.talk.format),
     );
     found.unwrap_or_else(|_| asked_for(std::env::args_os()))
 }

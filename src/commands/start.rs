@@ -1,8 +1,5 @@
 //! What is kept of a run besides its rows: which run it is, who made it and why, with which options. Never a secret.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
@@ -32,8 +29,7 @@ pub(super) fn of(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: 
             version: env!("CARGO_PKG_VERSION").to_owned(),
             reason: settings.guards.reason.clone(),
             confirmation: String::new(),
-            guards: guards(settings),
-            options: options(settings),
+            options: settings.options.clone(),
         },
         pid: std::process::id(),
         at: super::now(),
@@ -107,44 +103,5 @@ fn outcomes(selection: &Selection) -> Vec<Outcome> {
             .into_iter()
             .filter(|outcome| outcomes.contains(outcome))
             .collect(),
-    }
-}
-
-fn guards(settings: &Settings) -> BTreeMap<String, String> {
-    let limit = settings.guards.max_opt_outs;
-    limit
-        .map(|limit| ("--max-opt-outs".to_owned(), limit.to_string()))
-        .into_iter()
-        .collect()
-}
-
-/// Every other option, so that an auditor sees how the run was made.
-fn options(settings: &Settings) -> BTreeMap<String, String> {
-    let sending = &settings.sending;
-    let duration = |duration: Duration| format!("{} s", duration.as_secs_f64());
-    let mut options = BTreeMap::from([
-        ("--rate", sending.rate.to_string()),
-        ("--concurrency", concurrency_in_words(sending.concurrency)),
-        ("--timeout", duration(settings.connection.timeout)),
-        ("--max-attempts", sending.max_attempts.to_string()),
-        ("--max-wait", duration(sending.max_wait)),
-        ("--outage-patience", duration(sending.outage_patience)),
-        ("--max-failures", sending.max_failures.to_string()),
-    ]);
-    options.extend(
-        sending
-            .max_duration
-            .map(|most| ("--max-duration", duration(most))),
-    );
-    options
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
-}
-
-fn concurrency_in_words(concurrency: Option<usize>) -> String {
-    match concurrency {
-        Some(number) => number.to_string(),
-        None => "auto".to_owned(),
     }
 }

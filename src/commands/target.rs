@@ -7,8 +7,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::{is_standard_input, practice, runtime};
-use crate::api::{Address, ConnectOptions, HttpOrg, trust_store_variables};
-use crate::cli::PracticeArgs;
+use crate::api::Address;
+use crate::api::ConnectOptions;
+use crate::api::HttpOrg;
+use crate::api::trust_store_variables;
 use crate::domain::Credentials;
 use crate::error::{Error, Kind, Result};
 use crate::policy::MAX_AUTO_CONCURRENCY;
@@ -40,13 +42,9 @@ pub(super) struct Target {
 
 impl Target {
     /// Checks the address and reads the secret, or starts a practice Org.
-    pub(super) async fn of(
-        settings: &Settings,
-        practice: &PracticeArgs,
-        input: &std::path::Path,
-    ) -> Result<Self> {
+    pub(super) async fn of(settings: &Settings, input: &std::path::Path) -> Result<Self> {
         if settings.connection.sandbox {
-            return Self::practice(settings, practice).await;
+            return Self::practice(settings).await;
         }
         let address = address(settings)?;
         let sign_in = settings
@@ -69,9 +67,9 @@ impl Target {
         Ok(target)
     }
 
-    async fn practice(settings: &Settings, practice: &PracticeArgs) -> Result<Self> {
+    async fn practice(settings: &Settings) -> Result<Self> {
         let key = SecretString::from(SandboxOptions::default().api_key);
-        let sandbox = practice::start_for_a_run(practice).await?;
+        let sandbox = practice::start_for_a_run(&settings.practice).await?;
         let address = Address::parse(&sandbox.address())?;
         let mut target = Self::new(settings, address, Credentials::Key(key))?;
         "the practice Org's own key".clone_into(&mut target.sign_in);

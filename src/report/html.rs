@@ -503,7 +503,6 @@ fn one_start(out: &mut dyn Write, index: usize, run: &Run) -> io::Result<()> {
     )?;
     entry(out, "Confirmed", &run.who.confirmation)?;
     entry(out, "Version", &run.who.version)?;
-    entries(out, &run.who.guards)?;
     entries(out, &run.who.options)?;
     writeln!(out, "</dl></section>")
 }

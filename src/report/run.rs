@@ -126,9 +126,7 @@ pub struct Who {
     pub reason: Option<String>,
     /// How the plan was confirmed, such as `typed the number` or `--yes`.
     pub confirmation: String,
-    /// Guards and their values.
-    pub guards: BTreeMap<String, String>,
-    /// Every other option with its value. Never a secret.
+    /// Every option that was in effect, by the name of its flag, with its text as it was given. Never a secret.
     pub options: BTreeMap<String, String>,
 }
 

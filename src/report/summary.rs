@@ -40,6 +40,8 @@ pub struct Summary {
     pub address: String,
     /// The facts that must be the same for the run to be continued.
     pub identity: Identity,
+    /// Every option that was in effect when the run was started or last continued, with its text as it was given.
+    pub options: BTreeMap<String, String>,
     /// Time at which the run began.
     pub started: Timestamp,
     /// Time at which it ended, or the time of the last record.
@@ -274,6 +276,7 @@ impl SummaryBuilder {
             command: first.identity.command.clone(),
             address: first.identity.address.clone(),
             identity: first.identity,
+            options: self.runs.last()?.who.options.clone(),
             started: first.at,
             ended: self.last.unwrap_or(first.at),
             rows: first.rows,

@@ -16,8 +16,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Kind, Result};
-use crate::settings::key::Key;
 use crate::settings::origin::Origin;
+use crate::settings::setting::Setting;
+use crate::settings::table::{Key, TABLE, named, nearest};
 use crate::text::{one_line, shown_value, visible};
 
 const PROFILES: &str = "profile";
@@ -177,7 +178,10 @@ impl Reader<'_> {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<Entry> {
         let word = name.get_ref().as_ref();
-        let key = Key::in_file(word).ok_or_else(|| self.unknown(word, name.span().start))?;
+        let setting = named(word).filter(|setting| setting.may_be_in_file());
+        let key = setting
+            .ok_or_else(|| self.unknown(word, name.span().start))?
+            .key;
         let text = self.scalar(word, value)?;
         Ok(Entry {
             profile: profile.map(str::to_owned),
@@ -192,21 +196,14 @@ impl Reader<'_> {
             offset,
             &format!("there is no setting \"{}\"", shown_value(word)),
         );
-        if ["api_key", "password"].contains(&word) {
-            return error.help(format!(
-                "a secret does not belong here; name the file that holds it with {word}_file"
-            ));
+        if let Some(setting) = named(word) {
+            return error.help(setting.where_it_counts());
         }
-        let known = Key::all_in_file()
-            .map(|key| key.setting().name)
-            .chain([PROFILES, DEFAULT_PROFILE]);
-        let (distance, nearest) = known
-            .map(|name| (strsim::damerau_levenshtein(word, name), name))
-            .min()
-            .unwrap_or((usize::MAX, ""));
-        match distance {
-            0..=3 => error.help(format!("did you mean \"{nearest}\"?")),
-            _ => error.help("`mfa-optout config` lists the settings"),
+        let known = TABLE.iter().filter(|setting| setting.may_be_in_file());
+        let others = [PROFILES, DEFAULT_PROFILE].map(str::to_owned);
+        match nearest(word, known.map(Setting::file_key).chain(others)) {
+            Some(name) => error.help(format!("did you mean \"{name}\"?")),
+            None => error.help("`mfa-optout config` lists the settings"),
         }
     }
 

@@ -2,13 +2,16 @@
 //! [`Settings`]. No network and no input rows; of the disk only the file of settings and, when asked, a secret.
 
 mod file;
-mod key;
 mod origin;
 mod place;
 mod secret;
+mod setting;
 mod show;
+mod table;
 pub mod values;
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,11 +23,12 @@ use crate::error::{Error, Kind, Result};
 use crate::policy::Rules;
 
 pub use file::File;
-pub use key::{Key, Scope, Setting, TABLE};
-pub use origin::{Environment, Given, Origin, Sources};
+pub use origin::{CliOverrides, Environment, Origin, Sources};
 pub use place::{Facts, load, may_hold_settings};
 pub use secret::{SecretPlace, SignIn};
-pub use show::config_text;
+pub use setting::{Form, Scope, Setting};
+pub use show::{config_text, faults};
+pub use table::{Key, TABLE};
 
 /// All that a run is told, understood and within its bounds.
 #[derive(Clone, Debug)]
@@ -41,6 +45,14 @@ pub struct Settings {
     pub outputs: Outputs,
     /// What is said while it goes on.
     pub talk: Talk,
+    /// The properties of the practice Org.
+    pub practice: Practice,
+    /// The config file that was named.
+    pub config: Option<PathBuf>,
+    /// The profile that was named.
+    pub profile: Option<String>,
+    /// Every option that is in effect, with its text as it was given, for the run's record. No secrets.
+    pub options: BTreeMap<String, String>,
     /// The file of settings that counts.
     pub file: Option<PathBuf>,
     /// What a person should know about where the settings come from, for the plan.
@@ -48,11 +60,17 @@ pub struct Settings {
 }
 
 /// Where and as whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Connection {
     /// The Org's base address as it was written, unchecked; `None` where nobody gave one.
     pub address: Option<String>,
-    /// How to sign in; `None` where nobody gave credentials.
+    /// The file with the API key.
+    pub api_key_file: Option<PathBuf>,
+    /// E-mail address of the account that signs in.
+    pub email: Option<String>,
+    /// The file with the password.
+    pub password_file: Option<PathBuf>,
+    /// How to sign in, made of the above and of the secrets in the environment; `None` where nobody gave credentials.
     pub sign_in: Option<SignIn>,
     /// The Org's number, where given; a session needs it, a key knows it.
     pub org: Option<u64>,
@@ -84,7 +102,7 @@ pub struct Sending {
 }
 
 /// How the input is read. What is `None` is found out from the input itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reading {
     /// The byte between cells.
     pub delimiter: Option<u8>,
@@ -113,23 +131,42 @@ pub struct Reading {
 }
 
 /// What happens to an input with bad rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BadRows {
     /// Nothing is sent.
+    #[default]
     Refuse,
     /// They are reported as invalid, the others are sent.
     Skip,
 }
 
 /// What must hold before anything is sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Guards {
     /// How many people, or which share of the rows, may be opted out.
     pub max_opt_outs: Option<Threshold>,
     /// Why the run is made, for its record.
     pub reason: Option<String>,
-    /// Who says yes to the plan.
-    pub consent: Consent,
+    /// Whether a reason must be given.
+    pub require_reason: bool,
+    /// Whether the plan is shown and nothing is sent.
+    pub dry_run: bool,
+    /// Whether the plan was confirmed beforehand.
+    pub yes: bool,
+}
+
+impl Guards {
+    /// Returns who confirms the plan. A dry run stays one whatever else is given.
+    #[must_use]
+    pub fn consent(&self) -> Consent {
+        if self.dry_run {
+            Consent::DryRun
+        } else if self.yes {
+            Consent::Given
+        } else {
+            Consent::Ask
+        }
+    }
 }
 
 /// Who says yes to the plan.
@@ -144,7 +181,7 @@ pub enum Consent {
 }
 
 /// What is written and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outputs {
     /// The report; `None` for beside the input.
     pub report: Option<PathBuf>,
@@ -161,16 +198,17 @@ pub struct Outputs {
 }
 
 /// What becomes of an interrupted run's record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EarlierRun {
     /// The run goes on where it was.
+    #[default]
     Resume,
     /// It is kept under another name and the run starts over.
     StartOver,
 }
 
 /// What is said while the run goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Talk {
     /// In which form.
     pub format: LogFormat,
@@ -179,42 +217,93 @@ pub struct Talk {
 }
 
 /// The form of the lines on standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// One JSON object a line.
     Json,
 }
 
 /// How much is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Volume {
     /// Errors only.
     Quiet,
     /// Progress.
+    #[default]
     Normal,
     /// Also a line for each row.
     Verbose,
 }
 
+/// The properties of a practice Org. What is `None` is left to the sandbox.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Practice {
+    /// Number of users.
+    pub members: Option<u64>,
+    /// Time that each response takes.
+    pub latency: Option<Duration>,
+    /// Requests a second that are accepted.
+    pub rate_limit: Option<u32>,
+    /// Share of responses that are a server error, in percent.
+    pub error_percent: Option<f64>,
+    /// Share of responses that are a 429, in percent.
+    pub throttle_percent: Option<f64>,
+    /// Time in which it does not answer, counted from its start.
+    pub outage: Option<Range<Duration>>,
+    /// Lifetime of a session's token.
+    pub token_life: Option<Duration>,
+}
+
 impl Settings {
-    /// Understands what was given. Reads nothing and asks nobody.
+    /// Parses what was given. Reads nothing and asks nobody.
     ///
     /// # Errors
-    /// A value that means nothing, named with its place; credentials that contradict each other or are incomplete; a
-    /// missing reason where the file demands one.
+    /// A value that can't be used, named with its place; credentials that contradict each other or are incomplete; a
+    /// missing reason where the config file demands one.
     pub fn resolve(sources: Sources<'_>, notes: Vec<String>) -> Result<Self> {
-        Ok(Self {
-            connection: connection(sources)?,
-            sending: sending(sources)?,
-            reading: reading(sources)?,
-            guards: guards(sources)?,
-            outputs: outputs(sources)?,
-            talk: talk(sources)?,
-            file: sources.file.map(|(file, _)| file.path().to_owned()),
-            notes,
-        })
+        let mut settings = Self::unset();
+        for setting in TABLE {
+            sources.apply(setting.key, &mut settings)?;
+        }
+        if settings.guards.reason.is_none() && settings.guards.require_reason {
+            let message = "the config file requires a reason";
+            return Err(Error::new(Kind::Usage, message).help("say why with --reason \"TEXT\""));
+        }
+        settings.connection.sign_in = sign_in(sources, &settings.connection)?;
+        settings.options = show::in_effect(sources);
+        settings.file = sources.file.map(|(file, _)| file.path().to_owned());
+        settings.notes = notes;
+        Ok(settings)
+    }
+
+    /// Returns settings before any option, even a default, has been applied. Where a field needs some value, it is the
+    /// most careful one.
+    pub(super) fn unset() -> Self {
+        Self {
+            connection: Connection::default(),
+            sending: Sending {
+                rate: Rate::Auto { ceiling: 1 },
+                concurrency: Some(1),
+                max_attempts: 1,
+                max_wait: Duration::ZERO,
+                outage_patience: Duration::ZERO,
+                max_failures: Threshold::Count(1),
+                max_duration: None,
+            },
+            reading: Reading::default(),
+            guards: Guards::default(),
+            outputs: Outputs::default(),
+            talk: Talk::default(),
+            practice: Practice::default(),
+            config: None,
+            profile: None,
+            options: BTreeMap::new(),
+            file: None,
+            notes: Vec::new(),
+        }
     }
 
     /// The rules of the policy. `seed` is the seed of the jitter.
@@ -238,111 +327,21 @@ impl Settings {
     }
 }
 
-fn connection(sources: Sources<'_>) -> Result<Connection> {
-    let org = sources.get(Key::Org, values::org)?;
-    Ok(Connection {
-        address: sources.get(Key::Address, values::words)?,
-        sign_in: sign_in(sources, org)?,
-        org,
-        timeout: sources.need(Key::Timeout, values::positive_duration)?,
-        ca_cert: sources.path(Key::CaCert),
-        sandbox: sources.need(Key::Sandbox, values::switch)?,
-    })
-}
-
-fn sending(sources: Sources<'_>) -> Result<Sending> {
-    Ok(Sending {
-        rate: sources.need(Key::Rate, values::rate)?,
-        concurrency: sources.need(Key::Concurrency, values::concurrency)?,
-        max_attempts: sources.need(Key::MaxAttempts, values::attempts)?,
-        max_wait: sources.need(Key::MaxWait, values::duration)?,
-        outage_patience: sources.need(Key::OutagePatience, values::duration)?,
-        max_failures: sources.need(Key::MaxFailures, values::limit)?,
-        max_duration: sources.get(Key::MaxDuration, values::positive_duration)?,
-    })
-}
-
-fn reading(sources: Sources<'_>) -> Result<Reading> {
-    let skip_bad_rows = sources.need(Key::SkipInvalid, values::switch)?;
-    Ok(Reading {
-        delimiter: sources.get(Key::Delimiter, values::delimiter)?,
-        encoding: sources.get(Key::Encoding, values::encoding)?,
-        sheet: sources.get(Key::Sheet, values::words)?,
-        id_column: sources.get(Key::IdColumn, values::words)?,
-        flag_column: sources.get(Key::FlagColumn, values::words)?,
-        set: sources.get(Key::Set, values::flag)?,
-        header: !sources.need(Key::NoHeader, values::switch)?,
-        max_input: sources.get(Key::MaxInput, values::size)?,
-        timezone: sources.get(Key::Timezone, values::timezone)?,
-        baseline: sources.path(Key::Baseline),
-        bad_rows: if skip_bad_rows {
-            BadRows::Skip
-        } else {
-            BadRows::Refuse
-        },
-        problems: sources.path(Key::Problems),
-    })
-}
-
-fn guards(sources: Sources<'_>) -> Result<Guards> {
-    let reason = sources.get(Key::Reason, values::words)?;
-    if reason.is_none() && sources.need(Key::RequireReason, values::switch)? {
-        let message = "a reason is required by the file of settings";
-        return Err(Error::new(Kind::Usage, message).help("say why with --reason \"TEXT\""));
-    }
-    let consent = match (
-        sources.need(Key::DryRun, values::switch)?,
-        sources.need(Key::Yes, values::switch)?,
-    ) {
-        (true, _) => Consent::DryRun,
-        (false, true) => Consent::Given,
-        (false, false) => Consent::Ask,
-    };
-    Ok(Guards {
-        max_opt_outs: sources.get(Key::MaxOptOuts, values::limit)?,
-        reason,
-        consent,
-    })
-}
-
-fn outputs(sources: Sources<'_>) -> Result<Outputs> {
-    let start_over = sources.need(Key::Fresh, values::switch)?;
-    Ok(Outputs {
-        report: sources.path(Key::Report),
-        html: sources.path(Key::Html),
-        metrics: sources.path(Key::Metrics),
-        overwrite: sources.need(Key::Overwrite, values::switch)?,
-        earlier_run: if start_over {
-            EarlierRun::StartOver
-        } else {
-            EarlierRun::Resume
-        },
-        new_key: sources.need(Key::NewKey, values::switch)?,
-    })
-}
-
-fn talk(sources: Sources<'_>) -> Result<Talk> {
-    let volume = match (
-        sources.need(Key::Quiet, values::switch)?,
-        sources.need(Key::Verbose, values::switch)?,
-    ) {
-        (true, _) => Volume::Quiet,
-        (false, true) => Volume::Verbose,
-        (false, false) => Volume::Normal,
-    };
-    Ok(Talk {
-        format: sources.need(Key::LogFormat, values::log_format)?,
-        volume,
-    })
-}
-
 /// A secret's place, and how strongly it was asked for.
 type Placed = (SecretPlace, Origin);
 
 /// The stronger of an API key and a session; the two given equally strongly contradict each other.
-fn sign_in(sources: Sources<'_>, org: Option<u64>) -> Result<Option<SignIn>> {
-    let key = place(sources, Key::ApiKey, Key::ApiKeyFile)?;
-    let password = place(sources, Key::Password, Key::PasswordFile)?;
+fn sign_in(sources: Sources<'_>, connection: &Connection) -> Result<Option<SignIn>> {
+    let key = place(
+        sources,
+        Key::ApiKey,
+        (Key::ApiKeyFile, connection.api_key_file.as_ref()),
+    )?;
+    let password = place(
+        sources,
+        Key::Password,
+        (Key::PasswordFile, connection.password_file.as_ref()),
+    )?;
     let email = sources.find(Key::Email).map(|found| found.origin);
     let session = [email, password.as_ref().map(|(_, origin)| origin.clone())]
         .into_iter()
@@ -357,12 +356,12 @@ fn sign_in(sources: Sources<'_>, org: Option<u64>) -> Result<Option<SignIn>> {
         (Some((_, origin)), Some(other)) if origin.rank() == other.rank() => {
             Err(two_ways(&origin, &other))
         }
-        (_, Some(_)) => session_of(sources, password, org).map(Some),
+        (_, Some(_)) => session_of(connection, password).map(Some),
     }
 }
 
-fn session_of(sources: Sources<'_>, password: Option<Placed>, org: Option<u64>) -> Result<SignIn> {
-    match (sources.get(Key::Email, values::words)?, password, org) {
+fn session_of(connection: &Connection, password: Option<Placed>) -> Result<SignIn> {
+    match (connection.email.clone(), password, connection.org) {
         (Some(email), Some((password, _)), Some(org)) => Ok(SignIn::Session {
             email,
             password,
@@ -386,12 +385,14 @@ fn session_of(sources: Sources<'_>, password: Option<Placed>, org: Option<u64>) 
     }
 }
 
-fn place(sources: Sources<'_>, in_variable: Key, in_file: Key) -> Result<Option<Placed>> {
+fn place(
+    sources: Sources<'_>,
+    in_variable: Key,
+    (in_file, path): (Key, Option<&PathBuf>),
+) -> Result<Option<Placed>> {
     let secret = sources.secret(in_variable)?;
-    let file = sources
-        .find(in_file)
-        .map(|found| found.origin)
-        .zip(sources.path(in_file));
+    let origin = sources.find(in_file).map(|found| found.origin);
+    let file = origin.zip(path.cloned());
     match (secret, file) {
         (Some((_, origin)), Some((other, _))) if origin.rank() == other.rank() => {
             Err(two_ways(&origin, &other))

@@ -3,14 +3,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
 use crate::error::{Error, Kind, Result};
+use crate::settings::Settings;
 use crate::settings::file::File;
-use crate::settings::key::{Key, Scope};
-use crate::settings::values::Parsed;
+use crate::settings::setting::{Form, Scope, Setting};
+use crate::settings::table::Key;
+use crate::settings::values::{self, Parsed};
 use crate::text::shown_value;
 
 /// Where a value comes from. The order is the order of precedence, the strongest first.
@@ -61,50 +63,118 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What was typed: settings with the text they were given, from the command line.
-#[derive(Clone, Debug, Default)]
-pub struct Given(Vec<(Key, OsString)>);
+/// The options given on the command line, with their text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CliOverrides(Vec<(Key, OsString)>);
 
-impl Given {
-    /// Adds a value, where one was given.
-    pub fn put(&mut self, key: Key, value: Option<&(impl AsRef<OsStr> + ?Sized)>) {
-        self.0
-            .extend(value.map(|value| (key, value.as_ref().to_owned())));
+impl CliOverrides {
+    /// Adds an option. The text of a switch that is on is `true`.
+    pub fn insert(&mut self, key: Key, text: impl Into<OsString>) {
+        self.0.push((key, text.into()));
     }
 
-    /// Adds a switch, where it is on.
-    pub fn switch(&mut self, key: Key, on: bool) {
-        self.put(key, on.then_some("true"));
-    }
-
-    /// The words that were typed for these settings, for another command line.
+    /// Checks whether an option was given.
     #[must_use]
-    pub fn typed(&self, keys: &[Key]) -> Vec<OsString> {
-        keys.iter()
-            .filter_map(|key| Some(words(*key, self.get(*key)?)))
-            .flatten()
-            .collect()
+    pub fn contains(&self, key: Key) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Returns the words of the options that the suggested next command repeats, as they were given.
+    #[must_use]
+    pub fn carried_words(&self) -> Vec<OsString> {
+        let carried = self.0.iter().filter(|(key, _)| key.setting().carried);
+        carried.flat_map(|(key, text)| words(*key, text)).collect()
     }
 
     fn get(&self, key: Key) -> Option<&OsString> {
-        self.0
-            .iter()
-            .find(|(given, _)| *given == key)
-            .map(|(_, value)| value)
+        let (_, text) = self.0.iter().find(|(given, _)| *given == key)?;
+        Some(text)
     }
 }
 
-/// A setting as it is typed. A value that would be taken for an option itself stands in one word with its flag.
-fn words(key: Key, value: &OsStr) -> Vec<OsString> {
+/// Returns an option as it is typed. A value that would be taken for an option itself stands in one word with its flag.
+fn words(key: Key, text: &OsStr) -> Vec<OsString> {
     let mut flag = OsString::from(key.flag());
-    if key.setting().scope == Scope::Flag && key.setting().default == Some("false") {
+    if key.setting().form == Form::Switch {
         vec![flag]
-    } else if value.as_encoded_bytes().starts_with(b"-") {
+    } else if text.as_encoded_bytes().starts_with(b"-") {
         flag.push("=");
-        flag.push(value);
+        flag.push(text);
         vec![flag]
     } else {
-        vec![flag, value.to_owned()]
+        vec![flag, text.to_owned()]
+    }
+}
+
+/// The text of one option on its way to a field of [`Settings`].
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    text: &'a OsStr,
+    /// The folder that a relative path is meant from; the working directory if there is none.
+    folder: Option<&'a Path>,
+}
+
+impl<'a> Raw<'a> {
+    /// Takes the text from the command line or the environment.
+    #[must_use]
+    pub fn new(text: &'a OsStr) -> Self {
+        Self { text, folder: None }
+    }
+
+    /// Parses the text into a field.
+    ///
+    /// # Errors
+    /// The text is not UTF-8, or `parse` refuses it. The field stays as it is.
+    pub fn store<T>(&self, field: &mut T, parse: fn(&str) -> Parsed<T>) -> Parsed<()> {
+        let text = self.text.to_str().ok_or("is not UTF-8 text")?;
+        *field = parse(text)?;
+        Ok(())
+    }
+
+    /// Parses the text into an optional field.
+    ///
+    /// # Errors
+    /// As [`Raw::store`].
+    pub fn store_some<T>(&self, field: &mut Option<T>, parse: fn(&str) -> Parsed<T>) -> Parsed<()> {
+        let text = self.text.to_str().ok_or("is not UTF-8 text")?;
+        *field = Some(parse(text)?);
+        Ok(())
+    }
+
+    /// Stores `value` in a field if the text switches it on.
+    ///
+    /// # Errors
+    /// The text is neither `true` nor `false`.
+    pub fn store_if_on<T>(&self, field: &mut T, value: T) -> Parsed<()> {
+        let mut on = false;
+        self.store(&mut on, values::switch)?;
+        if on {
+            *field = value;
+        }
+        Ok(())
+    }
+
+    /// Stores a path. One from the config file is meant from that file's own folder.
+    ///
+    /// # Errors
+    /// The text is empty.
+    pub fn store_path(&self, field: &mut Option<PathBuf>) -> Parsed<()> {
+        if self.text.is_empty() {
+            return Err("must not be empty".to_owned());
+        }
+        let path = self.folder.unwrap_or(Path::new("")).join(self.text);
+        *field = Some(path);
+        Ok(())
+    }
+}
+
+impl Setting {
+    /// Checks a value that was given on the command line.
+    ///
+    /// # Errors
+    /// Says what is wrong with it and how to write it.
+    pub fn check(&self, text: &OsStr) -> Parsed<()> {
+        (self.set)(&mut Settings::unset(), &Raw::new(text))
     }
 }
 
@@ -124,7 +194,7 @@ pub struct Found {
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
     /// The command line.
-    pub given: &'a Given,
+    pub given: &'a CliOverrides,
     /// The environment.
     pub environment: Environment<'a>,
     /// The file, where there is one that counts, and the profile chosen in it.
@@ -141,7 +211,7 @@ impl Sources<'_> {
         }
         let default = || {
             Some(Found {
-                text: key.setting().default?.into(),
+                text: key.setting().default()?.into(),
                 origin: Origin::Default,
             })
         };
@@ -176,36 +246,54 @@ impl Sources<'_> {
         })
     }
 
-    /// What a setting is worth, `None` where it is not given and has no default.
+    /// Parses one option, where it is given or has a default, into its field of `settings`.
     ///
     /// # Errors
-    /// The text means nothing; the error says where it stands.
-    pub fn get<T>(&self, key: Key, parse: fn(&str) -> Parsed<T>) -> Result<Option<T>> {
-        self.find(key)
-            .map(|found| found.parse(key, parse))
-            .transpose()
+    /// The text can't be used; the error says where it stands.
+    pub fn apply(&self, key: Key, settings: &mut Settings) -> Result<()> {
+        let Some(found) = self.find(key) else {
+            return Ok(());
+        };
+        let set = key.setting().set;
+        set(settings, &self.raw(&found)).map_err(|why| found.unusable(key, why))
     }
 
-    /// What a setting with a default is worth.
-    ///
-    /// # Errors
-    /// As [`Sources::get`].
-    pub fn need<T>(&self, key: Key, parse: fn(&str) -> Parsed<T>) -> Result<T> {
-        self.get(key, parse)?
-            .ok_or_else(|| Error::new(Kind::Usage, format!("{} is not given", key.setting().name)))
-    }
-
-    /// A path. One that stands in the file is meant from the file's own folder.
+    /// Returns a path as it is meant: one from the config file from that file's own folder.
     #[must_use]
     pub fn path(&self, key: Key) -> Option<PathBuf> {
         let found = self.find(key)?;
-        let path = PathBuf::from(found.text);
-        match (&found.origin, self.file) {
-            (Origin::Profile { .. } | Origin::File { .. }, Some((file, _))) => {
-                Some(file.folder().join(path))
+        let mut path = None;
+        self.raw(&found).store_path(&mut path).ok()?;
+        path
+    }
+
+    fn raw<'b>(&'b self, found: &'b Found) -> Raw<'b> {
+        let folder = match found.origin {
+            Origin::Profile { .. } | Origin::File { .. } => {
+                self.file.map(|(file, _)| file.folder())
             }
-            _ => Some(path),
+            Origin::Flag(_) | Origin::Variable(_) | Origin::Default => None,
+        };
+        Raw {
+            text: &found.text,
+            folder,
         }
+    }
+
+    /// Returns settings in which only one option has its value, for what is needed before all of them can be read.
+    ///
+    /// # Errors
+    /// As [`Sources::apply`].
+    pub fn only(&self, key: Key) -> Result<Settings> {
+        let mut settings = Settings::unset();
+        self.apply(key, &mut settings)?;
+        Ok(settings)
+    }
+
+    /// Returns the variable that holds a secret.
+    #[must_use]
+    pub fn secret_origin(&self, key: Key) -> Option<Origin> {
+        self.in_environment(key).map(|found| found.origin)
     }
 
     /// A secret and the variable that holds it; an empty variable counts as not set.
@@ -227,20 +315,13 @@ impl Sources<'_> {
 }
 
 impl Found {
-    fn parse<T>(&self, key: Key, parse: fn(&str) -> Parsed<T>) -> Result<T> {
-        let lossy = self.text.to_string_lossy();
-        let parsed = self
-            .text
-            .to_str()
-            .map_or_else(|| Err("is not UTF-8 text".to_owned()), parse);
-        parsed.map_err(|why| {
-            let message = format!(
-                "{}: \"{}\" can't be used as {}",
-                self.origin,
-                shown_value(&lossy),
-                key.setting().name
-            );
-            Error::new(Kind::Usage, message).help(why)
-        })
+    fn unusable(&self, key: Key, why: String) -> Error {
+        let shown = shown_value(&self.text.to_string_lossy());
+        let message = format!(
+            "{}: \"{shown}\" can't be used as {}",
+            self.origin,
+            key.setting().file_key()
+        );
+        Error::new(Kind::Usage, message).help(why)
     }
 }

@@ -6,10 +6,11 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::settings::Settings;
 use crate::settings::file::File;
-use crate::settings::key::{Key, Setting, TABLE, VARIABLES};
-use crate::settings::origin::{Environment, Given, Sources};
-use crate::settings::{Settings, values};
+use crate::settings::origin::{CliOverrides, Environment, Sources};
+use crate::settings::setting::VARIABLES;
+use crate::settings::table::{Key, TABLE, named, nearest};
 use crate::text::{shown_path, shown_value, visible};
 use crate::trusted_file::{self, ReadError};
 
@@ -51,19 +52,20 @@ impl Facts {
 /// # Errors
 /// The file can't be read or understood, or has no such profile; and those of `then`.
 pub fn load<T>(
-    given: &Given,
+    given: &CliOverrides,
     environment: Environment<'_>,
     facts: &Facts,
     then: impl FnOnce(Sources<'_>, Vec<String>) -> Result<T>,
 ) -> Result<T> {
-    refuse_mistyped(&facts.variables)?;
+    refuse_unknown(&facts.variables)?;
     let without_file = Sources {
         given,
         environment,
         file: None,
     };
-    let profile = without_file.get(Key::Profile, values::words)?;
-    let (file, notes) = open(without_file.path(Key::Config), environment, facts)?;
+    let profile = without_file.only(Key::Profile)?.profile;
+    let asked = without_file.only(Key::Config)?.config;
+    let (file, notes) = open(asked, environment, facts)?;
     let Some(file) = file else {
         return match profile {
             None => then(without_file, notes),
@@ -85,44 +87,66 @@ impl Settings {
     ///
     /// # Errors
     /// Those of [`load`] and [`Settings::resolve`].
-    pub fn load(given: &Given, environment: Environment<'_>, facts: &Facts) -> Result<Self> {
+    pub fn load(given: &CliOverrides, environment: Environment<'_>, facts: &Facts) -> Result<Self> {
         load(given, environment, facts, Settings::resolve)
     }
 }
 
-/// A mistyped guard would be none at all. What is like no setting is somebody else's, be it the build's or a cluster's,
-/// which names its variables after its services.
-fn refuse_mistyped(variables: &[OsString]) -> Result<()> {
-    let mut suffixes = variables
-        .iter()
-        .filter_map(|name| name.to_str()?.strip_prefix(VARIABLES));
-    let Some((name, advice)) = suffixes.find_map(|suffix| Some((suffix, mistyped(suffix)?))) else {
-        return Ok(());
-    };
-    let message = format!(
-        "there is no setting for the variable {VARIABLES}{}",
-        visible(name)
-    );
-    Err(Error::new(Kind::Usage, message).help(advice))
+/// Refuses a variable that has the tool's prefix and is no option: a mistyped guard would be none at all.
+fn refuse_unknown(variables: &[OsString]) -> Result<()> {
+    for name in variables {
+        let name = name.to_string_lossy();
+        let Some(suffix) = suffix_of(&name, cfg!(windows)) else {
+            continue;
+        };
+        if is_set_by_others(&suffix) {
+            continue;
+        }
+        if let Some(advice) = advice_on(&suffix) {
+            let message = format!("there is no setting for the variable {}", visible(&name));
+            return Err(Error::new(Kind::Usage, message).help(advice));
+        }
+    }
+    Ok(())
 }
 
-/// What to do about a variable with this name behind [`VARIABLES`], if it was meant to be a setting and is none.
-fn mistyped(suffix: &str) -> Option<String> {
-    let named = |setting: &&Setting| setting.name.to_uppercase() == suffix;
-    if let Some(setting) = TABLE.iter().find(named) {
-        let typed_only = setting.key.variable().is_none();
-        return typed_only
-            .then(|| format!("{} counts on the command line only", setting.key.flag()));
-    }
-    let known = TABLE.iter().filter_map(|setting| setting.key.variable());
-    let is_near = |known: &String| {
-        let name = &known[VARIABLES.len()..];
-        strsim::damerau_levenshtein(suffix, name) <= name.len() / 6
+/// Returns what follows [`VARIABLES`] in a variable's name, in upper case where the system ignores the case of names.
+fn suffix_of(name: &str, ignore_case: bool) -> Option<String> {
+    let name = if ignore_case {
+        name.to_uppercase()
+    } else {
+        name.to_owned()
     };
-    known
-        .into_iter()
-        .find(is_near)
-        .map(|known| format!("did you mean {known}?"))
+    name.strip_prefix(VARIABLES).map(str::to_owned)
+}
+
+/// Checks whether a variable was set by Kubernetes, which names variables after services such as `mfa-optout`
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>), or by the build.
+fn is_set_by_others(suffix: &str) -> bool {
+    let suffix = format!("_{suffix}");
+    suffix.ends_with("_SERVICE_HOST")
+        || suffix.contains("_SERVICE_PORT")
+        || suffix.ends_with("_PORT")
+        || suffix.contains("_PORT_")
+        || suffix.ends_with("_COMMIT")
+}
+
+/// Returns what to do about a variable, or nothing if it is one of an option's.
+fn advice_on(suffix: &str) -> Option<String> {
+    let variables = TABLE.iter().filter_map(|setting| setting.key.variable());
+    let suffixes: Vec<String> = variables
+        .map(|name| name[VARIABLES.len()..].to_owned())
+        .collect();
+    if suffixes.iter().any(|known| known == suffix) {
+        return None;
+    }
+    if let Some(setting) = named(&suffix.to_lowercase()) {
+        return Some(setting.where_it_counts());
+    }
+    Some(match nearest(suffix, suffixes.into_iter()) {
+        Some(name) => format!("did you mean {VARIABLES}{name}?"),
+        None => "remove it; `mfa-optout config` lists the settings".to_owned(),
+    })
 }
 
 fn open(
@@ -219,4 +243,65 @@ fn no_file_for(profile: &str) -> Error {
     .help(format!(
         "name the file with --config, or put {NAME} into the configuration folder"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(variable: &str) -> Option<String> {
+        let result = refuse_unknown(&[OsString::from(variable)]);
+        result.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn unknown_variables_are_refused_except_those_of_kubernetes_and_of_the_build() {
+        for allowed in [
+            "MFA_OPTOUT_RATE",
+            "MFA_OPTOUT_API_KEY",
+            "MFA_OPTOUT_SERVICE_HOST",
+            "MFA_OPTOUT_SERVICE_PORT",
+            "MFA_OPTOUT_SERVICE_PORT_HTTP",
+            "MFA_OPTOUT_PORT",
+            "MFA_OPTOUT_PORT_80_TCP_ADDR",
+            "MFA_OPTOUT_WEB_SERVICE_HOST",
+            "MFA_OPTOUT_WEB_PORT_80_TCP",
+            "MFA_OPTOUT_COMMIT",
+            "MFA_OPTOUT",
+            "MY_MFA_OPTOUT_FLAVOUR",
+        ] {
+            assert_eq!(complaint(allowed), None, "{allowed}");
+        }
+        for (refused, advice) in [
+            (
+                "MFA_OPTOUT_FLAVOUR",
+                "`mfa-optout config` lists the settings",
+            ),
+            (
+                "MFA_OPTOUT_MAX_OPT_OUT",
+                "did you mean MFA_OPTOUT_MAX_OPT_OUTS?",
+            ),
+            ("MFA_OPTOUT_REPORTS", "did you mean MFA_OPTOUT_REPORT?"),
+            ("MFA_OPTOUT_YES", "--yes counts on the command line only"),
+            (
+                "MFA_OPTOUT_REQUIRE_REASON",
+                "require_reason counts in the config file only",
+            ),
+            ("MFA_OPTOUT_", "`mfa-optout config` lists the settings"),
+        ] {
+            let complaint = complaint(refused).unwrap();
+            assert!(
+                complaint.contains(refused) && complaint.contains(advice),
+                "{complaint}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_case_of_a_variable_is_ignored_only_where_the_system_ignores_it() {
+        assert_eq!(suffix_of("Mfa_OptOut_Rate", true).as_deref(), Some("RATE"));
+        assert_eq!(suffix_of("Mfa_OptOut_Rate", false), None);
+        assert_eq!(suffix_of("MFA_OPTOUT_rate", false).as_deref(), Some("rate"));
+        assert!(complaint("MFA_OPTOUT_rate").is_some(), "it would not count");
+    }
 }

@@ -8,18 +8,19 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::domain::Credentials;
+use crate::domain::Flag;
 
 /// A command line, an environment and a file, put together by hand.
 #[derive(Default)]
 struct Case {
-    given: Given,
+    given: CliOverrides,
     variables: Vec<(&'static str, &'static str)>,
     file: &'static str,
 }
 
 impl Case {
     fn flag(mut self, key: Key, text: &str) -> Self {
-        self.given.put(key, Some(text));
+        self.given.insert(key, text);
         self
     }
 
@@ -216,13 +217,13 @@ fn a_dry_run_stays_one_whatever_else_is_said() {
         .flag(Key::DryRun, "true")
         .settings()
         .unwrap();
-    assert_eq!(settings.guards.consent, Consent::DryRun);
+    assert_eq!(settings.guards.consent(), Consent::DryRun);
     let settings = case()
         .variable("MFA_OPTOUT_YES", "true")
         .settings()
         .unwrap();
     assert_eq!(
-        settings.guards.consent,
+        settings.guards.consent(),
         Consent::Ask,
         "consent is not left lying in an environment"
     );
@@ -236,10 +237,201 @@ fn config_shows_values_and_origins_but_no_secret() {
         .variable("MFA_OPTOUT_RATE", "5/s")
         .flag(Key::MaxOptOuts, "5%");
     let text = case
-        .with(|sources| config_text(sources, &["a note".to_owned()]))
+        .with(|sources| Ok(config_text(sources, &["a note".to_owned()])))
         .unwrap();
     assert!(!text.contains("hush"), "{text}");
     insta::assert_snapshot!(text);
+}
+
+/// Returns a value that each kind of option accepts and that is no default.
+fn sample(setting: &Setting) -> &'static str {
+    match setting.form {
+        Form::Switch => "true",
+        Form::OneOf(_, words) => words[words.len() - 1],
+        Form::Path(_) => "some folder/it's",
+        Form::Text(name) => match name {
+            "RATE" | "N/s" => "7/s",
+            "TIME" => "7s",
+            "LIMIT" | "PERCENT" => "7%",
+            "N" | "NUMBER" | "COLUMN" => "7",
+            "ZONE" => "UTC",
+            "SIZE" => "7GiB",
+            "CHARACTER" => ";",
+            "NAME" => "utf-8",
+            "FLAG" => "yes",
+            "FROM..TO" => "1s..7s",
+            "ADDRESS" | "KEY" | "PASSWORD" | "TEXT" => "https://org.example",
+            other => panic!("write a sample for {other}"),
+        },
+    }
+}
+
+/// Returns where an option's value comes from when `case` is all that is given.
+fn origin(case: &Case, key: Key) -> Option<String> {
+    case.with(|sources| Ok(sources.find(key).map(|found| found.origin.to_string())))
+        .unwrap()
+}
+
+/// Returns the settings that one option alone makes.
+fn alone(case: &Case, key: Key) -> String {
+    let settings = case.with(|sources| sources.only(key)).unwrap();
+    format!("{settings:?}")
+}
+
+#[test]
+fn every_option_counts_exactly_where_its_scope_says_and_changes_its_field() {
+    for setting in TABLE
+        .iter()
+        .filter(|setting| setting.scope != Scope::Secret)
+    {
+        let (key, text) = (setting.key, sample(setting));
+        let by_flag = case().flag(key, text);
+        assert_ne!(
+            alone(&by_flag, key),
+            alone(&case(), key),
+            "{}",
+            setting.name
+        );
+
+        let name = format!("MFA_OPTOUT_{}", setting.file_key().to_uppercase());
+        let by_variable = case().variable(name.clone().leak(), text);
+        let counts = matches!(setting.scope, Scope::Everywhere | Scope::Run);
+        let expected = if counts {
+            Some(name)
+        } else {
+            setting.default().map(|_| "default".to_owned())
+        };
+        assert_eq!(origin(&by_variable, key), expected, "{}", setting.name);
+
+        let value = if setting.form == Form::Switch {
+            text.to_owned()
+        } else {
+            format!("\"{text}\"")
+        };
+        let line = format!("{} = {value}", setting.file_key());
+        let by_file = case().file(line.leak());
+        if matches!(setting.scope, Scope::Everywhere | Scope::File) {
+            assert_eq!(
+                origin(&by_file, key).as_deref(),
+                Some("conf/mfa-optout.toml:1")
+            );
+            assert_ne!(
+                alone(&by_file, key),
+                alone(&case(), key),
+                "{}",
+                setting.name
+            );
+        } else {
+            // `profile` is the name of the tables that profiles stand in.
+            let words = match key {
+                Key::Profile => "\"profile\" must be a table",
+                _ => "there is no setting",
+            };
+            let complaint = by_file.complaint();
+            assert!(complaint.contains(words), "{complaint}");
+        }
+    }
+}
+
+#[test]
+fn every_option_that_is_in_effect_is_recorded_and_no_secret_is() {
+    for setting in TABLE {
+        let options = |case: Case| {
+            case.with(|sources| Ok(show::in_effect(sources)))
+                .unwrap()
+                .get(&setting.label())
+                .cloned()
+        };
+        let text = sample(setting);
+        let name = format!("MFA_OPTOUT_{}", setting.file_key().to_uppercase());
+        let recorded = match setting.scope {
+            Scope::File => options(case().file("require_reason = true")),
+            Scope::Secret => options(case().variable(name.leak(), text)),
+            Scope::Everywhere | Scope::Run | Scope::Flag => options(case().flag(setting.key, text)),
+        };
+        let expected = (setting.scope != Scope::Secret).then(|| text.to_owned());
+        assert_eq!(recorded, expected, "{}", setting.name);
+        let unless_given = if setting.form == Form::Switch {
+            None
+        } else {
+            setting.default
+        };
+        assert_eq!(options(case()).as_deref(), unless_given, "{}", setting.name);
+    }
+}
+
+#[test]
+fn an_address_with_a_password_is_not_recorded() {
+    let case = case().variable("MFA_OPTOUT_ADDRESS", "https://jo:hush@org.example");
+    let options = case.with(|sources| Ok(show::in_effect(sources))).unwrap();
+    assert!(!format!("{options:?}").contains("hush"), "{options:?}");
+}
+
+#[test]
+fn an_option_that_belongs_elsewhere_says_where() {
+    for (line, advice) in [
+        ("yes = true", "--yes counts on the command line only"),
+        (
+            "reason = 'x'",
+            "give it with --reason or the variable MFA_OPTOUT_REASON",
+        ),
+        (
+            "password = 'x'",
+            "name the file that holds it with password_file",
+        ),
+    ] {
+        let complaint = case().file(line).complaint();
+        assert!(complaint.contains(advice), "{complaint}");
+    }
+}
+
+#[test]
+fn config_names_every_value_that_can_not_be_used() {
+    let wrong_values = case()
+        .file("rate = 'ten'\nmax_wait = 30\n")
+        .variable("MFA_OPTOUT_ADDRESS", "ftp://org.example")
+        .flag(Key::Timezone, "Europe/Atlantis");
+    let faults = wrong_values.with(|sources| Ok(faults(sources))).unwrap();
+    let messages: Vec<&str> = faults.iter().map(Error::message).collect();
+    assert_eq!(
+        messages[..3],
+        [
+            "--timezone: \"Europe/Atlantis\" can't be used as timezone",
+            "conf/mfa-optout.toml:1: \"ten\" can't be used as rate",
+            "conf/mfa-optout.toml:2: \"30\" can't be used as max_wait",
+        ]
+    );
+    assert_eq!(faults.len(), 4, "{messages:?}");
+
+    let two_ways = case()
+        .variable("MFA_OPTOUT_API_KEY", "hush")
+        .variable("MFA_OPTOUT_EMAIL", "jo@example.com");
+    let faults = two_ways.with(|sources| Ok(super::faults(sources))).unwrap();
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].message().contains("two ways to sign in"));
+    let right = case().with(|sources| Ok(super::faults(sources))).unwrap();
+    assert!(right.is_empty(), "{right:?}");
+}
+
+#[test]
+fn a_flag_for_all_rows_takes_the_words_of_a_cell() {
+    for word in Flag::OPT_OUT_WORDS {
+        let set = case().flag(Key::Set, word).settings().unwrap().reading.set;
+        assert_eq!(set, Some(Flag::OptOut), "{word}");
+    }
+    let set = case()
+        .flag(Key::Set, "Falsch")
+        .settings()
+        .unwrap()
+        .reading
+        .set;
+    assert_eq!(set, Some(Flag::OptIn));
+    assert!(
+        case()
+            .flag(Key::Set, "maybe")
+            .complaint()
+            .contains("write true or yes")
+    );
 }
 
 /// A working directory and a user's folder on disk, each with a file of settings.
@@ -261,11 +453,10 @@ fn loaded(terminal: bool, asked: Option<&str>) -> Settings {
             .contains(&name)
             .then(|| home.clone().into_os_string())
     };
-    let mut given = Given::default();
-    given.put(
-        Key::Config,
-        asked.map(|name| folder.path().join(name)).as_ref(),
-    );
+    let mut given = CliOverrides::default();
+    if let Some(name) = asked {
+        given.insert(Key::Config, folder.path().join(name));
+    }
     let facts = Facts {
         terminal,
         working_folder: folder.path().to_owned(),
@@ -307,8 +498,8 @@ fn a_file_that_was_asked_for_counts_everywhere() {
 
 #[test]
 fn a_profile_needs_a_file() {
-    let mut given = Given::default();
-    given.put(Key::Profile, Some("eu"));
+    let mut given = CliOverrides::default();
+    given.insert(Key::Profile, "eu");
     let facts = Facts {
         terminal: true,
         working_folder: tempfile::tempdir().unwrap().path().to_owned(),
@@ -338,7 +529,7 @@ fn planted(terminal: bool, plant: fn(&Path)) -> Result<Settings> {
     };
     let environment =
         |name: &str| (name == "XDG_CONFIG_HOME").then(|| home.clone().into_os_string());
-    Settings::load(&Given::default(), &environment, &facts)
+    Settings::load(&CliOverrides::default(), &environment, &facts)
 }
 
 #[cfg(unix)]
@@ -386,8 +577,8 @@ fn a_config_file_that_was_named_and_can_not_be_read_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipe.toml");
     plant_pipe(&path);
-    let mut given = Given::default();
-    given.put(Key::Config, Some(&path));
+    let mut given = CliOverrides::default();
+    given.insert(Key::Config, &path);
     let facts = Facts {
         terminal: true,
         working_folder: folder.path().to_owned(),

@@ -1,6 +1,7 @@
 //! What the text of a setting means: rates, durations, limits, sizes and the rest. The command line, the environment
 //! and the file all come through here, so that a value means the same wherever it stands. Pure.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -192,14 +193,13 @@ pub fn timezone(text: &str) -> Parsed<TimeZone> {
     })
 }
 
-/// The flag that all rows get.
+/// Parses the flag for all rows, in any of the words that a cell may have.
 ///
 /// # Errors
-/// Anything but `true` and `false`.
+/// Any other word.
 pub fn flag(text: &str) -> Parsed<Flag> {
-    switch(text)
-        .map(Flag::from_opt_out)
-        .map_err(|_| "write true (opt out) or false (opt back in)".to_owned())
+    Flag::from_table_word(text.trim())
+        .ok_or_else(|| "write true or yes (opt out), or false or no (opt back in)".to_owned())
 }
 
 /// A switch.
@@ -210,6 +210,14 @@ pub fn switch(text: &str) -> Parsed<bool> {
     text.trim()
         .parse()
         .map_err(|_| "write true or false".to_owned())
+}
+
+/// Parses a switch whose field is on when the switch is off.
+///
+/// # Errors
+/// As [`switch`].
+pub fn switched_off(text: &str) -> Parsed<bool> {
+    switch(text).map(|on| !on)
 }
 
 /// `text` or `json`.
@@ -232,6 +240,66 @@ pub fn words(text: &str) -> Parsed<String> {
     match text.trim() {
         "" => Err("must not be empty".to_owned()),
         text => Ok(text.to_owned()),
+    }
+}
+
+/// Parses the number of a practice Org's members.
+///
+/// # Errors
+/// Anything but a positive whole number.
+pub fn members(text: &str) -> Parsed<u64> {
+    match text.trim().parse() {
+        Ok(number) if (1..=i64::MAX.unsigned_abs()).contains(&number) => Ok(number),
+        _ => Err("write a whole number, at least 1 and below 2^63".to_owned()),
+    }
+}
+
+/// Parses the API key of a practice Org: visible ASCII characters, because it travels in a header.
+///
+/// # Errors
+/// An empty text, spaces, and characters outside of ASCII.
+pub fn sandbox_key(text: &str) -> Parsed<String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("write letters, digits and signs, without spaces".to_owned())
+    }
+}
+
+/// Parses requests a second, such as `20/s`.
+///
+/// # Errors
+/// Other units and anything that is no rate.
+pub fn per_second(text: &str) -> Parsed<u32> {
+    match rate(text)? {
+        Rate::Limited { requests, per } if per == Duration::from_secs(1) => Ok(requests),
+        _ => Err("write requests a second, such as 20/s".to_owned()),
+    }
+}
+
+/// Parses a share of a hundred, with or without a percent sign.
+///
+/// # Errors
+/// Anything but a number from 0 to 100.
+pub fn percent(text: &str) -> Parsed<f64> {
+    let number = text.trim().trim_end_matches('%').trim_end().parse().ok();
+    number
+        .filter(|share| (0.0..=100.0).contains(share))
+        .ok_or_else(|| "write a number from 0 to 100".to_owned())
+}
+
+/// Parses a window of time, such as `10s..40s`.
+///
+/// # Errors
+/// A window that ends before it begins, and anything else.
+pub fn window(text: &str) -> Parsed<Range<Duration>> {
+    const HOW: &str = "write when it begins and when it ends, such as 10s..40s";
+    let (from, to) = text.split_once("..").ok_or_else(|| HOW.to_owned())?;
+    let window = duration(from)?..duration(to)?;
+    if window.is_empty() {
+        Err(format!("it must end after it begins; {HOW}"))
+    } else {
+        Ok(window)
     }
 }
 
@@ -329,7 +397,7 @@ mod tests {
         assert!(encoding("klingon").is_err());
         assert!(timezone("Europe/Berlin").is_ok() && timezone("Europe/Atlantis").is_err());
         assert_eq!(
-            (flag("true"), flag("false")),
+            (flag("true"), flag(" No ")),
             (Ok(Flag::OptOut), Ok(Flag::OptIn))
         );
         assert!(flag("maybe").is_err() && words("  ").is_err() && log_format("xml").is_err());

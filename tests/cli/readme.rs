@@ -147,8 +147,18 @@ fn every_command_and_option_it_names_exists() {
                 .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
         })
         .filter_map(|word| word.split(|c: char| !is_option_character(c)).next())
-        // Of cargo and of the benchmarks.
-        .filter(|word| !["--release", "--locked", "--path", "--quick", "--only"].contains(word))
+        // Of cargo, of the benchmarks and of `config`.
+        .filter(|word| {
+            ![
+                "--release",
+                "--locked",
+                "--path",
+                "--quick",
+                "--only",
+                "--check",
+            ]
+            .contains(word)
+        })
         .collect();
     assert!(options.len() > 15, "{options:?}");
     let help = cli.run(&["apply", "--help"]).exits(0).stdout;

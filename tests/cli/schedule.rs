@@ -727,7 +727,7 @@ fn config_shows_what_counts_and_where_it_comes_from_but_no_secret() {
         .env("MFA_OPTOUT_ADDRESS", with_a_password)
         .output()
         .unwrap();
-    let ran = Ran::of(output).exits(0);
+    let ran = Ran::of(output).exits(2);
     let lines: Vec<Vec<&str>> = ran
         .stdout
         .lines()
@@ -786,8 +786,91 @@ fn a_mistyped_variable_is_an_error_with_the_right_one() {
     with("MFA_OPTOUT_MAX_OPT_OUTS")
         .exits(2)
         .says("--max-opt-outs allows 1");
+    with("MFA_OPTOUT_FLAVOUR")
+        .exits(2)
+        .says("there is no setting for the variable MFA_OPTOUT_FLAVOUR");
     // A cluster with a service of this name sets such variables.
     with("MFA_OPTOUT_SERVICE_PORT").exits(0);
+}
+
+#[test]
+fn config_names_every_fault_and_check_prints_nothing_else() {
+    let cli = Cli::new();
+    cli.write("s.toml", "rate = \"ten\"\nmax_wait = 30\n");
+    let arguments = ["config", "--config", "s.toml", "--check"];
+    let shown = cli.run(&arguments[..3]).exits(2);
+    assert!(shown.stdout.contains("max_attempts"), "{}", shown.stdout);
+    let checked = cli.run(&arguments).exits(2);
+    assert_eq!(checked.stdout, "");
+    for ran in [shown, checked] {
+        ran.says("s.toml:1: \"ten\" can't be used as rate")
+            .says("s.toml:2: \"30\" can't be used as max_wait");
+    }
+    cli.write("s.toml", "rate = \"10/s\"\n");
+    let right = cli.run(&arguments).exits(0);
+    assert_eq!(right.stdout, "");
+    assert_eq!(right.stderr, "");
+}
+
+#[test]
+fn the_record_holds_every_option_that_was_in_effect_and_no_secret() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(2));
+    cli.write(
+        "s.toml",
+        "concurrency = 3\n\n[profile.night]\nmax_wait = \"2m\"\n",
+    );
+    let arguments = [
+        "apply",
+        "users.csv",
+        "--address",
+        &org.url(),
+        "--config",
+        "s.toml",
+        "--profile",
+        "night",
+        "--overwrite",
+        "--fresh",
+        "--yes",
+        "--html",
+        "page.html",
+    ];
+    let mut command = cli.command(&arguments);
+    let output = command.env("MFA_OPTOUT_TIMEOUT", "7s").output().unwrap();
+    Ran::of(output).exits(0);
+    let record = cli.read("users.report.json");
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let options = &record["options"];
+    assert_eq!(*options, record["runs"][0]["who"]["options"]);
+    for (option, value) in [
+        ("--config", "s.toml"),
+        ("--profile", "night"),
+        ("--overwrite", "true"),
+        ("--fresh", "true"),
+        ("--yes", "true"),
+        ("--html", "page.html"),
+        ("--timeout", "7s"),
+        ("--concurrency", "3"),
+        ("--max-wait", "2m"),
+        ("--rate", "10/s"),
+    ] {
+        assert_eq!(options[option], value, "{option} in {options}");
+    }
+    let names: Vec<&String> = options.as_object().unwrap().keys().collect();
+    assert!(!names.iter().any(|name| *name == "--api-key"), "{names:?}");
+}
+
+#[test]
+fn man_writes_a_page_for_every_command_into_a_folder() {
+    let cli = Cli::new();
+    cli.run(&["man", "pages/man1"]).exits(0);
+    for name in ["mfa-optout", "mfa-optout-apply", "mfa-optout-config"] {
+        let page = cli.read(&format!("pages/man1/{name}.1"));
+        assert!(page.contains(".SH SYNOPSIS"), "{name}: {page}");
+    }
+    let program = cli.run(&["man"]).exits(0).stdout;
+    assert_eq!(program, cli.read("pages/man1/mfa-optout.1"));
 }
 
 #[test]
