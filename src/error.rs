@@ -73,9 +73,9 @@ impl Exit {
             | Stop::NeverAnswered { .. }
             | Stop::AllRefused { .. }
             | Stop::TooManyFailures { .. }
-            | Stop::HeldTooLong { .. }
+            | Stop::RetryAfterTooLong { .. }
             | Stop::Outage { .. }
-            | Stop::TimeIsUp
+            | Stop::MaxDurationReached
             | Stop::InputFailed { .. } => Self::StoppedEarly,
         }
     }

@@ -17,13 +17,27 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::Address;
+use super::Org;
 use super::address::below;
+use super::deadline::{Deadline, DeadlinePool};
 use super::environment::{Lookup, ProxyServer, find_localhost, proxy_for};
-use super::limit::{Deadline, DeadlinePool};
 use super::redact::Secrets;
-use super::silence::{self, ClientError, RequestContext, Stage};
-use super::{Address, Org, answer, session, trust, wait};
-use crate::domain::{Answer, Credentials, Flag, LoginAnswer, Reply, Silence, UserId};
+use super::send_result;
+use super::session;
+use super::transport_error;
+use super::transport_error::ClientError;
+use super::transport_error::RequestContext;
+use super::transport_error::Stage;
+use super::trust;
+use super::wait;
+use crate::domain::Credentials;
+use crate::domain::Flag;
+use crate::domain::LoginResult;
+use crate::domain::Reply;
+use crate::domain::SendResult;
+use crate::domain::TransportError;
+use crate::domain::UserId;
 use crate::error::{Error, Kind, Result};
 use crate::text::shown_path;
 use crate::trusted_file;
@@ -145,15 +159,15 @@ impl HttpOrg {
         &self,
         request: Request,
         deadline: &mut Deadline,
-    ) -> std::result::Result<Response, Silence> {
+    ) -> std::result::Result<Response, TransportError> {
         match deadline.within(self.client.execute(request)).await {
             Some(Ok(response)) => Ok(response),
             Some(Err(error)) => Err(self.classify(&error)),
-            None => Err(silence::timed_out(&self.context)),
+            None => Err(transport_error::timed_out(&self.context)),
         }
     }
 
-    fn classify(&self, error: &reqwest::Error) -> Silence {
+    fn classify(&self, error: &reqwest::Error) -> TransportError {
         let stage = if error.is_dns() {
             Stage::LookUp
         } else if error.is_connect() {
@@ -167,7 +181,7 @@ impl HttpOrg {
             error,
             secrets: &self.secrets.borrow(),
         };
-        silence::classify(&self.context, error)
+        transport_error::classify(&self.context, error)
     }
 
     /// Reads the body of a response, which can contradict a success, for as long as the deadline
@@ -183,7 +197,7 @@ impl HttpOrg {
     fn reply(&self, response: &Response, body: &[u8]) -> Reply {
         let secrets = self.secrets.borrow();
         let headers = response.headers();
-        answer::reply(response.status(), headers, body, &secrets, wall_clock)
+        send_result::reply(response.status(), headers, body, &secrets, wall_clock)
     }
 }
 
@@ -196,7 +210,7 @@ impl fmt::Debug for HttpOrg {
 }
 
 impl Org for HttpOrg {
-    async fn set(&self, user: UserId, flag: Flag) -> Answer {
+    async fn set(&self, user: UserId, flag: Flag) -> SendResult {
         let mut digits = itoa::Buffer::new();
         let url = below(&self.users, &[digits.format(user.get()), "membership"]);
         let body = match flag {
@@ -208,23 +222,23 @@ impl Org for HttpOrg {
         *request.headers_mut() = self.headers.borrow().clone();
         let mut deadline = self.deadlines.start();
         let result = match self.send(request, &mut deadline).await {
-            Ok(response) if has_no_body(&response) => Answer::Reply(self.reply(&response, &[])),
+            Ok(response) if has_no_body(&response) => SendResult::Reply(self.reply(&response, &[])),
             // Boxed, because few responses need the space of this future.
-            Ok(response) => Answer::Reply(Box::pin(self.read(response, &mut deadline)).await),
-            Err(error) => Answer::Silence(error),
+            Ok(response) => SendResult::Reply(Box::pin(self.read(response, &mut deadline)).await),
+            Err(error) => SendResult::TransportError(error),
         };
         self.deadlines.recycle(deadline);
         result
     }
 
-    async fn log_in(&self) -> LoginAnswer {
+    async fn log_in(&self) -> LoginResult {
         let Credentials::Session {
             email,
             password,
             org,
         } = &self.credentials
         else {
-            return LoginAnswer::Unusable("an API key needs no log-in".to_owned());
+            return LoginResult::Unusable("an API key needs no log-in".to_owned());
         };
         let mut request = Request::new(Method::POST, self.address.call(&["user", "authenticate"]));
         *request.body_mut() = Some(session::log_in_body(email, password, *org).into());
@@ -234,9 +248,9 @@ impl Org for HttpOrg {
             Ok(response) if response.status().is_success() => response,
             Ok(response) => {
                 let reply = self.read(response, &mut deadline).await;
-                return LoginAnswer::Failed(Answer::Reply(reply));
+                return LoginResult::Failed(SendResult::Reply(reply));
             }
-            Err(error) => return LoginAnswer::Failed(Answer::Silence(error)),
+            Err(error) => return LoginResult::Failed(SendResult::TransportError(error)),
         };
         let mut body = Vec::new();
         let is_read = deadline.within(read_body(&mut response, &mut body)).await;
@@ -246,17 +260,17 @@ impl Org for HttpOrg {
                 let (name, value) = token.header;
                 self.secrets.borrow_mut().add(&token.text);
                 self.headers.borrow_mut().insert(name, value);
-                LoginAnswer::Token {
+                LoginResult::Token {
                     lifetime: token.lifetime,
                 }
             }
-            (Err(reason), Some(Ok(()))) => LoginAnswer::Unusable(reason),
+            (Err(reason), Some(Ok(()))) => LoginResult::Unusable(reason),
             (Err(_), Some(Err(error))) => {
-                LoginAnswer::Failed(Answer::Silence(self.classify(&error)))
+                LoginResult::Failed(SendResult::TransportError(self.classify(&error)))
             }
-            (Err(_), None) => {
-                LoginAnswer::Failed(Answer::Silence(silence::timed_out(&self.context)))
-            }
+            (Err(_), None) => LoginResult::Failed(SendResult::TransportError(
+                transport_error::timed_out(&self.context),
+            )),
         }
     }
 }
@@ -301,7 +315,7 @@ fn client(
         builder = builder.resolve("localhost", address);
     }
     with_trust(builder, options)?.build().map_err(|error| {
-        let reason = silence::root(&error);
+        let reason = transport_error::root(&error);
         let message = format!("no secure connection can be set up: {reason}");
         Error::new(Kind::Usage, message).help(
             "this needs the system's trusted certificates (package ca-certificates), or \
@@ -397,7 +411,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::domain::Cause;
+    use crate::domain::TransportErrorKind;
 
     const PASSWORD: &str = "hunter2";
 
@@ -426,13 +440,13 @@ mod tests {
         file
     }
 
-    async fn opt_out(org: &HttpOrg) -> Answer {
+    async fn opt_out(org: &HttpOrg) -> SendResult {
         org.set(UserId::new(7).unwrap(), Flag::OptOut).await
     }
 
     /// Returns the result of a request through a proxy that responds with `answer`, and the request
     /// to the proxy.
-    async fn through_proxy(answer: &'static str) -> (Silence, String) {
+    async fn through_proxy(answer: &'static str) -> (TransportError, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = format!("http://user:{PASSWORD}@{}", listener.local_addr().unwrap());
         let asked = thread::spawn(move || {
@@ -452,7 +466,7 @@ mod tests {
             ..options("https://org.example")
         };
         let org = behind(options, &proxy).unwrap();
-        let Answer::Silence(silence) = opt_out(&org).await else {
+        let SendResult::TransportError(silence) = opt_out(&org).await else {
             panic!("the proxy let it through")
         };
         (silence, asked.join().unwrap())
@@ -475,7 +489,7 @@ mod tests {
             let (silence, asked) = through_proxy(answer).await;
             assert_eq!(
                 (silence.cause, silence.sent),
-                (Cause::Proxy, false),
+                (TransportErrorKind::Proxy, false),
                 "{silence:?}"
             );
             assert!(
@@ -502,10 +516,13 @@ mod tests {
             ..options("https://org.invalid")
         };
         let org = behind(options, "").unwrap();
-        let Answer::Silence(silence) = opt_out(&org).await else {
+        let SendResult::TransportError(silence) = opt_out(&org).await else {
             panic!("there is such a host")
         };
-        assert_eq!((silence.cause, silence.sent), (Cause::HostNotFound, false));
+        assert_eq!(
+            (silence.cause, silence.sent),
+            (TransportErrorKind::HostNotFound, false)
+        );
         assert!(
             silence
                 .message
@@ -561,7 +578,7 @@ mod tests {
             let options = options(&format!("http://{host}:{port}"));
             let org = behind(options, &proxy_address).unwrap();
             assert_eq!(org.proxy(), None);
-            assert!(matches!(opt_out(&org).await, Answer::Reply(reply) if reply.status == 204));
+            assert!(matches!(opt_out(&org).await, SendResult::Reply(reply) if reply.status == 204));
         }
         served.join().unwrap();
         assert!(proxy.accept().is_err(), "the proxy was asked");

@@ -20,7 +20,7 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use super::silence::is_authority_as_server;
+use super::transport_error::is_authority_as_server;
 
 /// Returns the TLS configuration of a client that trusts these certificates in addition to the
 /// system's.

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::config::{CliOverrides, values};
 use crate::domain::Outcome;
-use crate::settings::{CliOverrides, values};
 
 pub use manual::manuals;
 

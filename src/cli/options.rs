@@ -7,8 +7,8 @@ use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser,
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use super::refused::Refused;
+use crate::config::{CliOverrides, Form, Key, Scope, Setting, TABLE};
 use crate::domain::Flag;
-use crate::settings::{CliOverrides, Form, Key, Scope, Setting, TABLE};
 
 /// Adds the options of the table that each subcommand takes.
 pub(super) fn add_to_subcommands(mut command: Command) -> Command {

@@ -7,7 +7,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
-use crate::settings::Setting;
+use crate::config::Setting;
 
 /// Refuses any value of a secret option, and says where the secret belongs.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! The command line as it is typed and as it is explained.
 
 use super::*;
+use crate::config::{Form, Scope, TABLE};
 use crate::domain::Flag;
-use crate::settings::{Form, Scope, TABLE};
 
 fn understand(line: &str) -> Result<Cli, clap::Error> {
     Cli::understand(

@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::config::EarlierRun;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::report::Paths;
-use crate::settings::{EarlierRun, Settings};
+use crate::journal::Paths;
 use crate::text::visible_path;
 
 /// Checks that no interrupted run has changed what the baseline tells of.

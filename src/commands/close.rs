@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::closing::{as_a_word, in_a_shell, this_program};
-use super::{job, now, reading, say};
+use super::{job, reading};
 use crate::cli::Close;
+use crate::config::Key;
 use crate::domain::{Change, Outcome, Record};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{Input, Source};
+use crate::journal::{OnRecord, Paths, Run, Stop};
 use crate::plan::{Action, Plan, Step};
-use crate::report::{ClosedRow, Completion, Interrupted, OnRecord, Paths, Run, Stop};
-use crate::screen::ClosedView;
-use crate::settings::Key;
+use crate::report::{ClosedRow, Completion, Interrupted};
 use crate::text::{visible, visible_path};
+use crate::ui::ClosedView;
+use crate::ui::say::{self, now};
 
 /// The detail of a row for which no request was sent.
 const NOT_SENT: &str = "not sent: the run was closed before this row's turn came";
@@ -40,7 +42,7 @@ pub(super) fn close(args: &Close) -> Result<Exit> {
         next: (retryable > 0).then(|| command_on("retry", &paths.report)),
         report: visible_path(&paths.report),
     };
-    say::closed(args, &view);
+    say::closed(&args.given, &view);
     Ok(Exit::Done)
 }
 

@@ -13,14 +13,15 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 use super::outputs::ExtraOutputs;
-use super::{now, say};
+use crate::config::{CliOverrides, Settings};
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
-use crate::report::{self, Completion, Group, Identity, Journal, Paths, Stop, Summary, Unfinished};
-use crate::screen::{ClosingView, ending_text};
-use crate::settings::{CliOverrides, Settings};
+use crate::journal::{Identity, Journal, Paths, Stop};
+use crate::report::{self, Completion, Group, Summary, Unfinished};
 use crate::text::{shell_word, visible_path};
+use crate::ui::say::{self, now};
+use crate::ui::{ClosingView, ending_text};
 
 /// What the end of a run works with.
 pub(super) struct Closing {

@@ -3,14 +3,14 @@
 
 use std::io::{BufRead, Write};
 
+use crate::config::{Consent, ProcessEnv, Settings};
 use crate::domain::{Flag, Outcome};
 use crate::error::{Error, Kind, Result};
+use crate::journal::OnRecord;
 use crate::plan::{Action, Counts, Plan};
-use crate::report::OnRecord;
-use crate::screen::Question;
-use crate::settings::{Consent, Facts, Settings};
+use crate::ui::Question;
 
-/// Action is still to be done.
+/// The work that is still to be done.
 pub(super) struct Rest {
     /// Of the rows that are not on record; `rows` counts all.
     pub(super) counts: Counts,
@@ -70,7 +70,7 @@ pub(super) enum Confirming {
 }
 
 impl Confirming {
-    pub(super) fn of(settings: &Settings, facts: &Facts, rest: &Rest) -> Self {
+    pub(super) fn of(settings: &Settings, facts: &ProcessEnv, rest: &Rest) -> Self {
         match settings.guards.consent() {
             Consent::Given => Self::Given,
             Consent::DryRun => Self::NotNeeded,

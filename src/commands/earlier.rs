@@ -4,8 +4,10 @@ use std::path::Path;
 
 use super::close::close_command;
 use crate::error::{Error, Kind, Result};
-use crate::input::{self, ColumnChoice};
-use crate::report::{Identity, Paths};
+use crate::input;
+use crate::input::ColumnChoice;
+use crate::journal::Identity;
+use crate::journal::Paths;
 use crate::text::{visible, visible_path};
 use crate::trusted_file;
 

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::close::close_into;
 use super::say;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
+use crate::journal::Paths;
 use crate::plan::Plan;
-use crate::report::{Interrupted, Paths};
-use crate::settings::Settings;
+use crate::report::Interrupted;
 use crate::text::visible_path;
 
 /// Returns what will become of the run that was interrupted in the same place, in words; `None` if

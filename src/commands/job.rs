@@ -11,26 +11,26 @@ use jiff::{Timestamp, Unit};
 
 use super::closing::Closing;
 use super::consent::{Confirming, Rest};
-use super::earlier::must_be_of;
+use super::earlier::{self, must_be_of};
 use super::outputs::{ExtraOutputs, check_output_conflicts};
-use super::start::Asked;
+use super::start::{self, Asked};
 use super::target::Target;
-use super::{baseline, earlier, fresh, is_standard_input, now, say, signals, start};
+use super::{baseline, fresh, is_standard_input, signals};
 use crate::api::Address;
+use crate::config::{BadRows, CliOverrides, Consent, EarlierRun, Key, ProcessEnv, Settings};
 use crate::domain::{Ending, Event, Outcome, Signal};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Exit, Kind, Result};
 use crate::input::{self, ColumnChoice, HeaderChoice, Input, PrivateCopy, Source};
+use crate::journal::{self, Begin, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot};
 use crate::output::Output;
 use crate::plan::{self, Plan, Selection, SendOrder};
 use crate::policy::{Policy, Rules};
-use crate::progress::{Progress, Style};
-use crate::report::{
-    self, Begin, Journal, Mode, NewSection, OnRecord, Paths, Prepared, Snapshot, Unfinished,
-};
-use crate::screen::PlanView;
-use crate::settings::{BadRows, CliOverrides, Consent, EarlierRun, Facts, Key, Settings};
+use crate::report::{self, Unfinished};
 use crate::text::visible_path;
+use crate::ui::PlanView;
+use crate::ui::progress::{Progress, Style};
+use crate::ui::say::{self, now};
 
 /// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -60,7 +60,7 @@ impl Job {
     }
 
     pub(super) async fn run(self, default: Paths) -> Result<Exit> {
-        let facts = Facts::of_this_process();
+        let facts = ProcessEnv::of_this_process();
         let settings = Settings::load(&self.given, &|name| std::env::var_os(name), &facts)?;
         let paths = settings.outputs.report.clone().map_or(default, Paths::of);
         let outputs = check_output_conflicts(&self.input, &settings, &paths)?;
@@ -116,7 +116,7 @@ impl Job {
         settings: Settings,
         paths: Paths,
         outputs: ExtraOutputs,
-        facts: &Facts,
+        facts: &ProcessEnv,
     ) -> Result<Exit> {
         let target = Target::of(&settings, &self.input).await?;
         let mut plan = self.plan(&settings, &target, outputs.problems.clone())?;
@@ -126,7 +126,7 @@ impl Job {
             set: settings.reading.set,
         };
         let mut start = start::of(&asked, &settings, &target, &plan);
-        let found = report::look(&paths, self.input_path(), &start, mode(&settings));
+        let found = journal::look(&paths, self.input_path(), &start, mode(&settings));
         let rest = Rest::of(&plan, found.as_ref().unwrap_or(&OnRecord::default()))?;
         let confirming = Confirming::of(&settings, facts, &rest);
         let mut view = self.view(&settings, &target, (&plan, &rest), &paths);
@@ -161,7 +161,7 @@ impl Job {
             fresh::close_interrupted(&settings, &paths, &plan, self.input_path())?;
         }
         start.at = now();
-        let prepared = report::prepare(&paths, self.input_path(), &start, mode(&settings))?;
+        let prepared = journal::prepare(&paths, self.input_path(), &start, mode(&settings))?;
         if let Err(error) = read_from_snapshot(&prepared, &mut plan) {
             prepared.give_up();
             return Err(error);
@@ -378,7 +378,7 @@ async fn send(
 fn read_from_snapshot(prepared: &Prepared<'_>, plan: &mut Plan) -> Result<()> {
     let (mut content, length) = plan.input().raw();
     let snapshot = prepared.snapshot(NewSection {
-        name: report::INPUT,
+        name: journal::INPUT,
         length,
         hash: plan.fingerprint(),
         content: &mut content,
@@ -391,7 +391,7 @@ fn read_from_snapshot(prepared: &Prepared<'_>, plan: &mut Plan) -> Result<()> {
 
 /// Returns the input's part of a snapshot.
 pub(super) fn private_copy(snapshot: &Snapshot) -> Option<PrivateCopy> {
-    let section = snapshot.section(report::INPUT)?;
+    let section = snapshot.section(journal::INPUT)?;
     Some(PrivateCopy {
         name: snapshot.name.clone(),
         file: Arc::clone(&snapshot.file),

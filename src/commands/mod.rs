@@ -12,22 +12,20 @@ mod outputs;
 mod practice;
 mod reading;
 mod runtime;
-mod say;
 mod signals;
 mod start;
 mod target;
 
-use std::io::Write;
 use std::path::Path;
 
-use jiff::Timestamp;
-
 use crate::cli::{self, Command, Config};
+use crate::config::{self, LogFormat, ProcessEnv};
 use crate::error::{Error, Exit, Kind, Result};
+use crate::journal::Paths;
 use crate::plan::Selection;
-use crate::report::Paths;
-use crate::settings::{self, Facts, LogFormat};
 use crate::text::visible_path;
+use crate::ui::say;
+use crate::ui::say::print;
 
 use self::job::Job;
 
@@ -92,13 +90,13 @@ fn perform(command: Command) -> Result<Exit> {
 
 /// Shows the settings, unless only their faults were asked for, and says what is wrong with them.
 fn config(arguments: &Config) -> Result<Exit> {
-    let facts = Facts::of_this_process();
+    let facts = ProcessEnv::of_this_process();
     let environment = |name: &str| std::env::var_os(name);
-    settings::load(&arguments.given, &environment, &facts, |sources, notes| {
+    config::load(&arguments.given, &environment, &facts, |sources, notes| {
         if !arguments.check {
-            print(settings::config_text(sources, &notes).as_bytes());
+            print(config::config_text(sources, &notes).as_bytes());
         }
-        let faults = settings::faults(sources);
+        let faults = config::faults(sources);
         let format = say::format_of(&arguments.given);
         for fault in &faults {
             say::error(format, fault);
@@ -127,22 +125,7 @@ fn broken(what: &str, error: &std::io::Error) -> Error {
     Error::new(Kind::Usage, format!("could not {what}: {error}"))
 }
 
-/// Prints, whether or not anybody still listens: the exit code is for whoever started this.
-fn print(text: &[u8]) -> Exit {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text).and_then(|()| out.flush());
-    Exit::Done
-}
-
 /// `-` is standard input.
 fn is_standard_input(path: &std::path::Path) -> bool {
     path == "-"
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the time of day of a run's beginning and end"
-)]
-fn now() -> Timestamp {
-    Timestamp::now()
 }

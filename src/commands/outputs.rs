@@ -4,11 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use super::is_standard_input;
+use crate::config::Consent;
+use crate::config::Outputs;
+use crate::config::Settings;
+use crate::config::SignIn;
+use crate::config::may_hold_settings;
 use crate::error::{Error, Kind, Result};
+use crate::journal::Paths;
 use crate::output::{self, FileId, Output, is_same_file};
 use crate::plan;
-use crate::report::{self, Paths};
-use crate::settings::{Consent, Outputs, Settings, SignIn, may_hold_settings};
+use crate::report::{self};
 use crate::text::visible_path;
 
 /// The files that a run writes besides its report and that report's record.

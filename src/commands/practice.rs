@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::print;
 use crate::cli::Sandbox as Arguments;
+use crate::config::{Practice, Settings, Sources};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::sandbox::{Faults, Sandbox, SandboxOptions};
-use crate::settings::{Practice, Settings, Sources};
 use crate::text::visible;
 
 /// Serves a practice Org until Ctrl-C.

@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 use crate::api::Address;
 use crate::domain::{Flag, TableFormat};
 use crate::input::{self, ColumnChoice, HeaderChoice, UntilChoice};
+use crate::journal::{Identity, Run};
 use crate::plan::{self, Selection};
-use crate::report::{Identity, Run};
 
 /// Returns the options with which the table of a run is read as the run has read it. Its size was accepted then.
 pub(super) fn options_of(run: &Run) -> plan::Options {

@@ -4,10 +4,11 @@ use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use super::target::Target;
+use crate::config::{BadRows, Settings};
 use crate::domain::{Flag, Outcome};
+use crate::journal::{CarriedColumn, Identity, InputFile, Provenance, Start, TableReading};
 use crate::plan::{Plan, Selection};
-use crate::report::{CarriedColumn, Identity, InputFile, Start, TableReading, Who};
-use crate::settings::{BadRows, Settings};
+use crate::ui::say::now;
 
 /// What was asked for on the command line.
 pub(super) struct Asked<'a> {
@@ -23,7 +24,7 @@ pub(super) fn of(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: 
         identity: identity(asked, settings, target, plan),
         rows: plan.counts().rows,
         credentials: target.credentials.clone(),
-        who: Who {
+        who: Provenance {
             user: whoami::username().unwrap_or_else(|_| "unknown".to_owned()),
             host: whoami::hostname().unwrap_or_else(|_| "unknown".to_owned()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -32,7 +33,7 @@ pub(super) fn of(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: 
             options: settings.options.clone(),
         },
         pid: std::process::id(),
-        at: super::now(),
+        at: now(),
     }
 }
 

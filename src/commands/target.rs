@@ -11,11 +11,11 @@ use crate::api::Address;
 use crate::api::ConnectOptions;
 use crate::api::HttpOrg;
 use crate::api::trust_store_variables;
+use crate::config::Settings;
 use crate::domain::Credentials;
 use crate::error::{Error, Kind, Result};
 use crate::policy::MAX_AUTO_CONCURRENCY;
 use crate::sandbox::{Sandbox, SandboxOptions};
-use crate::settings::Settings;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -83,45 +83,6 @@ impl Flag {
         }
     }
 
-    /// The words for opting out. Excel writes its TRUE in the language of the person who saved the file.
-    pub const OPT_OUT_WORDS: [&str; 16] = [
-        "true",
-        "yes",
-        "y",
-        "t",
-        "1",
-        "on",
-        "opt-out",
-        "opt_out",
-        "opt out",
-        "optout",
-        "wahr",
-        "vrai",
-        "verdadero",
-        "vero",
-        "waar",
-        "verdadeiro",
-    ];
-
-    /// The words for opting in.
-    pub const OPT_IN_WORDS: [&str; 14] = [
-        "false", "no", "n", "f", "0", "off", "opt-in", "opt_in", "opt in", "optin", "falsch",
-        "faux", "falso", "onwaar",
-    ];
-
-    /// Returns the flag that a word of a table stands for, in upper or lower case.
-    #[must_use]
-    pub fn from_table_word(word: &str) -> Option<Self> {
-        let is_one_of = |words: &[&str]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
-        if is_one_of(&Self::OPT_OUT_WORDS) {
-            Some(Self::OptOut)
-        } else if is_one_of(&Self::OPT_IN_WORDS) {
-            Some(Self::OptIn)
-        } else {
-            None
-        }
-    }
-
     /// Returns the word in the report's column `wanted`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Cause;
+use super::TransportErrorKind;
 
 /// A signal that ends a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum Stop {
     /// The Org can't be reached, and trying again will not help: certificate, proxy, host name.
     Unusable {
         /// The kind of failure.
-        cause: Cause,
+        cause: TransportErrorKind,
         /// What happened, in one line.
         message: String,
     },
@@ -104,7 +104,7 @@ pub enum Stop {
         reached: String,
     },
     /// The Org asks for a longer wait than `--max-wait`, or has throttled the run for longer.
-    HeldTooLong {
+    RetryAfterTooLong {
         /// How long the Org asks to wait, or how long it has throttled the run.
         asked: Duration,
         /// The value of `--max-wait`.
@@ -116,7 +116,7 @@ pub enum Stop {
         lasted: Duration,
     },
     /// The time of `--max-duration` is over.
-    TimeIsUp,
+    MaxDurationReached,
     /// The rows of the input can't be read any further.
     InputFailed {
         /// The reason, with the place.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Change, Ending, Record, Tally};
+use super::{Change, Ending, Record, SendResult, Tally};
 
 /// What holds the run back, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -36,7 +36,7 @@ pub enum Wait {
     /// The next login is not due yet.
     LogIn,
     /// The run waits for responses to requests in flight.
-    Answer,
+    SendResult,
     /// The run is ending and gives requests in flight time to finish.
     Drain,
 }
@@ -65,7 +65,7 @@ pub enum Event<'a> {
         /// The change that was requested.
         change: Change,
         /// The result.
-        answer: &'a Answer,
+        answer: &'a SendResult,
         /// The time from sending to the end of the response.
         latency: Duration,
     },

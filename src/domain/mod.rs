@@ -27,7 +27,9 @@ pub use self::outcome::Outcome;
 pub use self::rate::{PaceFound, Rate};
 pub use self::record::{MAX_DETAIL, Record};
 pub use self::report_column::{REPORT_COLUMNS, REPORT_COLUMNS_OF_FORMAT_1, ReportColumn};
-pub use self::send_result::{Answer, BodyKind, Cause, LoginAnswer, Reply, Silence};
+pub use self::send_result::{
+    BodyKind, LoginResult, Reply, SendResult, TransportError, TransportErrorKind,
+};
 pub use self::status::StatusClass;
 pub use self::table_format::{TableFormat, WorkbookKind};
 pub use self::tally::Tally;

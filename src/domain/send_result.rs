@@ -6,20 +6,20 @@ use super::Flag;
 
 /// The result of one HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum SendResult {
     /// The server responded with a status.
     Reply(Reply),
     /// No usable response arrived.
-    Silence(Silence),
+    TransportError(TransportError),
 }
 
-impl Answer {
+impl SendResult {
     /// Returns the HTTP status, or `None` if there was no response.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Reply(reply) => Some(reply.status),
-            Self::Silence(_) => None,
+            Self::TransportError(_) => None,
         }
     }
 
@@ -28,7 +28,7 @@ impl Answer {
     pub fn message(&self) -> &str {
         match self {
             Self::Reply(reply) => &reply.message,
-            Self::Silence(silence) => &silence.message,
+            Self::TransportError(silence) => &silence.message,
         }
     }
 }
@@ -71,9 +71,9 @@ pub enum BodyKind {
 
 /// A request that got no usable response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Silence {
+pub struct TransportError {
     /// The kind of failure.
-    pub cause: Cause,
+    pub cause: TransportErrorKind,
     /// Whether any byte of the request may have been sent, so that the change may have been made.
     pub sent: bool,
     /// What happened, for a person: one line that names the host and never contains a secret.
@@ -82,7 +82,7 @@ pub struct Silence {
 
 /// The ways in which a request can fail without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
+pub enum TransportErrorKind {
     /// The host name could not be resolved.
     HostNotFound,
     /// Nothing listens at the port.
@@ -107,7 +107,7 @@ pub enum Cause {
 
 /// The result of one login request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoginAnswer {
+pub enum LoginResult {
     /// The Org issued a token, which is used from now on.
     Token {
         /// How long the token is valid, or `None` if the server's `expiresAt` can't be used.
@@ -116,5 +116,5 @@ pub enum LoginAnswer {
     /// A 2xx response without a usable token. The text says what is wrong with which field.
     Unusable(String),
     /// Any other response, or none.
-    Failed(Answer),
+    Failed(SendResult),
 }

@@ -8,7 +8,10 @@ use super::rows::{Doubt, Pending};
 use super::session::Refusal;
 use super::verdict::{self, Verdict};
 use super::{Attempt, Policy, Recheck};
-use crate::domain::{Answer, Record, StatusClass, Stop};
+use crate::domain::Record;
+use crate::domain::SendResult;
+use crate::domain::StatusClass;
+use crate::domain::Stop;
 
 /// Up to this share more is waited than `Retry-After` asks, so that several runs don't come back together.
 const HOLD_JITTER: f64 = 0.1;
@@ -19,10 +22,10 @@ impl Policy {
         &mut self,
         now: Duration,
         attempt: &Attempt,
-        answer: &Answer,
+        answer: &SendResult,
         verdict: Verdict,
     ) {
-        if let Answer::Reply(reply) = answer
+        if let SendResult::Reply(reply) = answer
             && let Some(reset) = reply.quota_reset
         {
             self.pacing.hold(now, reset.min(self.rules.max_wait));
@@ -51,7 +54,7 @@ impl Policy {
     }
 
     /// A request failed. 4xx responses are about the request and never about the pace, nor is a web page.
-    fn pace_failed(&mut self, now: Duration, sent: Duration, answer: &Answer) {
+    fn pace_failed(&mut self, now: Duration, sent: Duration, answer: &SendResult) {
         match answer.status().map(StatusClass::of) {
             Some(class) if !class.is_server_error() => {}
             Some(StatusClass::Unavailable) => self.pacing.failed(now, sent, true),
@@ -63,7 +66,7 @@ impl Policy {
         &mut self,
         now: Duration,
         attempt: Attempt,
-        answer: Answer,
+        answer: SendResult,
         verdict: Verdict,
     ) -> Option<Record> {
         let Attempt {
@@ -197,11 +200,11 @@ impl Policy {
         let max_wait = self.rules.max_wait;
         let lasted = now.saturating_sub(since);
         if let Some(asked) = wait.filter(|asked| *asked > max_wait) {
-            self.stop(now, Stop::HeldTooLong { asked, max_wait });
+            self.stop(now, Stop::RetryAfterTooLong { asked, max_wait });
         } else if lasted > max_wait {
             self.stop(
                 now,
-                Stop::HeldTooLong {
+                Stop::RetryAfterTooLong {
                     asked: lasted,
                     max_wait,
                 },
@@ -255,7 +258,7 @@ impl Policy {
         &mut self,
         now: Duration,
         attempt: &Attempt,
-        answer: &Answer,
+        answer: &SendResult,
         verdict: Verdict,
     ) {
         self.probe_out = false;
@@ -283,7 +286,7 @@ impl Policy {
         }
     }
 
-    fn probe_refused(&mut self, now: Duration, generation: u32, answer: &Answer) {
+    fn probe_refused(&mut self, now: Duration, generation: u32, answer: &SendResult) {
         let refused_twice =
             self.recheck == Recheck::AfterLogIn && generation == self.session.generation();
         if !refused_twice && self.session.refused(now, generation) == Refusal::Replay {
@@ -295,7 +298,7 @@ impl Policy {
         self.credentials_refused(now, status, message);
     }
 
-    pub(super) fn log_in_failed(&mut self, now: Duration, answer: &Answer) {
+    pub(super) fn log_in_failed(&mut self, now: Duration, answer: &SendResult) {
         let proven = self.health.is_proven();
         match verdict::of(answer, None, proven) {
             Verdict::SlowDown(wait) => {
@@ -329,22 +332,22 @@ impl Policy {
         }
     }
 
-    fn way_is_wrong(&self, answer: &Answer, verdict: Verdict) -> Stop {
+    fn way_is_wrong(&self, answer: &SendResult, verdict: Verdict) -> Stop {
         match answer {
-            Answer::Silence(silence) => Stop::Unusable {
+            SendResult::TransportError(silence) => Stop::Unusable {
                 cause: silence.cause,
                 message: silence.message.clone(),
             },
-            Answer::Reply(reply) if verdict == Verdict::Redirected => Stop::Redirected {
+            SendResult::Reply(reply) if verdict == Verdict::Redirected => Stop::Redirected {
                 status: reply.status,
                 to: reply.location.clone().unwrap_or_default(),
                 after_success: self.health.is_proven(),
             },
-            Answer::Reply(reply) if verdict == Verdict::WebPage => Stop::WebPage {
+            SendResult::Reply(reply) if verdict == Verdict::WebPage => Stop::WebPage {
                 status: reply.status,
                 title: reply.message.clone(),
             },
-            Answer::Reply(reply) => Stop::Intercepted {
+            SendResult::Reply(reply) => Stop::Intercepted {
                 status: reply.status,
                 message: reply.message.clone(),
             },

@@ -30,7 +30,7 @@ use self::rows::{Pending, Rows};
 use self::session::Session;
 use self::start::AtStart;
 use crate::domain::{
-    Answer, Change, Condition, Ending, LoginAnswer, PaceFound, Rate, Record, RowNumber, Signal,
+    Change, Condition, Ending, LoginResult, PaceFound, Rate, Record, RowNumber, SendResult, Signal,
     Stop, Threshold, Wait,
 };
 
@@ -259,7 +259,12 @@ impl Policy {
     }
 
     /// What came back for an attempt. Gives the row's record where that decides its outcome.
-    pub fn answered(&mut self, now: Duration, attempt: Attempt, answer: Answer) -> Option<Record> {
+    pub fn answered(
+        &mut self,
+        now: Duration,
+        attempt: Attempt,
+        answer: SendResult,
+    ) -> Option<Record> {
         let wanted = Some(attempt.change().flag);
         let verdict = verdict::of(&answer, wanted, self.health.is_proven());
         self.landed(&attempt, verdict::leaves_doubt(&answer, verdict));
@@ -294,17 +299,17 @@ impl Policy {
     }
 
     /// What came of a log-in.
-    pub fn logged_in(&mut self, now: Duration, answer: LoginAnswer) {
+    pub fn logged_in(&mut self, now: Duration, answer: LoginResult) {
         match answer {
-            LoginAnswer::Token { lifetime } => self.session.logged_in(now, lifetime),
-            LoginAnswer::Unusable(message) => self.stop(
+            LoginResult::Token { lifetime } => self.session.logged_in(now, lifetime),
+            LoginResult::Unusable(message) => self.stop(
                 now,
                 Stop::LogInRefused {
                     status: None,
                     message,
                 },
             ),
-            LoginAnswer::Failed(answer) => self.log_in_failed(now, &answer),
+            LoginResult::Failed(answer) => self.log_in_failed(now, &answer),
         }
     }
 
@@ -363,7 +368,7 @@ impl Policy {
 impl Policy {
     fn heed_deadlines(&mut self, now: Duration) {
         if self.rules.max_duration.is_some_and(|most| now >= most) {
-            self.stop(now, Stop::TimeIsUp);
+            self.stop(now, Stop::MaxDurationReached);
         }
         if let Some(since) = self.away_since()
             && now >= since.saturating_add(self.rules.outage_patience)
@@ -580,7 +585,7 @@ impl Policy {
 
     fn await_answer(&self) -> Next {
         self.deadline().map_or(Next::AwaitAnswer, |deadline| {
-            Next::WaitUntil(deadline, Wait::Answer)
+            Next::WaitUntil(deadline, Wait::SendResult)
         })
     }
 

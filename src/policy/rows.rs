@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::domain::{Answer, Change, MAX_DETAIL, Outcome, Record, RowNumber};
+use crate::domain::{Change, MAX_DETAIL, Outcome, Record, RowNumber, SendResult};
 use crate::text;
 
 /// A row that has no outcome yet.
@@ -54,15 +54,15 @@ impl Pending {
     }
 
     /// Takes note of what came back, and whether it leaves open if the change was made.
-    pub(super) fn answered(&mut self, now: Duration, answer: Answer, leaves_doubt: bool) {
+    pub(super) fn answered(&mut self, now: Duration, answer: SendResult, leaves_doubt: bool) {
         self.last_answer = now;
         self.in_doubt |= leaves_doubt;
         match answer {
-            Answer::Reply(reply) => {
+            SendResult::Reply(reply) => {
                 self.status = Some(reply.status);
                 self.said = reply.message;
             }
-            Answer::Silence(silence) => {
+            SendResult::TransportError(silence) => {
                 self.status = None;
                 self.said = silence.message;
             }

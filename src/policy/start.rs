@@ -20,7 +20,7 @@ use super::Policy;
 use super::rows::{Doubt, Pending};
 use super::session::Refusal;
 use super::verdict::Verdict;
-use crate::domain::{Answer, Cause, RowNumber, Stop};
+use crate::domain::{RowNumber, SendResult, Stop, TransportErrorKind};
 
 /// Number of 403 responses in a row, before any change is confirmed, that count as a refusal of the credentials.
 const MAX_FORBIDDEN: u32 = 4;
@@ -54,7 +54,7 @@ pub(super) struct AtStart {
 /// A failed attempt, in words.
 #[derive(Clone, Debug)]
 struct Failure {
-    cause: Option<Cause>,
+    cause: Option<TransportErrorKind>,
     status: Option<u16>,
     message: String,
 }
@@ -72,10 +72,10 @@ impl AtStart {
     }
 
     /// Remembers the last failure, for [`never_succeeded`](Self::never_succeeded).
-    pub(super) fn note_failure(&mut self, answer: &Answer) {
+    pub(super) fn note_failure(&mut self, answer: &SendResult) {
         let cause = match answer {
-            Answer::Reply(_) => None,
-            Answer::Silence(silence) => Some(silence.cause),
+            SendResult::Reply(_) => None,
+            SendResult::TransportError(silence) => Some(silence.cause),
         };
         self.last_failure = Some(Failure {
             cause,
@@ -88,7 +88,7 @@ impl AtStart {
     pub(super) fn never_succeeded(&self) -> Stop {
         match self.last_failure.clone() {
             Some(Failure {
-                cause: Some(cause @ Cause::HostNotFound),
+                cause: Some(cause @ TransportErrorKind::HostNotFound),
                 message,
                 ..
             }) => Stop::Unusable { cause, message },
@@ -112,10 +112,10 @@ impl Policy {
     }
 
     /// Takes note of an answer for a row.
-    pub(super) fn note_at_start(&mut self, answer: &Answer, verdict: Verdict) {
+    pub(super) fn note_at_start(&mut self, answer: &SendResult, verdict: Verdict) {
         self.start.is_answered |= match answer {
-            Answer::Reply(_) => true,
-            Answer::Silence(silence) => silence.sent && self.rules.confirmed_before,
+            SendResult::Reply(_) => true,
+            SendResult::TransportError(silence) => silence.sent && self.rules.confirmed_before,
         };
         if !matches!(verdict, Verdict::Forbidden | Verdict::SlowDown(_)) {
             self.start.forbidden_in_a_row = 0;

@@ -3,7 +3,13 @@
 
 use std::time::Duration;
 
-use crate::domain::{Answer, BodyKind, Cause, Flag, Reply, Silence, StatusClass};
+use crate::domain::BodyKind;
+use crate::domain::Flag;
+use crate::domain::Reply;
+use crate::domain::SendResult;
+use crate::domain::StatusClass;
+use crate::domain::TransportError;
+use crate::domain::TransportErrorKind;
 
 /// What an answer means for the row and for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +40,10 @@ pub(super) enum Verdict {
 
 /// Returns the verdict on an answer. `wanted` is the flag that was sent, where one was; `proven` says whether a change of
 /// this run was confirmed before, so that address, certificate and credentials are known to be right.
-pub(super) fn of(answer: &Answer, wanted: Option<Flag>, proven: bool) -> Verdict {
+pub(super) fn of(answer: &SendResult, wanted: Option<Flag>, proven: bool) -> Verdict {
     match answer {
-        Answer::Reply(reply) => of_reply(reply, wanted, proven),
-        Answer::Silence(silence) => of_silence(silence, proven),
+        SendResult::Reply(reply) => of_reply(reply, wanted, proven),
+        SendResult::TransportError(silence) => of_silence(silence, proven),
     }
 }
 
@@ -90,9 +96,13 @@ fn asks_for_a_pause(reply: &Reply) -> bool {
     reply.retry_after.is_some() || reply.quota_reset.is_some()
 }
 
-fn of_silence(silence: &Silence, proven: bool) -> Verdict {
+fn of_silence(silence: &TransportError, proven: bool) -> Verdict {
     match silence.cause {
-        Cause::Tls | Cause::NotTls | Cause::Proxy if !proven => Verdict::Unusable,
+        TransportErrorKind::Tls | TransportErrorKind::NotTls | TransportErrorKind::Proxy
+            if !proven =>
+        {
+            Verdict::Unusable
+        }
         _ => Verdict::TryAgain,
     }
 }
@@ -101,11 +111,11 @@ fn of_silence(silence: &Silence, proven: bool) -> Verdict {
 ///
 /// A web page in the place of a confirmation says nothing about the change, unless nothing was confirmed before: then the
 /// address is wrong.
-pub(super) fn leaves_doubt(answer: &Answer, verdict: Verdict) -> bool {
+pub(super) fn leaves_doubt(answer: &SendResult, verdict: Verdict) -> bool {
     match (answer, verdict) {
         (_, Verdict::Applied | Verdict::WebPage) => false,
-        (Answer::Reply(reply), _) => StatusClass::of(reply.status).may_follow_a_change(),
-        (Answer::Silence(silence), _) => silence.sent,
+        (SendResult::Reply(reply), _) => StatusClass::of(reply.status).may_follow_a_change(),
+        (SendResult::TransportError(silence), _) => silence.sent,
     }
 }
 
@@ -126,11 +136,11 @@ mod tests {
     }
 
     fn verdict(reply: Reply, proven: bool) -> Verdict {
-        of(&Answer::Reply(reply), WANTED, proven)
+        of(&SendResult::Reply(reply), WANTED, proven)
     }
 
     fn words(reply: Reply, proven: bool) -> String {
-        let answer = Answer::Reply(reply);
+        let answer = SendResult::Reply(reply);
         let verdict = of(&answer, WANTED, proven);
         if leaves_doubt(&answer, verdict) {
             format!("{verdict:?}, in doubt")
@@ -218,7 +228,7 @@ mod tests {
             body: BodyKind::Set(Flag::OptIn),
             ..reply(200, None)
         };
-        assert_eq!(of(&Answer::Reply(reply), None, true), Verdict::Applied);
+        assert_eq!(of(&SendResult::Reply(reply), None, true), Verdict::Applied);
     }
 
     #[test]
@@ -234,8 +244,8 @@ mod tests {
     #[test]
     fn only_what_may_have_reached_the_org_leaves_doubt() {
         for sent in [false, true] {
-            let answer = Answer::Silence(Silence {
-                cause: Cause::Reset,
+            let answer = SendResult::TransportError(TransportError {
+                cause: TransportErrorKind::Reset,
                 sent,
                 message: String::new(),
             });
@@ -246,19 +256,19 @@ mod tests {
     #[test]
     fn every_way_to_get_no_answer() {
         let verdicts = [
-            Cause::HostNotFound,
-            Cause::Refused,
-            Cause::Unreachable,
-            Cause::ConnectTimeout,
-            Cause::Tls,
-            Cause::NotTls,
-            Cause::Proxy,
-            Cause::Timeout,
-            Cause::Reset,
-            Cause::NotUnderstood,
+            TransportErrorKind::HostNotFound,
+            TransportErrorKind::Refused,
+            TransportErrorKind::Unreachable,
+            TransportErrorKind::ConnectTimeout,
+            TransportErrorKind::Tls,
+            TransportErrorKind::NotTls,
+            TransportErrorKind::Proxy,
+            TransportErrorKind::Timeout,
+            TransportErrorKind::Reset,
+            TransportErrorKind::NotUnderstood,
         ]
         .map(|cause| {
-            let silence = Answer::Silence(Silence {
+            let silence = SendResult::TransportError(TransportError {
                 cause,
                 sent: false,
                 message: String::new(),

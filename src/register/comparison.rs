@@ -148,8 +148,8 @@ pub fn missing_allowance(limit: Option<Threshold>, list_size: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Access;
     use crate::register::{Entry, Owner, RegisteredFlag};
-    use crate::report::Access;
 
     const TODAY: Date = jiff::civil::date(2026, 11, 28);
 

@@ -262,8 +262,8 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Access;
     use crate::register::Owner;
-    use crate::report::Access;
 
     fn register() -> Register {
         let access = Access::Session {

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use super::{Entry, Owner, Register, RegisteredFlag};
 use crate::domain::UserId;
-use crate::report::Access;
+use crate::journal::Access;
 use crate::text::{one_line, without_formula};
 
 const MAGIC: &str = "mfa-optout register";

@@ -19,7 +19,7 @@ pub use self::entry::{Entry, RegisteredFlag};
 pub use self::file::{LockState, RegisterFile, RegisterLock, Stored};
 pub use self::format::{Damage, kept_text};
 use crate::domain::{Credentials, UserId};
-use crate::report::Access;
+use crate::journal::Access;
 
 /// The Org that a register belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]

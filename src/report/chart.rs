@@ -38,7 +38,7 @@ fn real(number: u64) -> f64 {
 }
 
 /// Rows by when they finished, requests, and what held the run back.
-pub(super) fn over_time(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+pub(crate) fn over_time(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let series = &summary.series;
     let top = series
         .bars
@@ -151,7 +151,7 @@ impl Frame {
 }
 
 /// How many answers took how long. The last column is for the slowest.
-pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()> {
+pub(crate) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()> {
     let columns = &latency.histogram;
     let top = columns
         .iter()
@@ -193,12 +193,12 @@ pub(super) fn latencies(out: &mut dyn Write, latency: &Latency) -> io::Result<()
 }
 
 /// A moment for people, in UTC.
-pub(super) fn moment(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     format!("{at:.0}").replace('T', " ").replace('Z', " UTC")
 }
 
 /// A length of time for people, such as `1h 5m 3s` or `250ms`.
-pub(super) fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     let whole = if ms >= 10_000 { ms / 1000 * 1000 } else { ms };
     let span = jiff::SignedDuration::from_millis(i64::try_from(whole).unwrap_or(i64::MAX));
     format!("{span:#}")

@@ -13,13 +13,13 @@ use jiff::Timestamp;
 
 use crate::domain::Record;
 use crate::error::{Error, Kind, Result};
-use crate::report::files::{self, Paths};
-use crate::report::journal::Journal;
-use crate::report::open::free_places;
-use crate::report::order::{self, Completion};
-use crate::report::recover::{OnRecord, Recovered, recover};
-use crate::report::run::{Run, Stop};
-use crate::report::snapshot::Snapshot;
+use crate::journal::files::{self, Paths};
+use crate::journal::open::free_places;
+use crate::journal::recovery::{OnRecord, Recovered, recover};
+use crate::journal::run::{Run, Stop};
+use crate::journal::snapshot::Snapshot;
+use crate::journal::writer::Journal;
+use crate::report::merge::{self, Completion};
 
 /// The number of rows that are buffered before they are written.
 const BATCH_SIZE: u64 = 256;
@@ -153,7 +153,7 @@ impl Interrupted {
             json: report.json.clone(),
             ..self.paths.clone()
         };
-        order::finish_copy(journal, &self.file, &paths, self.run.rows)
+        merge::finish_copy(journal, &self.file, &paths, self.run.rows)
     }
 }
 

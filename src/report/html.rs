@@ -9,13 +9,13 @@ use std::path::Path;
 
 use crate::domain::{Outcome, REPORT_COLUMNS};
 use crate::error::{Error, Kind, Result};
+use crate::journal::files;
+use crate::journal::line::{CELLS_BEHIND_A_ROW, Finished};
+use crate::journal::run::Run;
+use crate::journal::writer::Journal;
 use crate::output::{Existing, Output};
 use crate::report::chart::{self, duration, moment};
-use crate::report::files;
-use crate::report::journal::Journal;
-use crate::report::line::{CELLS_BEHIND_A_ROW, Finished};
 use crate::report::reasons::Group;
-use crate::report::run::Run;
 use crate::report::summary::Summary;
 use crate::text::{self, grouped};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::domain::{LineNumber, Outcome, StatusClass};
-use crate::report::line::Finished;
+use crate::journal::line::Finished;
 use crate::text;
 
 /// The maximum number of groups. Rows with other reasons are counted in one more.

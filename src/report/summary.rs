@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::{Outcome, Tally};
-use crate::report::identity::Identity;
-use crate::report::line::{Entry, Finished};
+use crate::journal::identity::Identity;
+use crate::journal::line::{Entry, Finished};
+use crate::journal::run::{FORMAT, Note, Noted, Run, Stop, Traffic};
 use crate::report::reasons::{Group, Reasons};
-use crate::report::run::{FORMAT, Note, Noted, Run, Stop, Traffic};
 use crate::report::timeline::{Series, Span, add_span};
 
 /// The longest latency that is measured, in milliseconds. A longer one counts as this.
@@ -109,7 +109,7 @@ impl Summary {
 
 /// A summary that is being added up.
 #[derive(Debug, Default)]
-pub(super) struct SummaryBuilder {
+pub(crate) struct SummaryBuilder {
     runs: Vec<Run>,
     tally: Tally,
     statuses: BTreeMap<u16, u64>,
@@ -152,7 +152,7 @@ impl Default for Latencies {
 
 impl SummaryBuilder {
     /// Adds one record of the journal, in the journal's order.
-    pub(super) fn add(&mut self, entry: &Entry<'_>) {
+    pub(crate) fn add(&mut self, entry: &Entry<'_>) {
         match entry {
             Entry::Run(run) => self.add_run(run),
             Entry::Note(noted) => self.add_note(*noted),
@@ -259,8 +259,9 @@ impl SummaryBuilder {
     }
 
     /// Returns the summary, or `None` if there was no run.
-    pub(super) fn finish(self) -> Option<Summary> {
+    pub(crate) fn finish(self) -> Option<Summary> {
         let first = self.runs.first()?.clone();
+        let options = self.runs.last()?.who.options.clone();
         let is_open = self.stop.is_none();
         let traffic = if is_open {
             self.earlier.plus(self.current_traffic())
@@ -276,7 +277,7 @@ impl SummaryBuilder {
             command: first.identity.command.clone(),
             address: first.identity.address.clone(),
             identity: first.identity,
-            options: self.runs.last()?.who.options.clone(),
+            options,
             started: first.at,
             ended: self.last.unwrap_or(first.at),
             rows: first.rows,

@@ -12,10 +12,14 @@ use tempfile::TempDir;
 use super::*;
 use crate::domain::{Credentials, Flag, Outcome, Record, TableFormat};
 use crate::error::{Error, Kind};
+use crate::journal::{
+    Begin, CarriedColumn, Identity, InputFile, Journal, Mode, OnRecord, Paths, Provenance, Start,
+    Stop, TableReading, Traffic, open,
+};
 use crate::output::disk::watch;
 
 /// A folder with an input in it, and the run that reads it.
-pub(super) struct Desk {
+pub(crate) struct Desk {
     folder: TempDir,
     rows: u64,
     key: &'static str,
@@ -24,7 +28,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(rows: u64) -> Self {
+    pub(crate) fn new(rows: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("users.csv"), "user_id,name\n").unwrap();
         Self {
@@ -36,15 +40,15 @@ impl Desk {
         }
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(super) fn paths(&self) -> Paths {
+    pub(crate) fn paths(&self) -> Paths {
         Paths::beside(&self.path("users.csv"))
     }
 
-    pub(super) fn start(&self) -> Start {
+    pub(crate) fn start(&self) -> Start {
         Start {
             identity: Identity {
                 baseline_blake3: self.baseline.map(str::to_owned),
@@ -53,17 +57,17 @@ impl Desk {
             },
             rows: self.rows,
             credentials: Credentials::Key(self.key.into()),
-            who: Who {
+            who: Provenance {
                 user: "ada".to_owned(),
                 host: "desk".to_owned(),
-                ..Who::default()
+                ..Provenance::default()
             },
             pid: 4711,
             at: at(0),
         }
     }
 
-    pub(super) fn open(&self, mode: Mode) -> crate::error::Result<(Journal<fs::File>, OnRecord)> {
+    pub(crate) fn open(&self, mode: Mode) -> crate::error::Result<(Journal<fs::File>, OnRecord)> {
         open(
             &self.paths(),
             Some(&self.path("users.csv")),
@@ -72,19 +76,19 @@ impl Desk {
         )
     }
 
-    pub(super) fn resume(&self) -> (Journal<fs::File>, OnRecord) {
+    pub(crate) fn resume(&self) -> (Journal<fs::File>, OnRecord) {
         self.open(Mode::default()).unwrap()
     }
 
-    pub(super) fn refusal(&self, mode: Mode) -> Error {
+    pub(crate) fn refusal(&self, mode: Mode) -> Error {
         self.open(mode).map(drop).unwrap_err()
     }
 
-    pub(super) fn complete(&self, journal: Journal<fs::File>) -> crate::error::Result<Completion> {
+    pub(crate) fn complete(&self, journal: Journal<fs::File>) -> crate::error::Result<Completion> {
         finish(journal, &self.paths(), self.rows, &AtomicBool::new(false))
     }
 
-    pub(super) fn finish(&self, journal: Journal<fs::File>) -> crate::error::Result<Summary> {
+    pub(crate) fn finish(&self, journal: Journal<fs::File>) -> crate::error::Result<Summary> {
         let completion = self.complete(journal)?;
         assert_eq!(completion.warning, None);
         Ok(completion.summary)
@@ -96,7 +100,7 @@ impl Desk {
 }
 
 /// The identity of a run that applies a table of two columns with one flag for all rows.
-pub(super) fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity {
         command: "apply".to_owned(),
         input: InputFile {
@@ -129,11 +133,11 @@ pub(super) fn identity() -> Identity {
     }
 }
 
-pub(super) fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
 
-pub(super) fn applied(row: u64) -> Record {
+pub(crate) fn applied(row: u64) -> Record {
     Record {
         row,
         line: Some(row + 1),
@@ -147,7 +151,7 @@ pub(super) fn applied(row: u64) -> Record {
 }
 
 /// The row's own cells, with a line break in every third.
-pub(super) fn cells(row: u64) -> Vec<u8> {
+pub(crate) fn cells(row: u64) -> Vec<u8> {
     if row.is_multiple_of(3) {
         format!("{row},\"a\nb \"\"{row}\"\"\"")
     } else {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::Outcome;
-use crate::report::line::Finished;
+use crate::journal::line::Finished;
 
 /// The maximum number of bars. When more are needed, each two become one.
 const MAX_BARS: usize = 120;
@@ -48,7 +48,7 @@ pub struct Series {
 impl Series {
     /// Creates a series that begins with the second that `at` is in. Bars are seconds of the wall
     /// clock, because requests are counted by them.
-    pub(super) fn starting(at: Timestamp) -> Self {
+    pub(crate) fn starting(at: Timestamp) -> Self {
         Self {
             from: Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at),
             bar_ms: 1000,
@@ -58,7 +58,7 @@ impl Series {
 
     /// Counts a row for which a request was sent. A time before the start, by a clock that was put
     /// back, counts as the start.
-    pub(super) fn add(&mut self, row: &Finished<'_>) {
+    pub(crate) fn add(&mut self, row: &Finished<'_>) {
         if row.attempts == 0 {
             return;
         }
@@ -72,7 +72,7 @@ impl Series {
     }
 
     /// Counts requests that were sent in this second since the Unix epoch.
-    pub(super) fn add_requests(&mut self, second: i64, requests: u64) {
+    pub(crate) fn add_requests(&mut self, second: i64, requests: u64) {
         let bar = Bar {
             requests,
             ..Bar::default()
@@ -113,7 +113,7 @@ pub struct Span {
 }
 
 impl Span {
-    pub(super) fn until_ms(self) -> i64 {
+    pub(crate) fn until_ms(self) -> i64 {
         self.from
             .as_millisecond()
             .saturating_add(i64::try_from(self.lasted_ms).unwrap_or(i64::MAX))
@@ -121,7 +121,7 @@ impl Span {
 }
 
 /// Adds a span; one that overlaps the last, or comes after very many, lengthens that.
-pub(super) fn add_span(spans: &mut Vec<Span>, new: Span) {
+pub(crate) fn add_span(spans: &mut Vec<Span>, new: Span) {
     let full = spans.len() >= MAX_SPANS;
     match spans.last_mut() {
         Some(last) if full || new.from.as_millisecond() <= last.until_ms() => {

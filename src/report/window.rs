@@ -7,25 +7,25 @@ use std::collections::BinaryHeap;
 use crate::domain::RowNumber;
 
 /// The limits of the window while a report is made.
-pub(super) const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     rows: 4096,
     bytes: 16 << 20,
 };
 
 /// The maximum content of a window, give or take one row.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) rows: usize,
-    pub(super) bytes: usize,
+pub(crate) struct Limits {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
 }
 
 /// A row in the window.
-pub(super) struct WaitingRow {
-    pub(super) row: RowNumber,
+pub(crate) struct WaitingRow {
+    pub(crate) row: RowNumber,
     /// Length of its record in the journal, in bytes.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     /// The row of the report, if it is needed.
-    pub(super) content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
 // A heap returns the greatest element first, and the row with the lowest number has to come first.
@@ -51,7 +51,7 @@ impl Eq for WaitingRow {}
 
 /// What may stay in the window.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(crate) enum Keep {
     /// As much as the limits allow.
     UpToLimits,
     /// Nothing, because the journal is at its end.
@@ -59,7 +59,7 @@ pub(super) enum Keep {
 }
 
 /// The next row of the report.
-pub(super) enum Next {
+pub(crate) enum Next {
     /// A row from the window.
     Ready(WaitingRow),
     /// A row that has not come although the window is full. It comes later in the journal.
@@ -69,16 +69,16 @@ pub(super) enum Next {
 }
 
 /// The window.
-pub(super) struct Window {
+pub(crate) struct Window {
     limits: Limits,
     /// The row that is returned next.
-    pub(super) next_row: RowNumber,
+    pub(crate) next_row: RowNumber,
     waiting: BinaryHeap<WaitingRow>,
     bytes: usize,
 }
 
 impl Window {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
             next_row: 1,
@@ -88,17 +88,17 @@ impl Window {
     }
 
     /// Checks whether it is too late for a row to go through the window.
-    pub(super) fn has_passed(&self, row: RowNumber) -> bool {
+    pub(crate) fn has_passed(&self, row: RowNumber) -> bool {
         row < self.next_row
     }
 
-    pub(super) fn push(&mut self, row: WaitingRow) {
+    pub(crate) fn push(&mut self, row: WaitingRow) {
         self.bytes += row.size;
         self.waiting.push(row);
     }
 
     /// Returns the next row, or `None` if more rows have to be pushed first.
-    pub(super) fn next(&mut self, keep: Keep) -> Option<Next> {
+    pub(crate) fn next(&mut self, keep: Keep) -> Option<Next> {
         let first = self.waiting.peek()?.row;
         if first > self.next_row {
             let is_full = self.waiting.len() > self.limits.rows || self.bytes > self.limits.bytes;

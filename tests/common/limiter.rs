@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use mfa_optout::domain::{Answer, Change, Flag, PaceFound, Rate, Reply, Threshold, UserId};
+use mfa_optout::domain::{Change, Flag, PaceFound, Rate, Reply, SendResult, Threshold, UserId};
 use mfa_optout::policy::{Attempt, Next, Policy, Rules};
 
 /// How a server limits requests.
@@ -358,7 +358,7 @@ impl Limiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Arrival {
     AtServer,
-    Answer { is_accepted: bool },
+    SendResult { is_accepted: bool },
 }
 
 struct Run {
@@ -498,7 +498,7 @@ impl Run {
         };
         match arrival {
             Arrival::AtServer => self.serve(number),
-            Arrival::Answer { is_accepted } => self.answer(number, is_accepted),
+            Arrival::SendResult { is_accepted } => self.answer(number, is_accepted),
         }
     }
 
@@ -521,7 +521,7 @@ impl Run {
             at += Duration::from_secs_f64(SERVICE);
         }
         self.arrivals
-            .push(Reverse((at, number, Arrival::Answer { is_accepted })));
+            .push(Reverse((at, number, Arrival::SendResult { is_accepted })));
     }
 
     fn answer(&mut self, number: u64, is_accepted: bool) {
@@ -541,7 +541,7 @@ impl Run {
         };
         let record = self
             .policy
-            .answered(self.now, attempt, Answer::Reply(reply));
+            .answered(self.now, attempt, SendResult::Reply(reply));
         drop(record);
     }
 }

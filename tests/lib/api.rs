@@ -9,7 +9,8 @@ use crate::hostile::http2::{self, Frames};
 use crate::hostile::{Authority, ClosedPort, Hostile, Reply, Then};
 use mfa_optout::api::{Address, ConnectOptions, HttpOrg, Org};
 use mfa_optout::domain::{
-    self, Answer, BodyKind, Cause, Credentials, Flag, LoginAnswer, Silence, UserId,
+    self, BodyKind, Credentials, Flag, LoginResult, SendResult, TransportError, TransportErrorKind,
+    UserId,
 };
 use secrecy::SecretString;
 
@@ -41,21 +42,21 @@ fn impatient(address: &str) -> HttpOrg {
     .unwrap()
 }
 
-async fn opt_out(org: &HttpOrg, user: u64) -> Answer {
+async fn opt_out(org: &HttpOrg, user: u64) -> SendResult {
     org.set(UserId::new(user).unwrap(), Flag::OptOut).await
 }
 
 async fn reply(org: &HttpOrg) -> domain::Reply {
     match opt_out(org, 7).await {
-        Answer::Reply(reply) => reply,
-        Answer::Silence(silence) => panic!("no answer: {silence:?}"),
+        SendResult::Reply(reply) => reply,
+        SendResult::TransportError(silence) => panic!("no answer: {silence:?}"),
     }
 }
 
-async fn silence(org: &HttpOrg) -> Silence {
+async fn silence(org: &HttpOrg) -> TransportError {
     match opt_out(org, 7).await {
-        Answer::Reply(reply) => panic!("an answer: {reply:?}"),
-        Answer::Silence(silence) => {
+        SendResult::Reply(reply) => panic!("an answer: {reply:?}"),
+        SendResult::TransportError(silence) => {
             assert!(
                 !silence.message.contains(KEY) && !silence.message.contains('\n'),
                 "{}",
@@ -74,7 +75,7 @@ async fn a_change_is_sent_as_exactly_one_put() {
         let answer = org.set(UserId::new(user).unwrap(), flag).await;
         assert_eq!(
             answer,
-            Answer::Reply(domain::Reply {
+            SendResult::Reply(domain::Reply {
                 status: 204,
                 ..domain::Reply::default()
             })
@@ -157,7 +158,7 @@ async fn localhost_is_resolved_to_loopback_without_a_resolver() {
         silence(&org(&format!("http://localhost:{}", closed.port())))
             .await
             .cause,
-        Cause::Refused
+        TransportErrorKind::Refused
     );
 }
 
@@ -176,7 +177,7 @@ async fn redirects_are_reported_and_not_followed() {
     };
     let org = org(&server.url());
     for status in [301, 302, 303, 307, 308] {
-        let Answer::Reply(reply) = opt_out(&org, status).await else {
+        let SendResult::Reply(reply) = opt_out(&org, status).await else {
             panic!("{status}")
         };
         assert_eq!(
@@ -228,7 +229,7 @@ async fn a_success_counts_even_if_its_body_is_odd_or_incomplete() {
         } else {
             org(&server.url())
         };
-        let Answer::Reply(reply) = opt_out(&org, user).await else {
+        let SendResult::Reply(reply) = opt_out(&org, user).await else {
             panic!("{user}")
         };
         assert_eq!(reply.body, BodyKind::Plain, "{user}");
@@ -283,7 +284,7 @@ async fn a_web_page_and_a_contradiction_are_recognised_in_a_2xx() {
         (8, BodyKind::Plain, ""),
         (9, BodyKind::Failure, "no"),
     ] {
-        let Answer::Reply(reply) = opt_out(&org, user).await else {
+        let SendResult::Reply(reply) = opt_out(&org, user).await else {
             panic!("{user}")
         };
         assert_eq!(reply.body, body, "{user}");
@@ -306,7 +307,7 @@ async fn a_retry_after_of_zero_is_ignored() {
     });
     let org = org(&server.url());
     for (user, wait) in [(1, None), (2, None), (3, Some(Duration::from_secs(3)))] {
-        let Answer::Reply(reply) = opt_out(&org, user).await else {
+        let SendResult::Reply(reply) = opt_out(&org, user).await else {
             panic!("{user}")
         };
         assert_eq!(reply.retry_after, wait, "{user}");
@@ -347,7 +348,7 @@ async fn the_message_of_a_refusal_is_read_from_any_kind_of_body() {
         (6, 409, "cut in"),
         (7, 400, ""),
     ] {
-        let Answer::Reply(reply) = opt_out(&org, user).await else {
+        let SendResult::Reply(reply) = opt_out(&org, user).await else {
             panic!("{user}")
         };
         assert_eq!(reply.status, status);
@@ -379,7 +380,10 @@ async fn retry_after_and_quota_are_read() {
 async fn a_closed_port_is_a_refused_connection() {
     let closed = ClosedPort::new();
     let silence = silence(&org(&format!("http://127.0.0.1:{}", closed.port()))).await;
-    assert_eq!((silence.cause, silence.sent), (Cause::Refused, false));
+    assert_eq!(
+        (silence.cause, silence.sent),
+        (TransportErrorKind::Refused, false)
+    );
     assert!(
         silence
             .message
@@ -405,7 +409,7 @@ async fn a_connect_timeout_has_sent_nothing() {
     .await;
     assert_eq!(
         (silence.cause, silence.sent),
-        (Cause::ConnectTimeout, false)
+        (TransportErrorKind::ConnectTimeout, false)
     );
     assert!(
         silence.message.contains("not connected within 300ms"),
@@ -418,7 +422,10 @@ async fn a_connect_timeout_has_sent_nothing() {
 async fn a_server_that_hangs_is_a_timeout() {
     let server = Hostile::start(|_| Reply::raw("").then(Then::Hang));
     let silence = silence(&impatient(&server.url())).await;
-    assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
+    assert_eq!(
+        (silence.cause, silence.sent),
+        (TransportErrorKind::Timeout, true)
+    );
     assert!(
         silence.message.contains("within 300ms"),
         "{}",
@@ -440,7 +447,7 @@ async fn incomplete_responses_are_resets() {
         let silence = silence(&org(&server.url())).await;
         assert_eq!(
             (silence.cause, silence.sent),
-            (Cause::Reset, true),
+            (TransportErrorKind::Reset, true),
             "{shown}: {silence:?}"
         );
         assert_eq!(server.requests().len(), 1, "{shown}");
@@ -450,7 +457,10 @@ async fn incomplete_responses_are_resets() {
 #[tokio::test]
 async fn a_connection_reset_before_the_response_is_a_reset() {
     let server = Hostile::raw(|_, wire| wire.reset());
-    assert_eq!(silence(&org(&server.url())).await.cause, Cause::Reset);
+    assert_eq!(
+        silence(&org(&server.url())).await.cause,
+        TransportErrorKind::Reset
+    );
 }
 
 #[tokio::test]
@@ -483,7 +493,7 @@ async fn a_response_that_is_not_http_is_not_understood() {
         let silence = silence(&org(&server.url())).await;
         assert_eq!(
             (silence.cause, silence.sent),
-            (Cause::NotUnderstood, true),
+            (TransportErrorKind::NotUnderstood, true),
             "{shown}: {silence:?}"
         );
         assert!(
@@ -502,8 +512,10 @@ async fn a_connection_closed_while_idle_does_not_fail_the_next_request() {
         // The client may see the close only after it has begun the next request; then it says so
         // and sends nothing twice.
         match opt_out(&org, user).await {
-            Answer::Reply(reply) => assert_eq!(reply.status, 204),
-            Answer::Silence(silence) => assert_eq!(silence.cause, Cause::Reset),
+            SendResult::Reply(reply) => assert_eq!(reply.status, 204),
+            SendResult::TransportError(silence) => {
+                assert_eq!(silence.cause, TransportErrorKind::Reset)
+            }
         }
     }
     let mut users: Vec<_> = server
@@ -547,7 +559,7 @@ async fn the_token_of_a_login_is_sent_with_later_requests() {
     for _ in 0..2 {
         assert_eq!(
             org.log_in().await,
-            LoginAnswer::Token {
+            LoginResult::Token {
                 lifetime: Some(Duration::from_mins(15))
             }
         );
@@ -604,7 +616,7 @@ async fn passwords_and_tokens_in_responses_are_hidden() {
     })
     .unwrap();
     for _ in 0..2 {
-        assert!(matches!(org.log_in().await, LoginAnswer::Token { .. }));
+        assert!(matches!(org.log_in().await, LoginResult::Token { .. }));
         let _ = opt_out(&org, 1).await;
     }
     let reply = reply(&org).await;
@@ -632,12 +644,14 @@ async fn a_failed_login_reports_the_reason() {
     let mut answers = Vec::new();
     for _ in 0..7 {
         answers.push(match org.log_in().await {
-            LoginAnswer::Failed(Answer::Reply(reply)) => {
+            LoginResult::Failed(SendResult::Reply(reply)) => {
                 format!("{} {}", reply.status, reply.message)
             }
-            LoginAnswer::Failed(Answer::Silence(silence)) => format!("{:?}", silence.cause),
-            LoginAnswer::Unusable(odd) => odd,
-            LoginAnswer::Token { .. } => panic!("there was no token"),
+            LoginResult::Failed(SendResult::TransportError(silence)) => {
+                format!("{:?}", silence.cause)
+            }
+            LoginResult::Unusable(odd) => odd,
+            LoginResult::Token { .. } => panic!("there was no token"),
         });
     }
     assert_eq!(
@@ -663,10 +677,13 @@ async fn a_login_response_that_never_ends_is_a_timeout() {
         timeout: Duration::from_millis(300),
         ..options(&server.url())
     });
-    let LoginAnswer::Failed(Answer::Silence(silence)) = org.log_in().await else {
+    let LoginResult::Failed(SendResult::TransportError(silence)) = org.log_in().await else {
         panic!("half an answer is none")
     };
-    assert_eq!((silence.cause, silence.sent), (Cause::Timeout, true));
+    assert_eq!(
+        (silence.cause, silence.sent),
+        (TransportErrorKind::Timeout, true)
+    );
 }
 
 fn trusting(address: &str, ca_cert: Option<PathBuf>) -> HttpOrg {
@@ -720,7 +737,7 @@ async fn a_server_with_a_wrong_certificate_receives_no_request() {
         .await;
         assert_eq!(
             (silence.cause, silence.sent),
-            (Cause::Tls, false),
+            (TransportErrorKind::Tls, false),
             "{silence:?}"
         );
         assert!(silence.message.contains(words), "{silence:?}");
@@ -765,7 +782,10 @@ async fn a_server_with_another_self_signed_certificate_receives_no_request() {
         ] {
             let server = Hostile::start_tls(tls, |_| Reply::new(204));
             let silence = silence(&trusting(&server.url(), Some(given.path().into()))).await;
-            assert_eq!((silence.cause, silence.sent), (Cause::Tls, false));
+            assert_eq!(
+                (silence.cause, silence.sent),
+                (TransportErrorKind::Tls, false)
+            );
             assert!(silence.message.contains(words), "{is_ca}: {silence:?}");
             assert_eq!(server.requests().len(), 0);
         }
@@ -794,7 +814,7 @@ async fn a_server_without_tls_is_recognised() {
     let silence = silence(&org).await;
     assert_eq!(
         (silence.cause, silence.sent),
-        (Cause::NotTls, false),
+        (TransportErrorKind::NotTls, false),
         "{silence:?}"
     );
     assert!(
@@ -814,7 +834,7 @@ async fn a_server_with_old_tls_only_is_recognised() {
     let silence = silence(&org).await;
     assert_eq!(
         (silence.cause, silence.sent),
-        (Cause::Tls, false),
+        (TransportErrorKind::Tls, false),
         "{silence:?}"
     );
     assert!(
@@ -830,7 +850,7 @@ async fn an_interrupted_handshake_is_a_reset() {
     let silence = silence(&org).await;
     assert_eq!(
         (silence.cause, silence.sent),
-        (Cause::Reset, false),
+        (TransportErrorKind::Reset, false),
         "{silence:?}"
     );
 }
@@ -869,7 +889,7 @@ async fn refused_http2_streams_leave_no_doubt_and_interrupted_ones_do() {
         let silence = silence(&trusting(&server.url(), Some(file.path().into()))).await;
         assert_eq!(
             (silence.cause, silence.sent),
-            (Cause::Reset, may_be_processed),
+            (TransportErrorKind::Reset, may_be_processed),
             "{silence:?}"
         );
         assert_eq!(server.connections(), 1);
@@ -893,5 +913,5 @@ async fn http2_is_used_if_offered_and_has_no_host_header() {
         ca_cert: Some(file.path().into()),
         ..options(&server.url())
     });
-    assert!(matches!(org.log_in().await, LoginAnswer::Unusable(_)));
+    assert!(matches!(org.log_in().await, LoginResult::Unusable(_)));
 }

@@ -14,14 +14,14 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use mfa_optout::api::Org;
 use mfa_optout::domain::{
-    Answer, Change, Ending, Event, Flag, LoginAnswer, Outcome, Rate, Record, Reply, Signal, Stop,
-    Tally, Threshold, UserId,
+    Change, Ending, Event, Flag, LoginResult, Outcome, Rate, Record, Reply, SendResult, Signal,
+    Stop, Tally, Threshold, UserId,
 };
 use mfa_optout::engine::{self, Alarm, Run, Sent};
 use mfa_optout::error::{Exit, Result};
+use mfa_optout::journal::{Journal, PendingSync, Storage};
 use mfa_optout::plan::{Action, Step};
 use mfa_optout::policy::{Policy, Rules};
-use mfa_optout::report::{Journal, PendingSync, Storage};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 
@@ -50,19 +50,19 @@ impl<F: Fn(u64) -> u16> Scripted<F> {
 }
 
 impl<F: Fn(u64) -> u16> Org for Scripted<F> {
-    async fn set(&self, user: UserId, _flag: Flag) -> Answer {
+    async fn set(&self, user: UserId, _flag: Flag) -> SendResult {
         self.sent.borrow_mut().push(user.get());
         let first = self.first.filter(|_| self.requests() == 1);
         tokio::time::sleep(first.unwrap_or(self.latency)).await;
-        Answer::Reply(Reply {
+        SendResult::Reply(Reply {
             status: (self.script)(user.get()),
             ..Reply::default()
         })
     }
 
-    async fn log_in(&self) -> LoginAnswer {
+    async fn log_in(&self) -> LoginResult {
         tokio::time::sleep(self.latency).await;
-        LoginAnswer::Token {
+        LoginResult::Token {
             lifetime: Some(Duration::from_mins(15)),
         }
     }
@@ -410,18 +410,18 @@ impl Org for Asleep {
         clippy::disallowed_methods,
         reason = "the time of day is what this is about"
     )]
-    async fn set(&self, _user: UserId, _flag: Flag) -> Answer {
+    async fn set(&self, _user: UserId, _flag: Flag) -> SendResult {
         let asked = std::time::SystemTime::now();
         while asked.elapsed().unwrap() < Self::LIFE {}
-        Answer::Reply(Reply {
+        SendResult::Reply(Reply {
             status: 204,
             ..Reply::default()
         })
     }
 
-    async fn log_in(&self) -> LoginAnswer {
+    async fn log_in(&self) -> LoginResult {
         self.log_ins.set(self.log_ins.get() + 1);
-        LoginAnswer::Token {
+        LoginResult::Token {
             lifetime: Some(Self::LIFE),
         }
     }
@@ -588,7 +588,7 @@ struct Watchful {
 }
 
 impl Org for Watchful {
-    async fn set(&self, user: UserId, _flag: Flag) -> Answer {
+    async fn set(&self, user: UserId, _flag: Flag) -> SendResult {
         let mark = self.disk.mark();
         assert!(
             user.get() <= mark,
@@ -597,14 +597,14 @@ impl Org for Watchful {
         self.sent.set(self.sent.get() + 1);
         tokio::time::sleep(self.latency).await;
         let is_refused = user.get() % 5 == 2 && self.sent.get().is_multiple_of(2);
-        Answer::Reply(Reply {
+        SendResult::Reply(Reply {
             status: if is_refused { 500 } else { 204 },
             ..Reply::default()
         })
     }
 
-    async fn log_in(&self) -> LoginAnswer {
-        LoginAnswer::Token { lifetime: None }
+    async fn log_in(&self) -> LoginResult {
+        LoginResult::Token { lifetime: None }
     }
 }
 
@@ -684,7 +684,7 @@ struct Patient {
 }
 
 impl Org for Patient {
-    async fn set(&self, user: UserId, _flag: Flag) -> Answer {
+    async fn set(&self, user: UserId, _flag: Flag) -> SendResult {
         let length = self.synced.load(Ordering::SeqCst);
         let mark = last_mark(&self.bytes.lock().unwrap()[..length]);
         assert!(user.get() <= mark, "row {user} beyond {mark}");
@@ -692,14 +692,14 @@ impl Org for Patient {
             self.waits.set(self.waits.get() + 1);
             self.ends.send(()).unwrap();
         }
-        Answer::Reply(Reply {
+        SendResult::Reply(Reply {
             status: 204,
             ..Reply::default()
         })
     }
 
-    async fn log_in(&self) -> LoginAnswer {
-        LoginAnswer::Token { lifetime: None }
+    async fn log_in(&self) -> LoginResult {
+        LoginResult::Token { lifetime: None }
     }
 }
 

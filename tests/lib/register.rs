@@ -8,10 +8,10 @@ use fastrand::Rng;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use mfa_optout::domain::{Flag, UserId};
+use mfa_optout::journal::Access;
 use mfa_optout::register::comparison::{RowAction, SyncRules};
 use mfa_optout::register::update::{Origin, Request, RequestOutcome, RunFacts};
 use mfa_optout::register::{Owner, Register, RegisteredFlag};
-use mfa_optout::report::Access;
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 

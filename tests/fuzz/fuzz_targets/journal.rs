@@ -19,10 +19,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use mfa_optout::domain::{Credentials, Flag, Outcome, Record, TableFormat};
-use mfa_optout::report::{
-    self, CarriedColumn, Identity, InputFile, Mode, Paths, Start, TableReading, Who,
-};
+use mfa_optout::domain::Credentials;
+use mfa_optout::domain::Flag;
+use mfa_optout::domain::Outcome;
+use mfa_optout::domain::Record;
+use mfa_optout::domain::TableFormat;
+use mfa_optout::journal;
+use mfa_optout::journal::CarriedColumn;
+use mfa_optout::journal::Identity;
+use mfa_optout::journal::InputFile;
+use mfa_optout::journal::Mode;
+use mfa_optout::journal::Paths;
+use mfa_optout::journal::Provenance;
+use mfa_optout::journal::Start;
+use mfa_optout::journal::TableReading;
+use mfa_optout::journal::{self};
+use mfa_optout::journal::{self};
+use mfa_optout::report::{self};
 
 const ROWS: u64 = 8;
 
@@ -75,7 +88,7 @@ fn start() -> Start {
             password: String::new().into(),
             org: 42,
         },
-        who: Who::default(),
+        who: Provenance::default(),
         pid: 4711,
         at: Timestamp::UNIX_EPOCH,
     }
@@ -83,7 +96,7 @@ fn start() -> Start {
 
 /// Writes a journal of rows with these cells, and says where its first record and each row ends.
 fn write(paths: &Paths, cells: &[u8]) -> Vec<u64> {
-    let (mut journal, _) = report::open(paths, None, &start(), Mode::default()).expect("a new journal can be opened");
+    let (mut journal, _) = journal::open(paths, None, &start(), Mode::default()).expect("a new journal can be opened");
     let length = || fs::metadata(&paths.partial).expect("the journal is there").len();
     let mut ends = vec![length()];
     for (row, cells) in (1..=ROWS).zip(cells.split(|byte| *byte == 0)) {
@@ -93,7 +106,7 @@ fn write(paths: &Paths, cells: &[u8]) -> Vec<u64> {
     ends
 }
 
-fn append(journal: &mut report::Journal<fs::File>, row: u64, text: &[u8]) {
+fn append(journal: &mut journal::Journal<fs::File>, row: u64, text: &[u8]) {
     let record = Record {
         row,
         line: Some(row + 1),
@@ -125,10 +138,10 @@ fn damage(journal: &Path, ends: &[u64], cut: usize, flip: usize) {
     if flip > 0 {
         bytes[flipped / 8] ^= 1 << (flipped % 8);
         fs::write(journal, &bytes).expect("the journal can be written");
-        let left = report::look(&paths, None, &start(), Mode::default()).map_or(0, |found| found.rows.len());
+        let left = journal::look(&paths, None, &start(), Mode::default()).map_or(0, |found| found.rows.len());
         assert!(left <= whole, "{left} rows of {whole}");
     } else {
-        let found = report::look(&paths, None, &start(), Mode::default()).expect("a torn end is no damage");
+        let found = journal::look(&paths, None, &start(), Mode::default()).expect("a torn end is no damage");
         assert_eq!(found.rows.len(), whole);
     }
     take_up(&paths);
@@ -136,8 +149,8 @@ fn damage(journal: &Path, ends: &[u64], cut: usize, flip: usize) {
 
 /// Takes the run up, records what is missing, and makes the report.
 fn take_up(paths: &Paths) {
-    let before = report::look(paths, None, &start(), Mode::default());
-    let opened = report::open(paths, None, &start(), Mode::default());
+    let before = journal::look(paths, None, &start(), Mode::default());
+    let opened = journal::open(paths, None, &start(), Mode::default());
     assert_eq!(before.is_ok(), opened.is_ok(), "{:?}", before.err());
     let (Ok(before), Ok((mut journal, found))) = (before, opened) else { return };
     assert_eq!(before.rows, found.rows);
@@ -145,7 +158,7 @@ fn take_up(paths: &Paths) {
     missing.into_iter().for_each(|row| append(&mut journal, row, b"late"));
     drop(journal);
     let (journal, found) =
-        report::open(paths, None, &start(), Mode::default()).expect("what was taken up can be again");
+        journal::open(paths, None, &start(), Mode::default()).expect("what was taken up can be again");
     let foreign = found.rows.len() - ROWS;
     let finished = report::finish(journal, paths, ROWS, &AtomicBool::new(false));
     if foreign == 0 && before.rows.is_empty() {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use mfa_optout::domain::{Answer, Change, Ending, Outcome, Rate};
+use mfa_optout::domain::{Change, Ending, Outcome, Rate, SendResult};
 use mfa_optout::policy::Rules;
 
 use super::world::*;
 
 /// Sends 20 rows to a server that answers row 5 with these, one after the other, and with the last one from then on.
-fn outcome_after(answers: &[Answer]) -> (Outcome, String) {
+fn outcome_after(answers: &[SendResult]) -> (Outcome, String) {
     let mut asked = 0;
     let server = &mut |_, change: Change| {
         if change.row != 5 {

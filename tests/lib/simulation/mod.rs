@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, Cause, Change, Ending, Flag, LoginAnswer, Outcome, Rate, Record, Signal, Silence, Stop,
-    Threshold, UserId,
+    Change, Ending, Flag, LoginResult, Outcome, Rate, Record, SendResult, Signal, Stop, Threshold,
+    TransportError, TransportErrorKind, UserId,
 };
 use mfa_optout::policy::{Next, Policy, Rules};
 
@@ -55,8 +55,8 @@ fn a_key_that_is_refused_with_401_costs_one_request() {
 
 #[test]
 fn a_wrong_address_does_not_wait_out_the_patience() {
-    let refused = Answer::Silence(Silence {
-        cause: Cause::Refused,
+    let refused = SendResult::TransportError(TransportError {
+        cause: TransportErrorKind::Refused,
         sent: false,
         message: "refused".to_owned(),
     });
@@ -71,8 +71,8 @@ fn a_wrong_address_does_not_wait_out_the_patience() {
 
 #[test]
 fn a_name_that_is_never_found_is_a_wrong_address() {
-    let unknown = Answer::Silence(Silence {
-        cause: Cause::HostNotFound,
+    let unknown = SendResult::TransportError(TransportError {
+        cause: TransportErrorKind::HostNotFound,
         sent: false,
         message: "no such host".into(),
     });
@@ -80,7 +80,7 @@ fn a_name_that_is_never_found_is_a_wrong_address() {
     assert!(matches!(
         trace.ending,
         Ending::Stopped(Stop::Unusable {
-            cause: Cause::HostNotFound,
+            cause: TransportErrorKind::HostNotFound,
             ..
         })
     ));
@@ -168,7 +168,7 @@ fn a_longer_pause_than_allowed_stops_the_run() {
         _ => (status(204), ms(10)),
     };
     let trace = simulate(rules(), 10, server);
-    let expected = Stop::HeldTooLong {
+    let expected = Stop::RetryAfterTooLong {
         asked: s(600),
         max_wait: s(300),
     };
@@ -190,7 +190,7 @@ fn throttling_without_end_stops_the_run_and_costs_no_attempt() {
     let trace = simulate(rules(), 1_000, server);
     assert!(matches!(
         trace.ending,
-        Ending::Stopped(Stop::HeldTooLong { .. })
+        Ending::Stopped(Stop::RetryAfterTooLong { .. })
     ));
     assert_eq!(trace.records.len(), trace.outcomes(Outcome::Applied));
     let probes = trace.sent_between(s(200), s(300));
@@ -482,7 +482,7 @@ fn the_time_window_closes_also_in_a_pause() {
         _ => (status(204), ms(10)),
     };
     let trace = simulate(timed, 10, server);
-    assert_eq!(trace.ending, Ending::Stopped(Stop::TimeIsUp));
+    assert_eq!(trace.ending, Ending::Stopped(Stop::MaxDurationReached));
     assert_eq!(trace.ended, s(60));
 }
 
@@ -496,7 +496,7 @@ struct Tokens {
 }
 
 impl Server for Tokens {
-    fn put(&mut self, now: Duration, _change: Change) -> (Answer, Duration) {
+    fn put(&mut self, now: Duration, _change: Change) -> (SendResult, Duration) {
         (
             status(if now < self.valid_until {
                 204
@@ -507,10 +507,10 @@ impl Server for Tokens {
         )
     }
 
-    fn log_in(&mut self, now: Duration) -> (LoginAnswer, Duration) {
+    fn log_in(&mut self, now: Duration) -> (LoginResult, Duration) {
         self.valid_until = now + self.life;
         (
-            LoginAnswer::Token {
+            LoginResult::Token {
                 lifetime: self.told,
             },
             self.latency,
@@ -605,14 +605,14 @@ fn credentials_that_log_in_but_are_not_accepted_cost_two_log_ins() {
     assert!(trace.records.is_empty());
 }
 
-struct NoLogIn(LoginAnswer);
+struct NoLogIn(LoginResult);
 
 impl Server for NoLogIn {
-    fn put(&mut self, _now: Duration, _change: Change) -> (Answer, Duration) {
+    fn put(&mut self, _now: Duration, _change: Change) -> (SendResult, Duration) {
         panic!("a change was sent without a token")
     }
 
-    fn log_in(&mut self, _now: Duration) -> (LoginAnswer, Duration) {
+    fn log_in(&mut self, _now: Duration) -> (LoginResult, Duration) {
         (self.0.clone(), ms(10))
     }
 }
@@ -622,7 +622,7 @@ fn nobody_logs_in_for_nothing() {
     let trace = simulate(
         with_session(),
         0,
-        &mut NoLogIn(LoginAnswer::Failed(status(401))),
+        &mut NoLogIn(LoginResult::Failed(status(401))),
     );
     assert_eq!((trace.ending, trace.sent.len()), (Ending::Complete, 0));
 }
@@ -632,7 +632,7 @@ fn nothing_is_sent_without_a_token() {
     let refused = simulate(
         with_session(),
         10,
-        &mut NoLogIn(LoginAnswer::Failed(status(401))),
+        &mut NoLogIn(LoginResult::Failed(status(401))),
     );
     assert!(matches!(
         refused.ending,
@@ -646,7 +646,7 @@ fn nothing_is_sent_without_a_token() {
     let unusable = simulate(
         with_session(),
         10,
-        &mut NoLogIn(LoginAnswer::Unusable("no token".to_owned())),
+        &mut NoLogIn(LoginResult::Unusable("no token".to_owned())),
     );
     assert!(matches!(
         unusable.ending,
@@ -656,7 +656,7 @@ fn nothing_is_sent_without_a_token() {
     let trouble = simulate(
         with_session(),
         10,
-        &mut NoLogIn(LoginAnswer::Failed(status(500))),
+        &mut NoLogIn(LoginResult::Failed(status(500))),
     );
     assert!(matches!(
         trouble.ending,

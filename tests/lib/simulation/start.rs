@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, BodyKind, Cause, Change, Ending, Flag, Outcome, Rate, Reply, Silence, Stop, Threshold,
+    BodyKind, Change, Ending, Flag, Outcome, Rate, Reply, SendResult, Stop, Threshold,
+    TransportError, TransportErrorKind,
 };
 use mfa_optout::policy::Rules;
 use proptest::prelude::*;
@@ -20,7 +21,10 @@ fn continued() -> Rules {
 }
 
 /// A server that answers the first rows with this and confirms the others.
-fn first_rows(rows: u64, answer: Answer) -> impl FnMut(Duration, Change) -> (Answer, Duration) {
+fn first_rows(
+    rows: u64,
+    answer: SendResult,
+) -> impl FnMut(Duration, Change) -> (SendResult, Duration) {
     move |_, change| {
         let answer = if change.row <= rows {
             answer.clone()
@@ -116,7 +120,7 @@ fn only_403_in_a_row_count_against_the_credentials() {
 fn a_403_with_a_hint_is_no_throttling_before_the_first_success() {
     let hints = [(Some(s(1)), None), (None, Some(s(1)))];
     for (retry_after, quota_reset) in hints {
-        let answer = Answer::Reply(Reply {
+        let answer = SendResult::Reply(Reply {
             status: 403,
             retry_after,
             quota_reset,
@@ -135,7 +139,7 @@ fn a_403_with_a_hint_after_a_success_costs_time_and_no_attempt() {
         let server = &mut |now: Duration, change: Change| {
             if change.row == 5 && told.is_none() {
                 told = Some(now);
-                let answer = Answer::Reply(Reply {
+                let answer = SendResult::Reply(Reply {
                     status: 403,
                     retry_after,
                     quota_reset,
@@ -210,8 +214,8 @@ fn a_fresh_run_whose_first_row_gets_no_answer_stops_and_defers_it() {
 
 #[test]
 fn a_continued_run_stops_after_one_row_if_nobody_listens() {
-    let refused = Answer::Silence(Silence {
-        cause: Cause::Refused,
+    let refused = SendResult::TransportError(TransportError {
+        cause: TransportErrorKind::Refused,
         sent: false,
         message: "refused".to_owned(),
     });
@@ -293,8 +297,8 @@ fn requests_go_out_one_at_a_time_until_the_first_success() {
     assert_eq!(simulate(fast, 4, server).outcomes(Outcome::Applied), 1);
 }
 
-fn web_page() -> Answer {
-    Answer::Reply(Reply {
+fn web_page() -> SendResult {
+    SendResult::Reply(Reply {
         status: 200,
         body: BodyKind::WebPage,
         message: "Sign in".to_owned(),
@@ -361,8 +365,8 @@ fn a_maintenance_page_for_every_row_is_an_outage_and_costs_no_row() {
     assert_eq!(trace.outages, 1);
 }
 
-fn contradiction(body: BodyKind) -> Answer {
-    Answer::Reply(Reply {
+fn contradiction(body: BodyKind) -> SendResult {
+    SendResult::Reply(Reply {
         status: 200,
         body,
         ..Reply::default()
@@ -438,7 +442,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn answer(self) -> Answer {
+    fn answer(self) -> SendResult {
         match self {
             Self::Good => status(204),
             Self::Forbidden => status(403),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use mfa_optout::domain::{
-    Answer, Cause, Change, Condition, Ending, Flag, LoginAnswer, Outcome, PaceFound, Rate, Record,
-    Reply, Signal, Silence, Threshold, UserId,
+    Change, Condition, Ending, Flag, LoginResult, Outcome, PaceFound, Rate, Record, Reply,
+    SendResult, Signal, Threshold, TransportError, TransportErrorKind, UserId,
 };
 use mfa_optout::policy::{Attempt, Next, Policy, Rules};
 
@@ -43,24 +43,24 @@ pub fn per_second(requests: u32) -> Rate {
     }
 }
 
-pub fn status(status: u16) -> Answer {
-    Answer::Reply(Reply {
+pub fn status(status: u16) -> SendResult {
+    SendResult::Reply(Reply {
         status,
         ..Reply::default()
     })
 }
 
-pub fn throttled(wait: Duration) -> Answer {
-    Answer::Reply(Reply {
+pub fn throttled(wait: Duration) -> SendResult {
+    SendResult::Reply(Reply {
         status: 429,
         retry_after: Some(wait),
         ..Reply::default()
     })
 }
 
-pub fn reset() -> Answer {
-    Answer::Silence(Silence {
-        cause: Cause::Reset,
+pub fn reset() -> SendResult {
+    SendResult::TransportError(TransportError {
+        cause: TransportErrorKind::Reset,
         sent: true,
         message: "connection reset".to_owned(),
     })
@@ -68,10 +68,10 @@ pub fn reset() -> Answer {
 
 /// What the server is asked, and how it answers: the answer and how long it takes.
 pub trait Server {
-    fn put(&mut self, now: Duration, change: Change) -> (Answer, Duration);
-    fn log_in(&mut self, _now: Duration) -> (LoginAnswer, Duration) {
+    fn put(&mut self, now: Duration, change: Change) -> (SendResult, Duration);
+    fn log_in(&mut self, _now: Duration) -> (LoginResult, Duration) {
         (
-            LoginAnswer::Token {
+            LoginResult::Token {
                 lifetime: Some(s(900)),
             },
             ms(100),
@@ -79,8 +79,8 @@ pub trait Server {
     }
 }
 
-impl<F: FnMut(Duration, Change) -> (Answer, Duration)> Server for F {
-    fn put(&mut self, now: Duration, change: Change) -> (Answer, Duration) {
+impl<F: FnMut(Duration, Change) -> (SendResult, Duration)> Server for F {
+    fn put(&mut self, now: Duration, change: Change) -> (SendResult, Duration) {
         self(now, change)
     }
 }
@@ -142,8 +142,8 @@ impl Trace {
 }
 
 pub enum Arrival {
-    Answer(Attempt, Answer),
-    LoginAnswer(LoginAnswer),
+    SendResult(Attempt, SendResult),
+    LoginResult(LoginResult),
 }
 
 /// By chance, the machine does something else between turns, or between a turn and the wire.
@@ -277,14 +277,14 @@ impl<'a> Simulation<'a> {
             }
         }
         let (answer, latency) = self.server.put(self.now, attempt.change());
-        self.arrive(latency, Arrival::Answer(attempt, answer));
+        self.arrive(latency, Arrival::SendResult(attempt, answer));
     }
 
     pub fn log_in(&mut self) {
         self.leave();
         self.trace.log_ins.push(self.now);
         let (answer, latency) = self.server.log_in(self.now);
-        self.arrive(latency, Arrival::LoginAnswer(answer));
+        self.arrive(latency, Arrival::LoginResult(answer));
     }
 
     fn leave(&mut self) {
@@ -369,12 +369,12 @@ impl<'a> Simulation<'a> {
                 .expect("the first arrival was just looked at")
                 .1
             {
-                Arrival::Answer(attempt, answer) => {
+                Arrival::SendResult(attempt, answer) => {
                     if let Some(record) = self.policy.answered(self.now, attempt, answer) {
                         self.record(record);
                     }
                 }
-                Arrival::LoginAnswer(answer) => self.policy.logged_in(self.now, answer),
+                Arrival::LoginResult(answer) => self.policy.logged_in(self.now, answer),
             }
         }
         let out = matches!(self.policy.condition(self.now), Condition::Outage { .. });
@@ -393,7 +393,7 @@ pub struct Chance {
 }
 
 impl Server for Chance {
-    fn put(&mut self, _now: Duration, _change: Change) -> (Answer, Duration) {
+    fn put(&mut self, _now: Duration, _change: Change) -> (SendResult, Duration) {
         let draw = self.random.f64() * 100.0;
         let latency = self.latency.mul_f64(0.5 + self.random.f64());
         let answer = if draw < self.throttled {

@@ -1,0 +1,26 @@
+//! The journal: an append-only record of a run on disk, from which an interrupted run is resumed and a report is made.
+//!
+//! [`prepare`] and [`open`] begin a journal or recover the one of an interrupted run, [`Journal`] appends to it, and
+//! [`look`] reads what it holds without changing it. [`Identity`] says which input and which Org a run belongs to. The
+//! private copy of the input, [`Snapshot`], lies beside the journal. No network; the time of day is an argument.
+
+pub(crate) mod files;
+pub(crate) mod identity;
+pub(crate) mod line;
+pub(crate) mod mark;
+pub(crate) mod open;
+pub(crate) mod recovery;
+pub(crate) mod run;
+pub(crate) mod snapshot;
+pub(crate) mod timestamp;
+pub(crate) mod writer;
+
+pub use files::{Paths, Places};
+pub use identity::{CarriedColumn, Identity, InputFile, TableReading};
+pub use line::{Finished, MAX_RECORD, ReportCells};
+pub use mark::MIN_ROWS_AHEAD;
+pub use open::{Begin, Mode, Prepared, look, open, prepare};
+pub use recovery::OnRecord;
+pub use run::{Access, FORMAT, Mark, Note, Noted, Provenance, Run, Start, Stop, Traffic};
+pub use snapshot::{INPUT, NewSection, Section, Snapshot};
+pub use writer::{Journal, PendingSync, SYNC_AFTER, SYNC_RECORDS, Storage};

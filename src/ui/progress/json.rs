@@ -1,0 +1,149 @@
+//! The run as JSON lines: one object for each thing that happened, always with `at` (UTC) and `event`. Pure text.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::state::State;
+use super::words;
+use crate::domain::{Event, Flag, Tally, Wait};
+use crate::text::one_line;
+
+/// One line.
+#[derive(Serialize)]
+struct Line<T> {
+    /// RFC 3339, UTC, milliseconds.
+    at: String,
+    #[serde(flatten)]
+    what: T,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum What<'a> {
+    Planned {
+        rows: u64,
+        on_record: u64,
+    },
+    Row {
+        line: Option<u64>,
+        outcome: &'a str,
+        wanted: Option<bool>,
+        http_status: Option<u16>,
+        attempts: u32,
+        elapsed_ms: u128,
+        detail: String,
+    },
+    Waiting {
+        why: &'a str,
+        seconds: f64,
+    },
+    OutageBegan,
+    OutageOver {
+        seconds: f64,
+    },
+    Progress(Figures),
+    Ended {
+        how: &'a str,
+        #[serde(flatten)]
+        figures: Figures,
+    },
+}
+
+#[derive(Serialize)]
+struct Figures {
+    rows: u64,
+    done: u64,
+    #[serde(flatten)]
+    outcomes: Tally,
+    to_retry: u64,
+    requests: u64,
+    requests_per_second: f64,
+    seconds_left: Option<u64>,
+}
+
+/// The line for an event, `None` for those that are counted only: single requests and the pauses of the pace.
+pub(super) fn event(
+    state: &State,
+    began: Timestamp,
+    now: Duration,
+    event: &Event<'_>,
+) -> Option<String> {
+    let what = match event {
+        Event::Planned { rows, on_record } => What::Planned {
+            rows: *rows,
+            on_record: on_record.total(),
+        },
+        Event::Recorded(record) => What::Row {
+            line: record.line,
+            outcome: record.outcome.as_str(),
+            wanted: record.wanted.map(Flag::is_opt_out),
+            http_status: record.http_status,
+            attempts: record.attempts,
+            elapsed_ms: record.elapsed.as_millis(),
+            detail: one_line(&record.detail, 500),
+        },
+        Event::Waiting {
+            why: Wait::Pace, ..
+        }
+        | Event::Sent { .. }
+        | Event::Answered { .. } => return None,
+        Event::Waiting { why, until } => What::Waiting {
+            why: reason(*why),
+            seconds: seconds(until.saturating_sub(now)),
+        },
+        Event::OutageBegan => What::OutageBegan,
+        Event::OutageOver { lasted } => What::OutageOver {
+            seconds: seconds(*lasted),
+        },
+        Event::Ended(ending) => What::Ended {
+            how: words::ended(ending),
+            figures: figures(state, now),
+        },
+    };
+    Some(line(began, now, what))
+}
+
+/// The line that comes every ten seconds.
+pub(super) fn progress(state: &State, began: Timestamp, now: Duration) -> String {
+    line(began, now, What::Progress(figures(state, now)))
+}
+
+fn line(began: Timestamp, now: Duration, what: What<'_>) -> String {
+    let at = began.checked_add(now).unwrap_or(began);
+    // Every part is a number, a text or `null`, which JSON can always express.
+    serde_json::to_string(&Line {
+        at: format!("{at:.3}"),
+        what,
+    })
+    .unwrap_or_default()
+}
+
+fn figures(state: &State, now: Duration) -> Figures {
+    Figures {
+        rows: state.rows,
+        done: state.done(),
+        outcomes: state.tally,
+        to_retry: state.to_retry(),
+        requests: state.requests,
+        requests_per_second: (state.speed(now) * 10.0).round() / 10.0,
+        seconds_left: state.time_left(now).map(|left| left.as_secs()),
+    }
+}
+
+fn reason(why: Wait) -> &'static str {
+    match why {
+        Wait::Pace => "pace",
+        Wait::Throttled => "throttled",
+        Wait::Probe => "probe",
+        Wait::Retry => "retry",
+        Wait::LogIn => "log_in",
+        Wait::SendResult => "answer",
+        Wait::Drain => "drain",
+    }
+}
+
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
