@@ -18,7 +18,7 @@ use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
 use crate::journal::{Identity, Journal, Paths, Stop};
-use crate::report::{self, Completion, Group, Summary, Unfinished};
+use crate::report::{self, Completion, Group, RunPageContext, Summary, Unfinished};
 use crate::text::{shell_word, visible_path};
 use crate::ui::say::{self, now};
 use crate::ui::{ClosingView, ending_text};
@@ -136,10 +136,14 @@ impl Closing {
             in_doubt: sent.rows_in_doubt.iter().collect(),
             closed: false,
         })?;
+        let page = RunPageContext {
+            next: self.next_command(exit, &sent.tally),
+            rate: self.settings.sending.rate,
+        };
         let summary = if whole {
-            Some(self.finished(journal)?)
+            Some(self.finished(journal, &page)?)
         } else {
-            self.stopped(journal, exit, sent.in_doubt)?
+            self.stopped(journal, &page, exit, sent.in_doubt)?
         };
         self.write_metrics(summary.as_ref(), exit);
         let groups = summary
@@ -209,7 +213,7 @@ impl Closing {
         self.besides(written);
     }
 
-    fn finished(&self, journal: Journal<File>) -> Result<Summary> {
+    fn finished(&self, journal: Journal<File>, context: &RunPageContext) -> Result<Summary> {
         if let Some(warning) = journal.removal() {
             self.warn(&warning);
         }
@@ -219,7 +223,12 @@ impl Closing {
             self.warn(&warning);
         }
         if let Some(page) = &self.outputs.html {
-            self.besides(report::write_page(page, &summary, &self.paths.report));
+            self.besides(report::write_page(
+                page,
+                &summary,
+                &self.paths.report,
+                context,
+            ));
         }
         Ok(summary)
     }
@@ -229,6 +238,7 @@ impl Closing {
     fn stopped(
         &self,
         mut journal: Journal<File>,
+        context: &RunPageContext,
         exit: Exit,
         in_doubt: bool,
     ) -> Result<Option<Summary>> {
@@ -246,6 +256,7 @@ impl Closing {
                 summary,
                 &journal,
                 &self.paths.report,
+                context,
             ));
         }
         let is_needless = matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused)

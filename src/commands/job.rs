@@ -15,7 +15,7 @@ use super::earlier::{self, must_be_of};
 use super::outputs::{ExtraOutputs, check_output_conflicts};
 use super::start::{self, Asked};
 use super::target::Target;
-use super::{baseline, fresh, is_standard_input, signals};
+use super::{baseline, fresh, is_standard_input, plan_page, signals};
 use crate::api::Address;
 use crate::config::{BadRows, CliOverrides, Consent, EarlierRun, Key, ProcessEnv, Settings};
 use crate::domain::{Ending, Event, Outcome, Signal};
@@ -145,6 +145,10 @@ impl Job {
             plan.opt_out_guard(limit)?;
         }
         if settings.guards.consent() == Consent::DryRun {
+            if let Some(page) = &outputs.html {
+                let on_record = found.map(|found| found.rows).unwrap_or_default();
+                plan_page::write(page, &plan, &start, &view, &on_record)?;
+            }
             return Ok(Exit::Done);
         }
         found?;

@@ -9,6 +9,7 @@ mod earlier;
 mod fresh;
 mod job;
 mod outputs;
+mod plan_page;
 mod practice;
 mod reading;
 mod runtime;

@@ -75,10 +75,11 @@ pub(super) fn check_output_conflicts(
         metrics: check(metrics.as_ref(), report::check_metrics_place)?,
         problems: check(problems.as_ref(), plan::check_problems_place)?,
     };
-    if settings.guards.consent() != Consent::DryRun {
-        for output in [&extra.html, &extra.metrics].into_iter().flatten() {
-            output::probe_folder(output.path(), Kind::Usage)?;
-        }
+    // A dry run writes no metrics.
+    let metrics = extra.metrics.as_ref();
+    let metrics = metrics.filter(|_| settings.guards.consent() != Consent::DryRun);
+    for output in extra.html.iter().chain(metrics) {
+        output::probe_folder(output.path(), Kind::Usage)?;
     }
     Ok(extra)
 }

@@ -1,7 +1,6 @@
 //! What is made of a journal for people and machines: the report in input order, the summary with its advice, and one
 //! file per output format. No network, no clock.
 
-mod chart;
 mod close;
 mod html;
 mod merge;
@@ -13,7 +12,10 @@ mod window;
 mod writer;
 
 pub use close::{ClosedRow, Interrupted};
-pub use html::{check_page_place, write_page, write_page_so_far};
+pub use html::{
+    PlanPage, PlannedAction, PlannedRow, RunPageContext, check_page_place, write_page,
+    write_page_so_far, write_plan_page,
+};
 pub use merge::{Completion, finish, summarize};
 pub use prometheus::{Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished};
 pub use reasons::{Group, Reasons};

@@ -1,85 +1,76 @@
-//! Groups the rows that were not applied by reason, and says what each reason means and what to do
-//! about it. No I/O.
+//! Causes: rows that need attention, grouped by outcome, status and message, with what it means and
+//! what to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use crate::domain::{LineNumber, Outcome, StatusClass};
 use crate::journal::line::Finished;
-use crate::text;
 
-/// The maximum number of groups. Rows with other reasons are counted in one more.
+/// Largest number of groups; further messages are counted together.
 const MAX_GROUPS: usize = 100;
 
-/// The number of lines that are kept for each group.
-const EXAMPLES: usize = 5;
+/// Number of lines that each group names.
+const MAX_EXAMPLES: usize = 5;
 
-/// The number of words of a message by which its kind is known.
-const WORDS_OF_KIND: usize = 10;
+/// The reason of the groups that hold all further messages.
+const OTHER_MESSAGES: &str = "(many other messages)";
 
-/// Rows that were not applied for one reason.
+/// Rows that need attention for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
     /// Outcome of the rows.
     pub outcome: Outcome,
-    /// HTTP status of the last response.
+    /// Status of the last response, if there was one.
     pub http_status: Option<u16>,
-    /// The message, without what differs from row to row.
+    /// The message, with `…` for each word that differs from row to row.
     pub reason: String,
     /// Number of rows.
     pub count: u64,
-    /// Lines of the first few rows, in order.
+    /// Lines of the first of these rows, in order.
     pub lines: Vec<LineNumber>,
-    /// What the reason means.
+    /// What it means.
     pub meaning: &'static str,
     /// What to do about it.
     pub next: &'static str,
 }
 
-type Key = (Outcome, Option<u16>, String);
+/// What the rows of a group have in common: outcome, status and reason.
+type GroupKey = (Outcome, Option<u16>, String);
 
-/// Groups that are being collected.
+/// Collects groups, row by row.
 #[derive(Clone, Debug, Default)]
-pub struct Reasons(BTreeMap<Key, Members>);
+pub struct Reasons(BTreeMap<GroupKey, GroupRows>);
 
 #[derive(Clone, Debug, Default)]
-struct Members {
+struct GroupRows {
     count: u64,
-    first: Vec<LineNumber>,
+    first_lines: Vec<LineNumber>,
 }
 
-impl Members {
+impl GroupRows {
     fn add(&mut self, line: Option<LineNumber>) {
         self.count += 1;
         let Some(line) = line else {
             return;
         };
-        let place = self.first.partition_point(|known| *known < line);
-        if place < EXAMPLES {
-            self.first.insert(place, line);
-            self.first.truncate(EXAMPLES);
+        let index = self.first_lines.partition_point(|known| *known < line);
+        if index < MAX_EXAMPLES {
+            self.first_lines.insert(index, line);
+            self.first_lines.truncate(MAX_EXAMPLES);
         }
     }
 }
 
 impl Reasons {
-    /// Counts a row if its outcome needs attention.
+    /// Counts a row if it needs attention.
     pub fn add(&mut self, row: &Finished<'_>) {
-        if !row.outcome.needs_attention() {
+        let Some(mut key) = key_of(row) else {
             return;
-        }
-        let reason = match row.outcome {
-            Outcome::Invalid => kind_of(fault(row.detail)),
-            _ => kind_of(row.detail),
         };
-        let mut key = (row.outcome, row.http_status, reason);
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key) {
-            key = (
-                row.outcome,
-                row.http_status,
-                "(many other messages)".to_owned(),
-            );
+            OTHER_MESSAGES.clone_into(&mut key.2);
         }
         self.0.entry(key).or_default().add(row.line);
     }
@@ -87,69 +78,100 @@ impl Reasons {
     /// Returns the groups, the largest first.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
-        let mut groups: Vec<Group> = self
-            .0
-            .iter()
-            .map(|(key, members)| group(key, members))
-            .collect();
+        let mut groups: Vec<Group> = self.0.iter().map(|(key, rows)| group(key, rows)).collect();
         groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.lines.cmp(&b.lines)));
         groups
     }
 }
 
-fn group((outcome, status, reason): &Key, members: &Members) -> Group {
+fn group((outcome, status, reason): &GroupKey, rows: &GroupRows) -> Group {
     let (meaning, next) = advice(*outcome, *status);
     Group {
         outcome: *outcome,
         http_status: *status,
         reason: reason.clone(),
-        count: members.count,
-        lines: members.first.clone(),
+        count: rows.count,
+        lines: rows.first_lines.clone(),
         meaning,
         next,
     }
 }
 
-/// The beginning of the detail of a row that contradicts another row. Both places and the user
-/// follow.
+/// Finds the group that a row was counted in.
+pub(super) struct GroupIndex(HashMap<GroupKey, usize>);
+
+impl GroupIndex {
+    pub(super) fn of(groups: &[Group]) -> Self {
+        let keys = groups.iter().map(|group| {
+            let reason = group.reason.clone();
+            (group.outcome, group.http_status, reason)
+        });
+        Self(keys.zip(0..).collect())
+    }
+
+    /// Returns the index of the row's group; `None` if the row does not need attention.
+    pub(super) fn find(&self, row: &Finished<'_>) -> Option<usize> {
+        let mut key = key_of(row)?;
+        if let Some(index) = self.0.get(&key) {
+            return Some(*index);
+        }
+        OTHER_MESSAGES.clone_into(&mut key.2);
+        self.0.get(&key).copied()
+    }
+}
+
+/// Returns the key of the row's group; `None` if the row does not need attention.
+fn key_of(row: &Finished<'_>) -> Option<GroupKey> {
+    if !row.outcome.needs_attention() {
+        return None;
+    }
+    let message = match row.outcome {
+        Outcome::Invalid => cell_problem(row.detail),
+        _ => row.detail,
+    };
+    Some((row.outcome, row.http_status, without_differences(message)))
+}
+
+/// The beginning of the detail of a row that contradicts another one. Both places and the user
+/// follow it.
 const CONTRADICTION: &str = "contradiction: ";
 
-/// Returns what is wrong with a cell, given a detail such as
-/// `line 3: column NAME: what is wrong; what to do: "the cell"`.
-fn fault(detail: &str) -> &str {
+/// Returns the problem in `line 3: column NAME: problem; what to do: "the cell"`.
+fn cell_problem(detail: &str) -> &str {
     if detail.starts_with(CONTRADICTION) {
         return "the same user has another flag in another row";
     }
-    let place = |text: &str| text.starts_with("line ") || text.starts_with("cell ");
-    let behind = detail
-        .split_once(": ")
-        .filter(|(before, _)| place(before))
-        .map_or(detail, |(_, behind)| behind);
-    let end = behind
-        .find("; ")
-        .or_else(|| behind.find(": \""))
-        .unwrap_or(behind.len());
-    &behind[..end]
+    let message = match detail.split_once(": ") {
+        Some((place, message)) if place.starts_with("line ") || place.starts_with("cell ") => {
+            message
+        }
+        _ => detail,
+    };
+    let end = message.find("; ").or_else(|| message.find(": \""));
+    &message[..end.unwrap_or(message.len())]
 }
 
-/// Returns the first words of a message, with `…` for every word that contains a digit or a quote,
-/// such as an ID, a time or a name. A message that has only such words stays as it is.
-fn kind_of(detail: &str) -> String {
-    let differs = |word: &str| word.contains(|c: char| c.is_ascii_digit() || c == '"');
-    let mut words: Vec<&str> = detail.split_whitespace().take(WORDS_OF_KIND).collect();
-    if !words.iter().all(|word| differs(word)) {
-        for word in &mut words {
-            if differs(word) {
-                *word = "…";
-            }
+/// Replaces what differs from row to row by `…`: words with a digit, and quoted text. A message
+/// that has nothing else stays as it is.
+fn without_differences(message: &str) -> String {
+    let has_pairs_of_quotes = message.matches('"').count().is_multiple_of(2);
+    let mut is_in_quotes = false;
+    let mut shown = Vec::new();
+    for word in message.split_whitespace() {
+        let quotes = word.matches('"').count();
+        let is_quoted = has_pairs_of_quotes && (is_in_quotes || quotes > 0);
+        if !is_quoted && !word.contains(|c: char| c.is_ascii_digit()) {
+            shown.push(word);
+        } else if shown.last() != Some(&"…") {
+            shown.push("…");
         }
+        is_in_quotes ^= quotes % 2 == 1;
     }
-    let cut = if detail.split_whitespace().nth(WORDS_OF_KIND).is_some() {
-        " …"
+    if shown == ["…"] {
+        message.to_owned()
     } else {
-        ""
-    };
-    text::shorten(&(words.join(" ") + cut), 100)
+        shown.join(" ")
+    }
 }
 
 /// Returns what an outcome means and what to do about it. `status` is that of the last response, if
@@ -158,13 +180,13 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
     let class = status.map(StatusClass::of);
     match outcome {
         Outcome::Invalid => (
-            "the row could not be understood, and nothing was sent for it",
-            "correct the rows in the input and run it again",
+            "the row is not valid, and nothing was sent for it",
+            "correct these rows in the table and run the command again",
         ),
         Outcome::Unknown => advice_in_doubt(class),
         Outcome::NotSent if class.is_none() => (
             "the run ended before these rows were sent",
-            "run `mfa-optout retry` on this report",
+            "run mfa-optout retry on this report",
         ),
         Outcome::Failed
         | Outcome::NotSent
@@ -177,20 +199,20 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
 fn advice_in_doubt(class: Option<StatusClass>) -> (&'static str, &'static str) {
     match class {
         None => (
-            "a request went out and no answer came back: the change may or may not have been made",
-            "run `mfa-optout retry` on this report; sending a row again is harmless",
+            "a request was sent and no answer came back: the change may or may not have been made",
+            "run mfa-optout retry on this report; sending a row again is harmless",
         ),
         Some(StatusClass::ServerFailed) => (
-            "the Org or a server in front of it failed, and the attempts ran out: the change may or may not have been made",
-            "run `mfa-optout retry` on this report later; sending a row again is harmless",
+            "the Org or a server in front of it failed at every attempt: the change may or may not have been made",
+            "run mfa-optout retry on this report later; sending a row again is harmless",
         ),
         Some(StatusClass::Success) => (
-            "the answer was a web page, or contradicted the change: the change may or may not have been made",
-            "read the message and look one of these users up in the Org, then run `mfa-optout retry` on this report",
+            "the answer was a web page or contradicted the change: the change may or may not have been made",
+            "read the message and look one of these users up in the Org, then run mfa-optout retry on this report",
         ),
         Some(_) => (
             "the change may or may not have been made by an earlier request",
-            "run `mfa-optout retry` on this report; sending a row again is harmless",
+            "run mfa-optout retry on this report; sending a row again is harmless",
         ),
     }
 }
@@ -199,29 +221,29 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
     let Some(class) = class else {
         return (
             "the Org was not reached, and nothing was changed for these users",
-            "check the connection, then run `mfa-optout retry` on this report",
+            "check the connection, then run mfa-optout retry on this report",
         );
     };
     match class {
         StatusClass::InvalidRequest => (
             "the Org did not accept the request for these users",
-            "read the message; if it is no fault of the rows, show it to the Org's administrator",
+            "read the message; if the rows are correct, show it to the Org's administrator",
         ),
         StatusClass::Unauthorized => (
             "the credentials were not accepted",
-            "check the key or log-in, then run `mfa-optout retry`",
+            "check the key or log-in, then run mfa-optout retry on this report",
         ),
         StatusClass::Forbidden => (
             "the credentials may not change these users",
-            "check what the key's user may do and whether these users belong to this Org",
+            "check the permissions of the key's user and whether these users belong to this Org",
         ),
         StatusClass::NotFound => (
             "the Org does not know these users",
-            "check the IDs against the address of each user's Edit User page, and that it is the right Org",
+            "compare the IDs with the address of each user's Edit User page, and check that this is the right Org",
         ),
         StatusClass::Conflict => (
             "the Org refused because something else changed the user at the same time",
-            "run `mfa-optout retry` on this report",
+            "run mfa-optout retry on this report",
         ),
         StatusClass::RepeatRequest
         | StatusClass::TooManyRequests
@@ -230,8 +252,8 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
         | StatusClass::NotSupported
         | StatusClass::NetworkAuthRequired
         | StatusClass::OtherServerError => (
-            "the Org could not do it at the time, and the attempts ran out",
-            "run `mfa-optout retry` on this report later",
+            "the Org was not able to make the change at any attempt",
+            "run mfa-optout retry on this report later",
         ),
         StatusClass::Success
         | StatusClass::NotModified
@@ -239,7 +261,7 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
         | StatusClass::ProxyAuthRequired
         | StatusClass::Other => (
             "the Org refused",
-            "read the message; then run `mfa-optout retry` on this report",
+            "read the message, then run mfa-optout retry on this report",
         ),
     }
 }
@@ -267,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_whose_messages_differ_in_ids_only_are_one_group() {
+    fn groups_messages_that_differ_in_ids_only() {
         let mut reasons = Reasons::default();
         for row in [9, 2, 7, 4, 1, 8] {
             reasons.add(&failed(row, &format!("user {row} not found")));
@@ -283,7 +305,52 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_failed_rows_are_two_groups() {
+    fn keeps_the_whole_message_and_hides_what_differs() {
+        let long = "the membership of this user cannot be changed because the Org is being moved to another region";
+        for (message, reason) in [
+            (long, long),
+            ("user \"Ada B. Almeida\" is locked", "user … is locked"),
+            ("an open \" quote stays", "an open \" quote stays"),
+            ("request 7 of 9 failed", "request … of … failed"),
+            ("e0f1 7 8", "e0f1 7 8"),
+            ("", ""),
+        ] {
+            assert_eq!(without_differences(message), reason);
+        }
+    }
+
+    #[test]
+    fn finds_the_group_of_each_row() {
+        let mut reasons = Reasons::default();
+        let mut rows = Vec::new();
+        for line in 1..=300 {
+            let word: String = format!("{line}")
+                .chars()
+                .map(|digit| char::from(digit as u8 + 49))
+                .collect();
+            rows.push((line, word));
+        }
+        for (line, word) in &rows {
+            reasons.add(&failed(*line, word));
+        }
+        let groups = reasons.groups();
+        let index = GroupIndex::of(&groups);
+        for (line, word) in &rows {
+            let found = &groups[index.find(&failed(*line, word)).unwrap()];
+            assert!(
+                found.reason == *word || found.reason == OTHER_MESSAGES,
+                "{word}"
+            );
+        }
+        let applied = Finished {
+            outcome: Outcome::Applied,
+            ..failed(1, "")
+        };
+        assert_eq!(index.find(&applied), None);
+    }
+
+    #[test]
+    fn keeps_unknown_and_failed_rows_apart() {
         let mut reasons = Reasons::default();
         let detail = "there is no such user in this Org";
         for (line, outcome) in [
@@ -308,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_cells_are_grouped_by_what_is_wrong() {
+    fn groups_invalid_rows_by_problem_without_the_cell() {
         let mut reasons = Reasons::default();
         let details = [
             "line 3: column user_id: is not a number; the numeric user ID is needed: \"zoë; or: \"",
@@ -343,14 +410,14 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_and_status_has_a_meaning_and_advice() {
+    fn every_end_has_a_meaning_and_something_to_do() {
         for status in (100..600).map(Some).chain([None]) {
             for outcome in Outcome::ALL {
                 let (meaning, next) = advice(outcome, status);
                 assert!(!meaning.is_empty() && !next.is_empty());
                 assert!(
                     !meaning.ends_with('.') && !next.ends_with('.'),
-                    "whoever shows it ends the sentence"
+                    "the sentence is ended where it is shown"
                 );
             }
         }
@@ -368,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_very_many_messages_make_101_groups_at_most() {
+    fn limits_the_number_of_groups() {
         let mut reasons = Reasons::default();
         for row in 1..=2000_u64 {
             let word: String = row

@@ -1,6 +1,8 @@
-//! Faults that the practice Org injects: an outage, a rate limit, random throttling, random errors, and latency.
+//! Faults that the practice Org injects: an outage, a rate limit, random throttling, random errors,
+//! and latency.
 //!
-//! [`FaultInjector`] only computes, from a seed and the time since the start. It does not sleep or answer.
+//! [`FaultInjector`] only computes, from a seed and the time since the start. It does not sleep or
+//! answer.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -75,7 +77,8 @@ impl FaultInjector {
     pub(super) fn admit(&mut self, now: Duration) -> Admission {
         self.arrived.add(now);
         self.busiest = self.busiest.max(self.arrived.count(now));
-        // All four are drawn for every request, so that one fault does not change the random numbers of the others.
+        // All four are drawn for every request, so that one fault does not change the random
+        // numbers of the others.
         let jitter = self.faults.latency_jitter.mul_f64(self.rng.f64());
         let throttled = self.rng.f64() * 100.0 < self.faults.throttle_percent;
         let failed = self.rng.f64() * 100.0 < self.faults.error_percent;
@@ -113,7 +116,8 @@ impl FaultInjector {
 
     /// Checks whether the rate limit is reached.
     ///
-    /// Throttled requests do not count, so that `Retry-After: 1` stays true for a client that keeps asking.
+    /// Throttled requests do not count, so that `Retry-After: 1` stays true for a client that keeps
+    /// asking.
     fn is_full(&mut self, now: Duration) -> bool {
         let served = self.served.count(now);
         match self.faults.rate_limit {
@@ -132,7 +136,8 @@ impl LastSecond {
         self.0.push_back(now);
     }
 
-    /// Returns the number of requests in the second that ends at `now`. One that is exactly a second old does not count.
+    /// Returns the number of requests in the second that ends at `now`. One that is exactly a
+    /// second old does not count.
     fn count(&mut self, now: Duration) -> usize {
         while self.0.front().is_some_and(|&oldest| oldest + SECOND <= now) {
             self.0.pop_front();

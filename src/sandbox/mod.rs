@@ -1,7 +1,8 @@
-//! A practice Org on loopback: the two API calls, Swagger UI, a page of members, and faults on demand.
+//! A practice Org on loopback: the two API calls, Swagger UI, a page of members, and faults on
+//! demand.
 //!
-//! Its state is in memory. It shares no code with the client, so that it can prove the client wrong. [`Sandbox::start`]
-//! starts one; [`SandboxOptions`] describes it.
+//! Its state is in memory. It shares no code with the client, so that it can prove the client
+//! wrong. [`Sandbox::start`] starts one; [`SandboxOptions`] describes it.
 
 mod faults;
 mod openapi;
@@ -108,7 +109,8 @@ impl Sandbox {
         let port = listener.local_addr()?.port();
         let router = routes::router(&options);
         let state = SharedState::new(options);
-        // Responses are small, so each is sent at once. A connection that refuses the option is only slower.
+        // Responses are small, so each is sent at once. A connection that refuses the option is
+        // only slower.
         let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
         let (stop, stopped) = oneshot::channel::<()>();
         let server = axum::serve(listener, router.with_state(state.clone()));

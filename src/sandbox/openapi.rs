@@ -10,7 +10,8 @@ use super::{SandboxOptions, pages, routes};
 
 /// Returns the page at `/api` with its document.
 pub(super) fn swagger_ui(options: &SandboxOptions) -> SwaggerUi {
-    // Without syntax highlighting, the list of all members is shown at once instead of after a minute.
+    // Without syntax highlighting, the list of all members is shown at once instead of after a
+    // minute.
     let config = Config::from("/api/openapi.json")
         .doc_expansion("list")
         .with_syntax_highlight(false)

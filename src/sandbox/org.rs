@@ -1,7 +1,8 @@
-//! The state of the practice Org: its members, the key and tokens that open it, and the changes made so far.
+//! The state of the practice Org: its members, the key and tokens that open it, and the changes
+//! made so far.
 //!
-//! [`PracticeOrg`] is plain data. Times are passed in as a [`Duration`] since the start; requests and pages are handled
-//! elsewhere.
+//! [`PracticeOrg`] is plain data. Times are passed in as a [`Duration`] since the start; requests
+//! and pages are handled elsewhere.
 
 use std::collections::{BTreeMap, HashMap};
 use std::iter;
@@ -90,8 +91,8 @@ fn pick(names: &[&str; 16], number: u64) -> String {
 
 /// The body of a PUT: a partial update that leaves out the fields that stay as they are.
 ///
-/// Only `mfaOptOut` is known of the real API. The other fields are invented, to give the example a body that has to be
-/// cut down.
+/// Only `mfaOptOut` is known of the real API. The other fields are invented, to give the example a
+/// body that has to be cut down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = Membership, example = json!({
@@ -124,7 +125,8 @@ pub(super) struct MembershipUpdate {
     mfa_opt_out: Option<bool>,
 }
 
-/// Reads a field that is present. Rejects `null`, which serde by itself would read as an absent field.
+/// Reads a field that is present. Rejects `null`, which serde by itself would read as an absent
+/// field.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -190,7 +192,8 @@ impl PracticeOrg {
 
     /// Checks whether the Org has a user with this ID: one in the range that does not end in 404.
     ///
-    /// Users with an ID ending in 404 have left the Org, so that there is somebody to get a 404 for.
+    /// Users with an ID ending in 404 have left the Org, so that there is somebody to get a 404
+    /// for.
     pub(super) fn has(&self, id: u64) -> bool {
         self.options.members.contains(&id) && id % 1_000 != 404
     }
@@ -322,7 +325,8 @@ impl MemberState {
 }
 
 impl MembershipUpdate {
-    /// Checks whether any field other than the opt-out is set. Most PUTs set none, and their members stay small.
+    /// Checks whether any field other than the opt-out is set. Most PUTs set none, and their
+    /// members stay small.
     fn sets_profile(&self) -> bool {
         let without_profile = Self {
             mfa_opt_out: self.mfa_opt_out,

@@ -1,4 +1,5 @@
-//! The pages of the practice Org for people, and its members as files. The templates are in `templates/sandbox`.
+//! The pages of the practice Org for people, and its members as files. The templates are in
+//! `templates/sandbox`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -35,7 +36,8 @@ const MEMBERS_PER_CHUNK: usize = 1_000;
 
 /// The policy that allows a page to load from and send to the sandbox only.
 ///
-/// Swagger UI needs `unsafe-inline` because it styles its elements in place, and draws its pictures from `data:` URLs.
+/// Swagger UI needs `unsafe-inline` because it styles its elements in place, and draws its pictures
+/// from `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -137,8 +139,8 @@ fn directory(state: SharedState) -> impl Stream<Item = Vec<DirectoryEntry>> {
 
 /// Lists all members
 ///
-/// The list can be saved as a file and given to `mfa-optout apply --ids`, which finds the IDs of people by their e-mail
-/// addresses. It is also there as `/members.csv`.
+/// The list can be saved as a file and given to `mfa-optout apply --ids`, which finds the IDs of
+/// people by their e-mail addresses. It is also there as `/members.csv`.
 #[utoipa::path(
     get,
     path = "/members.json",

@@ -1,5 +1,6 @@
-//! The HTTP interface of the practice Org: the two API calls, what programs can ask about it, and the check that a
-//! request comes from this machine. Rules about members and keys are in [`super::org`].
+//! The HTTP interface of the practice Org: the two API calls, what programs can ask about it, and
+//! the check that a request comes from this machine. Rules about members and keys are in
+//! [`super::org`].
 
 use std::time::Duration;
 
@@ -50,8 +51,8 @@ pub(super) fn router(options: &SandboxOptions) -> Router<SharedState> {
 
 /// Updates a user's membership
 ///
-/// A partial update: fields that are left out stay as they are. To opt a user out of multi-factor authentication, cut
-/// the body down to `{"mfaOptOut": true}`.
+/// A partial update: fields that are left out stay as they are. To opt a user out of multi-factor
+/// authentication, cut the body down to `{"mfaOptOut": true}`.
 #[utoipa::path(
     put,
     path = "/user/users/{id}/membership",
@@ -112,7 +113,8 @@ struct LogIn {
     client: ClientName,
 }
 
-/// Reads a whole number. JSON Schema takes `1.0` for one as well; a number that is too large becomes the largest one.
+/// Reads a whole number. JSON Schema takes `1.0` for one as well; a number that is too large
+/// becomes the largest one.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -344,8 +346,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Rejects requests that were not meant for this machine.
 ///
-/// A web page can let its own host name point at 127.0.0.1 and then read the responses (DNS rebinding). Such a request
-/// has that name in its `Host` header.
+/// A web page can let its own host name point at 127.0.0.1 and then read the responses (DNS
+/// rebinding). Such a request has that name in its `Host` header.
 async fn loopback_only(request: Request, next: Next) -> Response {
     if is_for_loopback(request.headers(), request.uri()) {
         next.run(request).await

@@ -1,5 +1,6 @@
-//! The pages in a real browser: one user by hand through the practice Org's Swagger UI, as an administrator does it, the
-//! report page with hostile words in it, and how the pages fit a telephone. Needs `chromedriver` with Chromium; a machine without them leaves it out.
+//! The pages in a real browser: the practice Org's Swagger UI and members, and the report page with
+//! its search, filters, order, links and hostile cells. Needs `chromedriver` with Chromium; a
+//! machine without them leaves these tests out.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -17,7 +18,8 @@ use mfa_optout::sandbox::{Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long a page may take until it shows what is waited for, on a machine that is busy with other tests.
+/// How long a page may take until it shows what is waited for, on a machine that is busy with other
+/// tests.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running `chromedriver`, ended when dropped.
@@ -31,6 +33,7 @@ impl Driver {
     fn start() -> Option<Self> {
         let started = Command::new("chromedriver")
             .arg("--port=0")
+            .env("TZ", "Asia/Tokyo")
             .stdout(Stdio::piped())
             .spawn();
         let mut process = match started {
@@ -74,9 +77,14 @@ struct Visit {
 }
 
 impl Visit {
-    /// Runs a story in a browser of `width` CSS pixels, and closes the browser however the story ends. Without
-    /// `chromedriver` it says so, which is a failure where `CI` is set.
+    /// Runs a story in a browser of `width` CSS pixels.
     async fn with_width(width: u32, story: impl AsyncFnOnce(&Self)) {
+        Self::run(width, Script::Allowed, story).await;
+    }
+
+    /// Runs a story in a browser of `width` CSS pixels, and closes the browser however the story
+    /// ends. Without `chromedriver` it says so, which is a failure where `CI` is set.
+    async fn run(width: u32, script: Script, story: impl AsyncFnOnce(&Self)) {
         let Some(driver) = Driver::start() else {
             assert!(env::var_os("CI").is_none(), "chromedriver is not installed");
             // Written past the capture of the test harness, which would keep it from everybody.
@@ -87,7 +95,7 @@ impl Visit {
         };
         let profile = tempfile::tempdir().unwrap();
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        let Value::Object(capabilities) = capabilities(width, &profile) else {
+        let Value::Object(capabilities) = capabilities(width, script, &profile) else {
             unreachable!()
         };
         let browser = builder
@@ -141,6 +149,19 @@ impl Visit {
         self.browser.execute(script, Vec::new()).await.unwrap()
     }
 
+    async fn text(&self, css: &str) -> String {
+        self.find(css).await.text().await.unwrap()
+    }
+
+    /// Returns the texts of all elements, also of those that are not in view.
+    async fn texts(&self, css: &str) -> Vec<String> {
+        let script = format!(
+            "return [...document.querySelectorAll({})].map(element => element.textContent)",
+            Value::from(css)
+        );
+        serde_json::from_value(self.script(&script).await).unwrap()
+    }
+
     /// Whether everything that the page has loaded came from the practice Org.
     async fn stayed_at_home(&self) {
         let loaded = self
@@ -157,8 +178,17 @@ impl Visit {
     }
 }
 
-fn capabilities(width: u32, profile: &TempDir) -> Value {
+/// Whether the browser runs the scripts of pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Script {
+    Allowed,
+    Blocked,
+}
+
+fn capabilities(width: u32, script: Script, profile: &TempDir) -> Value {
+    let javascript = if script == Script::Allowed { 1 } else { 2 };
     json!({"goog:chromeOptions": {
+        "prefs": {"profile.managed_default_content_settings.javascript": javascript},
         "args": [
             "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
             "--disable-background-networking", "--disable-component-update",
@@ -171,7 +201,8 @@ fn capabilities(width: u32, profile: &TempDir) -> Value {
 #[tokio::test]
 async fn one_user_is_opted_out_by_hand() {
     Visit::with_width(1_200, async |visit| {
-        // The members page stays open in a window of its own: it has to notice the change by itself.
+        // The members page stays open in a window of its own: it has to notice the change by
+        // itself.
         visit.open("/members?id=1732").await;
         let badge = visit.find("#user-1732 .in").await;
         assert_eq!(badge.text().await.unwrap(), "Required");
@@ -252,54 +283,65 @@ async fn pages_fit_a_telephone() {
     .await;
 }
 
-/// What a page must show as words: markup, ends of attributes and of the style, text that reorders, a very long word.
-const HOSTILE: [&str; 6] = [
+/// Texts that a page must show as text: markup, ends of attributes and of the style, text that
+/// reorders.
+const HOSTILE: [&str; 7] = [
     "<script>document.title = 'executed'</script>",
     "\"><img src=x onerror=\"document.title = 'executed'\">",
     "' onmouseover='document.title = 1",
     "</style><script>document.title = 'executed'</script>",
     "\u{202e}executed\u{202c} ]]> --> &lt;",
+    "<!-- data --></script><script>document.title = 'executed'</script>",
     "javascript:document.title=1",
 ];
 
-/// The report page of a real run over a table with these comments. Every second row of it is invalid, and all after the
-/// first few, so that little is sent.
-fn report_page(cli: &Cli, comments: &[String]) -> String {
+/// Writes the table, runs it against a practice Org with 20 members, and returns the address of its
+/// page.
+fn report_page(cli: &Cli, table: csv::Writer<Vec<u8>>, options: &[&str]) -> String {
+    cli.write("users.csv", table.into_inner().unwrap());
+    let command = [
+        "apply",
+        "users.csv",
+        "--sandbox",
+        "--members",
+        "20",
+        "--skip-invalid",
+        "--yes",
+        "--html",
+        "page.html",
+    ];
+    let ran = cli.run(&[&command[..], options].concat());
+    assert!(matches!(ran.code, Some(0 | 1)), "{}", ran.text());
+    format!("file://{}", cli.path("page.html").display())
+}
+
+/// Returns the page of a run over a table with these comments. Every second row of it is invalid,
+/// and so are all after the first few, so that little is sent.
+fn hostile_page(cli: &Cli, comments: &[String]) -> String {
     let mut table = csv::Writer::from_writer(Vec::new());
-    table
-        .write_record(["user_id", "mfa_opt_out", HOSTILE[0]])
-        .unwrap();
+    let header = ["user_id", "mfa_opt_out", HOSTILE[0], HOSTILE[5]];
+    table.write_record(header).unwrap();
     for (comment, row) in comments.iter().zip(1..) {
         let id = if row % 2 == 0 || row > 25 {
             comment.clone()
         } else {
             row.to_string()
         };
-        table.write_record([&id, "true", comment]).unwrap();
+        table.write_record([&id, "true", comment, "x"]).unwrap();
     }
-    cli.write("users.csv", table.into_inner().unwrap());
-    let practice = [
-        "--sandbox",
-        "--members",
-        "20",
+    let options = [
         "--error-percent",
         "20",
         "--rate",
         "50/s",
+        "--reason",
+        HOSTILE[5],
     ];
-    let options = ["--skip-invalid", "--yes", "--html", "page.html"];
-    let ran = cli.run(&[&["apply", "users.csv"], &practice[..], &options[..]].concat());
-    assert!(
-        matches!(ran.code, Some(0 | 1)),
-        "{}{}",
-        ran.stdout,
-        ran.stderr
-    );
-    format!("file://{}", cli.path("page.html").display())
+    report_page(cli, table, &options)
 }
 
 #[tokio::test]
-async fn a_report_page_runs_nothing_loads_nothing_and_fits() {
+async fn report_page_runs_no_hostile_script_loads_nothing_and_fits() {
     let hostile = HOSTILE
         .map(str::to_owned)
         .into_iter()
@@ -316,23 +358,208 @@ async fn a_report_page_runs_nothing_loads_nothing_and_fits() {
     let pages: Vec<_> = folders
         .iter()
         .zip(&tables)
-        .map(|(cli, comments)| report_page(cli, comments))
+        .map(|(cli, comments)| hostile_page(cli, comments))
         .collect();
-    for width in [360, 1_400] {
+    for width in [360, 900, 1_400] {
         Visit::with_width(width, async |visit| {
-            for page in &pages {
+            for (page, table) in pages.iter().zip(&tables) {
                 visit.browser.goto(page).await.unwrap();
-                let title = visit.find("h1").await.text().await.unwrap();
-                assert!(title.ends_with("rows applied") || title == "The table has no rows", "{title}");
+                let found = visit.text("#found").await;
+                let all = format!("of {} listed rows", grouped(table.len()));
+                assert!(found.ends_with(&all), "{found}");
                 let root = "const root = document.documentElement; return root.scrollWidth <= root.clientWidth";
                 assert_eq!(visit.script(root).await, json!(true), "{page} is wider than {width} pixels");
                 assert!(!visit.browser.title().await.unwrap().contains("executed"));
-                let active = "return document.querySelectorAll('script, img, iframe, link, [onerror]').length";
+                let active = "return document.querySelectorAll('img, iframe, link, object, [onerror], [onmouseover]').length";
                 assert_eq!(visit.script(active).await, json!(0), "{page}");
+                let scripts = "return document.scripts.length";
+                assert_eq!(visit.script(scripts).await, json!(2), "{page}");
                 let loaded = visit.script("return performance.getEntriesByType('resource').length").await;
                 assert_eq!(loaded, json!(0), "{page}");
             }
         })
         .await;
     }
+}
+
+fn grouped(number: usize) -> String {
+    if number < 1_000 {
+        number.to_string()
+    } else {
+        format!("{},{:03}", number / 1_000, number % 1_000)
+    }
+}
+
+/// Returns the page of 30 rows, of which the last ten are for users who are not in the Org.
+fn page_with_ten_failures(cli: &Cli) -> String {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table
+        .write_record(["Name", "User ID", "MFA opt-out", "Comment"])
+        .unwrap();
+    for id in 1..=30 {
+        let flag = if id % 2 == 0 { "true" } else { "false" };
+        let row = [
+            format!("Person {id}"),
+            id.to_string(),
+            flag.to_owned(),
+            HOSTILE[id % 7].to_owned(),
+        ];
+        table.write_record(row).unwrap();
+    }
+    report_page(cli, table, &["--rate", "unlimited"])
+}
+
+#[tokio::test]
+async fn report_page_filters_by_outcome_cause_and_text() {
+    let cli = Cli::new();
+    let page = page_with_ten_failures(&cli);
+    Visit::with_width(1_400, async |visit| {
+        visit.browser.goto(&page).await.unwrap();
+        assert_eq!(visit.text("h1").await, "20 of 30 rows applied");
+        assert_eq!(visit.text("#found").await, "10 of 30 listed rows");
+        assert_eq!(visit.texts("#rows tbody tr").await.len(), 10);
+
+        visit.click(".counts .applied a").await;
+        assert_eq!(visit.text("#found").await, "20 of 30 listed rows");
+        visit.click(".cause a[data-cause='0']").await;
+        assert_eq!(visit.text("#found").await, "10 of 30 listed rows");
+        visit.type_into("#search", "PERSON 21 opt").await;
+        assert_eq!(visit.text("#found").await, "1 of 30 listed rows");
+        assert_eq!(visit.texts("#rows td.id").await, ["21"]);
+        visit.click("#clear").await;
+        assert_eq!(visit.text("#found").await, "30 of 30 listed rows");
+        visit.type_into("#search", "onmouseover").await;
+        assert_eq!(
+            visit.texts("#rows td.id").await,
+            ["2", "9", "16", "23", "30"]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn report_page_links_causes_and_rows_both_ways() {
+    let cli = Cli::new();
+    let page = page_with_ten_failures(&cli);
+    Visit::with_width(1_400, async |visit| {
+        visit.browser.goto(&page).await.unwrap();
+        let hash = "return location.hash";
+        let in_view = "const { top } = document.querySelector('.cause').getBoundingClientRect();
+            return top >= 0 && top < innerHeight";
+        visit.click("#rows tbody tr:last-child td.detail a").await;
+        assert_eq!(visit.script(hash).await, json!("#cause-0"));
+        assert_eq!(visit.script(in_view).await, json!(true));
+        visit.click(".cause a[data-cause]").await;
+        assert_eq!(
+            visit.script("return document.activeElement.id").await,
+            json!("listing")
+        );
+        visit.click("#back").await;
+        assert_eq!(visit.script(hash).await, json!("#cause-0"));
+        assert_eq!(visit.script(in_view).await, json!(true));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn report_page_sorts_by_any_column() {
+    let cli = Cli::new();
+    let page = page_with_ten_failures(&cli);
+    Visit::with_width(1_400, async |visit| {
+        visit.browser.goto(&page).await.unwrap();
+        visit.click("#clear").await;
+        let id_button = "#rows th.id button";
+        visit.click(id_button).await;
+        let ascending: Vec<String> = (1..=30).map(|id| id.to_string()).collect();
+        assert_eq!(visit.texts("#rows td.id").await, ascending);
+        visit.click(id_button).await;
+        let descending: Vec<String> = ascending.iter().rev().cloned().collect();
+        assert_eq!(visit.texts("#rows td.id").await, descending);
+        assert_eq!(
+            visit
+                .script("return document.querySelector('th.id').ariaSort")
+                .await,
+            json!("descending")
+        );
+        visit.click("#rows th.outcome button").await;
+        let outcomes = visit.texts("#rows td.outcome").await;
+        assert_eq!(
+            (outcomes[19].as_str(), outcomes[20].as_str()),
+            ("applied", "failed")
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn report_page_copies_the_ids_of_the_rows_that_are_shown() {
+    let cli = Cli::new();
+    let page = page_with_ten_failures(&cli);
+    Visit::with_width(1_400, async |visit| {
+        visit.browser.goto(&page).await.unwrap();
+        visit.click("#copy").await;
+        let copied = visit.find("#copied:not(:empty)").await;
+        assert_eq!(copied.text().await.unwrap(), "10 IDs copied");
+        let add_area = "const area = document.createElement('textarea'); area.id = 'area'; document.querySelector('h1').append(area)";
+        visit.script(add_area).await;
+        let paste = format!("{}v{}", char::from(Key::Control), char::from(Key::Null));
+        visit.type_into("#area", &paste).await;
+        let pasted = visit.script("return document.getElementById('area').value").await;
+        let ids: Vec<String> = (21..=30).map(|id| id.to_string()).collect();
+        assert_eq!(pasted.as_str().unwrap().split_whitespace().collect::<Vec<_>>(), ids);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn report_page_shows_times_in_the_readers_zone_and_in_utc() {
+    let cli = Cli::new();
+    let page = page_with_ten_failures(&cli);
+    Visit::with_width(1_400, async |visit| {
+        visit.browser.goto(&page).await.unwrap();
+        let times = visit.texts("dl time").await;
+        for time in &times {
+            assert!(
+                time.contains("GMT+9 (") && time.ends_with(" UTC)"),
+                "{time}"
+            );
+        }
+        assert_eq!(times.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn report_page_lists_the_rows_that_need_attention_without_script() {
+    let cli = Cli::new();
+    let page = page_with_ten_failures(&cli);
+    Visit::run(1_400, Script::Blocked, async |visit| {
+        visit.browser.goto(&page).await.unwrap();
+        assert_eq!(visit.text("h1").await, "20 of 30 rows applied");
+        let rows = visit
+            .browser
+            .find_all(Locator::Css("#rows tbody tr"))
+            .await
+            .unwrap();
+        assert_eq!(rows.len(), 10);
+        let note = visit.text("#static-note").await;
+        assert!(
+            note.contains("Without JavaScript") && note.ends_with("users.report.csv."),
+            "{note}"
+        );
+        assert!(!visit.find("#tools").await.is_displayed().await.unwrap());
+        let id = rows[0].find(Locator::Css("td.id")).await.unwrap();
+        assert_eq!(id.text().await.unwrap(), "21");
+        visit.click("#rows tbody tr:last-child td.detail a").await;
+        assert!(
+            visit
+                .browser
+                .current_url()
+                .await
+                .unwrap()
+                .as_str()
+                .ends_with("#cause-0")
+        );
+    })
+    .await;
 }

@@ -21,6 +21,7 @@ mod chart;
 mod close;
 mod hostile;
 mod outputs;
+mod pages;
 mod readme;
 mod resume;
 mod retry_undo;

@@ -1,6 +1,8 @@
-//! The practice Org over loopback, as a client sees it: statuses, messages, credentials, faults, and who may ask.
+//! The practice Org over loopback, as a client sees it: statuses, messages, credentials, faults,
+//! and who may ask.
 //!
-//! Rules that need no connection are tested beside the code. `tests/cli/browser.rs` tests the pages in a browser.
+//! Rules that need no connection are tested beside the code. `tests/cli/browser.rs` tests the pages
+//! in a browser.
 
 use std::time::{Duration, SystemTime};
 
