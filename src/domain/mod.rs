@@ -31,7 +31,7 @@ pub use self::send_result::{
     BodyKind, LoginResult, Reply, SendResult, TransportError, TransportErrorKind,
 };
 pub use self::status::StatusClass;
-pub use self::table_format::{TableFormat, WorkbookKind};
+pub use self::table_format::{LineEnd, TableFormat, WorkbookKind};
 pub use self::tally::Tally;
 pub use self::threshold::Threshold;
 pub use self::user::UserId;

@@ -23,6 +23,9 @@ pub enum TableFormat {
         gzip: bool,
         /// The character between two cells.
         delimiter: char,
+        /// How its lines end.
+        #[serde(default)]
+        line_end: LineEnd,
         /// Whether the first line says which delimiter it is, such as `sep=;`.
         sep_line: bool,
     },
@@ -35,6 +38,31 @@ pub enum TableFormat {
         /// Number of sheets in the workbook.
         sheets: usize,
     },
+}
+
+/// The ways in which lines end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineEnd {
+    /// A line feed.
+    #[default]
+    Lf,
+    /// A carriage return and a line feed.
+    CrLf,
+    /// A carriage return.
+    Cr,
+}
+
+impl LineEnd {
+    /// Returns the bytes at the end of a line.
+    #[must_use]
+    pub fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Lf => b"\n",
+            Self::CrLf => b"\r\n",
+            Self::Cr => b"\r",
+        }
+    }
 }
 
 /// The kinds of workbook.
@@ -55,6 +83,7 @@ impl fmt::Display for TableFormat {
                 byte_order_mark,
                 gzip,
                 delimiter,
+                line_end: _,
                 sep_line,
             } => {
                 if *gzip {

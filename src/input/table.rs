@@ -508,6 +508,7 @@ impl Form {
                 byte_order_mark: format.encoding.bom,
                 gzip: format.gzip,
                 delimiter: char::from(layout.delimiter),
+                line_end: layout.line_end,
                 sep_line: layout.skipped > 0,
             },
             Self::Workbook(workbook) => workbook.format(),

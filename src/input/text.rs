@@ -13,6 +13,7 @@ use super::bytes::{BlockHashes, Bytes, Changed, unreadable};
 use super::encoding::{DetectedEncoding, EncodingProbe};
 use super::quotes::{RowShape, stray_quote, swallowed_row};
 use super::row::MAX_COLUMNS;
+use crate::domain::LineEnd;
 use crate::error::{Error, Kind, Result};
 
 /// The longest row that is read, in bytes. A quotation mark left open makes the rest of a file one
@@ -173,6 +174,7 @@ pub(super) struct Layout {
     pub(super) delimiter: u8,
     /// Length in bytes of a first line such as `sep=;`, which names the delimiter and is no row.
     pub(super) skipped: usize,
+    pub(super) line_end: LineEnd,
 }
 
 const DELIMITERS: [u8; 4] = *b",;\t|";
@@ -198,7 +200,26 @@ pub(super) fn sniff(
                 .max_by_key(score)
                 .unwrap_or(b',')
         });
-    Layout { delimiter, skipped }
+    Layout {
+        delimiter,
+        skipped,
+        line_end: first_line_end(&head[skipped..]),
+    }
+}
+
+/// Returns how the first row ends.
+fn first_line_end(head: &[u8]) -> LineEnd {
+    let mut is_quoted = false;
+    for place in memchr::memchr3_iter(b'"', b'\r', b'\n', head) {
+        match head[place] {
+            b'"' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            b'\r' if head.get(place + 1) == Some(&b'\n') => return LineEnd::CrLf,
+            b'\r' => return LineEnd::Cr,
+            _ => return LineEnd::Lf,
+        }
+    }
+    LineEnd::Lf
 }
 
 fn sep_line(head: &[u8]) -> Option<(u8, usize)> {

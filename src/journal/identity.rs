@@ -249,6 +249,7 @@ fn value_in_words<T: Display>(value: Option<&T>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::LineEnd;
     use crate::report::tests::identity;
 
     type Change = fn(&mut Identity);
@@ -329,6 +330,7 @@ mod tests {
                 byte_order_mark: true,
                 gzip: true,
                 delimiter: ';',
+                line_end: LineEnd::Lf,
                 sep_line: true,
             };
         });
@@ -349,6 +351,7 @@ mod tests {
                     "byte_order_mark": false,
                     "gzip": false,
                     "delimiter": ",",
+                    "line_end": "lf",
                     "sep_line": false,
                 },
                 "header_line": 1,

@@ -138,7 +138,8 @@ pub(crate) fn write_control(out: &mut Vec<u8>, previous: u32, word: &str, json: 
     append_checksum(out, start, previous)
 }
 
-/// Returns the header line of the report: the carried columns, then [`REPORT_COLUMNS`].
+/// Returns the header of the report as CSV without a line end: the carried columns, then
+/// [`REPORT_COLUMNS`].
 pub(crate) fn header_line(carried: &[CarriedColumn]) -> Vec<u8> {
     let mut line = Vec::new();
     for column in carried {
@@ -146,7 +147,6 @@ pub(crate) fn header_line(carried: &[CarriedColumn]) -> Vec<u8> {
         line.push(b',');
     }
     push_cells(&mut line, &REPORT_COLUMNS);
-    line.push(b'\n');
     line
 }
 

@@ -20,7 +20,7 @@ use tempfile::NamedTempFile;
 use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
 use crate::journal::files::{self, Paths, Places};
-use crate::journal::identity::CarriedColumn;
+use crate::journal::identity::Identity;
 use crate::journal::line::{self, Entry, Reader, Step};
 use crate::journal::writer::Journal;
 use crate::output::{Occupancy, Output, disk, fill, guarded, is_at};
@@ -232,7 +232,7 @@ fn first_pass(source: Source<'_>, places: &Places, rows: u64) -> Result<FirstPas
         builder.add(&entry);
         match entry {
             Entry::Row(row, _) => collector.add(row, record)?,
-            Entry::Run(run) => collector.write_header(&run.identity.header),
+            Entry::Run(run) => collector.write_header(&run.identity),
             Entry::Note(_) | Entry::Mark(_) | Entry::Stop(_) | Entry::OtherFormat(_) => {}
         }
         Ok(())
@@ -312,9 +312,9 @@ impl RowCollector {
         }
     }
 
-    fn write_header(&mut self, carried: &[CarriedColumn]) {
+    fn write_header(&mut self, identity: &Identity) {
         if let Some(report) = &mut self.report {
-            report.write_header(carried);
+            report.write_header(identity);
         }
     }
 
@@ -394,7 +394,7 @@ fn second_pass(
     late_rows: LateRows,
 ) -> Result<ReportWriter> {
     let mut report = ReportWriter::new(&places.report)?;
-    report.write_header(&summary.identity.header);
+    report.write_header(&summary.identity);
     let mut pass = SecondPass {
         report,
         window: Window::new(source.limits),

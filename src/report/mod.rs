@@ -2,6 +2,7 @@
 //! file per output format. No network, no clock.
 
 mod close;
+mod form;
 mod html;
 mod merge;
 mod prometheus;

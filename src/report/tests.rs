@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::{Credentials, Flag, Outcome, Record, TableFormat};
+use crate::domain::{Credentials, Flag, LineEnd, Outcome, Record, TableFormat};
 use crate::error::{Error, Kind};
 use crate::journal::{
     Begin, CarriedColumn, Identity, InputFile, Journal, Mode, OnRecord, Paths, Provenance, Start,
@@ -114,6 +114,7 @@ pub(crate) fn identity() -> Identity {
                 byte_order_mark: false,
                 gzip: false,
                 delimiter: ',',
+                line_end: LineEnd::Lf,
                 sep_line: false,
             },
             header_line: Some(1),

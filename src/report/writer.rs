@@ -10,9 +10,10 @@ use std::thread::{Builder, JoinHandle};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Kind, Result};
-use crate::journal::identity::CarriedColumn;
+use crate::journal::identity::Identity;
 use crate::journal::line;
 use crate::output::Output;
+use crate::report::form::ReportForm;
 
 /// The number of bytes that are written at once.
 const CHUNK: usize = 1 << 16;
@@ -24,6 +25,7 @@ const WRITEBACK_INTERVAL: u64 = 1 << 20;
 
 /// A report that is being written. Dropping it removes its file.
 pub(crate) struct ReportWriter {
+    form: ReportForm,
     has_header: bool,
     chunk: Vec<u8>,
     /// The way to the thread that writes; `None` after the last chunk.
@@ -56,6 +58,7 @@ impl ReportWriter {
             .spawn(|| write(file, received))
             .map_err(|error| io::Error::other(format!("no thread can be started: {error}")))?;
         Ok(Self {
+            form: ReportForm::default(),
             has_header: false,
             chunk: Vec::new(),
             chunks: Some(chunks),
@@ -63,21 +66,26 @@ impl ReportWriter {
         })
     }
 
-    /// Writes the header, unless that has been done.
-    pub(crate) fn write_header(&mut self, carried: &[CarriedColumn]) {
-        if !self.has_header {
-            self.has_header = true;
-            self.chunk.extend(line::header_line(carried));
+    /// Writes the header in the form of the run's input, unless that has been done.
+    pub(crate) fn write_header(&mut self, identity: &Identity) {
+        if self.has_header {
+            return;
         }
+        self.has_header = true;
+        self.form = ReportForm::of(&identity.table.format);
+        if self.form.byte_order_mark {
+            self.chunk.extend_from_slice("\u{feff}".as_bytes());
+        }
+        let header = line::header_line(&identity.header);
+        self.form.write_row(&mut self.chunk, &header);
     }
 
-    /// Writes a row, which is CSV without a line end.
+    /// Writes a row, which is given as CSV with commas and without a line end.
     ///
     /// # Errors
     /// [`Kind::MidRun`] if an earlier part of the report could not be written.
     pub(crate) fn write_row(&mut self, cells: &[u8]) -> Result<()> {
-        self.chunk.extend_from_slice(cells);
-        self.chunk.push(b'\n');
+        self.form.write_row(&mut self.chunk, cells);
         if self.chunk.len() < CHUNK {
             Ok(())
         } else {
@@ -176,10 +184,11 @@ mod tests {
     fn a_report_has_one_header_and_every_row_and_its_hash() {
         let (_folder, report) = in_folder();
         let mut writer = ReportWriter::new(&report).unwrap();
-        let carried = [CarriedColumn::of_input("user_id")];
-        let mut wanted = line::header_line(&carried);
+        let identity = crate::report::tests::identity();
+        let mut wanted = line::header_line(&identity.header);
+        wanted.push(b'\n');
         for row in 0..300_000 {
-            writer.write_header(&carried);
+            writer.write_header(&identity);
             let cells = format!("{row},applied");
             wanted.extend_from_slice(cells.as_bytes());
             wanted.push(b'\n');

@@ -388,7 +388,7 @@ fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() 
             "--flag-column",
             "2",
         ],
-        "--no-header: it was",
+        "the line of the header: it was",
     );
     cli.write("last.report.csv", earlier(&rows[1..], LONG_AGO));
     refused("UTC", &[], "the baseline: its content has changed since");
@@ -782,6 +782,54 @@ fn the_column_of_the_ids_is_taken_from_the_record_of_the_report_unless_it_is_giv
     cli.run(&[&["retry", "users.report.csv"], &practice[..]].concat())
         .exits(2)
         .says("Staff no");
+}
+
+#[test]
+fn a_report_has_the_form_of_its_table_and_is_read_back_by_retry_undo_and_close() {
+    let cli = Cli::new();
+    let note = "\"a;b, \"\"c\"\"\r\nd\"";
+    let table = format!("\u{feff}user_id;mfa_opt_out;note\r\n1;yes;{note}\r\n99;yes;{note}\r\n");
+    cli.write("users.csv", &table);
+    let practice = ["--sandbox", "--members", "98", "--yes"];
+    cli.run(&[&["apply", "users.csv"], &practice[..]].concat())
+        .exits(1);
+    cli.run(&[&["retry", "users.report.csv"], &practice[..]].concat())
+        .exits(1);
+    cli.run(
+        &[
+            &["undo", "users.report.csv", "--html", "undo.html"],
+            &practice[..],
+        ]
+        .concat(),
+    )
+    .exits(0);
+    for (name, users) in [
+        ("users.report.csv", &["1", "99"][..]),
+        ("users.retry-1.report.csv", &["99"]),
+        ("users.undo-1.report.csv", &["1"]),
+    ] {
+        let text = cli.read(name);
+        let header = "\u{feff}user_id;mfa_opt_out;note;line;outcome;wanted;";
+        assert!(text.starts_with(header), "{text}");
+        let line_feeds = text.matches('\n').count();
+        assert_eq!(text.matches("\r\n").count(), line_feeds, "{text:?}");
+        let rows = report(&cli.path(name));
+        let told: Vec<&str> = rows.iter().map(|row| row["user_id"].as_str()).collect();
+        assert_eq!(told, users);
+        for row in &rows {
+            assert_eq!(row["note"], "a;b, \"c\"\r\nd");
+        }
+    }
+
+    let org = Ledger::scripted(|seen| Reply::new(if seen.number == 2 { 401 } else { 204 }));
+    cli.write("other.csv", &table);
+    let words = ["apply", "other.csv", "--yes", "--concurrency", "1"];
+    cli.run(&[&words[..], &["--address", &org.url()]].concat())
+        .exits(3);
+    cli.run(&["close", "other.report.csv"]).exits(0);
+    let text = cli.read("other.report.csv");
+    assert!(text.contains(";not_sent;true;"), "{text}");
+    assert_eq!(text.matches("\r\n").count(), text.matches('\n').count());
 }
 
 #[test]

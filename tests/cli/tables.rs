@@ -652,13 +652,13 @@ fn odd_table(delimiter: u8) -> String {
     let mut out = csv::WriterBuilder::new()
         .delimiter(delimiter)
         .from_writer(Vec::new());
-    out.write_record(["note", "user_id", "mfa_opt_out", "name"])
+    out.write_record(["user_id", "mfa_opt_out", "note", "name"])
         .unwrap();
     for (number, cell) in ODD.iter().enumerate() {
         out.write_record([
-            cell,
             (number + 1).to_string().as_str(),
             "true",
+            cell,
             format!("{cell}{cell}").as_str(),
         ])
         .unwrap();

@@ -234,11 +234,23 @@ pub fn report(path: &Path) -> Vec<ReportRow> {
     let text =
         fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(!text.contains(KEY), "the key is in the report");
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter_of(&text))
+        .from_reader(text.as_bytes());
     reader
         .deserialize()
         .map(|row| row.expect("the report is a table"))
         .collect()
+}
+
+/// Returns the delimiter of a report: what stands between two of its columns.
+fn delimiter_of(report: &str) -> u8 {
+    let delimiters = *b",;\t|";
+    let is_used = |delimiter: &u8| {
+        let columns = format!("line{0}outcome{0}wanted", char::from(*delimiter));
+        report.contains(&columns)
+    };
+    delimiters.into_iter().find(is_used).unwrap_or(b',')
 }
 
 /// How many rows of a report have this outcome.

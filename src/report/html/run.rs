@@ -15,6 +15,7 @@ use crate::journal::line::{CELLS_BEHIND_A_ROW, Finished};
 use crate::journal::run::Run;
 use crate::journal::writer::Journal;
 use crate::output::Output;
+use crate::report::form::ReportForm;
 use crate::report::html::chart;
 use crate::report::html::frame::{
     Assets, guards_line, unfinished_mark, visible_entries, write_with_rows,
@@ -467,6 +468,7 @@ impl<R: Read + Seek> PageRows for RunRows<'_, R> {
     fn for_each(&mut self, each: &mut dyn FnMut(PageRow) -> io::Result<bool>) -> io::Result<()> {
         self.input.rewind()?;
         let mut reader = csv::ReaderBuilder::new()
+            .delimiter(self.table.delimiter())
             .has_headers(false)
             .flexible(true)
             .from_reader(&mut self.input);
@@ -495,6 +497,13 @@ struct RunTable<'a> {
 }
 
 impl<'a> RunTable<'a> {
+    fn delimiter(&self) -> u8 {
+        match self.source {
+            RowSource::Report => ReportForm::of(&self.identity.table.format).delimiter,
+            RowSource::Journal => b',',
+        }
+    }
+
     fn new(summary: &'a Summary, source: RowSource) -> Self {
         let identity = &summary.identity;
         Self {

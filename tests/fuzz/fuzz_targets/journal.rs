@@ -19,23 +19,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use mfa_optout::domain::Credentials;
-use mfa_optout::domain::Flag;
-use mfa_optout::domain::Outcome;
-use mfa_optout::domain::Record;
-use mfa_optout::domain::TableFormat;
-use mfa_optout::journal;
-use mfa_optout::journal::CarriedColumn;
-use mfa_optout::journal::Identity;
-use mfa_optout::journal::InputFile;
-use mfa_optout::journal::Mode;
-use mfa_optout::journal::Paths;
-use mfa_optout::journal::Provenance;
-use mfa_optout::journal::Start;
-use mfa_optout::journal::TableReading;
-use mfa_optout::journal::{self};
-use mfa_optout::journal::{self};
-use mfa_optout::report::{self};
+use mfa_optout::domain::{Credentials, Flag, LineEnd, Outcome, Record, TableFormat};
+use mfa_optout::journal::{
+    self, CarriedColumn, Identity, InputFile, Mode, Paths, Provenance, Start, TableReading,
+};
+use mfa_optout::report;
 
 const ROWS: u64 = 8;
 
@@ -65,6 +53,7 @@ fn start() -> Start {
                     byte_order_mark: false,
                     gzip: false,
                     delimiter: ',',
+                    line_end: LineEnd::Lf,
                     sep_line: false,
                 },
                 header_line: Some(1),
