@@ -76,6 +76,7 @@ impl Exit {
             | Stop::RetryAfterTooLong { .. }
             | Stop::Outage { .. }
             | Stop::MaxDurationReached
+            | Stop::LimitReached { .. }
             | Stop::InputFailed { .. } => Self::StoppedEarly,
         }
     }

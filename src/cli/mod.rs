@@ -10,7 +10,7 @@ mod texts;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::{CliOverrides, values};
@@ -46,6 +46,15 @@ pub enum Command {
     /// Apply a table of user IDs and flags to an Org.
     #[command(after_long_help = texts::APPLY, after_help = texts::SEE_MORE)]
     Apply(Box<Apply>),
+    /// Make an Org match a table of exceptions.
+    ///
+    /// The table is the list of everybody who should be opted out. Sends only what differs from the register, and opts
+    /// people back in who have left the table. Made for scheduled jobs: an interrupted run needs no person.
+    #[command(after_long_help = texts::SYNC, after_help = texts::SEE_MORE)]
+    Sync(Box<Sync>),
+    /// List who is opted out according to the register.
+    #[command(after_long_help = texts::EXCEPTIONS)]
+    Exceptions(Exceptions),
     /// Run again the rows of an earlier report that did not succeed.
     #[command(after_long_help = texts::RETRY, after_help = texts::SEE_MORE)]
     Retry(Box<Retry>),
@@ -94,6 +103,60 @@ pub struct Apply {
     /// The options that were given.
     #[arg(skip)]
     pub given: CliOverrides,
+}
+
+/// `mfa-optout sync`.
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// The table of exceptions: CSV, TSV, .xlsx or .ods, also .gz; - for standard input.
+    #[arg(value_name = "TABLE")]
+    pub input: PathBuf,
+    /// The options that were given.
+    #[arg(skip)]
+    pub given: CliOverrides,
+}
+
+/// `mfa-optout exceptions`.
+#[derive(Debug, Args)]
+pub struct Exceptions {
+    /// List only those that end within this time, such as 14d or 2w.
+    #[arg(long, value_name = "TIME", value_parser = days, conflicts_with = "without_end")]
+    pub expiring: Option<i32>,
+    /// List only those without an end date.
+    #[arg(long)]
+    pub without_end: bool,
+    /// The form of the list.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ListFormat::Table)]
+    pub format: ListFormat,
+    /// Exit with 1 if anybody is listed.
+    #[arg(long)]
+    pub fail_if_any: bool,
+    /// The options that were given.
+    #[arg(skip)]
+    pub given: CliOverrides,
+}
+
+/// The form of the list of exceptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Aligned columns for people.
+    Table,
+    /// CSV.
+    Csv,
+    /// A JSON array.
+    Json,
+}
+
+/// Parses a number of days: `14d`, or `2w`.
+fn days(text: &str) -> Result<i32, String> {
+    const HOW: &str = "write a number of days or weeks, such as 14d or 2w";
+    let text = text.trim();
+    let (number, unit) = match text.strip_suffix('w') {
+        Some(weeks) => (weeks, 7),
+        None => (text.strip_suffix('d').ok_or(HOW)?, 1),
+    };
+    let number: u16 = number.parse().map_err(|_| HOW)?;
+    Ok(i32::from(number) * unit)
 }
 
 /// `mfa-optout retry`.
@@ -202,6 +265,8 @@ impl Command {
     pub fn given(&self) -> Option<&CliOverrides> {
         match self {
             Self::Apply(apply) => Some(&apply.given),
+            Self::Sync(sync) => Some(&sync.given),
+            Self::Exceptions(exceptions) => Some(&exceptions.given),
             Self::Retry(retry) => Some(&retry.given),
             Self::Undo(undo) => Some(&undo.given),
             Self::Close(close) => Some(&close.given),
@@ -214,6 +279,8 @@ impl Command {
     fn given_mut(&mut self) -> Option<&mut CliOverrides> {
         match self {
             Self::Apply(apply) => Some(&mut apply.given),
+            Self::Sync(sync) => Some(&mut sync.given),
+            Self::Exceptions(exceptions) => Some(&mut exceptions.given),
             Self::Retry(retry) => Some(&mut retry.given),
             Self::Undo(undo) => Some(&mut undo.given),
             Self::Close(close) => Some(&mut close.given),

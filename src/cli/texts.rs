@@ -10,7 +10,7 @@ EXIT CODES
   1    finished, but some rows failed, are unknown or invalid: look at the report, or `retry`
   2    nothing was changed: usage, settings, input, a guard, or the wrong address
   3    the credentials were refused
-  4    another run is working on this report
+  4    another run is working on this report or register
   5    stopped early; the same command goes on where it was
   129  interrupted by SIGHUP, as when a terminal is closed; the same command goes on where it was
   130  interrupted by Ctrl-C; the same command goes on where it was
@@ -37,8 +37,8 @@ EXAMPLES
     mfa-optout apply users.csv --sandbox
   Opt out everybody in a file of IDs, at a gentle pace:
     mfa-optout apply ids.txt --no-header --id-column 1 --set true --rate 2/s
-  A scheduled job that sends only what changed and opts out at most 20 people:
-    mfa-optout apply users.csv --yes --baseline last.report.csv --max-opt-outs 20
+  Opt out at most 20 people, whatever the table says:
+    mfa-optout apply users.csv --yes --max-opt-outs 20
 
 ENVIRONMENT
   MFA_OPTOUT_API_KEY holds the API key; or MFA_OPTOUT_EMAIL, MFA_OPTOUT_PASSWORD and
@@ -49,8 +49,31 @@ ENVIRONMENT
 
 EXIT CODES
   0 all done   1 some rows need attention   2 nothing was changed   3 credentials refused
-  4 another run has the report   5 stopped early   130, 143 interrupted
+  4 another run has the report or register   5 stopped early   130, 143 interrupted
   After 5, 129, 130 and 143 the same command goes on where it was.";
+
+/// Below the long help of `sync`.
+pub(super) const SYNC: &str = "\
+EXAMPLES
+  The first time, and once a week against drift: send every row:
+    mfa-optout sync exceptions.csv --register register.csv --full
+  A scheduled job, with address, key and register in a config file:
+    mfa-optout sync exceptions.csv --yes --quiet --config /etc/mfa-optout.toml
+
+WHAT IS SENT
+  Rows that differ from the register. People who have left the table are opted back in, unless they
+  are on another list. If too many are missing at once (--max-missing), nothing is sent.
+
+EXIT CODES
+  Those of `apply`. After an interruption run the same command again, also with another table.";
+
+/// Below the long help of `exceptions`.
+pub(super) const EXCEPTIONS: &str = "\
+EXAMPLES
+  Everybody who is opted out, those whose end is nearest first:
+    mfa-optout exceptions --register register.csv
+  Fail if anybody is opted out without an end:
+    mfa-optout exceptions --register register.csv --without-end --fail-if-any";
 
 /// Below the long help of `retry`.
 pub(super) const RETRY: &str = "\

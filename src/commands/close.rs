@@ -4,16 +4,20 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use roaring::RoaringTreemap;
 
 use super::closing::{as_a_word, in_a_shell, this_program};
+use super::registered::{outcomes, run_name, state_after};
 use super::{job, reading};
 use crate::cli::Close;
 use crate::config::Key;
 use crate::domain::{Change, Outcome, Record};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{Input, Source};
-use crate::journal::{OnRecord, Paths, Run, Stop};
-use crate::plan::{Action, Plan, Step};
+use crate::journal::{self, OnRecord, Paths, RowResults, Stop};
+use crate::plan::{Action, Plan, RegisterRequests, Step};
+use crate::register::update::RunFacts;
+use crate::register::{LockState, Owner, Register, RegisterFile};
 use crate::report::{ClosedRow, Completion, Interrupted};
 use crate::text::{visible, visible_path};
 use crate::ui::ClosedView;
@@ -31,7 +35,7 @@ pub(super) fn close(args: &Close) -> Result<Exit> {
     };
     let overwrite = args.given.contains(Key::Overwrite);
     let Completion { summary, warning } =
-        close_into(&interrupted, &paths, args.input.as_deref(), overwrite)?;
+        close_run(&interrupted, &paths, args.input.as_deref(), overwrite)?;
     if let Some(warning) = warning {
         let format = say::format_of(&args.given);
         say::error(format, &Error::new(Kind::MidRun, warning));
@@ -81,36 +85,124 @@ fn nothing_to_close(paths: &Paths) -> Error {
     Error::new(Kind::Usage, message).help(help)
 }
 
-/// Gives every row that is not on record its outcome, and makes the report in the place that `report` names. `table` is
-/// a file with the table of the run, for one that has lost its snapshot.
-pub(super) fn close_into(
+/// Gives every row that is not on record its outcome, and makes the report in the place that `report` names. `plan` is
+/// needed unless all rows are on record.
+fn close_into(
     interrupted: &Interrupted,
+    plan: Option<&Plan>,
     report: &Paths,
-    table: Option<&Path>,
     overwrite: bool,
 ) -> Result<Completion> {
     let at = now();
     let stop = Stop::of_closed(at);
-    let run = interrupted.run();
-    if interrupted.on_record().rows.len() == run.rows {
+    let Some(plan) = plan else {
         return interrupted.close(report, std::iter::empty(), &stop, overwrite);
-    }
-    let plan = plan_of(run, &source_of(interrupted, table)?)?;
-    if plan.counts().rows != run.rows {
-        let message = format!(
-            "the row counts do not match: the run had {} rows, and now {} are read",
-            run.rows,
-            plan.counts().rows
-        );
-        return Err(
-            Error::new(Kind::Report, message).help("please report this as a fault of mfa-optout")
-        );
-    }
+    };
     let on_record = interrupted.on_record();
     let rows = plan
         .changes(&on_record.rows)?
         .filter_map(|step| closed_row(step, on_record, at));
     interrupted.close(report, rows, &stop, overwrite)
+}
+
+/// Closes an interrupted run into the report that `report` names, and brings its outcomes into its register. `table` is a
+/// file with the table of the run, for one that has lost its snapshot.
+pub(super) fn close_run(
+    interrupted: &Interrupted,
+    report: &Paths,
+    table: Option<&Path>,
+    overwrite: bool,
+) -> Result<Completion> {
+    let run = interrupted.run();
+    let former = former_register(interrupted)?;
+    if let (Some(register), Some(_)) = (&run.identity.register, &former) {
+        let file = RegisterFile::at(Path::new(&register.path))?;
+        let mut lock = file.lock()?;
+        let leftover = Leftover::read(interrupted)?;
+        let mut register = match file.read()? {
+            Some(stored) => stored.register,
+            None => Register::new(Owner {
+                address: run.identity.address.clone(),
+                access: run.access.clone(),
+            }),
+        };
+        leftover.settle(&mut register);
+        file.write(&register)?;
+        let completion = close_into(interrupted, Some(&leftover.plan), report, overwrite)?;
+        let state = leftover.lock_state(lock.state());
+        lock.set_state(state)?;
+        return Ok(completion);
+    }
+    if interrupted.on_record().rows.len() == run.rows {
+        return close_into(interrupted, None, report, overwrite);
+    }
+    let plan = plan_of(interrupted, table, None)?;
+    close_into(interrupted, Some(&plan), report, overwrite)
+}
+
+/// A run that was interrupted and uses a register, read again as it was planned.
+pub(super) struct Leftover {
+    plan: Plan,
+    /// The register as it was before the run.
+    former: Register,
+    facts: RunFacts,
+    requests: RegisterRequests,
+    results: RowResults,
+    in_doubt: RoaringTreemap,
+    doubt_at: Timestamp,
+}
+
+impl Leftover {
+    /// Reads what a run has left.
+    ///
+    /// # Errors
+    /// Of [`Kind::Report`] or [`Kind::Input`] if the copy of the table or of the register is missing or damaged.
+    pub(super) fn read(interrupted: &Interrupted) -> Result<Self> {
+        let former = former_register(interrupted)?.ok_or_else(|| no_snapshot(interrupted))?;
+        let plan = plan_of(interrupted, None, Some(&former))?;
+        let run = interrupted.run();
+        let on_record = interrupted.on_record();
+        let list = run.identity.register.as_ref();
+        Ok(Self {
+            requests: plan.register_requests(run.who.reason.as_deref())?,
+            plan,
+            former,
+            facts: RunFacts {
+                run: run_name(interrupted.began()),
+                list: list.and_then(|register| register.list.clone()),
+            },
+            results: interrupted.results()?,
+            in_doubt: on_record.in_doubt.clone(),
+            doubt_at: on_record.doubt_at.unwrap_or(run.at),
+        })
+    }
+
+    /// Brings the outcomes of the run into a register.
+    pub(super) fn settle(&self, register: &mut Register) {
+        let in_doubt = (&self.in_doubt, self.doubt_at);
+        let outcomes = outcomes(&self.requests.sent, &self.results, in_doubt);
+        register.settle(&self.facts, &self.former, outcomes);
+    }
+
+    /// Returns what the lock file says after the run, if it said `before` while the run went on.
+    pub(super) fn lock_state(&self, before: &LockState) -> LockState {
+        let in_doubt = (&self.in_doubt, self.doubt_at);
+        state_after(before, &self.requests.sent, &self.results, in_doubt)
+    }
+
+    /// Closes the run into a report.
+    pub(super) fn close(&self, interrupted: &Interrupted, report: &Paths) -> Result<Completion> {
+        close_into(interrupted, Some(&self.plan), report, false)
+    }
+}
+
+/// Returns the register as it was before the run; `None` if the snapshot does not have it.
+fn former_register(interrupted: &Interrupted) -> Result<Option<Register>> {
+    let Some(snapshot) = interrupted.snapshot()? else {
+        return Ok(None);
+    };
+    let bytes = snapshot.read(journal::REGISTER)?;
+    Ok(bytes.and_then(|bytes| Register::parse(&bytes).ok()))
 }
 
 /// Returns the outcome that a row comes to when its run is closed; `None` for a step that is no row.
@@ -163,22 +255,33 @@ fn source_of(interrupted: &Interrupted, table: Option<&Path>) -> Result<Source> 
     if let Some(table) = table {
         return Ok(Source::Path(table.to_owned()));
     }
+    Err(no_snapshot(interrupted))
+}
+
+fn no_snapshot(interrupted: &Interrupted) -> Error {
     let report = &interrupted.paths().report;
     let message = format!(
         "the copy of the table that the run made is missing or damaged: {}",
         visible_path(&interrupted.paths().snapshot)
     );
-    Err(Error::new(Kind::Report, message).help(format!(
+    Error::new(Kind::Report, message).help(format!(
         "the table was {}; if that file is as it was then, run {} --input FILE with its name",
-        visible(&run.identity.input.name),
+        visible(&interrupted.run().identity.input.name),
         close_command(report)
-    )))
+    ))
 }
 
-/// Reads the table of a run as the run has read it.
-fn plan_of(run: &Run, source: &Source) -> Result<Plan> {
-    let options = reading::options_of(run);
-    let input = Input::open(source, &options.input)?;
+/// Reads the table of a run as the run has read it, and compares it with the same register. `table` is a file with the
+/// table, for a run that has lost its snapshot.
+fn plan_of(
+    interrupted: &Interrupted,
+    table: Option<&Path>,
+    former: Option<&Register>,
+) -> Result<Plan> {
+    let run = interrupted.run();
+    let source = source_of(interrupted, table)?;
+    let options = reading::options_of(run, former);
+    let input = Input::open(&source, &options.input)?;
     if input.found().fingerprint.to_string() != run.identity.input.blake3 {
         let message = format!("{} is not the table of the interrupted run", source.name());
         let help = format!(
@@ -187,5 +290,16 @@ fn plan_of(run: &Run, source: &Source) -> Result<Plan> {
         );
         return Err(Error::new(Kind::Input, message).help(help));
     }
-    Plan::check(input, options)
+    let plan = Plan::check(input, options)?;
+    if plan.counts().rows != run.rows {
+        let message = format!(
+            "the row counts do not match: the run had {} rows, and now {} are read",
+            run.rows,
+            plan.counts().rows
+        );
+        return Err(
+            Error::new(Kind::Report, message).help("please report this as a fault of mfa-optout")
+        );
+    }
+    Ok(plan)
 }

@@ -3,22 +3,26 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 
 use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use roaring::RoaringTreemap;
 
 use super::outputs::ExtraOutputs;
+use super::registered::RegisterRun;
 use crate::config::{CliOverrides, Settings};
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
-use crate::journal::{Identity, Journal, Paths, Stop};
-use crate::report::{self, Completion, Group, RunPageContext, Summary, Unfinished};
+use crate::journal::{Identity, Journal, Paths, RowResults, Stop};
+use crate::report::{
+    self, Completion, ExceptionFigures, Group, RunPageContext, Summary, Unfinished,
+};
 use crate::text::{shell_word, visible_path};
 use crate::ui::say::{self, now};
 use crate::ui::{ClosingView, ending_text};
@@ -39,6 +43,10 @@ pub(super) struct Closing {
     pub(super) given: CliOverrides,
     /// Whether a signal has come since the sending ended.
     pub(super) stop: Arc<AtomicBool>,
+    /// The register, until the run has ended.
+    pub(super) register: Mutex<Option<RegisterRun>>,
+    /// Whether people who have left the table are not opted back in because it may not be all of the list.
+    pub(super) is_incomplete: bool,
 }
 
 impl Closing {
@@ -125,6 +133,7 @@ impl Closing {
         let exit = match Exit::of_run(&ending, &sent.tally) {
             // Nothing may have been changed before an interruption either.
             Exit::NothingChanged if sent.in_doubt || has_changed => Exit::StoppedEarly,
+            Exit::Done if self.is_incomplete => Exit::RowsNeedAttention,
             exit => exit,
         };
         let (words, _) = ending_text(&ending, &sent.tally);
@@ -140,12 +149,31 @@ impl Closing {
             next: self.next_command(exit, &sent.tally),
             rate: self.settings.sending.rate,
         };
+        let mut register = match self.register.lock() {
+            Ok(mut register) => register.take(),
+            Err(_) => None,
+        };
+        let results = match &register {
+            Some(_) => journal.results()?,
+            None => RowResults::new(),
+        };
         let summary = if whole {
-            Some(self.finished(journal, &page)?)
+            let settle = || match &mut register {
+                Some(register) => register.settle(&results, &RoaringTreemap::new()),
+                None => Ok(()),
+            };
+            Some(self.finished(journal, &page, settle)?)
         } else {
+            if let Some(register) = &mut register {
+                register.settle(&results, &sent.rows_in_doubt)?;
+            }
             self.stopped(journal, &page, exit, sent.in_doubt)?
         };
-        self.write_metrics(summary.as_ref(), exit);
+        let exceptions = register.as_ref().map(RegisterRun::figures);
+        self.write_metrics(summary.as_ref(), exit, exceptions);
+        if let (Some(register), true) = (register, whole) {
+            self.besides(register.end(&results));
+        }
         let groups = summary
             .as_ref()
             .map_or(&[][..], |summary| &summary.failures);
@@ -192,12 +220,17 @@ impl Closing {
         }
     }
 
-    fn write_metrics(&self, summary: Option<&Summary>, exit: Exit) {
+    fn write_metrics(
+        &self,
+        summary: Option<&Summary>,
+        exit: Exit,
+        exceptions: Option<ExceptionFigures>,
+    ) {
         let Some(metrics) = &self.outputs.metrics else {
             return;
         };
         let written = match summary {
-            Some(summary) => report::write_metrics(metrics, summary),
+            Some(summary) => report::write_metrics(metrics, summary, exceptions),
             None => report::write_metrics_of_unfinished(
                 metrics,
                 &Unfinished {
@@ -207,18 +240,25 @@ impl Closing {
                     started: self.started,
                     ended: now(),
                     exit_code: exit.code(),
+                    exceptions,
                 },
             ),
         };
         self.besides(written);
     }
 
-    fn finished(&self, journal: Journal<File>, context: &RunPageContext) -> Result<Summary> {
+    /// Makes the report, then brings the register up to date with `settle`, then removes the journal.
+    fn finished(
+        &self,
+        journal: Journal<File>,
+        context: &RunPageContext,
+        settle: impl FnOnce() -> Result<()>,
+    ) -> Result<Summary> {
         if let Some(warning) = journal.removal() {
             self.warn(&warning);
         }
         let Completion { summary, warning } =
-            report::finish(journal, &self.paths, self.rows, &self.stop)?;
+            report::finish(journal, &self.paths, self.rows, &self.stop, settle)?;
         if let Some(warning) = warning {
             self.warn(&warning);
         }

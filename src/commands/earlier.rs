@@ -8,6 +8,7 @@ use crate::input;
 use crate::input::ColumnChoice;
 use crate::journal::Identity;
 use crate::journal::Paths;
+use crate::plan::REGISTERED_COLUMN;
 use crate::text::{visible, visible_path};
 use crate::trusted_file;
 
@@ -72,6 +73,29 @@ pub(super) fn id_column_of(report: &Path) -> Option<ColumnChoice> {
     } else {
         Some(ColumnChoice::Number(number))
     }
+}
+
+/// Checks whether a report is one of `sync`, or of a retry of one, whose last carried column says what the register said
+/// before. `carried` are the columns that the report carries.
+///
+/// # Errors
+/// Of [`Kind::Refused`] if that can't be known because the run's record is missing.
+pub(super) fn has_registered_column(report: &Path, carried: &[String]) -> Result<bool> {
+    if carried.last().is_none_or(|name| name != REGISTERED_COLUMN) {
+        return Ok(false);
+    }
+    let Some(run) = run_of(report) else {
+        let message = format!(
+            "the record of the run beside {} is missing: without it, it is not known what its column {REGISTERED_COLUMN} means",
+            visible_path(report)
+        );
+        return Err(
+            Error::new(Kind::Refused, message).help("bring back the .json file of this report")
+        );
+    };
+    let columns = run["identity"]["header"].as_array();
+    let last = columns.and_then(|columns| columns.last());
+    Ok(last.is_some_and(|column| column["added"] == true))
 }
 
 /// The run's JSON beside a report, if it is there.

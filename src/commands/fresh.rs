@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::close::close_into;
+use super::close::close_run;
 use super::say;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
@@ -69,7 +69,7 @@ pub(super) fn close_interrupted(
     let is_same_table = interrupted.run().identity.input.blake3 == plan.fingerprint().to_string();
     let table = table.filter(|_| is_same_table);
     let closed = paths.of_closed(interrupted.began());
-    let completion = close_into(&interrupted, &closed, table, false)?;
+    let completion = close_run(&interrupted, &closed, table, false)?;
     if let Some(warning) = completion.warning {
         say::error(settings.talk.format, &Error::new(Kind::MidRun, warning));
     }

@@ -1,20 +1,23 @@
 //! The table of contents: what each command does, as a page that reads top to bottom. Nothing here that a room could do
 //! itself; the shared path of `apply`, `retry` and `undo` is `job`'s.
 
-mod baseline;
+mod beginning;
 mod close;
 mod closing;
 mod consent;
 mod earlier;
+mod exceptions;
 mod fresh;
 mod job;
 mod outputs;
 mod plan_page;
 mod practice;
 mod reading;
+mod registered;
 mod runtime;
 mod signals;
 mod start;
+mod sync;
 mod target;
 
 use std::path::Path;
@@ -62,6 +65,11 @@ fn perform(command: Command) -> Result<Exit> {
             runtime::start()?
                 .block_on(Job::new("apply", apply.input, Selection::All, apply.given).run(report))
         }
+        Command::Sync(sync) => {
+            let report = Paths::of_sync(&sync.input, crate::ui::say::now());
+            runtime::start()?
+                .block_on(Job::new("sync", sync.input, Selection::All, sync.given).run(report))
+        }
         Command::Retry(retry) => {
             earlier::must_be_finished(&retry.earlier)?;
             let report = earlier::report_after(&retry.earlier, "retry");
@@ -82,6 +90,7 @@ fn perform(command: Command) -> Result<Exit> {
                 .block_on(Job::new("undo", undo.earlier, Selection::Undo, undo.given).run(report))
         }
         Command::Close(args) => close::close(&args),
+        Command::Exceptions(args) => exceptions::list(&args),
         Command::Sandbox(sandbox) => runtime::start()?.block_on(practice::serve(&sandbox)),
         Command::Config(arguments) => config(&arguments),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),

@@ -91,7 +91,7 @@ fn inputs_of<'a>(table: &'a Path, settings: &'a Settings) -> Vec<Named<'a>> {
         ("the file with the key or password", secret),
         ("the CA certificate", connection.ca_cert.as_deref()),
         ("the config file", settings.file.as_deref()),
-        ("the baseline", settings.reading.baseline.as_deref()),
+        ("the register", settings.register.path.as_deref()),
     ];
     let mut inputs = Vec::new();
     if !is_standard_input(table) {

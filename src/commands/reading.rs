@@ -1,6 +1,9 @@
 //! How the table of an interrupted run is read again without the command line: as its journal says that it was read.
 
+use std::sync::Arc;
+
 use encoding_rs::Encoding;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::api::Address;
@@ -8,9 +11,13 @@ use crate::domain::{Flag, TableFormat};
 use crate::input::{self, ColumnChoice, HeaderChoice, UntilChoice};
 use crate::journal::{Identity, Run};
 use crate::plan::{self, Selection};
+use crate::plan::{REGISTERED_COLUMN, RegisterUse, SyncUse};
+use crate::register::Register;
+use crate::register::comparison::SyncRules;
 
-/// Returns the options with which the table of a run is read as the run has read it. Its size was accepted then.
-pub(super) fn options_of(run: &Run) -> plan::Options {
+/// Returns the options with which the table of a run is read as the run has read it. Its size was accepted then. `former` is
+/// the register as it was before the run.
+pub(super) fn options_of(run: &Run, former: Option<&Register>) -> plan::Options {
     let identity = &run.identity;
     let table = &identity.table;
     let mut input = input::Options {
@@ -50,14 +57,42 @@ pub(super) fn options_of(run: &Run) -> plan::Options {
         "undo" => Selection::Undo,
         _ => Selection::All,
     };
+    let today = zone(identity).to_datetime(run.at).date();
     plan::Options {
+        register: former.map_or(RegisterUse::None, |former| {
+            register_use(identity, former, today)
+        }),
+        has_registered_column: has_registered_column(identity),
         host: address.map(|address| address.authority().to_owned()),
         skip_invalid: identity.skip_invalid,
         keep_last_row: table.keep_last_row,
         selection,
         input,
-        ..plan::Options::on(zone(identity).to_datetime(run.at).date())
+        ..plan::Options::on(today)
     }
+}
+
+/// Returns how a run uses the register.
+fn register_use(identity: &Identity, former: &Register, today: Date) -> RegisterUse {
+    let list = identity.register.as_ref().and_then(|register| {
+        let list = register.list.clone()?;
+        Some((list, register.full, register.keep_missing))
+    });
+    match (list, identity.command.as_str()) {
+        (Some((list, full, keep_missing)), _) => RegisterUse::Sync(Arc::new(SyncUse {
+            register: Arc::new(former.clone()),
+            rules: SyncRules { list, full, today },
+            keep_missing,
+        })),
+        (None, "retry" | "undo") => RegisterUse::FollowUp(Arc::new(former.clone())),
+        (None, _) => RegisterUse::None,
+    }
+}
+
+/// Checks whether the report of a run ends with what the register said before.
+pub(super) fn has_registered_column(identity: &Identity) -> bool {
+    let last = identity.header.last();
+    last.is_some_and(|column| column.added && column.name == REGISTERED_COLUMN)
 }
 
 /// Returns the zone in which the run's end dates are meant.

@@ -6,7 +6,9 @@ use jiff::tz::TimeZone;
 use super::target::Target;
 use crate::config::{BadRows, Settings};
 use crate::domain::{Flag, Outcome};
+use crate::journal::RegisterIdentity;
 use crate::journal::{CarriedColumn, Identity, InputFile, Provenance, Start, TableReading};
+use crate::plan::REGISTERED_COLUMN;
 use crate::plan::{Plan, Selection};
 use crate::ui::say::now;
 
@@ -16,6 +18,8 @@ pub(super) struct Asked<'a> {
     pub(super) selection: &'a Selection,
     /// The one flag for all rows, if there is one.
     pub(super) set: Option<Flag>,
+    /// The register, if there is one.
+    pub(super) register: Option<RegisterIdentity>,
 }
 
 /// Everything that is known before a run starts. How it is confirmed is not known yet.
@@ -44,7 +48,6 @@ fn identity(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: &Plan
     let columns = plan.input().columns();
     let until_column = columns.until;
     let time_zone = until_column.map(|_| time_zone_name(&zone(settings)));
-    let carried = plan.header();
     Identity {
         command: asked.command.to_owned(),
         input: InputFile {
@@ -61,17 +64,32 @@ fn identity(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: &Plan
             visible_only: plan.options().input.visible_only,
             keep_last_row: plan.options().keep_last_row,
         },
-        header: carried
-            .iter()
-            .map(|name| CarriedColumn::of_input(name))
-            .collect(),
+        header: header(asked, plan),
         set: asked.set.map(Flag::is_opt_out),
         skip_invalid: settings.reading.bad_rows == BadRows::Skip,
         time_zone,
         outcomes: outcomes(asked.selection),
-        baseline_blake3: plan.baseline_fingerprint().map(|hash| hash.to_string()),
+        register: asked.register.clone(),
         address: target.name(),
     }
+}
+
+/// Returns the columns that the report carries.
+fn header(asked: &Asked<'_>, plan: &Plan) -> Vec<CarriedColumn> {
+    let mut header: Vec<CarriedColumn> = plan
+        .header()
+        .iter()
+        .map(|name| CarriedColumn::of_input(name))
+        .collect();
+    if asked.command == "sync" {
+        header.push(CarriedColumn::of_input(REGISTERED_COLUMN));
+    }
+    if (asked.command == "sync" || plan.options().has_registered_column)
+        && let Some(last) = header.last_mut()
+    {
+        last.added = true;
+    }
+    header
 }
 
 /// Returns the number of a column as people count, from 1.

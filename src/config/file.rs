@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::config::lookup::{named, nearest};
 use crate::config::origin::Origin;
 use crate::config::setting::Setting;
-use crate::config::table::{Key, TABLE, named, nearest};
+use crate::config::table::{Key, TABLE};
 use crate::error::{Error, Kind, Result};
 use crate::text::{one_line, shown_value, visible};
 

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::config::file::File;
+use crate::config::lookup::{named, nearest};
 use crate::config::origin::{CliOverrides, Environment, Sources};
 use crate::config::setting::VARIABLES;
-use crate::config::table::{Key, TABLE, named, nearest};
+use crate::config::table::{Key, TABLE};
 use crate::error::{Error, Kind, Result};
 use crate::text::{shown_path, shown_value, visible};
 use crate::trusted_file::{self, ReadError};

@@ -3,6 +3,7 @@
 
 mod file;
 mod locate;
+mod lookup;
 mod origin;
 mod secret;
 mod setting;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub sending: Sending,
     /// How the input is read.
     pub reading: Reading,
+    /// The register of what was last confirmed for each user.
+    pub register: RegisterSettings,
     /// What must hold before anything is sent.
     pub guards: Guards,
     /// What is written and where.
@@ -99,6 +102,8 @@ pub struct Sending {
     pub max_failures: Threshold,
     /// How long the run may last, more than zero.
     pub max_duration: Option<Duration>,
+    /// Number of changes after which the run ends.
+    pub limit: Option<u64>,
 }
 
 /// How the input is read. What is `None` is found out from the input itself.
@@ -122,8 +127,6 @@ pub struct Reading {
     pub max_input: Option<u64>,
     /// In which zone `opt_out_until` is meant; `None` for the system's.
     pub timezone: Option<TimeZone>,
-    /// An earlier report: rows that it says are applied are not sent again.
-    pub baseline: Option<PathBuf>,
     /// Whether bad rows are reported and the others sent, or nothing is.
     pub bad_rows: BadRows,
     /// Where the complete list of bad rows goes.
@@ -138,6 +141,21 @@ pub enum BadRows {
     Refuse,
     /// They are reported as invalid, the others are sent.
     Skip,
+}
+
+/// The register of what was last confirmed for each user, and how `sync` uses it.
+#[derive(Clone, Debug, Default)]
+pub struct RegisterSettings {
+    /// The file.
+    pub path: Option<PathBuf>,
+    /// The name of the list; `None` for the path of the table.
+    pub list: Option<String>,
+    /// Whether every row is sent.
+    pub full: bool,
+    /// Whether people who have left the table are left as they are.
+    pub keep_missing: bool,
+    /// How many people of the list may be missing from the table; `None` for the default.
+    pub max_missing: Option<Threshold>,
 }
 
 /// What must hold before anything is sent.
@@ -292,7 +310,9 @@ impl Settings {
                 outage_patience: Duration::ZERO,
                 max_failures: Threshold::Count(1),
                 max_duration: None,
+                limit: None,
             },
+            register: RegisterSettings::default(),
             reading: Reading::default(),
             guards: Guards::default(),
             outputs: Outputs::default(),

@@ -36,7 +36,11 @@ pub enum Key {
     Sheet,
     MaxInput,
     Timezone,
-    Baseline,
+    Register,
+    List,
+    Full,
+    KeepMissing,
+    MaxMissing,
     Rate,
     Concurrency,
     Timeout,
@@ -45,6 +49,7 @@ pub enum Key {
     OutagePatience,
     MaxFailures,
     MaxDuration,
+    Limit,
     Report,
     Html,
     Metrics,
@@ -64,13 +69,16 @@ pub enum Key {
     TokenLife,
 }
 
-const RUNS: &[&str] = &["apply", "retry", "undo", "config"];
-const RUNS_AND_CLOSE: &[&str] = &["apply", "retry", "undo", "config", "close"];
-const RUNS_AND_SANDBOX: &[&str] = &["apply", "retry", "undo", "config", "sandbox"];
+const RUNS: &[&str] = &["apply", "sync", "retry", "undo", "config"];
+const RUNS_AND_CLOSE: &[&str] = &["apply", "sync", "retry", "undo", "config", "close"];
+const RUNS_AND_SANDBOX: &[&str] = &["apply", "sync", "retry", "undo", "config", "sandbox"];
+const RUNS_AND_EXCEPTIONS: &[&str] = &["apply", "sync", "retry", "undo", "config", "exceptions"];
+const SYNC: &[&str] = &["sync", "config"];
 
 const ORG: &str = "Org";
 const GUARDS: &str = "Guards";
 const TABLES: &str = "Table";
+const REGISTER: &str = "Register";
 const SENDING: &str = "Sending";
 const REPORT: &str = "Report";
 const MESSAGES: &str = "Messages";
@@ -200,6 +208,7 @@ pub const TABLE: &[Setting] = &[
         heading: ORG,
         help: "The config file, instead of the mfa-optout.toml that is found",
         carried: true,
+        commands: RUNS_AND_EXCEPTIONS,
         set: |to, raw| raw.store_path(&mut to.config),
         ..OPTION
     },
@@ -211,6 +220,7 @@ pub const TABLE: &[Setting] = &[
         heading: ORG,
         help: "The profile in the config file",
         carried: true,
+        commands: RUNS_AND_EXCEPTIONS,
         set: |to, raw| raw.store_some(&mut to.profile, values::words),
         ..OPTION
     },
@@ -366,18 +376,65 @@ pub const TABLE: &[Setting] = &[
         heading: TABLES,
         help: "The time zone of opt_out_until, such as Europe/Berlin, instead of the system's",
         carried: true,
+        commands: RUNS_AND_EXCEPTIONS,
         set: |to, raw| raw.store_some(&mut to.reading.timezone, values::timezone),
         ..OPTION
     },
     Setting {
-        key: Key::Baseline,
-        name: "baseline",
+        key: Key::Register,
+        name: "register",
+        form: Form::Path("FILE"),
+        heading: REGISTER,
+        help: "The register: what was last confirmed for each user",
+        more: "`sync` needs it, and `sync --full` creates it. `apply`, `retry` and `undo` bring it up to \
+            date.",
+        commands: RUNS_AND_EXCEPTIONS,
+        carried: true,
+        set: |to, raw| raw.store_path(&mut to.register.path),
+        ..OPTION
+    },
+    Setting {
+        key: Key::List,
+        name: "list",
         scope: Scope::Run,
-        form: Form::Path("REPORT"),
-        heading: TABLES,
-        help: "An earlier report; rows that it lists as applied are not sent again. Refused with \
-            --fresh, and while the record of another interrupted run lies beside it",
-        set: |to, raw| raw.store_path(&mut to.reading.baseline),
+        form: Form::Text("NAME"),
+        heading: REGISTER,
+        help: "The name of the list that the table is, instead of its path; needed for standard \
+            input and for file names with a date",
+        commands: SYNC,
+        set: |to, raw| raw.store_some(&mut to.register.list, values::words),
+        ..OPTION
+    },
+    Setting {
+        key: Key::Full,
+        name: "full",
+        scope: Scope::Flag,
+        heading: REGISTER,
+        help: "Send every row, whatever the register says; creates the register if it is missing",
+        commands: SYNC,
+        set: |to, raw| raw.store(&mut to.register.full, values::switch),
+        ..OPTION
+    },
+    Setting {
+        key: Key::KeepMissing,
+        name: "keep-missing",
+        scope: Scope::Flag,
+        heading: REGISTER,
+        help: "List people who have left the table, and do not opt them back in",
+        commands: SYNC,
+        set: |to, raw| raw.store(&mut to.register.keep_missing, values::switch),
+        ..OPTION
+    },
+    Setting {
+        key: Key::MaxMissing,
+        name: "max-missing",
+        form: Form::Text("LIMIT"),
+        heading: REGISTER,
+        help: "Send nothing if more people of the list than this are missing from the table: 10, or \
+            20% of the list",
+        more: "Without it, 20% of the list may be missing, at least 5 people, and never more than half.",
+        commands: SYNC,
+        set: |to, raw| raw.store_some(&mut to.register.max_missing, values::limit),
         ..OPTION
     },
     Setting {
@@ -470,6 +527,16 @@ pub const TABLE: &[Setting] = &[
         ..OPTION
     },
     Setting {
+        key: Key::Limit,
+        name: "limit",
+        scope: Scope::Flag,
+        form: Form::Text("N"),
+        heading: SENDING,
+        help: "Stop, resumable, after this many changes",
+        set: |to, raw| raw.store_some(&mut to.sending.limit, values::changes),
+        ..OPTION
+    },
+    Setting {
         key: Key::Report,
         name: "report",
         scope: Scope::Run,
@@ -524,8 +591,8 @@ pub const TABLE: &[Setting] = &[
         name: "new-key",
         scope: Scope::Flag,
         heading: REPORT,
-        help: "Go on with an interrupted run although the API key differs: it is a new key of the \
-            same Org",
+        help: "Go on with an interrupted run or a register although the API key differs: it is a new \
+            key of the same Org",
         set: |to, raw| raw.store(&mut to.outputs.new_key, values::switch),
         ..OPTION
     },
@@ -547,7 +614,8 @@ pub const TABLE: &[Setting] = &[
         short: Some('q'),
         scope: Scope::Flag,
         heading: MESSAGES,
-        help: "Print only errors, and the plan when a person is asked to confirm it",
+        help: "Print only errors, one line if rows need attention, and the plan when a person is asked \
+            to confirm it",
         conflicts: &[Key::Verbose],
         set: |to, raw| raw.store_if_on(&mut to.talk.volume, Volume::Quiet),
         commands: RUNS_AND_CLOSE,
@@ -633,35 +701,6 @@ pub const TABLE: &[Setting] = &[
     },
 ];
 
-/// Stops the build when the rows are not in the order of [`Key`].
-const _: () = {
-    let mut index = 0;
-    while index < TABLE.len() {
-        assert!(
-            TABLE[index].key as usize == index,
-            "a row of the table is not at its key's place"
-        );
-        index += 1;
-    }
-    assert!(
-        TABLE.len() == Key::TokenLife as usize + 1,
-        "a key has no row"
-    );
-};
-
-/// Returns the row with this name in the config file, whether or not the config file may have it.
-pub(super) fn named(file_key: &str) -> Option<&'static Setting> {
-    TABLE.iter().find(|setting| setting.file_key() == file_key)
-}
-
-/// Returns the name that `word` was probably meant to be: one that differs in at most a third of its letters.
-pub(super) fn nearest(word: &str, names: impl Iterator<Item = String>) -> Option<String> {
-    let (distance, name) = names
-        .map(|name| (strsim::damerau_levenshtein(word, &name), name))
-        .min()?;
-    (distance * 3 <= name.len()).then_some(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -703,18 +742,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn a_suggestion_is_close_to_the_word() {
-        let names = || TABLE.iter().map(Setting::file_key);
-        assert_eq!(nearest("adress", names()).as_deref(), Some("address"));
-        assert_eq!(
-            nearest("max_opt_out", names()).as_deref(),
-            Some("max_opt_outs")
-        );
-        assert_eq!(nearest("flavour", names()), None);
-        let without_yes = names().filter(|name| name != "yes");
-        assert_eq!(nearest("yes", without_yes), None, "and not org");
     }
 }

@@ -134,6 +134,15 @@ pub fn concurrency(text: &str) -> Parsed<Option<usize>> {
     }
 }
 
+/// Parses a number of changes, at least 1.
+///
+/// # Errors
+/// Anything else.
+pub fn changes(text: &str) -> Parsed<u64> {
+    let number = text.trim().parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a whole number of changes, at least 1".to_owned())
+}
+
 /// Attempts of a row, 1 to 100.
 ///
 /// # Errors

@@ -115,6 +115,11 @@ pub enum Stop {
         /// How long the outage has lasted.
         lasted: Duration,
     },
+    /// The number of changes of `--limit` was reached.
+    LimitReached {
+        /// Number of changes.
+        changes: u64,
+    },
     /// The time of `--max-duration` is over.
     MaxDurationReached,
     /// The rows of the input can't be read any further.

@@ -53,6 +53,23 @@ impl Paths {
         }
     }
 
+    /// Returns the files of the run that has this journal.
+    #[must_use]
+    pub fn of_journal(journal: &Path) -> Self {
+        Self::of(journal.with_extension(""))
+    }
+
+    /// Returns the files of the report of a `sync` that starts at this time: `users.csv` gives
+    /// `users.20261128T030000Z.report.csv`. No such report is there yet.
+    #[must_use]
+    pub fn of_sync(input: &Path, starts: Timestamp) -> Self {
+        let report = Self::beside(input).report;
+        let stem = report.with_extension("").with_extension("");
+        Self::free_at(starts, |mark| {
+            with_suffix(&stem, &format!(".{mark}.report.csv"))
+        })
+    }
+
     /// Returns the files of the report beside an input: `users.csv`, `users.csv.gz` and
     /// `users.xlsx` all give `users.report.csv`. Standard input (`-`) gives `stdin.report.csv` in
     /// the working folder.
@@ -79,14 +96,19 @@ impl Paths {
     /// Chooses names that are free.
     #[must_use]
     pub fn of_closed(&self, began: Timestamp) -> Self {
-        let time = began.strftime("%Y%m%dT%H%M%SZ").to_string();
+        Self::free_at(began, |mark| with_mark(&self.report, mark))
+    }
+
+    /// Returns the files of the first report with this time in its name that is not there yet.
+    fn free_at(time: Timestamp, report_with: impl Fn(&str) -> PathBuf) -> Self {
+        let time = time.strftime("%Y%m%dT%H%M%SZ").to_string();
         let mut number = 1_u32;
         loop {
             let mark = match number {
                 1 => time.clone(),
                 number => format!("{time}-{number}"),
             };
-            let paths = Self::of(with_mark(&self.report, &mark));
+            let paths = Self::of(report_with(&mark));
             let is_free = [&paths.report, &paths.json, &paths.partial]
                 .iter()
                 .all(|path| fs::symlink_metadata(path).is_err());

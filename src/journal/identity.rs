@@ -28,10 +28,24 @@ pub struct Identity {
     /// For a retry, the outcomes whose rows are sent again, in the order of [`Outcome::ALL`];
     /// otherwise empty.
     pub outcomes: Vec<Outcome>,
-    /// BLAKE3 of the baseline's bytes, hexadecimal, if there is one.
-    pub baseline_blake3: Option<String>,
+    /// The register that the run brings up to date, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<RegisterIdentity>,
     /// The Org's address.
     pub address: String,
+}
+
+/// The register of a run, and how it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterIdentity {
+    /// Its absolute path.
+    pub path: String,
+    /// The list that `sync` brings up to date.
+    pub list: Option<String>,
+    /// Whether `sync` sends every row.
+    pub full: bool,
+    /// Whether `sync` leaves people as they are who have left the table.
+    pub keep_missing: bool,
 }
 
 /// An input file.
@@ -108,22 +122,10 @@ impl Identity {
             let is = outcomes_in_words(&now.outcomes);
             found.add(format!("--only: it was {was}, now it is {is}"));
         }
-        match (&self.baseline_blake3, &now.baseline_blake3) {
-            (Some(_), None) => found.add("--baseline: it was given".to_owned()),
-            (None, Some(_)) => found.add("--baseline: it was not given".to_owned()),
-            // `baseline_differs` compares the content.
-            _ => {}
-        }
+        let register = register_path(self.register.as_ref());
+        let now_register = register_path(now.register.as_ref());
+        found.compare_optional("the register", register, now_register);
         found.words
-    }
-
-    /// Checks whether both have a baseline and its content differs.
-    #[must_use]
-    pub fn baseline_differs(&self, now: &Self) -> bool {
-        match (&self.baseline_blake3, &now.baseline_blake3) {
-            (Some(was), Some(is)) => was != is,
-            _ => false,
-        }
     }
 
     fn compare_reading(&self, now: &Self, found: &mut Differences) {
@@ -179,8 +181,13 @@ impl Identity {
         if let Some(set) = self.set {
             options.push(("--set", set.to_string()));
         }
-        if let Some(hash) = &self.baseline_blake3 {
-            options.push(("--baseline", format!("BLAKE3 {hash}")));
+        if let Some(register) = &self.register {
+            options.push(("--register", visible(&register.path)));
+            if let Some(list) = &register.list {
+                options.push(("--list", visible(list)));
+                options.push(("--full", register.full.to_string()));
+                options.push(("--keep-missing", register.keep_missing.to_string()));
+            }
         }
         if let Some(zone) = &self.time_zone {
             options.push(("--timezone", zone.clone()));
@@ -198,6 +205,10 @@ impl Identity {
             None => format!("column {number}"),
         }
     }
+}
+
+fn register_path(register: Option<&RegisterIdentity>) -> Option<&String> {
+    register.map(|register| &register.path)
 }
 
 fn outcomes_in_words(outcomes: &[Outcome]) -> String {
@@ -313,8 +324,15 @@ mod tests {
                 "--only: it was not given, now it is failed,not_sent",
             ),
             (
-                |now| now.baseline_blake3 = Some("c0de".to_owned()),
-                "--baseline: it was not given",
+                |now| {
+                    now.register = Some(RegisterIdentity {
+                        path: "/srv/register.csv".to_owned(),
+                        list: None,
+                        full: false,
+                        keep_missing: false,
+                    });
+                },
+                "the register: it was not given, now it is /srv/register.csv",
             ),
         ];
         for (change, words) in cases {

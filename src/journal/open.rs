@@ -95,23 +95,23 @@ pub fn prepare<'a>(
 
 impl Prepared<'_> {
     /// Returns the snapshot of the input from which the run reads its rows: that of an earlier
-    /// process if it is complete and of this input, otherwise a new one.
+    /// process if it is complete and of this input, otherwise a new one with these sections. The
+    /// first of them is the input.
     ///
     /// # Errors
     /// [`Kind::Report`] if the snapshot is a link, a pipe, another user's or open to others, or
     /// can't be written. [`Kind::Input`] if the input can't be read or has changed since it was
     /// checked.
-    pub fn snapshot(&self, input: NewSection<'_>) -> Result<Snapshot> {
+    pub fn snapshot(&self, sections: &mut [NewSection<'_>]) -> Result<Snapshot> {
         let path = &self.paths.snapshot;
+        let input = sections.first().map(|input| input.hash);
         if let Some(found) = Snapshot::open(path)?
-            && found
-                .section(snapshot::INPUT)
-                .is_some_and(|section| section.hash == input.hash)
+            && found.section(snapshot::INPUT).map(|section| section.hash) == input
         {
             return Ok(found);
         }
         files::remove_private(path, "a snapshot")?;
-        Snapshot::create(path, &mut [input])
+        Snapshot::create(path, sections)
     }
 
     /// Puts the record of this run on disk. Nothing may be sent before.
@@ -227,10 +227,10 @@ fn is_false_start(before: &OnRecord, start: &Start, mode: Mode) -> bool {
     before.rows.is_empty()
         && before.in_doubt.is_empty()
         && before.torn == 0
-        && before.runs.last().is_some_and(|last| {
-            !last.differences(start, mode.new_key).is_empty()
-                || last.baseline_difference(start).is_some()
-        })
+        && before
+            .runs
+            .last()
+            .is_some_and(|last| !last.differences(start, mode.new_key).is_empty())
 }
 
 /// Checks that the journal is that of this run and that its report can be put in place. Returns the
@@ -239,9 +239,7 @@ fn check(paths: &Paths, recovered: &Recovered, start: &Start, mode: Mode) -> Res
     let before = &recovered.on_record;
     let only_to_finish = !before.runs.is_empty() && before.rows.len() == start.rows;
     if let Some(last) = before.runs.last() {
-        let mut differences = last.differences(start, mode.new_key);
-        differences.extend(last.baseline_difference(start).filter(|_| !only_to_finish));
-        refuse_another_run(paths, &differences)?;
+        refuse_another_run(paths, &last.differences(start, mode.new_key))?;
     }
     if only_to_finish && !mode.overwrite {
         // The report and the record that are there may be this run's own. Their content decides

@@ -193,18 +193,6 @@ impl Run {
         found.extend(self.access.difference(&start.credentials, new_key));
         found
     }
-
-    /// Returns in words how the baseline has changed, or `None` if it has not. This does not matter
-    /// for a run with nothing left to send: its baseline may be the report that it has put in
-    /// place.
-    #[must_use]
-    pub fn baseline_difference(&self, start: &Start) -> Option<String> {
-        if self.identity.baseline_differs(&start.identity) {
-            Some("the baseline: its content has changed since".to_owned())
-        } else {
-            None
-        }
-    }
 }
 
 /// An event that is not about the outcome of a row.

@@ -26,6 +26,8 @@ use crate::output::{disk, is_at};
 
 /// The section that holds the raw bytes of the input.
 pub const INPUT: &str = "input";
+/// The section that holds the register as it was before the run.
+pub const REGISTER: &str = "register";
 
 const MAGIC: &str = "mfa-optout snapshot,1";
 
@@ -75,6 +77,25 @@ impl Snapshot {
     #[must_use]
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// Reads the section of this name. Returns `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Kind::Report`] if it can't be read.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(section) = self.section(name) else {
+            return Ok(None);
+        };
+        let mut file = &*self.file;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(section.start))
+            .and_then(|_| file.take(section.length).read_to_end(&mut bytes))
+            .map_err(|error| {
+                let message = format!("{} can't be read: {error}", self.name);
+                Error::new(Kind::Report, message)
+            })?;
+        Ok(Some(bytes))
     }
 
     /// Opens the snapshot at `path` and checks its hashes. Returns `None` if there is none, or if

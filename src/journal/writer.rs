@@ -42,6 +42,7 @@ use crate::error::{Error, Kind, Result};
 use crate::journal::files::{self, Paths, Places};
 use crate::journal::line;
 use crate::journal::mark::{AllowedRows, Marks};
+use crate::journal::results::{self, RowResults};
 use crate::journal::run::{Mark, Note, Noted, Run, Stop};
 use crate::journal::timestamp::FormattedTimestamp;
 use crate::output::{disk, is_at};
@@ -237,6 +238,17 @@ impl Journal<File> {
         Some(format!(
             "{name} was removed during the run and was written again"
         ))
+    }
+
+    /// Returns the outcomes of the rows on record.
+    ///
+    /// # Errors
+    /// [`Kind::MidRun`] if the journal can't be read.
+    pub fn results(&self) -> Result<RowResults> {
+        results::read(&self.storage).map_err(|error| {
+            let name = files::name(&self.path);
+            Error::new(Kind::MidRun, format!("{name} can't be read: {error}"))
+        })
     }
 
     /// Puts the record of a run on disk, together with the first mark and the file's name in its

@@ -2,26 +2,27 @@
 //! [`Step`] for each row. Both check a row in the same way, and neither keeps the rows. Nothing
 //! here sends anything.
 
-mod earlier;
 mod guard;
 mod occurrence;
 mod order;
+mod people;
 mod problems;
+mod registered;
 mod row_check;
 mod totals;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use roaring::RoaringTreemap;
 
-use self::earlier::Earlier;
 pub use self::guard::within_allowance;
 use self::occurrence::{Occurrence, OccurrenceMap};
 pub use self::order::{OrderedChanges, SendOrder};
 pub use self::problems::{Problem, check_problems_place};
+use self::registered::{Comparison, Skip};
+pub use self::registered::{REGISTERED_COLUMN, RegisterRequests, RegisterUse, SyncCounts, SyncUse};
 use self::row_check::{RowCheck, RowReader, RowRequest};
 use self::totals::{CheckedRow, TotalCheck};
 use crate::domain::{Change, Flag, LineNumber, Outcome, Record, RowNumber, Threshold};
@@ -45,7 +46,7 @@ pub enum Selection {
 /// How the rows are checked.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How the input itself is read, and the columns of the baseline.
+    /// How the input itself is read.
     pub input: crate::input::Options,
     /// The Org's host, on which a pasted address must be; `None` accepts any.
     pub host: Option<String>,
@@ -55,8 +56,11 @@ pub struct Options {
     pub keep_last_row: bool,
     /// The rows that the run is about.
     pub selection: Selection,
-    /// An earlier report, according to which users have their flags already.
-    pub baseline: Option<PathBuf>,
+    /// How the run uses the register.
+    pub register: RegisterUse,
+    /// Whether the input is a report of `sync`, whose last carried column says what the register
+    /// said before.
+    pub has_registered_column: bool,
     /// The day on which the run takes place.
     pub today: Date,
     /// The file to which all problems are written, as CSV.
@@ -73,7 +77,8 @@ impl Options {
             skip_invalid: false,
             keep_last_row: false,
             selection: Selection::All,
-            baseline: None,
+            register: RegisterUse::None,
+            has_registered_column: false,
             today,
             problems: None,
         }
@@ -93,7 +98,7 @@ pub struct Counts {
     pub duplicate: u64,
     /// Number of invalid rows.
     pub invalid: u64,
-    /// Number of rows whose users have the flag already according to the baseline.
+    /// Number of rows that are valid and need not be sent.
     pub unchanged: u64,
     /// Number of opt-outs among all rows whose end date has passed, so that they count as opt-ins.
     pub lapsed: u64,
@@ -113,7 +118,7 @@ impl Counts {
 pub struct Plan {
     input: Input,
     options: Options,
-    earlier: Earlier,
+    comparison: Comparison,
     counts: Counts,
     ids: Ids,
     conflicts: HashMap<u64, [Option<Place>; 2]>,
@@ -137,7 +142,7 @@ impl Plan {
     /// # Errors
     ///
     /// Returns an error of [`Kind::Input`] if a row is invalid and invalid rows are not skipped,
-    /// with the first problems and a count of the rest; if the baseline or the selection does not
+    /// with the first problems and a count of the rest; if the selection does not
     /// fit; if the input can't be read.
     pub fn check(input: Input, options: Options) -> Result<Self> {
         Self::read_all(input, options).map_err(Error::before_sending)
@@ -152,14 +157,10 @@ impl Plan {
             return Err(Error::new(Kind::Input, message).help("for a table of users use apply"));
         }
         check_source_of_flags(&input, &options)?;
-        let earlier = match &options.baseline {
-            Some(path) => Earlier::read(path, &options)?,
-            None => Earlier::default(),
-        };
         let mut plan = Self {
             input,
+            comparison: Comparison::new(options.register.clone()),
             options,
-            earlier,
             counts: Counts::default(),
             ids: Ids::default(),
             conflicts: HashMap::new(),
@@ -210,12 +211,6 @@ impl Plan {
         self.input.found().fingerprint
     }
 
-    /// Returns BLAKE3 of the raw bytes of the baseline, if there is one.
-    #[must_use]
-    pub fn baseline_fingerprint(&self) -> Option<blake3::Hash> {
-        self.earlier.fingerprint()
-    }
-
     /// Returns the names of the columns that a report carries: those of the input without an
     /// earlier report's results.
     #[must_use]
@@ -251,6 +246,7 @@ impl Plan {
             on_record,
             rows: self.row_reader()?,
             number: 0,
+            appended: None,
             first: HashMap::new(),
         })
     }
@@ -287,7 +283,7 @@ impl Plan {
                 census.total.take(user, &row, distinct, is_flag_set);
             }
             match check {
-                RowCheck::Request(request) => census.take(&request, known, &self.earlier),
+                RowCheck::Request(request) => census.take(&request, known, &self.comparison),
                 RowCheck::Invalid(_) | RowCheck::NotSelected => census.counts.invalid += 1,
             }
             census.counts.rows += 1;
@@ -298,6 +294,10 @@ impl Plan {
         let header = self.header().iter();
         let suspect = header.filter(|name| row_check::is_formula(name.as_bytes()));
         census.counts.formula_cells += suspect.count() as u64;
+        self.comparison.counts = census.sync_counts;
+        let rows_left_out = self.input.found().hidden_left_out > 0;
+        self.comparison
+            .find_absent(&census.in_table, rows_left_out, &mut census.counts);
         self.counts = census.counts;
         self.ids.repeated = census.repeated;
         self.ids.contradicted |= census.contradicted;
@@ -358,6 +358,9 @@ fn check_source_of_flags(input: &Input, options: &Options) -> Result<()> {
 #[derive(Default)]
 struct Census {
     counts: Counts,
+    sync_counts: SyncCounts,
+    /// The users of all rows, if they are compared with the register.
+    in_table: RoaringTreemap,
     seen: OccurrenceMap,
     repeated: RoaringTreemap,
     contradicted: RoaringTreemap,
@@ -372,10 +375,13 @@ impl Census {
         &mut self,
         request: &RowRequest,
         contradicted: Option<&RoaringTreemap>,
-        earlier: &Earlier,
+        comparison: &Comparison,
     ) {
         let user = request.user.get();
         self.counts.lapsed += u64::from(request.lapsed.is_some());
+        if matches!(comparison.usage, RegisterUse::Sync(_)) {
+            self.in_table.insert(user);
+        }
         let occurrence = self.seen.note(request.user, request.flag);
         self.distinct += u64::from(occurrence == Occurrence::First);
         if contradicted.is_some_and(|contradicted| contradicted.contains(user)) {
@@ -390,9 +396,19 @@ impl Census {
                 self.repeated.insert(user);
                 self.counts.duplicate += 1;
             }
-            Occurrence::First if earlier.is_up_to_date(request) => self.counts.unchanged += 1,
-            Occurrence::First if request.flag.is_opt_out() => self.counts.opt_out += 1,
-            Occurrence::First => self.counts.opt_in += 1,
+            Occurrence::First => {
+                if let Some(skip) = comparison.skip(request) {
+                    Comparison::count_skipped(skip, &mut self.sync_counts);
+                    self.counts.unchanged += 1;
+                    return;
+                }
+                comparison.count_sent(request, &mut self.sync_counts);
+                if request.flag.is_opt_out() {
+                    self.counts.opt_out += 1;
+                } else {
+                    self.counts.opt_in += 1;
+                }
+            }
         }
     }
 }
@@ -427,6 +443,8 @@ pub struct Changes<'a> {
     on_record: &'a RoaringTreemap,
     rows: RowReader<'a>,
     number: RowNumber,
+    /// Index of the next row behind those of the table; `None` while there are rows of the table.
+    appended: Option<usize>,
     /// The first row of every repeated ID so far.
     first: HashMap<u64, (RowNumber, Option<LineNumber>)>,
 }
@@ -436,9 +454,15 @@ impl Iterator for Changes<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         for _ in 0..MAX_SKIPPED {
+            if self.appended.is_some() {
+                return self.appended_step().map(Ok);
+            }
             let check = match self.rows.next() {
                 Ok(Some(check)) => check,
-                Ok(None) => return None,
+                Ok(None) => {
+                    self.appended = Some(0);
+                    continue;
+                }
                 Err(error) => return Some(Err(error)),
             };
             if let Some(step) = self.step(check) {
@@ -453,6 +477,19 @@ impl Iterator for Changes<'_> {
 }
 
 impl Changes<'_> {
+    /// Returns the step of the next row behind those of the table that is not on record.
+    fn appended_step(&mut self) -> Option<Step> {
+        loop {
+            let index = self.appended?;
+            self.appended = Some(index + 1);
+            self.number += 1;
+            let step = self.plan.appended_step(index, self.number)?;
+            if !self.on_record.contains(self.number) {
+                return Some(step);
+            }
+        }
+    }
+
     fn step(&mut self, check: RowCheck) -> Option<Step> {
         if check == RowCheck::NotSelected {
             return None;
@@ -468,9 +505,9 @@ impl Changes<'_> {
             return None;
         }
         let line = self.rows.line();
-        let (action, sent) = match check {
+        let (action, request) = match check {
             RowCheck::NotSelected => return None,
-            RowCheck::Request(request) => (self.decide(&request, line), Some(request.flag)),
+            RowCheck::Request(request) => (self.decide(&request, line), Some(request)),
             RowCheck::Invalid(fault) => {
                 let words = self.describe(fault);
                 let record = Record::unsent(self.number, line, Outcome::Invalid, None, words);
@@ -480,10 +517,14 @@ impl Changes<'_> {
         if !is_new {
             return None;
         }
-        Some(Step {
-            cells: self.rows.reading.carried_cells(&self.rows.row, sent),
-            action,
-        })
+        let sent = request.map(|request| request.flag);
+        let mut cells = self.rows.reading.carried_cells(&self.rows.row, sent);
+        let user = request.map(|request| request.user);
+        if let Some(registered) = self.plan.comparison.registered(user) {
+            cells.push(b',');
+            cells.extend_from_slice(registered.as_bytes());
+        }
+        Some(Step { cells, action })
     }
 
     fn is_repeated(&self, request: &RowRequest) -> bool {
@@ -509,8 +550,8 @@ impl Changes<'_> {
                 return settled(Outcome::Duplicate, Some(request.flag), detail);
             }
         }
-        if self.plan.earlier.is_up_to_date(request) {
-            let detail = "already set according to the baseline".to_owned();
+        if let Some(skip) = self.plan.comparison.skip(request) {
+            let detail = skip.detail().to_owned();
             return settled(Outcome::Unchanged, Some(request.flag), detail);
         }
         Action::Send(Change {

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::{Options, Selection};
+use super::{Options, REGISTERED_COLUMN, RegisterUse, Selection, Skip};
 use crate::domain::{Flag, LineNumber, Outcome, ReportColumn, UserId};
 use crate::error::Result;
 use crate::input::cell::{self, CellError};
@@ -20,6 +20,8 @@ pub(super) struct RowRequest {
     pub(super) flag: Flag,
     /// The end date of the opt-out, if the request is an opt-in only because that day has passed.
     pub(super) lapsed: Option<Date>,
+    /// The reason why a row of an earlier report is not sent.
+    pub(super) skip: Option<Skip>,
 }
 
 /// A reason why a row is invalid.
@@ -114,6 +116,8 @@ pub(super) struct Reading<'a> {
     options: &'a Options,
     host: Option<&'a str>,
     outcome: Option<usize>,
+    /// The column of a report of `sync` that says what the register said before.
+    registered: Option<usize>,
     has_nul: bool,
 }
 
@@ -129,6 +133,7 @@ impl<'a> Reading<'a> {
             options,
             host: options.host.as_deref(),
             outcome,
+            registered: registered_column(input, options),
             has_nul: input.has_nul(),
         }
     }
@@ -154,6 +159,8 @@ impl<'a> Reading<'a> {
         match &self.options.selection {
             Selection::All => Ok(true),
             Selection::Retry(outcomes) => Ok(outcomes.contains(&outcome)),
+            // What is not taken back is listed.
+            Selection::Undo if self.registered.is_some() => Ok(outcome.may_have_changed()),
             Selection::Undo => Ok(outcome.is_undone(self.wanted(row))),
         }
     }
@@ -209,6 +216,41 @@ impl<'a> Reading<'a> {
     }
 
     fn request(&self, row: &Row) -> Checked<RowRequest> {
+        let mut request = self.request_of_cells(row)?;
+        if self.options.selection != Selection::All && self.is_changed_later(row, request.user) {
+            request.skip = Some(Skip::ConfirmedLater);
+        }
+        Ok(request)
+    }
+
+    /// Checks whether the register confirms the user after the row of an earlier report.
+    fn is_changed_later(&self, row: &Row, user: UserId) -> bool {
+        let RegisterUse::FollowUp(register) = &self.options.register else {
+            return false;
+        };
+        let finished_at = self.result(row, ReportColumn::FinishedAt);
+        let finished_at = finished_at.and_then(|cell| cell.parse().ok());
+        finished_at.is_some_and(|at| register.confirms_later(user, at))
+    }
+
+    /// Returns the flag with which an undo sets a user back to what the register said before the
+    /// run, or the reason why it does not.
+    fn restored(&self, row: &Row, wanted: Flag) -> Checked<(Flag, Option<Skip>)> {
+        let Some(column) = self.registered else {
+            return Ok((wanted.opposite(), None));
+        };
+        let cell = row.cells.get(column).unwrap_or_default();
+        let before = std::str::from_utf8(cell).ok().and_then(Flag::from_word);
+        let outcome = self.earlier_outcome(row)?;
+        Ok(match before {
+            Some(before) if before == wanted => (before, Some(Skip::NothingToRestore)),
+            Some(before) if outcome.is_confirmed() || !before.is_opt_out() => (before, None),
+            None if outcome.is_confirmed() && wanted.is_opt_out() => (Flag::OptIn, None),
+            _ => (wanted.opposite(), Some(Skip::NotRestorable)),
+        })
+    }
+
+    fn request_of_cells(&self, row: &Row) -> Checked<RowRequest> {
         self.shape(row)?;
         let user = self.user(row)?;
         let written = match &self.options.selection {
@@ -219,10 +261,12 @@ impl<'a> Reading<'a> {
             }
             Selection::Undo => {
                 self.check_line(row)?;
+                let (flag, skip) = self.restored(row, self.earlier_flag(row)?)?;
                 return Ok(RowRequest {
                     user,
-                    flag: self.earlier_flag(row)?.opposite(),
+                    flag,
                     lapsed: None,
+                    skip,
                 });
             }
         };
@@ -235,17 +279,20 @@ impl<'a> Reading<'a> {
         } else {
             written
         };
-        Ok(RowRequest { user, flag, lapsed })
+        Ok(RowRequest {
+            user,
+            flag,
+            lapsed,
+            skip: None,
+        })
     }
 
-    /// Returns the flag that a user has according to an earlier report; `None` if the row was not
-    /// confirmed.
-    pub(super) fn reported(&self, row: &Row) -> Checked<Option<(UserId, Flag)>> {
-        if self.earlier_outcome(row)?.is_confirmed() {
-            Ok(Some((self.user(row)?, self.earlier_flag(row)?)))
-        } else {
-            Ok(None)
+    /// Returns the last day of the opt-out that a row requests.
+    pub(super) fn until_of_opt_out(&self, row: &Row, request: &RowRequest) -> Option<Date> {
+        if !request.flag.is_opt_out() || self.options.selection == Selection::Undo {
+            return None;
         }
+        self.until(row).ok().flatten()
     }
 
     fn shape(&self, row: &Row) -> Checked<()> {
@@ -363,6 +410,17 @@ impl<'a> Reading<'a> {
             }
         }
         out
+    }
+}
+
+/// Returns the column of a report of `sync` that says what the register said before.
+fn registered_column(input: &Input, options: &Options) -> Option<usize> {
+    let column = input.columns().carried.checked_sub(1)?;
+    let has_name = input.header()[column] == REGISTERED_COLUMN;
+    if options.has_registered_column && has_name {
+        Some(column)
+    } else {
+        None
     }
 }
 

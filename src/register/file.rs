@@ -4,6 +4,7 @@
 //! its lock may replace the register. The lock file names the journal of the last run that used the register. A journal
 //! that is still there when the next run takes the lock was left by a run that was interrupted.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -48,6 +49,9 @@ pub struct LockState {
     pub was_written: bool,
     /// IDs of the users whose request failed last time, who are sent last next time.
     pub failed: Vec<u64>,
+    /// For users in doubt, whether the request that may have been made opts them out, by their IDs. It may be sent again at
+    /// once; its opposite may not.
+    pub doubts: BTreeMap<u64, bool>,
 }
 
 /// The lock on a register. It ends with this value, or with the process.
@@ -316,6 +320,7 @@ mod tests {
             journal: Some(PathBuf::from("/srv/users.report.csv.partial")),
             was_written: true,
             failed: vec![7, 9],
+            doubts: [(7, true)].into(),
         };
         lock.set_state(state.clone()).unwrap();
         for error in [file.lock().unwrap_err(), file.lock_existing().unwrap_err()] {

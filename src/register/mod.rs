@@ -7,6 +7,7 @@
 
 pub mod comparison;
 mod entry;
+mod exceptions;
 mod file;
 mod format;
 pub mod update;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 
 pub use self::entry::{Entry, RegisteredFlag};
+pub use self::exceptions::{Exception, ExceptionCounts, SOON_DAYS};
 pub use self::file::{LockState, RegisterFile, RegisterLock, Stored};
 pub use self::format::{Damage, kept_text};
 use crate::domain::{Credentials, UserId};

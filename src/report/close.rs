@@ -5,20 +5,23 @@
 //! copy of it, from which the report is made like at the end of any run. If the process is killed,
 //! the run can still be continued or closed.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::Record;
 use crate::error::{Error, Kind, Result};
-use crate::journal::files::{self, Paths};
+use crate::journal::files::{self, Paths, Places};
 use crate::journal::open::free_places;
 use crate::journal::recovery::{OnRecord, Recovered, recover};
+use crate::journal::results::{self, RowResults};
 use crate::journal::run::{Run, Stop};
 use crate::journal::snapshot::Snapshot;
 use crate::journal::writer::Journal;
+use crate::output::Existing;
 use crate::report::merge::{self, Completion};
 
 /// The number of rows that are buffered before they are written.
@@ -101,6 +104,39 @@ impl Interrupted {
         first.map_or(self.run.at, |run| run.at)
     }
 
+    /// Returns the outcomes of the rows on record.
+    ///
+    /// # Errors
+    /// Of [`Kind::Report`] if the journal can't be read.
+    pub fn results(&self) -> Result<RowResults> {
+        results::read(&self.file).map_err(|error| {
+            let name = files::name(&self.paths.partial);
+            Error::new(Kind::Report, format!("{name} can't be read: {error}"))
+        })
+    }
+
+    /// Gives a journal that can't be gone on with another name, and returns that.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), and if it can't be renamed.
+    pub fn set_aside(paths: &Paths) -> Result<PathBuf> {
+        let Some(file) = files::lock_existing(&paths.partial)? else {
+            let name = files::name(&paths.partial);
+            return Err(Error::new(Kind::Report, format!("{name} is not there")));
+        };
+        files::set_aside(&paths.partial, &file)
+    }
+
+    /// Checks whether the report of this run can be put in the place that `report` names.
+    #[must_use]
+    pub fn can_be_closed_into(&self, report: &Paths) -> bool {
+        let is_free = [&report.report, &report.json]
+            .iter()
+            .all(|path| fs::symlink_metadata(path).is_err());
+        // A report that is there may be this run's own, put in place before the run was interrupted.
+        is_free || self.on_record().rows.len() == self.run.rows
+    }
+
     /// Opens the snapshot of the run's input. Returns `None` if there is none, or if it is damaged.
     ///
     /// # Errors
@@ -123,7 +159,13 @@ impl Interrupted {
         stop: &Stop,
         overwrite: bool,
     ) -> Result<Completion> {
-        let places = free_places(report, overwrite)?;
+        let is_complete = self.on_record().rows.len() == self.run.rows;
+        let places = if is_complete && !overwrite {
+            // The report may have been put in place before the run was interrupted; its content will tell.
+            Places::check(report, Existing::Keep)?
+        } else {
+            free_places(report, overwrite)?
+        };
         let copy = places.report.create().map_err(|error| not_made(&error))?;
         copy_of(&self.file, self.recovered.end, copy.as_file())
             .map_err(|error| not_made(&error))?;

@@ -75,16 +75,19 @@ pub struct Completion {
 }
 
 /// Makes the report and its JSON record from a journal in which all `rows` rows of the input are on
-/// record, puts them in place, and removes the journal. Fails soon after `stop` is set.
+/// record, puts them in place, does what has to be done `before_removal` of the journal, and removes
+/// the journal. Fails soon after `stop` is set.
 ///
 /// # Errors
-/// [`Kind::Interrupted`] if `stop` is set, otherwise [`Kind::MidRun`]. The journal is untouched
-/// then, and the same command only has to make the report.
+/// [`Kind::Interrupted`] if `stop` is set, otherwise [`Kind::MidRun`], and those of
+/// `before_removal`. The journal is untouched then, and the same command only has to make the
+/// report.
 pub fn finish(
     mut journal: Journal<File>,
     paths: &Paths,
     rows: u64,
     stop: &AtomicBool,
+    before_removal: impl FnOnce() -> Result<()>,
 ) -> Result<Completion> {
     journal.sync()?;
     let (file, places) = journal.into_parts();
@@ -94,7 +97,7 @@ pub fn finish(
         stop,
         limits: LIMITS,
     };
-    finish_from(source, paths, rows, places)
+    finish_from(source, paths, rows, places, before_removal)
 }
 
 /// Makes the report from a copy of the journal to which the outcomes of all other rows were added,
@@ -115,7 +118,7 @@ pub(crate) fn finish_copy(
         stop: &AtomicBool::new(false),
         limits: LIMITS,
     };
-    finish_from(source, paths, rows, places)
+    finish_from(source, paths, rows, places, || Ok(()))
 }
 
 fn finish_from(
@@ -123,6 +126,7 @@ fn finish_from(
     paths: &Paths,
     rows: u64,
     places: Option<Places>,
+    before_removal: impl FnOnce() -> Result<()>,
 ) -> Result<Completion> {
     let places = places.ok_or_else(|| failed("the journal was not opened for a report"))?;
     let summary = match make_report(source, paths, rows, &places) {
@@ -134,6 +138,7 @@ fn finish_from(
             return Err(failed(message).help(help));
         }
     };
+    before_removal()?;
     let warning = remove_journal(source.journal, paths);
     Ok(Completion { summary, warning })
 }

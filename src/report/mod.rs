@@ -18,7 +18,9 @@ pub use html::{
     write_page_so_far, write_plan_page,
 };
 pub use merge::{Completion, finish, summarize};
-pub use prometheus::{Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished};
+pub use prometheus::{
+    ExceptionFigures, Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished,
+};
 pub use reasons::{Group, Reasons};
 pub use summary::{Latency, Summary};
 pub use timeline::{Bar, Series, Span};

@@ -10,12 +10,27 @@ use crate::error::{Kind, Result};
 use crate::output::{Existing, Output};
 use crate::report::summary::Summary;
 
+/// The number of people who are opted out according to the register, or may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExceptionFigures {
+    /// All of them.
+    pub total: u64,
+    /// Those without an end date.
+    pub without_end: u64,
+    /// Those that end within a week.
+    pub ending_soon: u64,
+}
+
 /// Writes the figures of a run.
 ///
 /// # Errors
 /// [`Kind::MidRun`], naming the file, if it can't be written.
-pub fn write_metrics(output: &Output, summary: &Summary) -> Result<()> {
-    let text = metrics(summary);
+pub fn write_metrics(
+    output: &Output,
+    summary: &Summary,
+    exceptions: Option<ExceptionFigures>,
+) -> Result<()> {
+    let text = metrics(summary, exceptions);
     output.write(|out| out.write_all(text.as_bytes()))
 }
 
@@ -44,6 +59,8 @@ pub struct Unfinished<'a> {
     pub ended: Timestamp,
     /// Exit code of the process.
     pub exit_code: u8,
+    /// The exceptions in the register, if it was read.
+    pub exceptions: Option<ExceptionFigures>,
 }
 
 /// Writes the little that is known of a run without a summary, so that the figures of the previous
@@ -53,12 +70,15 @@ pub struct Unfinished<'a> {
 /// [`Kind::MidRun`], naming the file, if it can't be written.
 pub fn write_metrics_of_unfinished(output: &Output, run: &Unfinished<'_>) -> Result<()> {
     let mut out = Metrics::labelled(run.address, run.input, run.command);
+    if let Some(exceptions) = run.exceptions {
+        out.exceptions(exceptions);
+    }
     out.end(run.started, run.ended, Some(run.exit_code));
     output.write(|file| file.write_all(out.text.as_bytes()))
 }
 
 /// Returns the figures in the text exposition format, version 0.0.4.
-fn metrics(summary: &Summary) -> String {
+fn metrics(summary: &Summary, exceptions: Option<ExceptionFigures>) -> String {
     let mut out = Metrics::labelled(&summary.address, &summary.input, &summary.command);
     out.help("rows", "Rows of the input by outcome.");
     for outcome in Outcome::ALL {
@@ -84,6 +104,9 @@ fn metrics(summary: &Summary) -> String {
         "Time the Org held back all requests.",
         traffic.throttled().as_secs_f64(),
     );
+    if let Some(exceptions) = exceptions {
+        out.exceptions(exceptions);
+    }
     out.end(summary.started, summary.ended, summary.exit_code);
     out.text
 }
@@ -115,6 +138,24 @@ impl Metrics {
             text: String::new(),
             labels: format!("address=\"{address}\",input=\"{input}\",command=\"{command}\""),
         }
+    }
+
+    fn exceptions(&mut self, exceptions: ExceptionFigures) {
+        self.single(
+            "exceptions",
+            "People who are opted out according to the register, or may be.",
+            exceptions.total,
+        );
+        self.single(
+            "exceptions_without_end",
+            "Exceptions without an end date.",
+            exceptions.without_end,
+        );
+        self.single(
+            "exceptions_ending_within_a_week",
+            "Exceptions that end within a week.",
+            exceptions.ending_soon,
+        );
     }
 
     fn end(&mut self, started: Timestamp, ended: Timestamp, exit_code: Option<u8>) {

@@ -24,7 +24,6 @@ pub(crate) struct Desk {
     rows: u64,
     key: &'static str,
     address: &'static str,
-    baseline: Option<&'static str>,
 }
 
 impl Desk {
@@ -36,7 +35,6 @@ impl Desk {
             rows,
             key: "the key",
             address: "https://eu.core.resolver.com",
-            baseline: None,
         }
     }
 
@@ -51,7 +49,6 @@ impl Desk {
     pub(crate) fn start(&self) -> Start {
         Start {
             identity: Identity {
-                baseline_blake3: self.baseline.map(str::to_owned),
                 address: self.address.to_owned(),
                 ..identity()
             },
@@ -85,7 +82,13 @@ impl Desk {
     }
 
     pub(crate) fn complete(&self, journal: Journal<fs::File>) -> crate::error::Result<Completion> {
-        finish(journal, &self.paths(), self.rows, &AtomicBool::new(false))
+        finish(
+            journal,
+            &self.paths(),
+            self.rows,
+            &AtomicBool::new(false),
+            || Ok(()),
+        )
     }
 
     pub(crate) fn finish(&self, journal: Journal<fs::File>) -> crate::error::Result<Summary> {
@@ -129,7 +132,7 @@ pub(crate) fn identity() -> Identity {
         skip_invalid: false,
         time_zone: None,
         outcomes: Vec::new(),
-        baseline_blake3: None,
+        register: None,
         address: "https://eu.core.resolver.com".to_owned(),
     }
 }
@@ -249,25 +252,6 @@ fn a_different_run_is_refused_and_its_difference_named() {
 }
 
 #[test]
-fn a_baseline_that_has_changed_is_refused_unless_nothing_is_left_to_send() {
-    let mut desk = Desk::new(2);
-    desk.baseline = Some("c0de");
-    append(&mut desk.resume().0, [1]);
-    desk.baseline = Some("feed");
-    assert!(
-        desk.refusal(Mode::default())
-            .to_string()
-            .contains("the baseline: its content has changed since")
-    );
-    desk.baseline = Some("c0de");
-    append(&mut desk.resume().0, [2]);
-    // A run that was killed after its report had taken the baseline's place.
-    desk.baseline = Some("feed");
-    let (journal, _) = desk.resume();
-    desk.finish(journal).unwrap();
-}
-
-#[test]
 fn a_second_run_is_refused_and_the_holder_named() {
     let desk = Desk::new(3);
     let (_journal, _) = desk.resume();
@@ -310,7 +294,7 @@ fn an_interrupted_merge_keeps_the_journal_and_the_next_one_finishes() {
     let (mut journal, _) = desk.resume();
     append(&mut journal, [3, 1, 2]);
     let bytes = fs::read(desk.paths().partial).unwrap();
-    let error = finish(journal, &desk.paths(), 3, &AtomicBool::new(true)).unwrap_err();
+    let error = finish(journal, &desk.paths(), 3, &AtomicBool::new(true), || Ok(())).unwrap_err();
     assert!(
         error.to_string().contains("interrupted by a signal"),
         "{error}"

@@ -106,6 +106,24 @@ pub fn closing_in_brief(view: &ClosingView<'_>) -> String {
     )
 }
 
+/// Returns one line about a run whose rows need attention: their number, the most frequent reason, and the report.
+#[must_use]
+pub fn attention_line(view: &ClosingView<'_>) -> String {
+    let rows = counted(view.tally.attention(), "row needs", "rows need");
+    let reason = match view.groups.first() {
+        Some(group) => {
+            let status = match group.http_status {
+                Some(status) => format!(" {status}"),
+                None => String::new(),
+            };
+            let words = format!("{}{status} {}", group.outcome, group.reason);
+            format!(": {}", one_line(&words, 200))
+        }
+        None => String::new(),
+    };
+    format!("{rows} attention{reason}; report: {}", view.report)
+}
+
 /// What is not on record, so that nobody takes it for not done.
 fn doubt(view: &ClosingView<'_>) -> String {
     if view.open_rows == 0 {

@@ -111,6 +111,9 @@ fn reason(stop: &Stop) -> String {
             )
         }
         Stop::Outage { lasted } => format!("the Org has not answered for {}", rough(*lasted)),
+        Stop::LimitReached { changes } => {
+            format!("the limit of --limit is reached: {}", counted(*changes, "change", "changes"))
+        }
         Stop::MaxDurationReached => "the time of --max-duration is up".to_owned(),
     }
 }
@@ -187,6 +190,6 @@ fn help(stop: &Stop) -> Option<&'static str> {
         Stop::RetryAfterTooLong { .. } => "run the same command later",
         Stop::Outage { .. } => "run the same command when the Org is back",
         Stop::InputFailed { .. } => "fix the problem and run the same command again",
-        Stop::MaxDurationReached => return None,
+        Stop::MaxDurationReached | Stop::LimitReached { .. } => return None,
     })
 }

@@ -9,7 +9,9 @@ pub mod progress;
 mod question;
 pub(crate) mod say;
 
-pub use closing::{CLOSED, ClosedView, ClosingView, closed_text, closing_in_brief, closing_text};
+pub use closing::{
+    CLOSED, ClosedView, ClosingView, attention_line, closed_text, closing_in_brief, closing_text,
+};
 pub use ending::ending_text;
 pub use plan::{PlanView, plan_text};
 pub use problem::error_text;

@@ -89,11 +89,7 @@ fn row_kinds(plan: &PlanView) -> Vec<String> {
         (true, plan.opt_out, "to opt out of MFA"),
         (true, plan.opt_in, "to opt back in"),
         (false, plan.duplicates, "duplicate, sent once"),
-        (
-            false,
-            plan.unchanged,
-            "unchanged since the earlier report, not sent",
-        ),
+        (false, plan.unchanged, "unchanged, not sent"),
         (false, plan.invalid, "invalid, not sent"),
         (
             false,

@@ -12,8 +12,8 @@ use crate::error::{Error, Exit};
 use crate::text::visible;
 use crate::ui::progress;
 use crate::ui::{
-    CLOSED, ClosedView, ClosingView, PlanView, closed_text, closing_in_brief, closing_text,
-    ending_text, error_text, plan_text,
+    CLOSED, ClosedView, ClosingView, PlanView, attention_line, closed_text, closing_in_brief,
+    closing_text, ending_text, error_text, plan_text,
 };
 
 /// The plan. Whoever is asked about it sees it, whatever is quiet and wherever standard output goes.
@@ -65,7 +65,10 @@ pub(crate) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit
             || closing_text(closing),
             || closing_json(closing, exit),
         ),
-        _ if matches!(exit, Exit::Done | Exit::RowsNeedAttention) => {}
+        _ if exit == Exit::Done => {}
+        LogFormat::Text if exit == Exit::RowsNeedAttention => {
+            to_standard_error(&attention_line(closing));
+        }
         LogFormat::Text => to_standard_error(closing_in_brief(closing).trim_end()),
         LogFormat::Json => json_line(closing_json(closing, exit)),
     }

@@ -77,6 +77,7 @@ fn chaos(seconds: u64, seed: u64) {
 )]
 fn crash() {
     println!("{:#?}", common::crash::crash_everywhere());
+    println!("{:#?}", common::crash::crash_sync_everywhere());
 }
 
 #[cfg(all(unix, not(all(target_os = "linux", target_arch = "x86_64"))))]

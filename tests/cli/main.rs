@@ -30,5 +30,6 @@ mod sandbox;
 mod schedule;
 mod signals;
 mod snapshot;
+mod sync;
 mod tables;
 mod terminal;

@@ -161,11 +161,22 @@ fn every_command_and_option_it_names_exists() {
         })
         .collect();
     assert!(options.len() > 15, "{options:?}");
-    let help = cli.run(&["apply", "--help"]).exits(0).stdout;
+    let help: String = ["apply", "sync", "exceptions"]
+        .map(|command| cli.run(&[command, "--help"]).exits(0).stdout)
+        .concat();
     for option in options {
         assert!(help.contains(option), "the README names {option}");
     }
-    for command in ["config", "sandbox", "apply", "retry", "undo", "man"] {
+    for command in [
+        "config",
+        "sandbox",
+        "apply",
+        "sync",
+        "exceptions",
+        "retry",
+        "undo",
+        "man",
+    ] {
         cli.run(&[command, "--help"]).exits(0);
     }
     cli.run(&["config"]).exits(0).says("rate");

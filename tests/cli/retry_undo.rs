@@ -251,21 +251,11 @@ fn a_report_made_with_one_flag_for_all_is_retried_and_undone_with_it() {
     // What a retry and an undo sent is known of their reports as well, and an undo sent the opposite.
     run(&["undo", "users.retry-1.report.csv"]).exits(0);
     run(&["undo", "users.undo-1.report.csv"]).exits(0);
-    let baseline = [
-        "apply",
-        "users.csv",
-        "--baseline",
-        "users.undo-1.report.csv",
-        "--report",
-        "nightly.csv",
-    ];
-    run(&[&baseline[..], &["--set", "false"]].concat()).exits(0);
     let wanted = [
         &[put(1, true), put(2, true), put(3, true), put(3, true)][..],
         &[put(1, false), put(2, false)],
         &[put(3, false)],
         &[put(1, true), put(2, true)],
-        &[put(3, false)],
     ];
     assert_eq!(org.puts(), wanted.concat());
 }
@@ -339,25 +329,15 @@ fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_i
 }
 
 #[test]
-fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() {
+fn an_interrupted_run_whose_zone_or_header_has_changed_is_refused() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(10)));
-    let rows: Vec<_> = (1..=60).map(|user| (user, "yes", "failed")).collect();
-    cli.write("last.report.csv", earlier(&rows, LONG_AGO));
     let table = (1..=60).fold(
         "user_id,mfa_opt_out,opt_out_until\n".to_owned(),
         |text, user| text + &format!("{user},true,2999-12-31\n"),
     );
     cli.write("users.csv", table);
     let url = org.url();
-    let words = [
-        "apply",
-        "users.csv",
-        "--yes",
-        "--baseline",
-        "last.report.csv",
-        "--address",
-        &url,
-    ];
+    let words = ["apply", "users.csv", "--yes", "--address", &url];
     let run = |zone: &str, more: &[&str]| {
         let mut command = cli.command(&[&words, more].concat());
         command.env("TZ", zone);
@@ -390,8 +370,6 @@ fn an_interrupted_run_whose_baseline_or_zone_or_header_has_changed_is_refused() 
         ],
         "the line of the header: it was",
     );
-    cli.write("last.report.csv", earlier(&rows[1..], LONG_AGO));
-    refused("UTC", &[], "the baseline: its content has changed since");
     assert_eq!(org.count(), sent);
 }
 
@@ -414,21 +392,6 @@ fn a_report_of_another_org_is_refused() {
         .exits(2)
         .says("is the report of a run against")
         .says(&first.url());
-    let nightly = [
-        "apply",
-        "users.csv",
-        "--yes",
-        "--report",
-        "second.csv",
-        "--baseline",
-        "users.report.csv",
-    ];
-    let mut against_other = nightly.to_vec();
-    let address = other.url();
-    against_other.extend(["--address", &address]);
-    cli.run(&against_other)
-        .exits(2)
-        .says("is the report of a run against");
     assert!(other.requests().is_empty());
 }
 
@@ -470,27 +433,6 @@ fn what_was_sent_for_an_opt_out_that_had_ended_is_known_whenever_and_wherever_it
         0,
     );
     assert_eq!(org.puts(), [put(1, false), put(2, true)]);
-
-    cli.write(
-        "users.csv",
-        "user_id,mfa_opt_out\n1,true\n2,false\n3,true\n",
-    );
-    run(
-        &[
-            "apply",
-            "users.csv",
-            "--baseline",
-            "users.report.csv",
-            "--report",
-            "nightly.csv",
-        ],
-        0,
-    );
-    assert_eq!(
-        org.puts()[2..],
-        [put(3, true)],
-        "a baseline is read in the same way"
-    );
 }
 
 #[test]
@@ -583,14 +525,6 @@ fn a_report_of_format_1_is_refused_in_words() {
         &["retry", "users.report.csv"][..],
         &["undo", "users.report.csv"],
         &["apply", "users.report.csv", "--report", "x.csv"],
-        &[
-            "apply",
-            "users.csv",
-            "--report",
-            "x.csv",
-            "--baseline",
-            "users.report.csv",
-        ],
     ] {
         run(words, 2).says("written by an earlier version of mfa-optout (format 1)");
     }

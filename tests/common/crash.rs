@@ -146,3 +146,121 @@ fn check_report(cli: &Cli, org: &Ledger, complain: &mut dyn FnMut(String)) {
         complain(format!("left in the folder: {names:?}"));
     }
 }
+
+/// Users that the register knows before the run that meets a fault.
+const KNOWN: u64 = 20;
+/// Those of them who have left the table by then.
+const LEFT: u64 = 8;
+
+/// As [`crash_everywhere`], for a `sync` of 40 rows with arrivals and departures.
+pub fn crash_sync_everywhere() -> Crashed {
+    let mut done = Crashed::default();
+    let faults = [
+        Fault::Kill,
+        Fault::Fails(Errno::ENOSPC),
+        Fault::FailsFromHere(Errno::EIO),
+    ];
+    for fault in faults {
+        let mut at = 1;
+        while crash_sync(at, fault, &mut done) {
+            at += 1;
+        }
+    }
+    done
+}
+
+fn sync(cli: &Cli, org: &Ledger, more: &[&str]) -> Command {
+    let url = org.url();
+    let words = [
+        "sync",
+        "exceptions.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "8",
+        "--max-missing",
+        "50%",
+        "--register",
+        "register.csv",
+        "--address",
+        &url,
+    ];
+    cli.command(&[&words, more].concat())
+}
+
+fn crash_sync(at: usize, fault: Fault, done: &mut Crashed) -> bool {
+    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(1)));
+    let table = |users: std::ops::RangeInclusive<u64>| {
+        let rows: Vec<String> = users.map(|id| format!("{id},true\n")).collect();
+        format!("user_id,mfa_opt_out\n{}", rows.concat())
+    };
+    cli.write("exceptions.csv", table(1..=KNOWN));
+    let first = sync(&cli, &org, &["--full"]).output();
+    Ran::of(first.expect("the binary can be run")).exits(0);
+    cli.write("exceptions.csv", table(LEFT + 1..=LEFT + ROWS));
+    let traced = run(&sync(&cli, &org, &[]), cli.folder(), at, fault);
+    let Some(call) = &traced.hit else {
+        return false;
+    };
+    org.must_be_left();
+    let what = call.split(' ').next().unwrap_or_default();
+    *done.faults.entry(format!("{fault:?}")).or_default() += 1;
+    *done.calls.entry(what.to_owned()).or_default() += 1;
+    *done.codes.entry(traced.code.unwrap_or(-1)).or_default() += 1;
+    let mut complain = |why: String| {
+        let said = &traced.said;
+        done.wrong
+            .push(format!("{fault:?} at call {at} ({call}): {why}\n{said}"));
+    };
+    if traced.said.contains("panicked") {
+        complain("it panicked".to_owned());
+    }
+    check_register(&cli, &org, false, &mut complain);
+    let again = sync(&cli, &org, &[]).output();
+    let again = Ran::of(again.expect("the binary can be run"));
+    if again.code != Some(0) {
+        complain(format!(
+            "the next one ended with {:?}: {}",
+            again.code,
+            again.text()
+        ));
+    }
+    check_register(&cli, &org, true, &mut complain);
+    let state: BTreeMap<u64, bool> = org.puts().iter().map(|put| (put.user, put.flag)).collect();
+    for (user, flag) in state {
+        if flag != (LEFT + 1..=LEFT + ROWS).contains(&user) {
+            complain(format!("user {user} is {flag} in the Org"));
+        }
+    }
+    let left = fs::read_dir(cli.folder()).expect("the folder can be read");
+    for entry in left {
+        let name = entry.expect("the folder can be read").file_name();
+        let name = name.to_string_lossy();
+        if name.contains(".partial") || name.contains(".tmp") {
+            complain(format!("left in the folder: {name}"));
+        }
+    }
+    true
+}
+
+/// Checks that the register says nothing that is not so in the Org; at the end, also that it knows everything.
+fn check_register(cli: &Cli, org: &Ledger, is_end: bool, complain: &mut dyn FnMut(String)) {
+    let state: BTreeMap<u64, bool> = org.puts().iter().map(|put| (put.user, put.flag)).collect();
+    let text = cli.read("register.csv");
+    for line in text.lines().skip(2) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let user: u64 = cells[0].parse().expect("an ID");
+        let in_org = state.get(&user).copied().unwrap_or_default();
+        let is_wrong = match cells[1] {
+            "unknown" => is_end,
+            word => word != in_org.to_string(),
+        };
+        if is_wrong {
+            complain(format!("the register says {line:?}, the Org {in_org}"));
+        }
+    }
+    if is_end && text.lines().count() as u64 != 2 + LEFT + ROWS {
+        complain(format!("the register has {} lines", text.lines().count()));
+    }
+}

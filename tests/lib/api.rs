@@ -514,7 +514,7 @@ async fn a_connection_closed_while_idle_does_not_fail_the_next_request() {
         match opt_out(&org, user).await {
             SendResult::Reply(reply) => assert_eq!(reply.status, 204),
             SendResult::TransportError(silence) => {
-                assert_eq!(silence.cause, TransportErrorKind::Reset)
+                assert_eq!(silence.cause, TransportErrorKind::Reset);
             }
         }
     }

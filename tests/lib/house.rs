@@ -22,7 +22,10 @@ const ARROWS: [(&str, &[&str]); 19] = [
         &["api", "domain", "error", "policy", "text", "trusted_file"],
     ),
     ("input", &["domain", "error", "text"]),
-    ("plan", &["domain", "error", "input", "output", "text"]),
+    (
+        "plan",
+        &["domain", "error", "input", "output", "register", "text"],
+    ),
     ("api", &["domain", "error", "text", "trusted_file"]),
     ("journal", &["domain", "error", "output", "text"]),
     (
@@ -50,6 +53,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "output",
             "plan",
             "policy",
+            "register",
             "report",
             "sandbox",
             "text",

@@ -50,7 +50,6 @@ fn set_option(options: &mut Options, option: &str) {
             options.selection = Selection::Retry(outcomes.collect());
         }
         "undo" => options.selection = Selection::Undo,
-        "baseline" => options.baseline = Some(Path::new(CORPUS).join(value)),
         other => panic!("{other} is no option"),
     }
 }

@@ -310,6 +310,20 @@ impl World {
         users.iter().filter(differs).count() as u64
     }
 
+    /// Returns the number of users in both tables who are not on both lists yet. Until they are, one list may opt a user
+    /// back in whom the other one opts out again.
+    fn not_on_both_lists(&self) -> u64 {
+        let in_both = self.tables[0]
+            .keys()
+            .filter(|id| self.tables[1].contains_key(id));
+        let is_on_both = |id: &&u64| {
+            let user = UserId::new(**id).unwrap();
+            let lists = self.register.get(user).map_or(0, |entry| entry.lists.len());
+            lists == LISTS.len()
+        };
+        in_both.filter(|id| !is_on_both(id)).count() as u64
+    }
+
     fn assert_org_matches(&self) {
         for (id, is_opted_out) in &self.org {
             if !self.deleted.contains(id) {
@@ -360,7 +374,7 @@ fn play(seed: u64, nights: u32) {
         }
     }
     let sent = world.sent;
-    let due = world.differences_and_doubts();
+    let due = world.differences_and_doubts() + world.not_on_both_lists();
     world.sync(0, false);
     world.sync(1, false);
     assert!(

@@ -127,7 +127,6 @@ fn a_key_where_a_path_a_number_or_a_name_belongs_is_not_repeated() {
         "--max-input",
         "--timezone",
         "--set",
-        "--baseline",
         "--log-format",
     ] {
         for format in ["text", "json"] {

@@ -68,7 +68,7 @@ fn start() -> Start {
             skip_invalid: false,
             time_zone: None,
             outcomes: Vec::new(),
-            baseline_blake3: None,
+            register: None,
             address: "https://eu.core.resolver.com".to_owned(),
         },
         rows: ROWS,

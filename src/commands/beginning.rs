@@ -1,0 +1,244 @@
+//! What lies between a confirmed plan and the first request: the wait for late requests of an earlier run, the lock on the
+//! register, the journal with its snapshot, and the marks in the register.
+
+use std::fs::File;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use roaring::RoaringTreemap;
+
+use super::consent::Rest;
+use super::job::{Job, mode, private_copy};
+use super::registered::{OpenRegister, RegisterBegin, RegisterRun, run_name};
+use crate::config::Settings;
+use crate::domain::Signal;
+use crate::error::{Exit, Result};
+use crate::journal::{
+    self, Journal, NewSection, OnRecord, Paths, Prepared, RegisterIdentity, Snapshot, Start,
+};
+use crate::output::Output;
+use crate::plan::{Plan, RegisterRequests, SendOrder};
+use crate::register::Register;
+use crate::register::update::RunFacts;
+use crate::report::{self, Unfinished};
+use crate::ui::say::{self, now};
+
+/// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
+const SETTLE: Duration = Duration::from_mins(1);
+
+/// What a run is about to begin with.
+pub(super) struct Beginning<'a> {
+    pub(super) job: &'a Job,
+    pub(super) settings: &'a Settings,
+    pub(super) paths: &'a Paths,
+    pub(super) start: Start,
+    pub(super) register: Option<OpenRegister>,
+    pub(super) requests: RegisterRequests,
+    pub(super) plan: Plan,
+}
+
+/// A run whose journal is on the disk and whose users are marked in the register: it may send.
+pub(super) struct Begun {
+    pub(super) plan: Plan,
+    pub(super) journal: Journal<File>,
+    pub(super) on_record: OnRecord,
+    pub(super) order: SendOrder,
+    pub(super) register: Option<RegisterRun>,
+}
+
+impl Beginning<'_> {
+    /// Checks whether a `sync` has found neither a difference nor a row that needs attention.
+    pub(super) fn has_nothing_to_do(&self, rest: &Rest) -> bool {
+        self.job.command == "sync"
+            && rest.counts.to_send() == 0
+            && rest.counts.invalid == 0
+            && self.plan.sync_counts().withheld == 0
+    }
+
+    /// Ends a run that has nothing to do: the register takes over what the table says about people, and no report is made.
+    pub(super) fn end_without_report(self, metrics: Option<&Output>) -> Result<Exit> {
+        let Some(register) = self.register else {
+            return Ok(Exit::Done);
+        };
+        let facts = RunFacts {
+            run: run_name(self.start.at),
+            list: self.start.identity.register.as_ref().and_then(list_of),
+        };
+        let exceptions =
+            register.bring_in_unsent(&facts, &self.requests, self.plan.options().today)?;
+        if let Some(metrics) = metrics {
+            let run = Unfinished {
+                address: &self.start.identity.address,
+                input: &self.start.identity.input.name,
+                command: self.job.command,
+                started: self.start.at,
+                ended: now(),
+                exit_code: Exit::Done.code(),
+                exceptions: Some(exceptions),
+            };
+            report::write_metrics_of_unfinished(metrics, &run)?;
+        }
+        let line = "nothing to do: the Org is as the table says according to the register; no report is made";
+        say::note(self.settings, line);
+        Ok(Exit::Done)
+    }
+
+    /// Waits until no request of an earlier run can arrive any more. Returns the signal that ended the wait, if one did.
+    pub(super) async fn let_it_settle(
+        &self,
+        signals: &mut BoxStream<'static, Signal>,
+    ) -> Option<Signal> {
+        let in_doubt_since = match &self.register {
+            Some(register) => register.latest_doubt(&self.requests),
+            None => None,
+        };
+        let unknown_at = self.plan.latest_unknown_at().max(in_doubt_since);
+        let_it_settle(self.settings, unknown_at, signals).await
+    }
+
+    /// Locks the register, makes the journal and the snapshot, and marks the users in the register, in this order.
+    pub(super) fn begin(mut self) -> Result<Begun> {
+        self.start.at = now();
+        let mode = mode(self.settings);
+        let lock = match &self.register {
+            Some(register) => Some(register.lock(self.paths)?),
+            None => None,
+        };
+        let prepared = journal::prepare(self.paths, self.job.input_path(), &self.start, mode)?;
+        let snapshot = match make_snapshot(&prepared, &self.plan, self.register.as_ref()) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                prepared.give_up();
+                return Err(error);
+            }
+        };
+        let former = match snapshot.read(journal::REGISTER)? {
+            Some(bytes) => Register::parse(&bytes).ok(),
+            None => None,
+        };
+        if let Some(copy) = private_copy(&snapshot) {
+            self.plan.read_from(copy);
+        }
+        let (journal, on_record) = prepared.begin(&self.start, mode)?;
+        let failed_before = match &self.register {
+            Some(register) => register.rows_that_failed(&self.requests),
+            None => RoaringTreemap::new(),
+        };
+        let deferred = on_record.deferred.values().chain([&failed_before]);
+        let order = SendOrder::new(self.plan.counts().rows, &on_record.rows, deferred);
+        let register = match (self.register, lock) {
+            (Some(register), Some(lock)) => {
+                let began = on_record.runs.first().map_or(self.start.at, |run| run.at);
+                let what = RegisterBegin {
+                    lock,
+                    former: former.unwrap_or_else(|| Register::clone(&register.register)),
+                    facts: RunFacts {
+                        run: run_name(began),
+                        list: self.start.identity.register.as_ref().and_then(list_of),
+                    },
+                    requests: self.requests,
+                    today: self.plan.options().today,
+                };
+                Some(RegisterRun::begin(register, what)?)
+            }
+            _ => None,
+        };
+        Ok(Begun {
+            plan: self.plan,
+            journal,
+            on_record,
+            order,
+            register,
+        })
+    }
+}
+
+fn list_of(register: &RegisterIdentity) -> Option<String> {
+    register.list.clone()
+}
+
+/// Makes the snapshot of the input and the register, or finds the one that an interrupted run left.
+fn make_snapshot(
+    prepared: &Prepared<'_>,
+    plan: &Plan,
+    register: Option<&OpenRegister>,
+) -> Result<Snapshot> {
+    let (mut content, length) = plan.input().raw();
+    let input = NewSection {
+        name: journal::INPUT,
+        length,
+        hash: plan.fingerprint(),
+        content: &mut content,
+    };
+    let Some(register) = register else {
+        return prepared.snapshot(&mut [input]);
+    };
+    let csv = register.register.to_csv();
+    let register = NewSection {
+        name: journal::REGISTER,
+        length: csv.len() as u64,
+        hash: blake3::hash(&csv),
+        content: &mut csv.as_slice(),
+    };
+    prepared.snapshot(&mut [input, register])
+}
+
+/// Waits until no request of the earlier run can arrive any more. Gives the signal that ended the wait, if one did.
+async fn let_it_settle(
+    settings: &Settings,
+    unknown_at: Option<Timestamp>,
+    signals: &mut BoxStream<'static, Signal>,
+) -> Option<Signal> {
+    let left = time_to_settle(unknown_at?, now())?;
+    let seconds = left.as_secs() + 1;
+    say::note(
+        settings,
+        &format!("waiting {seconds} s, so that no late request of the earlier run is overtaken"),
+    );
+    tokio::select! {
+        () = tokio::time::sleep(left) => None,
+        signal = signals.next() => signal,
+    }
+}
+
+/// Returns how long to wait after a row became unknown at this time, so that no request for it can arrive any more.
+/// `None` if that time has passed. A clock that was put back does not make the wait longer.
+fn time_to_settle(unknown_at: Timestamp, now: Timestamp) -> Option<Duration> {
+    let settled = unknown_at.checked_add(SETTLE).ok()?;
+    let left = Duration::try_from(settled.duration_since(now)).ok()?;
+    if left.is_zero() {
+        return None;
+    }
+    Some(left.min(SETTLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_unknown_is_waited_for_until_a_minute_after_its_last_attempt() {
+        let unknown_at = Timestamp::from_second(1_800_000_000).unwrap();
+        for (seconds_later, left) in [
+            (0, Some(60)),
+            (1, Some(59)),
+            (59, Some(1)),
+            (60, None),
+            (61, None),
+            (86_400, None),
+            (-30, Some(60)),
+            (-86_400, Some(60)),
+        ] {
+            let now = unknown_at + SignedDuration::from_secs(seconds_later);
+            assert_eq!(
+                time_to_settle(unknown_at, now),
+                left.map(Duration::from_secs),
+                "{seconds_later} s later"
+            );
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! The register of a run: it is read and brought up to date before the plan is made, its users are marked as unknown before
+//! the first request, and their entries are settled when the run ends.
+//!
+//! A run that was interrupted has left its journal, which the lock file names. The next run that uses the register brings
+//! the outcomes of that journal in, and closes the interrupted run into a report of its own. No person is needed for that.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use roaring::RoaringTreemap;
+
+use super::close::Leftover;
+use super::target::Target;
+use crate::config::{Consent, EarlierRun, Settings};
+use crate::domain::{Outcome, RowNumber, StatusClass};
+use crate::error::{Error, Kind, Result};
+use crate::journal::{Access, Paths};
+use crate::journal::{RegisterIdentity, RowResult, RowResults};
+use crate::output::folder_of;
+use crate::plan::{Plan, RegisterRequests, RegisterUse};
+use crate::register::update::{Request, RequestOutcome, RunFacts};
+use crate::register::{LockState, Owner, Register, RegisterFile, RegisterLock};
+use crate::report::{ExceptionFigures, Interrupted};
+use crate::text::visible_path;
+use crate::ui::say::{self, now};
+
+/// A register as it was when the plan was made.
+pub(super) struct OpenRegister {
+    file: RegisterFile,
+    pub(super) register: Arc<Register>,
+    /// Hash of the file; `None` if there is none.
+    version: Option<blake3::Hash>,
+    /// What the lock file said.
+    state: LockState,
+}
+
+/// A run that wants to use a register.
+#[derive(Clone, Copy)]
+pub(super) struct RegisterUser<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) target: &'a Target,
+    pub(super) command: &'a str,
+    pub(super) paths: &'a Paths,
+}
+
+impl RegisterUser<'_> {
+    fn is_sync(&self) -> bool {
+        self.command == "sync"
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.settings.guards.consent() == Consent::DryRun
+    }
+
+    /// Checks whether the run goes on with this journal instead of closing it.
+    fn resumes(&self, journal: &Path) -> bool {
+        !self.is_sync()
+            && self.settings.outputs.earlier_run == EarlierRun::Resume
+            && absolute(&self.paths.partial) == *journal
+    }
+
+    /// Returns the register of the run, without entries if there is none yet.
+    fn read(
+        &self,
+        file: &RegisterFile,
+        state: &LockState,
+    ) -> Result<(Register, Option<blake3::Hash>)> {
+        let path = visible_path(file.path());
+        let credentials = &self.target.credentials;
+        let address = self.target.name();
+        let Some(stored) = file.read()? else {
+            let may_create = if self.is_sync() {
+                self.settings.register.full
+            } else {
+                !state.was_written
+            };
+            if !may_create {
+                let message = format!("the register {path} is not there");
+                return Err(Error::new(Kind::Refused, message).help(
+                    "run `mfa-optout sync TABLE --full` once, which sends every row and creates it, also if it is lost",
+                ));
+            }
+            let access = Access::of(credentials);
+            return Ok((Register::new(Owner { address, access }), None));
+        };
+        let mut register = stored.register;
+        let new_key = self.settings.outputs.new_key;
+        if let Some(difference) = register.owner.difference(&address, credentials, new_key) {
+            let message =
+                format!("the register {path} belongs to another Org; what differs is {difference}");
+            return Err(Error::new(Kind::Refused, message)
+                .help("name the register of this Org with --register"));
+        }
+        if register
+            .owner
+            .difference(&address, credentials, false)
+            .is_some()
+        {
+            register.owner.access = Access::of(credentials);
+        }
+        Ok((register, Some(blake3::hash(&stored.bytes))))
+    }
+}
+
+impl OpenRegister {
+    /// Reads the register that the settings name, and brings in what an interrupted run has left. Returns `None` if no
+    /// register is configured.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] if another run uses the register; [`Kind::Report`] if it is damaged; [`Kind::Refused`] if it belongs to
+    /// another Org, or is missing and may not be created.
+    pub(super) fn open(user: RegisterUser<'_>) -> Result<Option<Self>> {
+        let Some(path) = &user.settings.register.path else {
+            if user.is_sync() {
+                let message = "sync needs a register, the memory of what was set for whom";
+                return Err(Error::new(Kind::Usage, message).help(
+                    "name its file with --register, or with `register` in a profile; `sync --full` creates it",
+                ));
+            }
+            return Ok(None);
+        };
+        let file = RegisterFile::at(path)?;
+        let mut lock = file.lock_existing()?;
+        let state = match &lock {
+            Some(lock) => lock.state().clone(),
+            None => LockState::default(),
+        };
+        let (register, version) = user.read(&file, &state)?;
+        let mut opened = Self {
+            file,
+            register: Arc::new(register),
+            version,
+            state,
+        };
+        if let Some(journal) = opened.state.journal.clone()
+            && let Some(lock) = &mut lock
+            && !user.resumes(&journal)
+        {
+            opened.bring_in(&journal, lock, user)?;
+        }
+        Ok(Some(opened))
+    }
+
+    /// Brings the outcomes of an interrupted run in, and closes that run.
+    fn bring_in(
+        &mut self,
+        journal: &Path,
+        lock: &mut RegisterLock,
+        user: RegisterUser<'_>,
+    ) -> Result<()> {
+        let paths = Paths::of_journal(journal);
+        let interrupted = match Interrupted::find(&paths) {
+            Ok(Some(interrupted)) if is_of_register(&interrupted, &self.file) => interrupted,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == Kind::Busy => return Err(error),
+            Err(error) => {
+                keep_unusable(&paths, &error, user);
+                return Ok(());
+            }
+        };
+        let leftover = match Leftover::read(&interrupted) {
+            Ok(leftover) => leftover,
+            Err(error) => {
+                drop(interrupted);
+                keep_unusable(&paths, &error, user);
+                return Ok(());
+            }
+        };
+        let mut register = Register::clone(&self.register);
+        leftover.settle(&mut register);
+        let journal = self.state.journal.take();
+        self.state = leftover.lock_state(&self.state);
+        self.register = Arc::new(register);
+        if user.is_dry_run() {
+            self.state.journal = journal;
+            return Ok(());
+        }
+        self.file
+            .write(&self.register)
+            .map_err(|error| nothing_sent(&error))?;
+        self.version = Some(blake3::hash(&self.register.to_csv()));
+        let report = if interrupted.can_be_closed_into(&paths) && paths != *user.paths {
+            paths
+        } else {
+            paths.of_closed(interrupted.began())
+        };
+        let completion = leftover.close(&interrupted, &report)?;
+        if let Some(warning) = completion.warning {
+            say::warning(user.settings.talk.format, &warning);
+        }
+        let line = format!(
+            "an interrupted run was brought into the register and closed: {}",
+            visible_path(&report.report)
+        );
+        say::note(user.settings, &line);
+        lock.set_state(self.state.clone())
+    }
+
+    /// Returns the rows whose user failed last time.
+    pub(super) fn rows_that_failed(&self, requests: &RegisterRequests) -> RoaringTreemap {
+        let failed: RoaringTreemap = self.state.failed.iter().copied().collect();
+        let sent = requests.sent.iter();
+        sent.filter(|(_, request)| failed.contains(request.user.get()))
+            .map(|(row, _)| *row)
+            .collect()
+    }
+
+    /// Returns the latest time at which a request may have been sent that is now to be overtaken by the opposite flag.
+    pub(super) fn latest_doubt(&self, requests: &RegisterRequests) -> Option<Timestamp> {
+        let mut latest = None;
+        for (_, request) in &requests.sent {
+            let doubt = self.state.doubts.get(&request.user.get());
+            let is_same_flag = doubt == Some(&request.flag.is_opt_out());
+            if let Some(entry) = self.register.get(request.user)
+                && entry.flag.known().is_none()
+                && !is_same_flag
+            {
+                latest = latest.max(Some(entry.since));
+            }
+        }
+        latest
+    }
+
+    /// Returns what the journal records about the register.
+    pub(super) fn identity(&self, plan: &Plan) -> RegisterIdentity {
+        let path = self.file.path().to_string_lossy().into_owned();
+        match &plan.options().register {
+            RegisterUse::Sync(sync) => RegisterIdentity {
+                path,
+                list: Some(sync.rules.list.clone()),
+                full: sync.rules.full,
+                keep_missing: sync.keep_missing,
+            },
+            RegisterUse::None | RegisterUse::FollowUp(_) => RegisterIdentity {
+                path,
+                list: None,
+                full: false,
+                keep_missing: false,
+            },
+        }
+    }
+
+    /// Brings in what needs no request, for a run that sends nothing. Returns the number of exceptions.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), and if the register can't be written.
+    pub(super) fn bring_in_unsent(
+        &self,
+        facts: &RunFacts,
+        requests: &RegisterRequests,
+        today: Date,
+    ) -> Result<ExceptionFigures> {
+        let mut register = Register::clone(&self.register);
+        register.bring_in_unsent(facts, &requests.kept, requests.leaving.iter().copied());
+        let version = blake3::hash(&register.to_csv());
+        if self.version != Some(version) {
+            let mut lock = self.lock_unchanged()?;
+            self.file
+                .write(&register)
+                .map_err(|error| nothing_sent(&error))?;
+            lock.set_state(LockState {
+                was_written: true,
+                ..self.state.clone()
+            })?;
+        }
+        Ok(figures(&register, today))
+    }
+
+    /// Takes the lock for the run, and names its journal in the lock file.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] if another run uses the register; [`Kind::Refused`] if the register has changed since the plan was made.
+    pub(super) fn lock(&self, paths: &Paths) -> Result<RegisterLock> {
+        let mut lock = self.lock_unchanged()?;
+        let journal = absolute(&paths.partial);
+        if journal.to_str().is_none() {
+            let message = format!(
+                "with a register, the path of the report must be Unicode text: {}",
+                visible_path(&journal)
+            );
+            return Err(Error::new(Kind::Usage, message).help("give another one with --report"));
+        }
+        lock.set_state(LockState {
+            journal: Some(journal),
+            ..self.state.clone()
+        })?;
+        Ok(lock)
+    }
+
+    /// Takes the lock if the register is still as it was when the plan was made.
+    fn lock_unchanged(&self) -> Result<RegisterLock> {
+        let lock = self.file.lock()?;
+        let version = match self.file.read()? {
+            Some(stored) => Some(blake3::hash(&stored.bytes)),
+            None => None,
+        };
+        let journal = lock.state().journal.as_ref();
+        let is_same_journal = journal == self.state.journal.as_ref()
+            || journal.is_none_or(|journal| !journal.exists());
+        if version != self.version || !is_same_journal {
+            let message = format!(
+                "nothing was sent: the register {} has changed since the plan was made",
+                visible_path(self.file.path())
+            );
+            return Err(Error::new(Kind::Refused, message).help("run the same command again"));
+        }
+        Ok(lock)
+    }
+}
+
+/// A register that is locked for a run, its users marked as unknown.
+pub(super) struct RegisterRun {
+    file: RegisterFile,
+    lock: RegisterLock,
+    former: Register,
+    facts: RunFacts,
+    requests: Vec<(RowNumber, Request)>,
+    today: Date,
+    figures: ExceptionFigures,
+}
+
+/// What a run needs to begin with a register.
+pub(super) struct RegisterBegin {
+    pub(super) lock: RegisterLock,
+    /// The register as it was before an earlier process of this run has marked its users.
+    pub(super) former: Register,
+    pub(super) facts: RunFacts,
+    pub(super) requests: RegisterRequests,
+    pub(super) today: Date,
+}
+
+impl RegisterRun {
+    /// Marks every user that may change as unknown, and brings in what needs no request. Returns when that is on the disk.
+    ///
+    /// # Errors
+    /// Of [`Kind::Report`] if the register can't be written.
+    pub(super) fn begin(opened: OpenRegister, begin: RegisterBegin) -> Result<Self> {
+        let RegisterBegin {
+            lock,
+            former,
+            facts,
+            requests,
+            today,
+        } = begin;
+        let mut register = Register::clone(&opened.register);
+        let kept = &requests.kept;
+        register.bring_in_unsent(&facts, kept, requests.leaving.iter().copied());
+        let sent = requests.sent.iter().map(|(_, request)| request);
+        register.mark(&facts, sent, now());
+        opened
+            .file
+            .write(&register)
+            .map_err(|error| nothing_sent(&error))?;
+        Ok(Self {
+            file: opened.file,
+            lock,
+            former,
+            facts,
+            requests: requests.sent,
+            today,
+            figures: figures(&register, today),
+        })
+    }
+
+    /// Gives every user the entry that the outcome calls for; `in_doubt` are the rows without an outcome whose change may
+    /// have been made.
+    ///
+    /// # Errors
+    /// Of [`Kind::MidRun`] if the register can't be read or written.
+    pub(super) fn settle(&mut self, results: &RowResults, in_doubt: &RoaringTreemap) -> Result<()> {
+        let stored = self
+            .file
+            .read()
+            .map_err(|error| Error::new(Kind::MidRun, error.message()))?;
+        let Some(stored) = stored else {
+            let path = visible_path(self.file.path());
+            let message = format!("the register {path} was removed during the run");
+            return Err(Error::new(Kind::MidRun, message).help(
+                "bring it back; the next run with this register then adds what this one has done",
+            ));
+        };
+        let mut register = stored.register;
+        let outcomes = outcomes(&self.requests, results, (in_doubt, now()));
+        register.settle(&self.facts, &self.former, outcomes);
+        self.file.write(&register)?;
+        self.figures = figures(&register, self.today);
+        Ok(())
+    }
+
+    /// Returns the number of exceptions in the register.
+    pub(super) fn figures(&self) -> ExceptionFigures {
+        self.figures
+    }
+
+    /// Takes note of failures and doubts in the lock file, once the journal is gone.
+    pub(super) fn end(mut self, results: &RowResults) -> Result<()> {
+        let nothing = RoaringTreemap::new();
+        let in_doubt = (&nothing, now());
+        let state = state_after(self.lock.state(), &self.requests, results, in_doubt);
+        self.lock.set_state(state)
+    }
+}
+
+/// Returns the name of a run in the register.
+pub(super) fn run_name(began: Timestamp) -> String {
+    format!("{began:.0}")
+}
+
+/// Returns what became of each request. `in_doubt` are the rows without an outcome whose change may have been made, and the
+/// latest time at which a request for one of them may have been sent.
+pub(super) fn outcomes<'a>(
+    requests: &'a [(RowNumber, Request)],
+    results: &'a RowResults,
+    in_doubt: (&'a RoaringTreemap, Timestamp),
+) -> impl Iterator<Item = (&'a Request, RequestOutcome)> {
+    requests.iter().map(move |(row, request)| {
+        let outcome = match results.get(row) {
+            Some(result) => request_outcome(result),
+            None if in_doubt.0.contains(*row) => RequestOutcome::InDoubt(in_doubt.1),
+            None => RequestOutcome::NotMade,
+        };
+        (request, outcome)
+    })
+}
+
+fn request_outcome(result: &RowResult) -> RequestOutcome {
+    match result.outcome {
+        Outcome::Applied => RequestOutcome::Confirmed(result.finished_at),
+        Outcome::Unknown => RequestOutcome::InDoubt(result.finished_at),
+        Outcome::Failed if is_not_found(result) => RequestOutcome::NoSuchUser,
+        Outcome::Failed
+        | Outcome::Invalid
+        | Outcome::Duplicate
+        | Outcome::Unchanged
+        | Outcome::NotSent => RequestOutcome::NotMade,
+    }
+}
+
+fn is_not_found(result: &RowResult) -> bool {
+    let class = result.http_status.map(StatusClass::of);
+    class == Some(StatusClass::NotFound)
+}
+
+/// Returns what the lock file says after a run whose journal is gone, if it said `before` while the run went on.
+pub(super) fn state_after(
+    before: &LockState,
+    requests: &[(RowNumber, Request)],
+    results: &RowResults,
+    in_doubt: (&RoaringTreemap, Timestamp),
+) -> LockState {
+    let mut failed: BTreeSet<u64> = before.failed.iter().copied().collect();
+    for (row, request) in requests {
+        let user = request.user.get();
+        match results.get(row) {
+            Some(result) if result.outcome.is_failure() => failed.insert(user),
+            Some(_) => failed.remove(&user),
+            None => false,
+        };
+    }
+    let mut doubts = before.doubts.clone();
+    for (request, outcome) in outcomes(requests, results, in_doubt) {
+        let user = request.user.get();
+        match outcome {
+            RequestOutcome::Confirmed(_) => doubts.remove(&user),
+            RequestOutcome::InDoubt(_) => doubts.insert(user, request.flag.is_opt_out()),
+            RequestOutcome::NotMade | RequestOutcome::NoSuchUser => None,
+        };
+    }
+    LockState {
+        journal: None,
+        was_written: true,
+        failed: failed.into_iter().collect(),
+        doubts,
+    }
+}
+
+/// Counts the exceptions in a register.
+fn figures(register: &Register, today: Date) -> ExceptionFigures {
+    let counts = register.count_exceptions(today);
+    ExceptionFigures {
+        total: counts.total,
+        without_end: counts.without_end,
+        ending_soon: counts.ending_soon,
+    }
+}
+
+/// Returns the absolute path of a file that need not be there.
+fn absolute(path: &Path) -> PathBuf {
+    let folder = folder_of(path).canonicalize();
+    match (folder, path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
+}
+
+fn is_of_register(interrupted: &Interrupted, file: &RegisterFile) -> bool {
+    let register = interrupted.run().identity.register.as_ref();
+    register.is_some_and(|register| Path::new(&register.path) == file.path())
+}
+
+/// Gives a journal that can't be brought in another name. Its users stay unknown in the register and are sent again.
+fn keep_unusable(paths: &Paths, error: &Error, user: RegisterUser<'_>) {
+    let why = error.message();
+    let words = if user.is_dry_run() {
+        format!("an interrupted run can't be brought into the register: {why}")
+    } else {
+        match Interrupted::set_aside(paths) {
+            Ok(kept) => format!(
+                "an interrupted run can't be brought into the register: {why}; its journal is kept as {}",
+                visible_path(&kept)
+            ),
+            Err(second) => format!(
+                "an interrupted run can't be brought into the register: {why}; {}",
+                second.message()
+            ),
+        }
+    };
+    say::warning(user.settings.talk.format, &words);
+}
+
+/// Says of an error that nothing was sent.
+fn nothing_sent(error: &Error) -> Error {
+    Error::new(
+        Kind::Report,
+        format!("nothing was sent: {}", error.message()),
+    )
+}

@@ -1,0 +1,134 @@
+//! The list of exceptions: everybody who is opted out according to the register, or may be.
+
+use jiff::ToSpan;
+use jiff::civil::Date;
+
+use super::{Entry, Register};
+use crate::domain::UserId;
+
+/// Number of days within which an exception ends soon.
+pub const SOON_DAYS: i32 = 7;
+
+/// One user who is opted out or may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exception<'a> {
+    /// The user.
+    pub user: UserId,
+    /// What the register says.
+    pub entry: &'a Entry,
+}
+
+/// Number of exceptions in a register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExceptionCounts {
+    /// Users who are opted out or may be.
+    pub total: u64,
+    /// Those without an end date.
+    pub without_end: u64,
+    /// Those whose end date is today or within [`SOON_DAYS`].
+    pub ending_soon: u64,
+}
+
+impl Exception<'_> {
+    /// Checks whether the last day of the opt-out is today or within this many days. A day in the past counts as well: the
+    /// user is still opted out.
+    #[must_use]
+    pub fn ends_within(&self, days: i32, today: Date) -> bool {
+        let Ok(last) = today.checked_add(days.days()) else {
+            return self.entry.until.is_some();
+        };
+        self.entry.until.is_some_and(|until| until <= last)
+    }
+}
+
+impl Register {
+    /// Returns everybody who is opted out or may be, those whose end date is nearest first and those without one last.
+    #[must_use]
+    pub fn exceptions(&self) -> Vec<Exception<'_>> {
+        let mut exceptions: Vec<Exception<'_>> = Vec::new();
+        for (user, entry) in &self.entries {
+            if entry.flag.may_be_opted_out() {
+                exceptions.push(Exception { user: *user, entry });
+            }
+        }
+        exceptions.sort_by_key(|exception| {
+            let until = exception.entry.until;
+            (until.is_none(), until, exception.user)
+        });
+        exceptions
+    }
+
+    /// Counts the exceptions.
+    #[must_use]
+    pub fn count_exceptions(&self, today: Date) -> ExceptionCounts {
+        let mut counts = ExceptionCounts::default();
+        for exception in self.exceptions() {
+            counts.total += 1;
+            if exception.entry.until.is_none() {
+                counts.without_end += 1;
+            }
+            if exception.ends_within(SOON_DAYS, today) {
+                counts.ending_soon += 1;
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::journal::Access;
+    use crate::register::{Owner, RegisteredFlag};
+
+    const TODAY: Date = jiff::civil::date(2026, 11, 28);
+
+    fn register(entries: &[(u64, &str, Option<Date>)]) -> Register {
+        let access = Access::Session {
+            org: 1,
+            email: String::new(),
+        };
+        let mut register = Register::new(Owner {
+            address: "address".to_owned(),
+            access,
+        });
+        for (id, flag, until) in entries {
+            let entry = Entry {
+                flag: RegisteredFlag::from_word(flag).unwrap(),
+                since: Timestamp::UNIX_EPOCH,
+                confirmed_at: None,
+                until: *until,
+                reason: String::new(),
+                name: String::new(),
+                lists: [].into(),
+                run: String::new(),
+            };
+            register.set(UserId::new(*id).unwrap(), Some(entry));
+        }
+        register
+    }
+
+    #[test]
+    fn those_who_may_be_opted_out_are_listed_with_the_nearest_end_first() {
+        let in_a_week = TODAY.checked_add(7.days()).unwrap();
+        let in_eight_days = TODAY.checked_add(8.days()).unwrap();
+        let register = register(&[
+            (1, "true", None),
+            (2, "unknown", Some(in_eight_days)),
+            (3, "false", Some(TODAY)),
+            (4, "true", Some(in_a_week)),
+            (5, "true", TODAY.yesterday().ok()),
+        ]);
+        let exceptions = register.exceptions();
+        let ids: Vec<u64> = exceptions.iter().map(|one| one.user.get()).collect();
+        assert_eq!(ids, [5, 4, 2, 1]);
+        let expected = ExceptionCounts {
+            total: 4,
+            without_end: 1,
+            ending_soon: 2,
+        };
+        assert_eq!(register.count_exceptions(TODAY), expected);
+    }
+}
