@@ -1,8 +1,10 @@
-//! The journal: an append-only record of a run on disk, from which an interrupted run is resumed and a report is made.
+//! The journal: an append-only record of a run on disk, from which an interrupted run is resumed
+//! and a report is made.
 //!
-//! [`prepare`] and [`open`] begin a journal or recover the one of an interrupted run, [`Journal`] appends to it, and
-//! [`look`] reads what it holds without changing it. [`Identity`] says which input and which Org a run belongs to. The
-//! private copy of the input, [`Snapshot`], lies beside the journal. No network; the time of day is an argument.
+//! [`prepare`] and [`open`] begin a journal or recover the one of an interrupted run, [`Journal`]
+//! appends to it, and [`look`] reads what it holds without changing it. [`Identity`] says which
+//! input and which Org a run belongs to. The private copy of the input, [`Snapshot`], lies beside
+//! the journal. No network; the time of day is an argument.
 
 pub(crate) mod files;
 pub(crate) mod identity;

@@ -126,8 +126,8 @@ pub struct Provenance {
     pub reason: Option<String>,
     /// How the plan was confirmed, such as `typed the number` or `--yes`.
     pub confirmation: String,
-    /// Every option that was in effect, by the name of its flag, with its text as it was given. Never a
-    /// secret.
+    /// Every option that was in effect, by the name of its flag, with its text as it was given.
+    /// Never a secret.
     pub options: BTreeMap<String, String>,
 }
 

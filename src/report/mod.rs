@@ -1,5 +1,5 @@
-//! What is made of a journal for people and machines: the report in input order, the summary with its advice, and one
-//! file per output format. No network, no clock.
+//! What is made of a journal for people and machines: the report in input order, the summary with
+//! its advice, and one file per output format. No network, no clock.
 
 mod close;
 mod form;

@@ -40,7 +40,8 @@ pub struct Summary {
     pub address: String,
     /// The facts that must be the same for the run to be continued.
     pub identity: Identity,
-    /// Every option that was in effect when the run was started or last continued, with its text as it was given.
+    /// Every option that was in effect when the run was started or last continued, with its text as
+    /// it was given.
     pub options: BTreeMap<String, String>,
     /// Time at which the run began.
     pub started: Timestamp,
