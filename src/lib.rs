@@ -1,17 +1,49 @@
-//! Switches multi-factor authentication off, or back on, for many users of a Resolver Core Org at once.
+//! Switches multi-factor authentication off, or back on, for many users of a Resolver Core Org at
+//! once.
 //!
-//! A table becomes a plan, the plan becomes changes, a pure policy turns changes into attempts and answers into
-//! outcomes, and every outcome is on disk before anyone is told of it:
+//! # Glossary
 //!
-//! ```text
-//!  file ─> Row ─> Plan ─> Change ─> [Policy] ─> Attempt ─> [Org] ─> Answer ─> [Policy] ─> Outcome ─> Record
-//!                                      ^                                          │
-//!                                      └────────────── later, or never ───────────┘
-//!  Record ─> Journal (disk) ─> Event ─> Progress      Journal ─> order ─> report.csv ─> Summary ─> json, html, metrics
-//! ```
+//! - **[Attempt](policy::Attempt)**: the permission to send one request for a row, which only the
+//!   policy can give.
+//! - **[Change](domain::Change)**: a row that may be sent: a user, and the flag that is wanted.
+//! - **Confirmed**: answered by a 2xx response that is not a web page and does not contradict the
+//!   change.
+//! - **Deferred row**: a row that kept failing before anything was confirmed. The next run sends it
+//!   last.
+//! - **Departure**: a user who is in the register but not in the table of `sync` any more, and is
+//!   opted back in.
+//! - **Doubt**: a row is in doubt if a request for it was sent and may have made the change,
+//!   without being confirmed.
+//! - **[Flag](domain::Flag)**: the value of `mfaOptOut`. `true` is an opt-out, which lowers
+//!   security; `false` is an opt-in.
+//! - **Journal**: the file to which every outcome is appended during a run, and from which a killed
+//!   run is resumed.
+//! - **Line** and **row**: the line is the place in the input that people see; the row is the
+//!   number within the run.
+//! - **List**: the name of a table that `sync` keeps the Org in step with. A user can be on several
+//!   lists.
+//! - **Mark**: an entry of the journal that names the last row that may be sent.
+//! - **Org**: the organisation whose users are changed, and the server that stands for it.
+//! - **Outage**: nothing answers any more. One probe at a time is sent until something does.
+//! - **[Outcome](domain::Outcome)**: what became of a row, such as `applied` or `unknown`.
+//! - **Probe**: a repetition of a confirmed change of the same run, sent to find out whether the
+//!   Org answers again.
+//! - **[Record](domain::Record)**: the outcome of one row with its details, as it is written to the
+//!   journal.
+//! - **[Register](register)**: a file with what was last confirmed for each user, over all runs.
+//! - **[Report](report)**: the table that a run leaves behind: the input with the outcome of each
+//!   row.
+//! - **Second pass**: the attempts of rows that have failed, after all other rows were sent.
+//! - **Settled**: having an outcome. Rows can be settled without being sent, as duplicates are.
+//! - **Snapshot**: the private copy of the input that a run reads.
+//! - **Throttling**: the Org asks for fewer requests. It costs time and never an attempt.
+//! - **Verdict**: what a send result means for the row and for the run.
 //!
-//! [`policy`] decides and performs nothing; [`engine`] carries out and decides nothing. What happened to a row is data
-//! (an [`Outcome`](domain::Outcome)); an [`Error`](error::Error) means that the run can't go on.
+#![doc = include_str!("../ARCHITECTURE.md")]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the docs are for people who change the tool, and are built with private items"
+)]
 
 pub mod api;
 pub mod cli;

@@ -13,14 +13,6 @@ use std::path::Path;
 pub struct FileId(platform::SystemId);
 
 impl FileId {
-    /// Returns the identity of an open file.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
-    pub fn of(file: &File) -> io::Result<Self> {
-        platform::id_of(file).map(Self)
-    }
-
     /// Returns the identity of the file or folder that a path leads to. Links are followed.
     ///
     /// # Errors
