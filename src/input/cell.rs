@@ -4,6 +4,7 @@
 use jiff::civil::Date;
 
 pub use super::cell_error::CellError;
+use super::row::{Note, Row};
 use crate::domain::{Flag, UserId};
 use crate::text::visible;
 
@@ -20,6 +21,22 @@ pub fn user_id(cell: &[u8], host: Option<&str>) -> Result<UserId, CellError> {
     match plain_number(cell) {
         Some(id) => Ok(id),
         None => explain_id(cell, host),
+    }
+}
+
+/// Parses the user ID in a column of a row; see [`user_id`].
+///
+/// # Errors
+///
+/// Returns what the cell looks like if it is no user ID, or if it was computed or damaged by a
+/// spreadsheet program.
+pub fn user_id_of_row(row: &Row, column: usize, host: Option<&str>) -> Result<UserId, CellError> {
+    match row.note(column) {
+        Some(Note::LongNumber) => Err(CellError::LongNumber),
+        Some(Note::Date) => Err(CellError::Date),
+        Some(Note::Aggregate) => Err(CellError::Computed),
+        Some(Note::OddBoolean) => Err(CellError::OddBoolean),
+        None => user_id(row.cells.get(column).unwrap_or_default(), host),
     }
 }
 

@@ -73,6 +73,14 @@ pub enum CellError {
     TooManyCells,
     /// Fewer cells than the header.
     TooFewCells,
+    /// A key cell with nothing in it, where the ID is in a directory.
+    EmptyKey,
+    /// A key that is not in the directory.
+    Unmatched,
+    /// A key with several IDs in the directory.
+    SeveralEntries,
+    /// A key whose ID in the directory is invalid.
+    InvalidEntry,
     /// The same ID, another flag, another row.
     Contradiction,
     /// A report's outcome that is no outcome.
@@ -148,9 +156,22 @@ impl CellError {
             }
             Self::TooManyCells => "the row has more cells than the header",
             Self::TooFewCells => "the row has fewer cells than the header",
+            Self::EmptyKey => "the e-mail address is missing",
+            Self::Unmatched => "is not in the list of users",
+            Self::SeveralEntries => "has several user IDs in the list of users",
+            Self::InvalidEntry => "has an invalid user ID in the list of users",
             Self::Contradiction => "the same user has another flag in another row",
             Self::Outcome => "is not an outcome that a report can have",
         }
+    }
+
+    /// Returns whether the ID for a key can't be found in the directory.
+    #[must_use]
+    pub fn is_about_directory(self) -> bool {
+        matches!(
+            self,
+            Self::EmptyKey | Self::Unmatched | Self::SeveralEntries | Self::InvalidEntry
+        )
     }
 
     /// Returns a short name for counting, such as `email address`.
@@ -191,6 +212,10 @@ impl CellError {
             Self::DateSerial => "date as a number",
             Self::TooManyCells => "too many cells",
             Self::TooFewCells => "too few cells",
+            Self::EmptyKey => "missing e-mail address",
+            Self::Unmatched => "not in the list of users",
+            Self::SeveralEntries => "several user IDs",
+            Self::InvalidEntry => "invalid user ID in the list of users",
             Self::Contradiction => "contradiction",
             Self::Outcome => "not an outcome",
         }

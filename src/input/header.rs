@@ -2,7 +2,8 @@
 //! columns that an earlier report has added. A header in which two columns fit is refused.
 //! Everything here is pure.
 
-use super::options::{ColumnChoice, UntilChoice};
+use super::cell;
+use super::options::{ColumnChoice, Content, UntilChoice};
 use crate::domain::{REPORT_COLUMNS, REPORT_COLUMNS_OF_FORMAT_1, ReportColumn};
 use crate::text::{shorten, shown_value, visible};
 
@@ -10,6 +11,7 @@ const ID_NAMES: [&str; 3] = ["userid", "coreuserid", "resolveruserid"];
 /// The name that many programs give to a counter of their own. It counts only if no other name
 /// fits.
 const GENERIC_ID_NAME: &str = "id";
+const KEY_NAMES: [&str; 3] = ["email", "mail", "emailaddress"];
 const FLAG_NAMES: [&str; 2] = ["mfaoptout", "optout"];
 /// The name of the column of end dates as it is compared.
 pub(super) const UNTIL_NAME: &str = "optoutuntil";
@@ -17,6 +19,8 @@ pub(super) const UNTIL_NAME: &str = "optoutuntil";
 /// What the user says about the columns.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ColumnRequest {
+    /// What the table holds.
+    pub(super) content: Content,
     /// The column of the user IDs.
     pub(super) id: Option<ColumnChoice>,
     /// The column of the flags.
@@ -27,11 +31,43 @@ pub(super) struct ColumnRequest {
     pub(super) flag_is_set: bool,
 }
 
+impl ColumnRequest {
+    /// Returns what identifies the users of the table.
+    fn identifier(&self) -> &'static Target {
+        match self.content {
+            Content::People { .. } => &KEY,
+            Content::Users | Content::Directory { .. } => &ID,
+        }
+    }
+
+    /// Returns the user's choice of the column that identifies the users of the table.
+    pub(super) fn identifier_choice(&self) -> Option<&ColumnChoice> {
+        match &self.content {
+            Content::People { key } => key.as_ref(),
+            Content::Users | Content::Directory { .. } => self.id.as_ref(),
+        }
+    }
+
+    /// Checks whether a cell identifies a user of the table, so that it is no header.
+    pub(super) fn identifies_user(&self, cell: &str) -> bool {
+        match self.content {
+            Content::People { .. } => cell.contains('@'),
+            Content::Users | Content::Directory { .. } => {
+                cell::user_id(cell.as_bytes(), None).is_ok()
+            }
+        }
+    }
+}
+
 /// The positions of the columns, counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
-    /// The column of the user IDs.
+    /// The column of the user IDs, or of the keys if the IDs are in a directory.
     pub id: usize,
+    /// The column of the keys in a directory.
+    pub(super) key: Option<usize>,
+    /// Whether the users are identified by keys instead of IDs.
+    pub(super) has_keys: bool,
     /// The column of the flags; `None` if one flag is set for all rows.
     pub flag: Option<usize>,
     /// The column of the days up to which opt-outs last, if there is one.
@@ -112,6 +148,12 @@ const ID: Target = Target {
     example: "user_id",
     option: "--id-column",
 };
+const KEY: Target = Target {
+    what: "e-mail address",
+    names: &KEY_NAMES,
+    example: "email",
+    option: "--match",
+};
 const FLAG: Target = Target {
     what: "flag",
     names: &FLAG_NAMES,
@@ -137,7 +179,24 @@ pub(super) fn find(header: &[String], request: &ColumnRequest) -> Result<Columns
     let carried = carried(header);
     let names = &header[..carried];
     let is_report = carried < header.len();
-    let id = find_id(names, request)?;
+    if let Content::Directory { key } = &request.content {
+        let found = find_directory(names, key.as_ref(), request.id.as_ref())?;
+        return Ok(Columns {
+            id: found.id,
+            key: Some(found.key),
+            has_keys: false,
+            flag: None,
+            until: None,
+            width: header.len(),
+            carried,
+            has_generic_id: false,
+        });
+    }
+    let id = match &request.content {
+        Content::People { key } => find_key(names, key.as_ref())?,
+        Content::Users | Content::Directory { .. } => find_id(names, request.id.as_ref())?,
+    };
+    let has_keys = matches!(request.content, Content::People { .. });
     let flag = match choose(names, request.flag.as_ref(), &FLAG) {
         Ok(Some(column)) if request.flag_is_set => return Err(set_twice(column, &names[column])),
         // The rows of a report have the wanted flag in a column of their own.
@@ -152,19 +211,50 @@ pub(super) fn find(header: &[String], request: &ColumnRequest) -> Result<Columns
         UntilChoice::Column(choice) => choose(names, Some(choice), &UNTIL)?,
     };
     check_distinct(id, flag, until)?;
+    let is_generic = request.id.is_none() && plain(&names[id]) == GENERIC_ID_NAME;
     Ok(Columns {
         id,
+        key: None,
+        has_keys,
         flag,
         until,
         width: header.len(),
         carried,
-        has_generic_id: request.id.is_none() && plain(&names[id]) == GENERIC_ID_NAME,
+        has_generic_id: is_generic && !has_keys,
     })
+}
+
+/// The positions of the columns of a directory, counted from 0.
+pub(super) struct DirectoryColumns {
+    /// The column of the keys.
+    pub(super) key: usize,
+    /// The column of the user IDs.
+    pub(super) id: usize,
+}
+
+/// Finds the columns of a directory.
+///
+/// # Errors
+///
+/// Returns the reason if a column is missing, or if two columns fit.
+pub(super) fn find_directory(
+    names: &[String],
+    key: Option<&ColumnChoice>,
+    id: Option<&ColumnChoice>,
+) -> Result<DirectoryColumns, HeaderProblem> {
+    let in_directory = |problem: HeaderProblem| HeaderProblem {
+        help: problem.help.replace(ID.option, "--ids-column"),
+        ..problem
+    };
+    let id = find_id(names, id).map_err(in_directory)?;
+    let key = choose(names, key, &KEY)?.ok_or_else(|| missing(names, &KEY))?;
+    check_distinct(id, Some(key), None)?;
+    Ok(DirectoryColumns { key, id })
 }
 
 /// Returns the columns of a table without a header, which are chosen by number.
 pub(super) fn by_number(width: usize, request: &ColumnRequest) -> Result<Columns, HeaderProblem> {
-    let id = numbered_choice(request.id.as_ref(), width, &ID)?;
+    let id = numbered_choice(request.identifier_choice(), width, request.identifier())?;
     let flag = match (request.flag_is_set, &request.flag) {
         (true, Some(_)) => {
             return Err(HeaderProblem::new(
@@ -182,6 +272,8 @@ pub(super) fn by_number(width: usize, request: &ColumnRequest) -> Result<Columns
     check_distinct(id, flag, until)?;
     Ok(Columns {
         id,
+        key: None,
+        has_keys: matches!(request.content, Content::People { .. }),
         flag,
         until,
         width,
@@ -196,7 +288,8 @@ pub(super) fn known_names(row: &[String], request: &ColumnRequest) -> usize {
         UntilChoice::Column(choice) => Some(choice),
         UntilChoice::Nothing | UntilChoice::Detect => None,
     };
-    let chosen: Vec<String> = [request.id.as_ref(), request.flag.as_ref(), until]
+    let identifier = request.identifier_choice();
+    let chosen: Vec<String> = [identifier, request.flag.as_ref(), until]
         .into_iter()
         .flatten()
         .filter_map(|choice| match choice {
@@ -206,18 +299,32 @@ pub(super) fn known_names(row: &[String], request: &ColumnRequest) -> usize {
         .collect();
     let is_known = |cell: &&String| {
         let name = plain(cell);
-        let known = [ID.names, FLAG.names, UNTIL.names].concat();
+        let known = [request.identifier().names, FLAG.names, UNTIL.names].concat();
         known.contains(&name.as_str()) || name == GENERIC_ID_NAME || chosen.contains(&name)
     };
     row.iter().filter(is_known).count()
 }
 
-fn find_id(names: &[String], request: &ColumnRequest) -> Result<usize, HeaderProblem> {
+/// Finds the column of the keys in a table of people, which must not have user IDs as well.
+fn find_key(names: &[String], choice: Option<&ColumnChoice>) -> Result<usize, HeaderProblem> {
+    if let Some(id) = choose(names, None, &ID)? {
+        return Err(HeaderProblem::new(
+            format!(
+                "{} holds user IDs, and --ids gives others",
+                in_words(names, id)
+            ),
+            "leave out --ids, or take the column out of the table",
+        ));
+    }
+    choose(names, choice, &KEY)?.ok_or_else(|| missing(names, &KEY))
+}
+
+fn find_id(names: &[String], choice: Option<&ColumnChoice>) -> Result<usize, HeaderProblem> {
     const GENERIC: Target = Target {
         names: &[GENERIC_ID_NAME],
         ..ID
     };
-    if let Some(column) = choose(names, request.id.as_ref(), &ID)? {
+    if let Some(column) = choose(names, choice, &ID)? {
         return Ok(column);
     }
     choose(names, None, &GENERIC)?.ok_or_else(|| missing(names, &ID))
@@ -375,6 +482,14 @@ fn missing(header: &[String], target: &Target) -> HeaderProblem {
     } else {
         ""
     };
+    let has_key = |name: &String| KEY.names.contains(&plain(name).as_str());
+    if target.what == ID.what && header.iter().any(has_key) {
+        return HeaderProblem::missing(
+            message,
+            "for a table of e-mail addresses, add --ids FILE with a list of the Org's users and \
+             their IDs, such as the Org's Swagger page saves it",
+        );
+    }
     let hint = match nearest(header, target.names) {
         Some(hint) => format!("{hint}; "),
         None => String::new(),
@@ -396,7 +511,7 @@ pub(super) const NO_HEADER_HELP: &str = "the first row looks like data: if the t
 fn is_data(header: &[String]) -> bool {
     header
         .iter()
-        .any(|name| super::cell::user_id(name.as_bytes(), None).is_ok() || name.contains('@'))
+        .any(|name| cell::user_id(name.as_bytes(), None).is_ok() || name.contains('@'))
 }
 
 fn nearest(header: &[String], known: &[&str]) -> Option<String> {

@@ -1,9 +1,8 @@
 //! Finds the row that holds the header: a title may stand above it, or the table may have none.
 //! Everything here is pure.
 
-use super::cell;
 use super::header::{self, ColumnRequest, Columns, HeaderProblem, NO_HEADER_HELP};
-use super::options::{ColumnChoice, HeaderChoice, UntilChoice};
+use super::options::{ColumnChoice, Content, HeaderChoice, UntilChoice};
 use super::row::Place;
 use crate::text::{shorten, visible};
 
@@ -85,11 +84,7 @@ pub(super) fn locate(
             .position(|row| row.place.number() == number)
             .ok_or_else(|| no_such_row(rows, number))?,
         HeaderChoice::Detect if is_list_of_ids(rows, request) => {
-            let request = ColumnRequest {
-                id: Some(ColumnChoice::Number(1)),
-                ..request.clone()
-            };
-            return without_header(width, &request);
+            return without_header(width, &with_first_column(request));
         }
         HeaderChoice::Detect => detect(rows, request),
     };
@@ -97,12 +92,12 @@ pub(super) fn locate(
         return Err(HeaderProblem::new("the table has no rows", ""));
     };
     let columns = header::find(&header.cells, request)?;
-    if is_id(&header.cells[columns.id]) {
+    if request.identifies_user(&header.cells[columns.id]) {
         return Err(id_in_header(header, &columns));
     }
     for above in &rows[..row] {
         let cell = above.cell_below(header, columns.id);
-        if cell.is_some_and(is_id) {
+        if cell.is_some_and(|cell| request.identifies_user(cell)) {
             return Err(id_above_header(header, above, &columns));
         }
     }
@@ -110,6 +105,17 @@ pub(super) fn locate(
         row: Some(row),
         columns,
     })
+}
+
+/// Returns the request with the first column as that of the users.
+fn with_first_column(request: &ColumnRequest) -> ColumnRequest {
+    let first = Some(ColumnChoice::Number(1));
+    let mut request = request.clone();
+    match &mut request.content {
+        Content::People { key } => *key = first,
+        Content::Users | Content::Directory { .. } => request.id = first,
+    }
+    request
 }
 
 fn without_header(width: usize, request: &ColumnRequest) -> Result<LocatedHeader, HeaderProblem> {
@@ -121,12 +127,20 @@ fn without_header(width: usize, request: &ColumnRequest) -> Result<LocatedHeader
 
 /// Checks whether the table is nothing but a list of user IDs, for which the flag is set.
 fn is_list_of_ids(rows: &[HeadRow], request: &ColumnRequest) -> bool {
-    let is_first_column = matches!(request.id, None | Some(ColumnChoice::Number(1)));
+    let is_first_column = matches!(
+        request.identifier_choice(),
+        None | Some(ColumnChoice::Number(1))
+    );
+    let is_directory = matches!(request.content, Content::Directory { .. });
     let needs_one_column = request.flag_is_set
         && request.flag.is_none()
         && is_first_column
+        && !is_directory
         && !matches!(request.until, UntilChoice::Column(_));
-    let is_one_id = |row: &HeadRow| matches!(row.cells.as_slice(), [cell] if is_id(cell));
+    let is_one_id = |row: &HeadRow| match row.cells.as_slice() {
+        [cell] => request.identifies_user(cell),
+        _ => false,
+    };
     needs_one_column && !rows.is_empty() && rows.iter().all(is_one_id)
 }
 
@@ -161,19 +175,24 @@ fn detect(rows: &[HeadRow], request: &ColumnRequest) -> usize {
 }
 
 fn is_by_number(request: &ColumnRequest) -> bool {
-    let is_number = |choice: &Option<ColumnChoice>| matches!(choice, Some(ColumnChoice::Number(_)));
+    let is_number = |choice: Option<&ColumnChoice>| match choice {
+        Some(ColumnChoice::Number(_)) => true,
+        Some(ColumnChoice::Name(_)) | None => false,
+    };
     let is_until_needed = matches!(request.until, UntilChoice::Column(ColumnChoice::Name(_)));
-    is_number(&request.id) && (request.flag_is_set || is_number(&request.flag)) && !is_until_needed
-}
-
-fn is_id(cell: &str) -> bool {
-    cell::user_id(cell.as_bytes(), None).is_ok()
+    let is_flag_by_number = match &request.content {
+        Content::Directory { key } => is_number(key.as_ref()),
+        Content::Users | Content::People { .. } => {
+            request.flag_is_set || is_number(request.flag.as_ref())
+        }
+    };
+    is_number(request.identifier_choice()) && is_flag_by_number && !is_until_needed
 }
 
 fn id_in_header(header: &HeadRow, columns: &Columns) -> HeaderProblem {
     HeaderProblem::new(
         format!(
-            "{} should be the header, but has the user ID \"{}\" in column {}",
+            "{} should be the header, but has the user \"{}\" in column {}",
             header.place,
             shown(&header.cells[columns.id]),
             columns.id + 1
@@ -186,7 +205,7 @@ fn id_above_header(header: &HeadRow, above: &HeadRow, columns: &Columns) -> Head
     let id = above.cell_below(header, columns.id).unwrap_or_default();
     HeaderProblem::new(
         format!(
-            "{} stands above the header in {} and has the user ID \"{}\" in the column of the IDs",
+            "{} stands above the header in {} and has the user \"{}\" in the column of the users",
             above.place,
             header.place,
             shown(id)
@@ -340,7 +359,7 @@ mod tests {
             let rows = rows(&table);
             if let Ok(located) = locate(&rows, HeaderChoice::Detect, &request) {
                 let header = located.row.unwrap();
-                prop_assert!(rows[..=header].iter().all(|row| !is_id(&row.cells[0])));
+                prop_assert!(rows[..=header].iter().all(|row| !request.identifies_user(&row.cells[0])));
             }
         }
     }

@@ -10,6 +10,8 @@ use crate::domain::{Flag, LineNumber};
 /// How an input is to be read.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// What the table holds.
+    pub content: Content,
     /// The byte between two cells.
     pub delimiter: Option<u8>,
     /// The encoding of a text without a byte order mark.
@@ -31,6 +33,24 @@ pub struct Options {
     /// Largest size in bytes to which a compressed input may inflate; otherwise 200 times its size,
     /// at most 1 GiB.
     pub max_input: Option<u64>,
+}
+
+/// What a table holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// User IDs and flags.
+    #[default]
+    Users,
+    /// Keys of people, whose IDs are in a directory, and flags.
+    People {
+        /// The column of the keys.
+        key: Option<ColumnChoice>,
+    },
+    /// Keys of people and their user IDs.
+    Directory {
+        /// The column of the keys.
+        key: Option<ColumnChoice>,
+    },
 }
 
 /// A column that the user has chosen.

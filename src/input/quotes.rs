@@ -11,6 +11,8 @@ use super::header::Columns;
 pub(super) struct RowShape {
     width: usize,
     id: usize,
+    /// Whether the users are identified by e-mail addresses or other keys instead of IDs.
+    has_keys: bool,
     flag: Option<usize>,
 }
 
@@ -19,6 +21,7 @@ impl RowShape {
         Self {
             width: columns.width,
             id: columns.id,
+            has_keys: columns.has_keys,
             flag: columns.flag,
         }
     }
@@ -32,7 +35,13 @@ impl RowShape {
             Some(flag) => cell::flag(&record[flag]).is_ok(),
             None => true,
         };
-        is_flag && cell::user_id(&record[self.id], None).is_ok()
+        let user = &record[self.id];
+        let is_user = if self.has_keys {
+            user.contains(&b'@')
+        } else {
+            cell::user_id(user, None).is_ok()
+        };
+        is_flag && is_user
     }
 }
 
@@ -131,6 +140,7 @@ mod tests {
     const SHAPE: RowShape = RowShape {
         width: 3,
         id: 0,
+        has_keys: false,
         flag: Some(1),
     };
 
@@ -176,10 +186,25 @@ mod tests {
         let shape = RowShape {
             width: 2,
             id: 0,
+            has_keys: false,
             flag: None,
         };
         assert_eq!(swallowed(&["1701", "x\n1702,y"], shape), Some(1));
         assert_eq!(swallowed(&["1701", "x\nJo,y"], shape), None);
+    }
+
+    #[test]
+    fn a_swallowed_row_of_a_table_of_people_is_found() {
+        let shape = RowShape {
+            has_keys: true,
+            ..SHAPE
+        };
+        let cells = ["jo@example.com", "yes", "call\nal@example.com,no,ok"];
+        assert_eq!(swallowed(&cells, shape), Some(1));
+        assert_eq!(
+            swallowed(&["jo@example.com", "yes", "a\nb,no,c"], shape),
+            None
+        );
     }
 
     #[test]

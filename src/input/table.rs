@@ -3,12 +3,11 @@
 use std::io::Read;
 
 use super::bytes::{BlockHashes, Bytes, PrivateCopy, Source};
-use super::cell;
 use super::column_rules::ColumnCheck;
 use super::container;
 use super::header::{ColumnRequest, Columns, HeaderProblem};
 use super::header_row::{HeadRow, LocatedHeader, ROWS_SEARCHED, locate};
-use super::options::{HeaderChoice, Options};
+use super::options::{Content, HeaderChoice, Options};
 use super::quotes::RowShape;
 use super::row::{MAX_COLUMNS, Place, Row};
 use super::sheet_list::SheetFit;
@@ -145,7 +144,8 @@ impl Input {
 
     /// Looks in the cells for another column that may hold the IDs or the end dates.
     fn check_columns(&mut self, options: &Options) -> Result<()> {
-        if !self.has_header() {
+        let is_directory = matches!(options.content, Content::Directory { .. });
+        if !self.has_header() || is_directory {
             return Ok(());
         }
         let mut check = ColumnCheck::new(&self.header, &self.columns, &options.until_column);
@@ -187,6 +187,13 @@ impl Input {
     #[must_use]
     pub fn header(&self) -> &[String] {
         &self.header
+    }
+
+    /// Returns a column in words, such as `column 1 "email"`.
+    #[must_use]
+    pub fn column_in_words(&self, column: usize) -> String {
+        let name = self.header.get(column).map_or("", String::as_str);
+        format!("column {} \"{}\"", column + 1, visible(name))
     }
 
     /// Returns whether the text has zero bytes.
@@ -245,6 +252,7 @@ impl Input {
 
 fn column_request(options: &Options) -> ColumnRequest {
     ColumnRequest {
+        content: options.content.clone(),
         id: options.id_column.clone(),
         flag: options.flag_column.clone(),
         until: options.until_column.clone(),
@@ -322,7 +330,8 @@ fn assess_sheet(
         let cell = id_column
             .checked_sub(first_column as usize)
             .and_then(|column| row.cells.get(column));
-        if cell.is_some_and(|cell| cell::user_id(cell, None).is_ok()) {
+        let cell = String::from_utf8_lossy(cell.unwrap_or_default());
+        if request.identifies_user(&cell) {
             return Ok(SheetFit::Candidate);
         }
     }
@@ -412,6 +421,7 @@ fn header_note(
 /// becomes an input.
 fn placeholder_names(columns: &Columns) -> Vec<String> {
     let name = |column: usize| match column {
+        column if column == columns.id && columns.has_keys => "email".to_owned(),
         column if column == columns.id => "user_id".to_owned(),
         column if Some(column) == columns.flag => "mfa_opt_out".to_owned(),
         column if Some(column) == columns.until => "opt_out_until".to_owned(),

@@ -140,6 +140,12 @@ impl TextFormat {
         Ok(head)
     }
 
+    /// Returns a pass over the text as UTF-8.
+    pub(super) fn text(&self, bytes: &Bytes) -> Result<Box<dyn Read>> {
+        self.decoded(bytes)
+            .map_err(|error| io_trouble(&bytes.name, 1, &error))
+    }
+
     /// Returns the rows from the start. If their shape is known, rows that an open quotation mark
     /// has swallowed are found.
     pub(super) fn rows(

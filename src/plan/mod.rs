@@ -12,6 +12,7 @@ mod row_check;
 mod totals;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -20,6 +21,7 @@ use roaring::RoaringTreemap;
 pub use self::guard::within_allowance;
 use self::occurrence::{Occurrence, OccurrenceMap};
 pub use self::order::{OrderedChanges, SendOrder};
+use self::problems::Sources;
 pub use self::problems::{Problem, check_problems_place};
 use self::registered::{Comparison, Skip};
 pub use self::registered::{REGISTERED_COLUMN, RegisterRequests, RegisterUse, SyncCounts, SyncUse};
@@ -27,7 +29,7 @@ use self::row_check::{RowCheck, RowReader, RowRequest};
 use self::totals::{CheckedRow, TotalCheck};
 use crate::domain::{Change, Flag, LineNumber, Outcome, Record, RowNumber, Threshold};
 use crate::error::{Error, Kind, Result};
-use crate::input::{Input, Place, PrivateCopy};
+use crate::input::{Directory, Input, Place, PrivateCopy};
 use crate::output::Output;
 
 /// The rows of the input that the run is about.
@@ -56,6 +58,8 @@ pub struct Options {
     pub keep_last_row: bool,
     /// The rows that the run is about.
     pub selection: Selection,
+    /// The directory that gives the user IDs for the keys of the table.
+    pub directory: Option<Arc<Directory>>,
     /// How the run uses the register.
     pub register: RegisterUse,
     /// Whether the input is a report of `sync`, whose last carried column says what the register
@@ -77,6 +81,7 @@ impl Options {
             skip_invalid: false,
             keep_last_row: false,
             selection: Selection::All,
+            directory: None,
             register: RegisterUse::None,
             has_registered_column: false,
             today,
@@ -218,6 +223,13 @@ impl Plan {
         &self.input.header()[..self.input.columns().carried]
     }
 
+    /// Returns the directory that gives the user IDs, if the table has none. A report carries them
+    /// in a column of its own then, behind the columns of the table.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Directory> {
+        self.options.directory.as_deref()
+    }
+
     /// Returns the latest `finished_at` among the selected rows that may or may not have been
     /// changed.
     #[must_use]
@@ -251,6 +263,15 @@ impl Plan {
         })
     }
 
+    /// Returns the files that messages about rows are about.
+    fn sources(&self, suggests: bool) -> Sources<'_> {
+        Sources {
+            input: &self.input,
+            directory: self.options.directory.as_deref(),
+            suggests,
+        }
+    }
+
     fn row_reader(&self) -> Result<RowReader<'_>> {
         RowReader::new(&self.input, &self.options, self.total_row)
     }
@@ -264,6 +285,7 @@ impl Plan {
         let is_flag_set = self.input.columns().flag.is_none();
         let looks_for_total = self.options.selection == Selection::All
             && !self.options.keep_last_row
+            && self.options.directory.is_none()
             && self.total_row.is_none();
         let mut rows = self.row_reader()?;
         while let Some(check) = rows.next()? {
@@ -518,8 +540,11 @@ impl Changes<'_> {
             return None;
         }
         let sent = request.map(|request| request.flag);
-        let mut cells = self.rows.reading.carried_cells(&self.rows.row, sent);
         let user = request.map(|request| request.user);
+        let mut cells = self
+            .rows
+            .reading
+            .carried_cells(&self.rows.row, user, sent);
         if let Some(registered) = self.plan.comparison.registered(user) {
             cells.push(b',');
             cells.extend_from_slice(registered.as_bytes());
@@ -564,6 +589,11 @@ impl Changes<'_> {
     }
 
     fn describe(&self, fault: row_check::Fault) -> String {
-        problems::describe(&self.plan.input, self.rows.place(), &self.rows.row, fault)
+        problems::describe(
+            &self.plan.sources(false),
+            self.rows.place(),
+            &self.rows.row,
+            fault,
+        )
     }
 }

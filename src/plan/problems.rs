@@ -11,7 +11,7 @@ use super::Plan;
 use super::row_check::{Fault, RowCheck};
 use crate::error::{Error, Kind, Result};
 use crate::input::cell::CellError;
-use crate::input::{Input, Place, Row};
+use crate::input::{Directory, Input, Place, Row};
 use crate::output::{Existing, Output};
 use crate::text::{shorten, visible, without_formula};
 
@@ -35,6 +35,25 @@ pub fn check_problems_place(place: &Path) -> Result<Output> {
         .map_err(|error| error.help("give another file to --problems"))
 }
 
+/// The files that messages about rows are about.
+pub(super) struct Sources<'a> {
+    pub(super) input: &'a Input,
+    pub(super) directory: Option<&'a Directory>,
+    /// Whether messages mention similar keys of the directory.
+    pub(super) suggests: bool,
+}
+
+impl<'a> Sources<'a> {
+    /// Returns the input as the only file.
+    pub(super) fn of(input: &'a Input) -> Self {
+        Self {
+            input,
+            directory: None,
+            suggests: false,
+        }
+    }
+}
+
 /// A problem in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -51,7 +70,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(input: &Input, place: Place, row: &Row, fault: Fault) -> Self {
+    fn new(sources: &Sources<'_>, place: Place, row: &Row, fault: Fault) -> Self {
+        let input = sources.input;
         let Some(column) = fault.column else {
             return Self::of_row(input, place, row, fault.error);
         };
@@ -64,7 +84,13 @@ impl Problem {
                 "the cell is part of the merged cells {area}, of which only the first holds a value; \
                  unmerge them and fill in every row"
             ),
-            None => fault.error.message().to_owned(),
+            None => match sources
+                .directory
+                .filter(|_| fault.error.is_about_directory())
+            {
+                Some(directory) => directory.explain(cell, sources.suggests),
+                None => fault.error.message().to_owned(),
+            },
         };
         Self {
             place: place.of_cell(column),
@@ -130,8 +156,8 @@ fn shown(cell: &[u8]) -> String {
 }
 
 /// Returns a problem in one line, with its place in the file but without the file's name.
-pub(super) fn describe(input: &Input, place: Place, row: &Row, fault: Fault) -> String {
-    let problem = Problem::new(input, place, row, fault);
+pub(super) fn describe(sources: &Sources<'_>, place: Place, row: &Row, fault: Fault) -> String {
+    let problem = Problem::new(sources, place, row, fault);
     let unit = if matches!(place, Place::Line(_)) {
         "line "
     } else {
@@ -231,11 +257,10 @@ impl Plan {
         let name = &self.input.found().name;
         let mut rows = self.row_reader()?;
         while let Some(check) = rows.next()? {
+            let sources = self.sources(listing.shown.len() < SHOWN);
             let problem = match check {
                 RowCheck::NotSelected => continue,
-                RowCheck::Invalid(fault) => {
-                    Problem::new(&self.input, rows.place(), &rows.row, fault)
-                }
+                RowCheck::Invalid(fault) => Problem::new(&sources, rows.place(), &rows.row, fault),
                 RowCheck::Request(request) => {
                     let Some(words) = self.contradiction(&request) else {
                         continue;
@@ -246,7 +271,7 @@ impl Plan {
                     };
                     Problem {
                         message: words,
-                        ..Problem::new(&self.input, rows.place(), &rows.row, fault)
+                        ..Problem::new(&sources, rows.place(), &rows.row, fault)
                     }
                 }
             };

@@ -319,16 +319,12 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// Parses the user ID of a row.
+    /// Returns the user ID of a row, which stands in it or in the directory.
     pub(super) fn user(&self, row: &Row) -> Checked<UserId> {
         let column = self.columns.id;
-        let cell = row.cells.get(column).unwrap_or_default();
-        let user = match row.note(column) {
-            Some(Note::LongNumber) => Err(CellError::LongNumber),
-            Some(Note::Date) => Err(CellError::Date),
-            Some(Note::Aggregate) => Err(CellError::Computed),
-            Some(Note::OddBoolean) => Err(CellError::OddBoolean),
-            None => cell::user_id(cell, self.host),
+        let user = match &self.options.directory {
+            Some(directory) => directory.find(row.cells.get(column).unwrap_or_default()),
+            None => cell::user_id_of_row(row, column, self.host),
         };
         user.map_err(|error| Fault::in_column(column, error))
     }
@@ -391,7 +387,12 @@ impl<'a> Reading<'a> {
 
     /// Returns the cells that a report carries, as CSV. In an undo, the flag is replaced by the one
     /// that is sent.
-    pub(super) fn carried_cells(&self, row: &Row, sent: Option<Flag>) -> Vec<u8> {
+    pub(super) fn carried_cells(
+        &self,
+        row: &Row,
+        user: Option<UserId>,
+        sent: Option<Flag>,
+    ) -> Vec<u8> {
         let mut out = Vec::with_capacity(row.cells.as_slice().len() + 2 * self.columns.carried);
         let plain = !needs_quotes(row.cells.as_slice());
         let rewritten = sent.filter(|_| self.options.selection == Selection::Undo);
@@ -407,6 +408,12 @@ impl<'a> Reading<'a> {
                 Some(_) if Some(column) == self.columns.until => {}
                 _ if plain => out.extend_from_slice(cell),
                 _ => push_csv_cell(&mut out, cell),
+            }
+        }
+        if self.options.directory.is_some() {
+            out.push(b',');
+            if let Some(user) = user {
+                out.extend_from_slice(user.to_string().as_bytes());
             }
         }
         out

@@ -1,0 +1,481 @@
+//! A directory of people: a file that gives the user IDs for e-mail addresses or other keys. The
+//! file is a table in any form, or JSON as it is saved from the Org's Swagger page. It is read once
+//! and held in memory.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::bytes::{BlockHashes, Bytes, PrivateCopy, Source};
+use super::cell::{self, CellError};
+use super::options::{ColumnChoice, Content, Options};
+use super::row::{Place, Row};
+use super::table::Input;
+use super::text::TextFormat;
+use super::{container, json};
+use crate::domain::UserId;
+use crate::error::{Error, Kind, Result};
+use crate::text::{shorten, visible};
+
+/// How a directory is to be read.
+#[derive(Clone, Debug, Default)]
+pub struct DirectoryOptions {
+    /// The column of the keys, by which people are matched.
+    pub key_column: Option<ColumnChoice>,
+    /// The column of the user IDs.
+    pub id_column: Option<ColumnChoice>,
+    /// Largest size in bytes to which a compressed file may inflate.
+    pub max_input: Option<u64>,
+    /// The Org's host, on which a pasted address of a user must be.
+    pub host: Option<String>,
+}
+
+/// The user IDs of a file by key.
+#[derive(Debug)]
+pub struct Directory {
+    /// The name that messages use.
+    name: String,
+    /// A private copy of the file.
+    bytes: Bytes,
+    hashes: BlockHashes,
+    /// The column of the keys in words.
+    key_column: String,
+    /// The numbers of the columns of the keys and of the IDs, from 1.
+    column_numbers: [usize; 2],
+    /// Number of entries in the file.
+    entries: u64,
+    users: HashMap<Box<str>, Found>,
+}
+
+/// Where an entry stands in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EntryPlace {
+    /// A row of a table.
+    Row(Place),
+    /// An entry of a JSON array, counted from 1.
+    Json(u64),
+}
+
+/// What a directory says about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// All entries with the key have this ID.
+    User(UserId, EntryPlace),
+    /// An entry with the key has an invalid ID.
+    Invalid(CellError, EntryPlace),
+    /// Two entries with the key have different IDs.
+    Several([(UserId, EntryPlace); 2]),
+}
+
+impl Directory {
+    /// Reads a directory.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error of [`Kind::Input`] if the file can't be read, or if its columns can't be
+    /// told.
+    pub fn open(source: &Source, options: &DirectoryOptions) -> Result<Self> {
+        Self::read(source, options).map_err(Error::before_sending)
+    }
+
+    fn read(source: &Source, options: &DirectoryOptions) -> Result<Self> {
+        let original = Bytes::open(source)?;
+        let (file, hashes) = original.private_copy()?;
+        let copy = PrivateCopy {
+            name: original.name,
+            file: file.into(),
+            start: 0,
+            length: original.size,
+        };
+        let bytes = Bytes::of_copy(copy.clone());
+        let json = match container::container(&bytes)? {
+            Some(_) => None,
+            None => json::detect(&bytes, options.max_input)?,
+        };
+        let mut directory = Self {
+            name: bytes.name.clone(),
+            bytes,
+            hashes,
+            key_column: String::new(),
+            column_numbers: [0; 2],
+            entries: 0,
+            users: HashMap::new(),
+        };
+        match json {
+            Some(format) => directory.read_json(&format, options)?,
+            None => directory.read_table(copy, options)?,
+        }
+        Ok(directory)
+    }
+
+    fn read_table(&mut self, copy: PrivateCopy, options: &DirectoryOptions) -> Result<()> {
+        let input_options = Options {
+            id_column: options.id_column.clone(),
+            content: Content::Directory {
+                key: options.key_column.clone(),
+            },
+            max_input: options.max_input,
+            ..Options::default()
+        };
+        let input = Input::open(&Source::Copy(copy), &input_options)?;
+        let id_column = input.columns().id;
+        let key_column = input.columns().key.unwrap_or(id_column);
+        self.key_column = input.column_in_words(key_column);
+        self.column_numbers = [key_column + 1, id_column + 1];
+        let mut rows = input.rows()?;
+        let mut row = Row::default();
+        while rows.read(&mut row)? {
+            let key = String::from_utf8_lossy(row.cells.get(key_column).unwrap_or_default());
+            let user = cell::user_id_of_row(&row, id_column, options.host.as_deref());
+            self.add(&key, user, || EntryPlace::Row(rows.place(&row)));
+        }
+        Ok(())
+    }
+
+    fn read_json(&mut self, format: &TextFormat, options: &DirectoryOptions) -> Result<()> {
+        let bytes = self.bytes.clone();
+        let members = json::members(&bytes, format)?;
+        let key_choice = options.key_column.as_ref();
+        let columns = json::columns(&members, key_choice, options.id_column.as_ref());
+        let columns = columns.map_err(|problem| {
+            let message = format!("{}: {}", bytes.name, problem.message);
+            Error::new(Kind::Input, message).help(problem.help)
+        })?;
+        self.key_column = format!("\"{}\"", visible(&columns.key));
+        self.column_numbers = columns.numbers;
+        json::read(&bytes, format, |entry| {
+            let key = json::text_at(entry, &columns.key);
+            let id = json::text_at(entry, &columns.id);
+            let user = cell::user_id(id.as_bytes(), options.host.as_deref());
+            let number = self.entries + 1;
+            self.add(&key, user, || EntryPlace::Json(number));
+        })
+    }
+
+    fn add(
+        &mut self,
+        key: &str,
+        user: std::result::Result<UserId, CellError>,
+        place: impl FnOnce() -> EntryPlace,
+    ) {
+        self.entries += 1;
+        let key = comparable(key);
+        if key.is_empty() {
+            return;
+        }
+        match self.users.entry(key.into()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(match user {
+                    Ok(user) => Found::User(user, place()),
+                    Err(error) => Found::Invalid(error, place()),
+                });
+            }
+            Entry::Occupied(mut occupied) => {
+                let found = occupied.get_mut();
+                match (*found, user) {
+                    (Found::User(_, _), Err(error)) => *found = Found::Invalid(error, place()),
+                    (Found::User(first, first_place), Ok(user)) if first != user => {
+                        *found = Found::Several([(first, first_place), (user, place())]);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Returns the name that messages use.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns BLAKE3 of the raw bytes of the file.
+    #[must_use]
+    pub fn fingerprint(&self) -> blake3::Hash {
+        self.hashes.fingerprint
+    }
+
+    /// Returns the number of entries in the file.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Returns the column of the keys in words.
+    #[must_use]
+    pub fn key_column(&self) -> &str {
+        &self.key_column
+    }
+
+    /// Returns the raw bytes of the file, and their number.
+    #[must_use]
+    pub fn raw(&self) -> (Box<dyn std::io::Read>, u64) {
+        (Box::new(self.bytes.verified(&self.hashes)), self.bytes.size)
+    }
+
+    /// Returns the numbers of the columns of the keys and of the IDs, from 1.
+    #[must_use]
+    pub fn column_numbers(&self) -> [usize; 2] {
+        self.column_numbers
+    }
+
+    /// Returns the user ID for a key.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the key is empty, if no entry has it, if entries have different IDs for
+    /// it, or if the ID of an entry is invalid.
+    pub fn find(&self, key: &[u8]) -> std::result::Result<UserId, CellError> {
+        let text = String::from_utf8_lossy(key);
+        let key = comparable(&text);
+        if key.is_empty() {
+            return Err(CellError::EmptyKey);
+        }
+        match self.users.get(key.as_str()) {
+            Some(Found::User(user, _)) => Ok(*user),
+            Some(Found::Invalid(_, _)) => Err(CellError::InvalidEntry),
+            Some(Found::Several(_)) => Err(CellError::SeveralEntries),
+            None => Err(CellError::Unmatched),
+        }
+    }
+
+    /// Returns why there is no ID for a key, naming the entries of the file. With `suggests`, a
+    /// similar key is mentioned, for which all keys have to be searched.
+    #[must_use]
+    pub fn explain(&self, key: &[u8], suggests: bool) -> String {
+        let text = String::from_utf8_lossy(key);
+        let key = comparable(&text);
+        let name = &self.name;
+        match self.users.get(key.as_str()) {
+            Some(Found::Invalid(error, place)) => {
+                format!("the user ID in {} {}", self.at(*place), error.message())
+            }
+            Some(Found::Several([(first, first_place), (second, second_place)])) => format!(
+                "has several user IDs: {first} in {}, {second} in {}",
+                self.at(*first_place),
+                self.at(*second_place)
+            ),
+            Some(Found::User(user, _)) => format!("is user {user} in {name}"),
+            None if key.is_empty() => CellError::EmptyKey.message().to_owned(),
+            None => match suggests.then(|| self.near_miss(&key)).flatten() {
+                Some(near) => format!(
+                    "is not in {name}; \"{}\" is similar, but may be somebody else",
+                    shorten(&visible(near), 100)
+                ),
+                None => format!("is not in {name}"),
+            },
+        }
+    }
+
+    fn at(&self, place: EntryPlace) -> String {
+        match place {
+            EntryPlace::Row(Place::Line(line)) => format!("{}:{line}", self.name),
+            EntryPlace::Row(place) => format!("{}, {place}", self.name),
+            EntryPlace::Json(number) => format!("{}, entry {number}", self.name),
+        }
+    }
+
+    /// Returns a key that is one letter away, or the same name at another domain.
+    fn near_miss(&self, key: &str) -> Option<&str> {
+        let name = key.split_once('@').map(|(name, _)| name);
+        let mut nearest: Option<&str> = None;
+        for known in self.users.keys() {
+            let known_name = known.split_once('@').map(|(name, _)| name);
+            let is_same_name = name.is_some() && name == known_name;
+            // The order of the entries must not matter.
+            let is_first = nearest.is_none_or(|nearest| **known < *nearest);
+            if is_first && (is_same_name || is_one_edit_away(known, key)) {
+                nearest = Some(known);
+            }
+        }
+        nearest
+    }
+}
+
+/// Checks whether two keys differ in one letter, or in the order of two letters beside each other.
+fn is_one_edit_away(one: &str, other: &str) -> bool {
+    if one.len().abs_diff(other.len()) > char::MAX.len_utf8() {
+        return false;
+    }
+    let prefix = one
+        .char_indices()
+        .zip(other.chars())
+        .find(|((_, left), right)| left != right)
+        .map_or(one.len().min(other.len()), |((at, _), _)| at);
+    let mut left: Vec<char> = one[prefix..].chars().collect();
+    let mut right: Vec<char> = other[prefix..].chars().collect();
+    while !left.is_empty() && left.last() == right.last() {
+        left.pop();
+        right.pop();
+    }
+    match (left.as_slice(), right.as_slice()) {
+        ([], [_]) | ([_], [] | [_]) => true,
+        ([a, b], [c, d]) => a == d && b == c,
+        _ => false,
+    }
+}
+
+/// Returns a key as it is compared: in lower case, without white space around it.
+fn comparable(key: &str) -> String {
+    key.trim().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn directory(text: &str, options: &DirectoryOptions) -> Result<Directory> {
+        let mut file = tempfile::Builder::new().prefix("ids").tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Directory::open(&Source::Path(file.path().to_owned()), options)
+    }
+
+    fn found(directory: &Directory, key: &str) -> std::result::Result<u64, CellError> {
+        directory.find(key.as_bytes()).map(UserId::get)
+    }
+
+    #[test]
+    fn people_are_found_without_regard_to_case_and_white_space() {
+        for text in [
+            "User ID;E-Mail\n1701; Jo@Example.com\n1702;ÄNNE@example.com\n",
+            "Users of the Org\nname,id,mail\nJo,1701,jo@example.com\nÄ,1702,änne@example.com\n",
+            r#"{"total": 2, "data": [
+                {"id": 1701, "profile": {"email": "JO@example.com"}},
+                {"id": "1702", "profile": {"email": "änne@example.com"}}]}"#,
+        ] {
+            let options = DirectoryOptions {
+                key_column: text
+                    .contains("profile")
+                    .then(|| "profile.email".parse().unwrap()),
+                ..DirectoryOptions::default()
+            };
+            let directory = directory(text, &options).unwrap();
+            assert_eq!(directory.entries(), 2);
+            assert_eq!(found(&directory, " jo@EXAMPLE.com\u{a0}"), Ok(1701));
+            assert_eq!(found(&directory, "Änne@Example.com"), Ok(1702));
+            assert_eq!(
+                found(&directory, "jo@example.org"),
+                Err(CellError::Unmatched)
+            );
+            assert_eq!(found(&directory, " "), Err(CellError::EmptyKey));
+        }
+    }
+
+    #[test]
+    fn odd_entries_matter_only_if_they_are_used() {
+        let text = "id,email\n1701,jo@example.com\n1701,jo@example.com\nx,al@example.com\n\
+            1703,bo@example.com\n1704,BO@example.com\n,\n0,\n";
+        let directory = directory(text, &DirectoryOptions::default()).unwrap();
+        assert_eq!(found(&directory, "jo@example.com"), Ok(1701));
+        assert_eq!(
+            found(&directory, "al@example.com"),
+            Err(CellError::InvalidEntry)
+        );
+        assert_eq!(
+            found(&directory, "bo@example.com"),
+            Err(CellError::SeveralEntries)
+        );
+        let words = directory.explain(b"bo@example.com", true);
+        assert!(
+            words.contains("1703 in ") && words.contains(":5, 1704 in "),
+            "{words}"
+        );
+        let words = directory.explain(b"al@example.com", true);
+        assert!(words.contains(":4 is not a number"), "{words}");
+    }
+
+    #[test]
+    fn a_similar_key_is_mentioned_and_never_taken() {
+        let text = "id,email\n5,jo.dahl@example.com\n6,al@example.org\n";
+        let directory = directory(text, &DirectoryOptions::default()).unwrap();
+        for (key, near) in [
+            ("jo.dahl@exmaple.com", Some("jo.dahl@example.com")),
+            ("jo.dal@example.com", Some("jo.dahl@example.com")),
+            ("al@example.com", Some("al@example.org")),
+            ("sam@example.com", None),
+        ] {
+            assert_eq!(found(&directory, key), Err(CellError::Unmatched));
+            let words = directory.explain(key.as_bytes(), true);
+            match near {
+                Some(near) => assert!(words.contains(near), "{words}"),
+                None => assert!(!words.contains("similar"), "{words}"),
+            }
+            assert!(!directory.explain(key.as_bytes(), false).contains("similar"));
+        }
+    }
+
+    #[test]
+    fn columns_that_can_not_be_told_are_refused() {
+        for (text, words) in [
+            (
+                "id,email,mail\n5,a@b.c,a@b.c\n",
+                "two columns could be the e-mail address",
+            ),
+            ("id,name\n5,Jo\n", "no column for the e-mail address"),
+            ("email,name\na@b.c,Jo\n", "no column for the user ID"),
+            (r#"[{"email": "a@b.c"}]"#, "no column for the user ID"),
+            (
+                r#"[{"id": 5, "email": "a@b.c", "mail": "a@b.c"}]"#,
+                "two columns could be",
+            ),
+            (r#"{"users": 5}"#, "no member is a list"),
+        ] {
+            let error = directory(text, &DirectoryOptions::default()).unwrap_err();
+            assert!(error.to_string().contains(words), "{text}: {error}");
+        }
+        let error = directory("email\na@b.c\n", &DirectoryOptions::default()).unwrap_err();
+        assert!(error.advice().unwrap().contains("--ids-column"), "{error}");
+    }
+
+    #[test]
+    fn keys_one_letter_apart_are_recognised() {
+        for (one, other) in [("abc", "abd"), ("abc", "ab"), ("bc", "abc"), ("abc", "acb")] {
+            assert!(is_one_edit_away(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("abc", "abc"),
+            ("abc", "a"),
+            ("abc", "cba"),
+            ("abcd", "badc"),
+        ] {
+            assert!(!is_one_edit_away(one, other), "{one} {other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_an_id_that_stands_beside_the_key_is_found_in_any_order(
+            entries in prop::collection::vec((0_u64..6, "[a-cA-C]{1,2}"), 1..20),
+            asked in "[a-cA-C]{1,2}",
+        ) {
+            let text = |entries: &[(u64, String)]| {
+                let rows = entries.iter().map(|(id, name)| format!("{id},{name}@x.y\n"));
+                format!("id,email\n{}", rows.collect::<String>())
+            };
+            let options = DirectoryOptions::default();
+            let forward = directory(&text(&entries), &options).unwrap();
+            let mut turned = entries.clone();
+            turned.reverse();
+            let backward = directory(&text(&turned), &options).unwrap();
+            let key = format!("{asked}@x.y");
+            let result = found(&forward, &key);
+            prop_assert_eq!(result.is_ok(), found(&backward, &key).is_ok());
+            let beside: Vec<u64> = entries
+                .iter()
+                .filter(|(_, name)| name.eq_ignore_ascii_case(&asked))
+                .map(|(id, _)| *id)
+                .collect();
+            match result {
+                Ok(id) => {
+                    prop_assert!(beside.iter().all(|other| *other == id));
+                    prop_assert_eq!(found(&backward, &key), Ok(id));
+                }
+                Err(CellError::Unmatched) => prop_assert!(beside.is_empty()),
+                Err(_) => prop_assert!(beside.contains(&0) || beside.len() > 1),
+            }
+        }
+    }
+}
