@@ -24,7 +24,7 @@ use crate::config::{BadRows, CliOverrides, Consent, EarlierRun, Key, ProcessEnv,
 use crate::domain::{Ending, Event, Outcome, Signal, Stop};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Exit, Kind, Result};
-use crate::input::{self, ColumnChoice, HeaderChoice, Input, PrivateCopy, Source};
+use crate::input::{self, ColumnChoice, HeaderChoice, Input, PrivateCopy, Source, UntilChoice};
 use crate::journal::{self, Begin, Journal, Mode, OnRecord, Paths, Snapshot};
 use crate::output::Output;
 use crate::plan::{self, Action, Plan, RegisterRequests, RegisterUse, Selection, SendOrder, Step};
@@ -277,11 +277,16 @@ impl Job {
                 .as_deref()
                 .and_then(|text| text.parse().ok()),
             set: reading.set,
-            header: if reading.header || !holds(Key::NoHeader) {
-                HeaderChoice::Detect
-            } else {
-                HeaderChoice::Absent
+            until_column: match &reading.until_column {
+                Some(column) => column.parse().unwrap_or_default(),
+                None => UntilChoice::Detect,
             },
+            header: match reading.header_row.filter(|_| holds(Key::HeaderRow)) {
+                Some(line) => HeaderChoice::At(line),
+                None if reading.header || !holds(Key::NoHeader) => HeaderChoice::Detect,
+                None => HeaderChoice::Absent,
+            },
+            visible_only: reading.visible_only,
             max_input: reading.max_input,
             ..input::Options::default()
         };
@@ -306,7 +311,8 @@ impl Job {
                 input: options,
                 host: target.host(),
                 skip_invalid: reading.bad_rows == BadRows::Skip,
-                keep_last_row: false,
+                keep_last_row: reading.keep_last_row,
+                directory: None,
                 selection: self.selection.clone(),
                 register,
                 has_registered_column,

@@ -119,6 +119,14 @@ pub struct Reading {
     pub id_column: Option<String>,
     /// The column with the flags: its name, or its number from 1.
     pub flag_column: Option<String>,
+    /// The column with the end dates: its name, its number from 1, or `none`.
+    pub until_column: Option<String>,
+    /// The line of the file, or row of the sheet, in which the header is.
+    pub header_row: Option<u64>,
+    /// Whether rows that are hidden in a workbook are left out.
+    pub visible_only: bool,
+    /// Whether the last row is sent even if it looks like a row of totals.
+    pub keep_last_row: bool,
     /// One flag for all rows, instead of a column.
     pub set: Option<Flag>,
     /// Whether the first row names the columns.

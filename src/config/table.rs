@@ -29,11 +29,15 @@ pub enum Key {
     Problems,
     IdColumn,
     FlagColumn,
+    UntilColumn,
     Set,
     NoHeader,
+    HeaderRow,
     Delimiter,
     Encoding,
     Sheet,
+    VisibleOnly,
+    KeepLastRow,
     MaxInput,
     Timezone,
     Register,
@@ -315,6 +319,16 @@ pub const TABLE: &[Setting] = &[
         ..OPTION
     },
     Setting {
+        key: Key::UntilColumn,
+        name: "until-column",
+        form: Form::Text("COLUMN"),
+        heading: TABLES,
+        help: "The column with the end dates: its name, its number from 1, or none",
+        carried: true,
+        set: |to, raw| raw.store_some(&mut to.reading.until_column, values::words),
+        ..OPTION
+    },
+    Setting {
         key: Key::Set,
         name: "set",
         scope: Scope::Flag,
@@ -330,6 +344,16 @@ pub const TABLE: &[Setting] = &[
         heading: TABLES,
         help: "The first row is data; columns are then given by number",
         set: |to, raw| raw.store(&mut to.reading.header, values::switched_off),
+        ..OPTION
+    },
+    Setting {
+        key: Key::HeaderRow,
+        name: "header-row",
+        form: Form::Text("N"),
+        heading: TABLES,
+        help: "The line of the file, or row of the sheet, in which the header is",
+        conflicts: &[Key::NoHeader],
+        set: |to, raw| raw.store_some(&mut to.reading.header_row, values::line),
         ..OPTION
     },
     Setting {
@@ -357,6 +381,23 @@ pub const TABLE: &[Setting] = &[
         heading: TABLES,
         help: "The sheet of a workbook, instead of the first",
         set: |to, raw| raw.store_some(&mut to.reading.sheet, values::words),
+        ..OPTION
+    },
+    Setting {
+        key: Key::VisibleOnly,
+        name: "visible-only",
+        heading: TABLES,
+        help: "Leave out rows that are hidden in a workbook",
+        set: |to, raw| raw.store(&mut to.reading.visible_only, values::switch),
+        ..OPTION
+    },
+    Setting {
+        key: Key::KeepLastRow,
+        name: "keep-last-row",
+        scope: Scope::Flag,
+        heading: TABLES,
+        help: "Send the last row even if it looks like a row of totals",
+        set: |to, raw| raw.store(&mut to.reading.keep_last_row, values::switch),
         ..OPTION
     },
     Setting {

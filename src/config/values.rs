@@ -242,6 +242,17 @@ pub fn log_format(text: &str) -> Parsed<LogFormat> {
     }
 }
 
+/// Parses the number of a line, from 1.
+///
+/// # Errors
+/// Anything but a positive whole number.
+pub fn line(text: &str) -> Parsed<u64> {
+    match text.trim().parse() {
+        Ok(line @ 1..) => Ok(line),
+        _ => Err("write the number of a line, counted from 1".to_owned()),
+    }
+}
+
 /// Any text with something in it.
 ///
 /// # Errors

@@ -482,14 +482,6 @@ fn missing(header: &[String], target: &Target) -> HeaderProblem {
     } else {
         ""
     };
-    let has_key = |name: &String| KEY.names.contains(&plain(name).as_str());
-    if target.what == ID.what && header.iter().any(has_key) {
-        return HeaderProblem::missing(
-            message,
-            "for a table of e-mail addresses, add --ids FILE with a list of the Org's users and \
-             their IDs, such as the Org's Swagger page saves it",
-        );
-    }
     let hint = match nearest(header, target.names) {
         Some(hint) => format!("{hint}; "),
         None => String::new(),

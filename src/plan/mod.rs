@@ -541,10 +541,7 @@ impl Changes<'_> {
         }
         let sent = request.map(|request| request.flag);
         let user = request.map(|request| request.user);
-        let mut cells = self
-            .rows
-            .reading
-            .carried_cells(&self.rows.row, user, sent);
+        let mut cells = self.rows.reading.carried_cells(&self.rows.row, user, sent);
         if let Some(registered) = self.plan.comparison.registered(user) {
             cells.push(b',');
             cells.extend_from_slice(registered.as_bytes());

@@ -43,17 +43,6 @@ pub(super) struct Sources<'a> {
     pub(super) suggests: bool,
 }
 
-impl<'a> Sources<'a> {
-    /// Returns the input as the only file.
-    pub(super) fn of(input: &'a Input) -> Self {
-        Self {
-            input,
-            directory: None,
-            suggests: false,
-        }
-    }
-}
-
 /// A problem in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

@@ -749,3 +749,43 @@ fn the_report_has_every_cell_as_it_was() {
         }
     }
 }
+
+#[test]
+fn the_options_for_tables_reach_the_reading_of_the_table() {
+    let cli = Cli::new();
+    let plan = |table: &str, more: &[&str]| {
+        cli.write("t.csv", table);
+        let words = [
+            "apply",
+            "t.csv",
+            "--dry-run",
+            "--address",
+            "http://127.0.0.1:9",
+        ];
+        cli.run(&[&words[..], more].concat())
+    };
+    let until = "user_id,mfa_opt_out,ends\n1701,yes,2020-01-31\n";
+    plan(until, &["--until-column", "ends"])
+        .exits(0)
+        .says("end dates in column 3 \"ends\"");
+    plan(
+        &until.replace("ends", "opt_out_untill"),
+        &["--until-column", "none"],
+    )
+    .exits(0);
+    plan(
+        "user_id,mfa_opt_out\nuser_id,mfa_opt_out\n1701,yes\n",
+        &["--header-row", "2"],
+    )
+    .exits(0)
+    .says("the header is in line 2");
+    plan("user_id,name\n5,Jo\n7,Al\n12,Total\n", &["--set", "yes"])
+        .exits(2)
+        .says("--keep-last-row");
+    plan(
+        "user_id,name\n5,Jo\n7,Al\n12,Total\n",
+        &["--set", "yes", "--keep-last-row"],
+    )
+    .exits(0);
+    plan("5,yes\n", &["--header-row", "2", "--no-header"]).exits(2);
+}
