@@ -466,10 +466,10 @@ mod tests {
             ..options("https://org.example")
         };
         let org = behind(options, &proxy).unwrap();
-        let SendResult::TransportError(silence) = opt_out(&org).await else {
+        let SendResult::TransportError(error) = opt_out(&org).await else {
             panic!("the proxy let it through")
         };
-        (silence, asked.join().unwrap())
+        (error, asked.join().unwrap())
     }
 
     #[tokio::test]
@@ -486,22 +486,22 @@ mod tests {
             ("SSH-2.0-OpenSSH_9.9\r\n\r\n", "would not connect"),
             ("", "gave no usable answer"),
         ] {
-            let (silence, asked) = through_proxy(answer).await;
+            let (error, asked) = through_proxy(answer).await;
             assert_eq!(
-                (silence.cause, silence.sent),
+                (error.cause, error.sent),
                 (TransportErrorKind::Proxy, false),
-                "{silence:?}"
+                "{error:?}"
             );
             assert!(
-                silence.message.starts_with("the proxy http://127.0.0.1:"),
+                error.message.starts_with("the proxy http://127.0.0.1:"),
                 "{}",
-                silence.message
+                error.message
             );
-            assert!(silence.message.contains(words), "{}", silence.message);
+            assert!(error.message.contains(words), "{}", error.message);
             assert!(
-                !silence.message.contains(PASSWORD) && !silence.message.contains("user:"),
+                !error.message.contains(PASSWORD) && !error.message.contains("user:"),
                 "{}",
-                silence.message
+                error.message
             );
             assert!(asked.starts_with("CONNECT org.example:443 "), "{asked}");
             assert!(!asked.contains("secret-key"), "{asked}");
@@ -516,19 +516,19 @@ mod tests {
             ..options("https://org.invalid")
         };
         let org = behind(options, "").unwrap();
-        let SendResult::TransportError(silence) = opt_out(&org).await else {
+        let SendResult::TransportError(error) = opt_out(&org).await else {
             panic!("there is such a host")
         };
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::HostNotFound, false)
         );
         assert!(
-            silence
+            error
                 .message
                 .starts_with("the host org.invalid could not be found: "),
             "{}",
-            silence.message
+            error.message
         );
     }
 

@@ -4,10 +4,10 @@
 //! came back as a [`SendResult`]; what that means for the run is decided in `policy`.
 //!
 //! [`http`] is the only file that names the HTTP client. The other files turn its parts into plain
-//! data: [`answer`] reads status and headers, [`body`] and [`message`] the body, [`wait`] the
-//! pauses that a server asks for, [`silence`] the errors. [`address`], [`session`], [`trust`] and
-//! [`environment`] prepare a connection, and [`redact`] keeps secrets out of everything that is
-//! passed on.
+//! data: [`send_result`] reads status and headers, [`body`] and [`message`] the body, [`wait`] the
+//! pauses that a server asks for, [`transport_error`] the errors. [`address`], [`session`],
+//! [`trust`] and [`environment`] prepare a connection, and [`redact`] keeps secrets out of
+//! everything that is passed on.
 
 mod address;
 mod body;

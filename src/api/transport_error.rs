@@ -406,33 +406,30 @@ mod tests {
                 "org.example:443 can't be reached: ",
             ),
         ] {
-            let silence = of(Stage::Connecting, io::Error::from(kind));
-            assert_eq!((silence.cause, silence.sent), (cause, false), "{kind}");
-            assert!(silence.message.contains(words), "{}", silence.message);
+            let error = of(Stage::Connecting, io::Error::from(kind));
+            assert_eq!((error.cause, error.sent), (cause, false), "{kind}");
+            assert!(error.message.contains(words), "{}", error.message);
         }
         let wrapped = io::Error::other(io::Error::from(ErrorKind::ConnectionReset));
         assert_eq!(
             of(Stage::Connecting, wrapped).cause,
             TransportErrorKind::Reset
         );
-        let silence = of(Stage::LookUp, Link("Name or service not known", None));
+        let error = of(Stage::LookUp, Link("Name or service not known", None));
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::HostNotFound, false)
         );
         assert_eq!(
-            silence.message,
+            error.message,
             "the host org.example could not be found: Name or service not known"
         );
     }
 
     #[test]
     fn errors_after_connecting_may_have_sent_the_request() {
-        let silence = of(Stage::Underway, io::Error::from(ErrorKind::ConnectionReset));
-        assert_eq!(
-            (silence.cause, silence.sent),
-            (TransportErrorKind::Reset, true)
-        );
+        let error = of(Stage::Underway, io::Error::from(ErrorKind::ConnectionReset));
+        assert_eq!((error.cause, error.sent), (TransportErrorKind::Reset, true));
         let stream = of(
             Stage::Underway,
             Link("stream error received: refused stream", None),
@@ -451,15 +448,15 @@ mod tests {
             error: &Link("operation timed out", None),
             secrets: &Secrets::default(),
         };
-        let silence = classify(&context(None), error);
+        let error = classify(&context(None), error);
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::ConnectTimeout, false)
         );
         assert!(
-            silence.message.contains("not connected within 10s"),
+            error.message.contains("not connected within 10s"),
             "{}",
-            silence.message
+            error.message
         );
 
         let error = ClientError {
@@ -468,23 +465,23 @@ mod tests {
             error: &io::Error::from(ErrorKind::TimedOut),
             secrets: &Secrets::default(),
         };
-        let silence = classify(&context(None), error);
+        let error = classify(&context(None), error);
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::Timeout, true)
         );
         assert_eq!(
-            silence.message,
+            error.message,
             "no complete answer from org.example: timed out"
         );
 
-        let silence = timed_out(&context(None));
+        let error = timed_out(&context(None));
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::Timeout, true)
         );
         assert_eq!(
-            silence.message,
+            error.message,
             "no complete answer from org.example within 30s"
         );
     }
@@ -538,18 +535,18 @@ mod tests {
                 "does not speak TLS",
             ),
         ] {
-            let silence = of_tls(error);
+            let error = of_tls(error);
             assert_eq!(
-                (silence.cause, silence.sent),
+                (error.cause, error.sent),
                 (cause, false),
                 "{}",
-                silence.message
+                error.message
             );
-            assert!(silence.message.contains(words), "{}", silence.message);
+            assert!(error.message.contains(words), "{}", error.message);
             assert!(
-                words == "--ca-cert" || !silence.message.contains("--ca-cert"),
+                words == "--ca-cert" || !error.message.contains("--ca-cert"),
                 "{}",
-                silence.message
+                error.message
             );
         }
     }
@@ -584,19 +581,19 @@ mod tests {
                 error: &error,
                 secrets: &Secrets::default(),
             };
-            let silence = classify(&context(Some("http://proxy.example:3128")), error);
+            let error = classify(&context(Some("http://proxy.example:3128")), error);
             assert_eq!(
-                (silence.cause, silence.sent),
+                (error.cause, error.sent),
                 (TransportErrorKind::Proxy, false)
             );
             assert!(
-                silence
+                error
                     .message
                     .starts_with("the proxy http://proxy.example:3128 "),
                 "{}",
-                silence.message
+                error.message
             );
-            assert!(silence.message.contains(words), "{}", silence.message);
+            assert!(error.message.contains(words), "{}", error.message);
         }
     }
 
@@ -622,9 +619,9 @@ mod tests {
                 error: &Link("operation timed out", None),
                 secrets: &Secrets::default(),
             };
-            let silence = classify(&context(Some("http://proxy.example:3128")), error);
-            assert_eq!((silence.cause, silence.sent), (cause, false));
-            assert!(silence.message.starts_with(words), "{}", silence.message);
+            let error = classify(&context(Some("http://proxy.example:3128")), error);
+            assert_eq!((error.cause, error.sent), (cause, false));
+            assert!(error.message.starts_with(words), "{}", error.message);
         }
     }
 
@@ -639,7 +636,7 @@ mod tests {
             error: &io::Error::other(text),
             secrets: &secrets,
         };
-        let silence = classify(&context(None), error);
-        assert!(!silence.message.contains("k3y"), "{}", silence.message);
+        let error = classify(&context(None), error);
+        assert!(!error.message.contains("k3y"), "{}", error.message);
     }
 }

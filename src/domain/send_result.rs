@@ -28,7 +28,7 @@ impl SendResult {
     pub fn message(&self) -> &str {
         match self {
             Self::Reply(reply) => &reply.message,
-            Self::TransportError(silence) => &silence.message,
+            Self::TransportError(error) => &error.message,
         }
     }
 }

@@ -49,20 +49,20 @@ async fn opt_out(org: &HttpOrg, user: u64) -> SendResult {
 async fn reply(org: &HttpOrg) -> domain::Reply {
     match opt_out(org, 7).await {
         SendResult::Reply(reply) => reply,
-        SendResult::TransportError(silence) => panic!("no answer: {silence:?}"),
+        SendResult::TransportError(error) => panic!("no answer: {error:?}"),
     }
 }
 
-async fn silence(org: &HttpOrg) -> TransportError {
+async fn transport_error(org: &HttpOrg) -> TransportError {
     match opt_out(org, 7).await {
         SendResult::Reply(reply) => panic!("an answer: {reply:?}"),
-        SendResult::TransportError(silence) => {
+        SendResult::TransportError(error) => {
             assert!(
-                !silence.message.contains(KEY) && !silence.message.contains('\n'),
+                !error.message.contains(KEY) && !error.message.contains('\n'),
                 "{}",
-                silence.message
+                error.message
             );
-            silence
+            error
         }
     }
 }
@@ -140,7 +140,7 @@ async fn a_listener_at_the_other_loopback_address_receives_nothing() {
     assert_eq!(reply(&org).await.status, 204);
     // Not even when nothing listens at the first address any more.
     drop(server);
-    assert!(!silence(&org).await.message.is_empty());
+    assert!(!transport_error(&org).await.message.is_empty());
     assert!(other.accept().is_err(), "somebody has connected to [::1]");
 }
 
@@ -155,7 +155,7 @@ async fn localhost_is_resolved_to_loopback_without_a_resolver() {
     );
     let closed = ClosedPort::new();
     assert_eq!(
-        silence(&org(&format!("http://localhost:{}", closed.port())))
+        transport_error(&org(&format!("http://localhost:{}", closed.port())))
             .await
             .cause,
         TransportErrorKind::Refused
@@ -379,17 +379,17 @@ async fn retry_after_and_quota_are_read() {
 #[tokio::test]
 async fn a_closed_port_is_a_refused_connection() {
     let closed = ClosedPort::new();
-    let silence = silence(&org(&format!("http://127.0.0.1:{}", closed.port()))).await;
+    let error = transport_error(&org(&format!("http://127.0.0.1:{}", closed.port()))).await;
     assert_eq!(
-        (silence.cause, silence.sent),
+        (error.cause, error.sent),
         (TransportErrorKind::Refused, false)
     );
     assert!(
-        silence
+        error
             .message
             .contains(&format!("127.0.0.1:{} refused", closed.port())),
         "{}",
-        silence.message
+        error.message
     );
 }
 
@@ -399,7 +399,7 @@ async fn a_connect_timeout_has_sent_nothing() {
     let silent = crate::hostile::SilentPort::new();
     let address = format!("http://127.0.0.1:{}", silent.port());
     let connect_timeout = Duration::from_millis(300);
-    let silence = silence(
+    let error = transport_error(
         &HttpOrg::new(ConnectOptions {
             connect_timeout,
             ..options(&address)
@@ -408,29 +408,25 @@ async fn a_connect_timeout_has_sent_nothing() {
     )
     .await;
     assert_eq!(
-        (silence.cause, silence.sent),
+        (error.cause, error.sent),
         (TransportErrorKind::ConnectTimeout, false)
     );
     assert!(
-        silence.message.contains("not connected within 300ms"),
+        error.message.contains("not connected within 300ms"),
         "{}",
-        silence.message
+        error.message
     );
 }
 
 #[tokio::test]
 async fn a_server_that_hangs_is_a_timeout() {
     let server = Hostile::start(|_| Reply::raw("").then(Then::Hang));
-    let silence = silence(&impatient(&server.url())).await;
+    let error = transport_error(&impatient(&server.url())).await;
     assert_eq!(
-        (silence.cause, silence.sent),
+        (error.cause, error.sent),
         (TransportErrorKind::Timeout, true)
     );
-    assert!(
-        silence.message.contains("within 300ms"),
-        "{}",
-        silence.message
-    );
+    assert!(error.message.contains("within 300ms"), "{}", error.message);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -444,11 +440,11 @@ async fn incomplete_responses_are_resets() {
     ] {
         let shown = format!("{reply:?}");
         let server = Hostile::start(move |_| reply.clone());
-        let silence = silence(&org(&server.url())).await;
+        let error = transport_error(&org(&server.url())).await;
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::Reset, true),
-            "{shown}: {silence:?}"
+            "{shown}: {error:?}"
         );
         assert_eq!(server.requests().len(), 1, "{shown}");
     }
@@ -458,7 +454,7 @@ async fn incomplete_responses_are_resets() {
 async fn a_connection_reset_before_the_response_is_a_reset() {
     let server = Hostile::raw(|_, wire| wire.reset());
     assert_eq!(
-        silence(&org(&server.url())).await.cause,
+        transport_error(&org(&server.url())).await.cause,
         TransportErrorKind::Reset
     );
 }
@@ -490,15 +486,15 @@ async fn a_response_that_is_not_http_is_not_understood() {
     ] {
         let shown = bytes[..40.min(bytes.len())].to_owned();
         let server = Hostile::start(move |_| Reply::raw(bytes.clone()).then(Then::Close));
-        let silence = silence(&org(&server.url())).await;
+        let error = transport_error(&org(&server.url())).await;
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::NotUnderstood, true),
-            "{shown}: {silence:?}"
+            "{shown}: {error:?}"
         );
         assert!(
-            silence.message.contains("answer not understood") && silence.message.contains(words),
-            "{silence:?}"
+            error.message.contains("answer not understood") && error.message.contains(words),
+            "{error:?}"
         );
         assert_eq!(server.requests().len(), 1, "{shown}");
     }
@@ -513,8 +509,8 @@ async fn a_connection_closed_while_idle_does_not_fail_the_next_request() {
         // and sends nothing twice.
         match opt_out(&org, user).await {
             SendResult::Reply(reply) => assert_eq!(reply.status, 204),
-            SendResult::TransportError(silence) => {
-                assert_eq!(silence.cause, TransportErrorKind::Reset);
+            SendResult::TransportError(error) => {
+                assert_eq!(error.cause, TransportErrorKind::Reset);
             }
         }
     }
@@ -647,8 +643,8 @@ async fn a_failed_login_reports_the_reason() {
             LoginResult::Failed(SendResult::Reply(reply)) => {
                 format!("{} {}", reply.status, reply.message)
             }
-            LoginResult::Failed(SendResult::TransportError(silence)) => {
-                format!("{:?}", silence.cause)
+            LoginResult::Failed(SendResult::TransportError(error)) => {
+                format!("{:?}", error.cause)
             }
             LoginResult::Unusable(odd) => odd,
             LoginResult::Token { .. } => panic!("there was no token"),
@@ -677,11 +673,11 @@ async fn a_login_response_that_never_ends_is_a_timeout() {
         timeout: Duration::from_millis(300),
         ..options(&server.url())
     });
-    let LoginResult::Failed(SendResult::TransportError(silence)) = org.log_in().await else {
+    let LoginResult::Failed(SendResult::TransportError(error)) = org.log_in().await else {
         panic!("half an answer is none")
     };
     assert_eq!(
-        (silence.cause, silence.sent),
+        (error.cause, error.sent),
         (TransportErrorKind::Timeout, true)
     );
 }
@@ -730,21 +726,21 @@ async fn a_server_with_a_wrong_certificate_receives_no_request() {
         ),
     ] {
         let server = Hostile::start_tls(tls, |_| Reply::new(204));
-        let silence = silence(&trusting(
+        let error = transport_error(&trusting(
             &server.url(),
             ca_cert.as_ref().map(|file| file.path().into()),
         ))
         .await;
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::Tls, false),
-            "{silence:?}"
+            "{error:?}"
         );
-        assert!(silence.message.contains(words), "{silence:?}");
+        assert!(error.message.contains(words), "{error:?}");
         assert_eq!(
-            silence.message.contains("--ca-cert"),
+            error.message.contains("--ca-cert"),
             words == "does not trust",
-            "{silence:?}"
+            "{error:?}"
         );
         assert_eq!(server.requests().len(), 0);
     }
@@ -781,12 +777,9 @@ async fn a_server_with_another_self_signed_certificate_receives_no_request() {
             (renamed, &renamed_file, "is not for 127.0.0.1"),
         ] {
             let server = Hostile::start_tls(tls, |_| Reply::new(204));
-            let silence = silence(&trusting(&server.url(), Some(given.path().into()))).await;
-            assert_eq!(
-                (silence.cause, silence.sent),
-                (TransportErrorKind::Tls, false)
-            );
-            assert!(silence.message.contains(words), "{is_ca}: {silence:?}");
+            let error = transport_error(&trusting(&server.url(), Some(given.path().into()))).await;
+            assert_eq!((error.cause, error.sent), (TransportErrorKind::Tls, false));
+            assert!(error.message.contains(words), "{is_ca}: {error:?}");
             assert_eq!(server.requests().len(), 0);
         }
     }
@@ -811,16 +804,13 @@ async fn a_server_without_tls_is_recognised() {
         wire.wait_for_end()
     });
     let (org, _file) = speaking_tls_to(&server);
-    let silence = silence(&org).await;
+    let error = transport_error(&org).await;
     assert_eq!(
-        (silence.cause, silence.sent),
+        (error.cause, error.sent),
         (TransportErrorKind::NotTls, false),
-        "{silence:?}"
+        "{error:?}"
     );
-    assert!(
-        silence.message.contains("does not speak TLS"),
-        "{silence:?}"
-    );
+    assert!(error.message.contains("does not speak TLS"), "{error:?}");
 }
 
 #[tokio::test]
@@ -831,27 +821,24 @@ async fn a_server_with_old_tls_only_is_recognised() {
         wire.wait_for_end()
     });
     let (org, _file) = speaking_tls_to(&server);
-    let silence = silence(&org).await;
+    let error = transport_error(&org).await;
     assert_eq!(
-        (silence.cause, silence.sent),
+        (error.cause, error.sent),
         (TransportErrorKind::Tls, false),
-        "{silence:?}"
+        "{error:?}"
     );
-    assert!(
-        silence.message.contains("TLS 1.2 is the oldest"),
-        "{silence:?}"
-    );
+    assert!(error.message.contains("TLS 1.2 is the oldest"), "{error:?}");
 }
 
 #[tokio::test]
 async fn an_interrupted_handshake_is_a_reset() {
     let server = Hostile::raw(|_, wire| wire.reset());
     let (org, _file) = speaking_tls_to(&server);
-    let silence = silence(&org).await;
+    let error = transport_error(&org).await;
     assert_eq!(
-        (silence.cause, silence.sent),
+        (error.cause, error.sent),
         (TransportErrorKind::Reset, false),
-        "{silence:?}"
+        "{error:?}"
     );
 }
 
@@ -886,11 +873,11 @@ async fn refused_http2_streams_leave_no_doubt_and_interrupted_ones_do() {
         let server = Hostile::raw_tls(authority.http2_server(&["127.0.0.1"]), move |_, wire| {
             http2::serve(wire, |_| frames)
         });
-        let silence = silence(&trusting(&server.url(), Some(file.path().into()))).await;
+        let error = transport_error(&trusting(&server.url(), Some(file.path().into()))).await;
         assert_eq!(
-            (silence.cause, silence.sent),
+            (error.cause, error.sent),
             (TransportErrorKind::Reset, may_be_processed),
-            "{silence:?}"
+            "{error:?}"
         );
         assert_eq!(server.connections(), 1);
     }
