@@ -559,7 +559,7 @@ fn rows_on_record_are_left_out_and_the_others_keep_their_numbers() {
     assert!(matches!(&steps[1], Action::Send(change) if change.row == 4 && change.user.get() == 7));
 }
 
-/// Action a plan sends: the users, and whether each is opted out.
+/// Returns the users whom a plan sends, and whether each is opted out.
 fn sent(path: &Path, options: &Options) -> Vec<(u64, bool)> {
     let plan = plan(path, options).unwrap();
     let on_record = RoaringTreemap::new();
