@@ -82,40 +82,6 @@ fn dry_run_with_html_writes_the_plan_as_a_page() {
 }
 
 #[test]
-fn page_of_a_plan_knows_the_present_flag_of_unchanged_rows() {
-    let cli = Cli::new();
-    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n2,true\n");
-    cli.run(&[
-        "apply",
-        "users.csv",
-        "--sandbox",
-        "--yes",
-        "--report",
-        "first.csv",
-    ])
-    .exits(0);
-    cli.write("users.csv", "user_id,mfa_opt_out\n1,true\n2,false\n");
-    let options = [
-        "--baseline",
-        "first.csv",
-        "--dry-run",
-        "--html",
-        "plan.html",
-    ];
-    cli.run(&[&["apply", "users.csv", "--sandbox"], &options[..]].concat())
-        .exits(0);
-    let data = data_of(&cli.read("plan.html"));
-    assert_eq!(
-        data["rows"][0].as_array().unwrap()[4..6],
-        [json!("opt out"), json!("opt out")]
-    );
-    assert_eq!(
-        data["rows"][1].as_array().unwrap()[4..6],
-        [json!("not known"), json!("opt in")]
-    );
-}
-
-#[test]
 fn page_of_a_run_has_a_policy_with_hashes_and_no_inline_permission() {
     let cli = Cli::new();
     cli.write("users.csv", TABLE);
