@@ -474,7 +474,7 @@ async fn send(
     let limit = settings.sending.limit.unwrap_or(u64::MAX);
     let is_cut = Cell::new(false);
     let mut sent_before = 0;
-    let changes = plan.changes_in(order)?.filter(|step| {
+    let mut changes = plan.changes_in(order)?.filter(|step| {
         let is_change = matches!(
             step,
             Ok(Step {
@@ -495,13 +495,13 @@ async fn send(
             ..settings.rules(fastrand::u64(..))
         }),
         org: &target.org,
-        changes,
+        changes: &mut changes,
         journal,
         on_record: on_record.tally,
         in_doubt: on_record.in_doubt.clone(),
         alarm: Alarm::fine(),
     };
-    let sent = engine::run(run, signals, |now, event| match event {
+    let sent = engine::run(run, signals, &mut |now, event| match event {
         Some(event) => progress.on(now, event),
         None => progress.tick(now),
     })

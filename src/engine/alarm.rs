@@ -1,5 +1,5 @@
-//! Wakes the engine at a time. The runtime's own timer counts whole milliseconds, within which thousands of requests a second
-//! have several turns each; where the system has a finer one (Linux), that is used. When to wake is not decided here.
+//! Wakes the engine at a given time. The runtime's own timer counts whole milliseconds, which is too coarse for thousands of
+//! requests a second and for limits without burst. On Linux a timer of the kernel is used instead.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,11 +20,11 @@ enum Kind {
 }
 
 impl Alarm {
-    /// As exact as the system can: some hundredths of a millisecond late on Linux, one or two milliseconds elsewhere, more on
-    /// Windows.
+    /// Returns the most exact alarm of the system. It is late by hundredths of a millisecond on Linux, by one or two
+    /// milliseconds elsewhere, and by up to 16 ms on Windows.
     ///
     /// # Panics
-    /// Outside of a runtime.
+    /// Panics outside of a runtime.
     #[must_use]
     pub fn fine() -> Self {
         fine::Timer::new().map_or_else(
@@ -36,7 +36,7 @@ impl Alarm {
         )
     }
 
-    /// By the runtime's own clock, which a test can move.
+    /// Returns an alarm that follows the clock of the runtime, which a test can advance.
     #[must_use]
     pub fn coarse() -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Alarm {
         }
     }
 
-    /// The one time at which it is to ring.
+    /// Sets the time at which the alarm rings, instead of any earlier one.
     pub(super) fn set(&mut self, at: Instant) {
         if self.set_for == Some(at) {
             return;
@@ -61,7 +61,7 @@ impl Alarm {
         }
     }
 
-    /// Returns when it rings.
+    /// Waits until the alarm rings.
     pub(super) async fn ring(&mut self) {
         match &mut self.kind {
             Kind::Fine(timer) => {
@@ -140,7 +140,7 @@ mod fine {
     use std::task::{Context, Poll};
     use std::time::Duration;
 
-    /// There is none.
+    /// The timer of a system that has none.
     #[derive(Debug)]
     pub(super) enum Timer {}
 
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_rings_at_once_later_and_again() {
+    async fn rings_no_earlier_than_set_each_time() {
         let mut alarm = Alarm::fine();
         for after in [
             Duration::ZERO,
@@ -183,7 +183,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_time_that_has_passed_unheard_does_not_make_the_next_one_ring_early() {
+    async fn a_missed_ring_does_not_make_the_next_one_early() {
         let mut alarm = Alarm::fine();
         assert!(matches!(alarm.kind, Kind::Fine(_)));
         alarm.set(Instant::now());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_time_that_it_was_set_for_counts() {
+    async fn rings_at_the_time_that_was_set_last() {
         let mut alarm = Alarm::fine();
         let now = Instant::now();
         alarm.set(now + Duration::from_hours(1));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_coarse_one_goes_by_the_clock_of_the_runtime() {
+    async fn a_coarse_alarm_follows_the_clock_of_the_runtime() {
         let mut alarm = Alarm::coarse();
         let now = Instant::now();
         alarm.set(now + Duration::from_hours(1));

@@ -1,5 +1,16 @@
-//! Carries the policy out: asks it what to do next, does that one thing, tells it what happened, has the record written,
-//! and only then tells whoever watches. Decides nothing and formats nothing; the only room besides `commands` with a clock.
+//! Carries out what the policy decides. [`run`] asks it what to do next, does that one thing, passes on the result, writes the
+//! record to the journal, and only then emits events. It decides nothing and formats nothing.
+//!
+//! # Why this is fast
+//!
+//! - Answers that arrive together are collected before the runtime runs again, written to the journal in one call, and
+//!   followed by their events. A batch has at most [`BATCH_SIZE`] records.
+//! - [`Alarm`] is the only timer of the loop. On Linux it is finer than the timer of the runtime, so that several requests can
+//!   be sent within a millisecond at their own times.
+//! - Up to [`MAX_STEPS_BEFORE_YIELD`] steps run without yielding to the runtime, so that rows that are not sent cost nothing
+//!   but their record.
+//! - After requests were started, the loop yields once so that they leave the machine, and the policy counts their second from
+//!   then on ([`Policy::mark_flushed`]).
 
 mod alarm;
 
@@ -23,80 +34,85 @@ use crate::journal::{Journal, Note, Storage, Traffic};
 use crate::plan::{Action, Step};
 use crate::policy::{Attempt, Next, Policy};
 
-/// Records are written at the latest when so many have gathered.
-const GATHER: usize = 256;
-/// So much is done without looking around; then signals and answers get their turn.
-const TURNS: u32 = 4096;
-/// Whoever watches is told at least so often that time passes.
-const TICK: Duration = Duration::from_millis(100);
+/// Number of records that are written in one call at most.
+const BATCH_SIZE: usize = 256;
+/// Number of steps after which signals and answers are handled.
+const MAX_STEPS_BEFORE_YIELD: u32 = 4096;
+/// Longest time between two calls of the watcher.
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Action a run works with.
-pub struct Run<'a, O, C, S> {
-    /// Decides.
+/// The signals that end a run.
+pub type Signals<'a> = dyn Stream<Item = Signal> + Unpin + 'a;
+/// Receives the events of a run, and is called without one as time passes.
+pub type Watch<'a> = dyn FnMut(Duration, Option<&Event<'_>>) + 'a;
+
+/// Everything that a run needs.
+pub struct Run<'a, O, S> {
+    /// Decides what to do.
     pub policy: Policy,
     /// Receives the requests.
     pub org: &'a O,
-    /// The rows, in input order, without those that are on record already.
-    pub changes: C,
-    /// Takes the records.
+    /// The rows in the order in which they are sent, without those that are already recorded.
+    pub changes: &'a mut dyn Iterator<Item = Result<Step>>,
+    /// Receives the records.
     pub journal: &'a mut Journal<S>,
-    /// Action an interrupted run had put on record.
+    /// Number of rows by outcome that an interrupted run had recorded.
     pub on_record: Tally,
     /// The rows that an interrupted run may have changed without having recorded it.
     pub in_doubt: RoaringTreemap,
-    /// Wakes it.
+    /// Wakes the run at a given time.
     pub alarm: Alarm,
 }
 
-/// Action is known when the sending is over. Everything that was recorded is on the disk.
+/// The result of a run. All records are on disk.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// How it ended.
+    /// How the run ended.
     pub ending: Ending,
-    /// Action was sent.
+    /// Number of requests, retries and log-ins.
     pub traffic: Traffic,
-    /// Action was found out about the pace.
+    /// What was found out about the rate.
     pub pace: PaceFound,
-    /// Rows on record by outcome, those of an interrupted run included.
+    /// Number of recorded rows by outcome, including those of an interrupted run.
     pub tally: Tally,
-    /// Whether a change may have been made that is not on record as applied.
+    /// Whether a change may have been made that is not recorded as applied.
     pub in_doubt: bool,
     /// The rows without an outcome whose change may have been made, in order.
     pub rows_in_doubt: RoaringTreemap,
-    /// How long it took.
+    /// Length of the run.
     pub elapsed: Duration,
 }
 
-/// Sends until the policy says that the run is over, or until a second SIGINT or SIGTERM comes.
+/// Sends until the policy ends the run, or until a second SIGINT or SIGTERM.
 ///
-/// `watch` is told of each event with the time since the run began, and without one that time has passed.
+/// `watch` is called for each event with the time since the run began, and without an event at regular intervals.
 ///
 /// # Errors
-/// When the journal fails. The run ends at once then: no outcome of a request in flight could be recorded any more. Action is
-/// on record stays. An input that fails is no error here: requests in flight are awaited and recorded as at any other end.
-pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
-    run: Run<'_, O, C, S>,
-    stop: impl Stream<Item = Signal> + Unpin,
-    watch: impl FnMut(Duration, Option<&Event<'_>>),
+/// Returns an error if the journal fails. The run ends at once then, because no further outcome could be recorded. An input
+/// that fails is no error here: requests in flight are awaited and recorded as at any other end.
+pub async fn run<O: Org, S: Storage>(
+    run: Run<'_, O, S>,
+    signals: &mut Signals<'_>,
+    watch: &mut Watch<'_>,
 ) -> Result<Sent> {
     let began_at = wall_clock();
     let engine = Engine {
         began: Instant::now(),
         began_at,
         next_tick: Duration::ZERO,
-        turns: 0,
+        steps_since_yield: 0,
         held: None,
         in_doubt: run.in_doubt,
-        told_to_stop: false,
+        was_signalled: false,
         alarm: run.alarm,
         org: run.org,
         policy: run.policy,
         changes: run.changes,
-        books: Books {
+        recorder: Recorder {
             journal: run.journal,
             time_of_day: began_at,
             cells: BTreeMap::new(),
-            untold: Vec::new(),
+            pending_events: Vec::new(),
             condition: Condition::Normal,
             held_until: Duration::ZERO,
             waiting: None,
@@ -106,54 +122,53 @@ pub async fn run<O: Org, C: Iterator<Item = Result<Step>>, S: Storage>(
             watch,
         },
     };
-    engine.run(stop).await
+    engine.run(signals).await
 }
 
-struct Engine<'a, O, C, S, W> {
+struct Engine<'a, O, S> {
     began: Instant,
     began_at: Timestamp,
     next_tick: Duration,
-    /// Action was done since the engine last looked around.
-    turns: u32,
-    /// A row that may not be sent before a mark that covers it is on disk.
+    /// Number of steps since the engine last yielded to the runtime.
+    steps_since_yield: u32,
+    /// A row that waits until a mark that covers it is on disk.
     held: Option<Step>,
-    /// The rows in doubt since an interruption that have not been offered to the policy.
+    /// The rows in doubt from an interrupted run that have not been offered to the policy.
     in_doubt: RoaringTreemap,
-    /// Whether SIGINT or SIGTERM has come.
-    told_to_stop: bool,
+    /// Whether SIGINT or SIGTERM was received.
+    was_signalled: bool,
     alarm: Alarm,
     org: &'a O,
     policy: Policy,
-    changes: C,
-    books: Books<'a, S, W>,
+    changes: &'a mut dyn Iterator<Item = Result<Step>>,
+    recorder: Recorder<'a, S>,
 }
 
-/// Action the engine has waited for.
-enum Arrival {
+/// The reason why a wait ended.
+enum Wakeup {
     Stop(Signal),
     SendResult(Attempt, SendResult),
     LoginResult(LoginResult),
     Time,
 }
 
-impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Option<&Event<'_>>)>
-    Engine<'_, O, C, S, W>
-{
-    async fn run(mut self, mut stop: impl Stream<Item = Signal> + Unpin) -> Result<Sent> {
+impl<O: Org, S: Storage> Engine<'_, O, S> {
+    async fn run(mut self, signals: &mut Signals<'_>) -> Result<Sent> {
         let org = self.org;
-        let (mut in_flight, mut answers) = (FuturesUnordered::new(), Vec::new());
+        let mut in_flight = FuturesUnordered::new();
+        let mut answers = Vec::new();
         let mut log_in = std::pin::pin!(futures::future::Fuse::terminated());
         let mut now = self.began.elapsed();
         loop {
             let mut awaits_mark = false;
             let until = match self.next(now).await {
                 Next::Send(attempt) => {
-                    self.books.sent(now, &attempt);
+                    self.recorder.sent(now, &attempt);
                     in_flight.push(send(org, attempt));
                     continue;
                 }
                 Next::LogIn => {
-                    self.books.logging_in(now);
+                    self.recorder.logging_in(now);
                     log_in.set(org.log_in().fuse());
                     continue;
                 }
@@ -167,99 +182,100 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                     None
                 }
                 Next::Settle(record) => {
-                    self.books.record(now, record)?;
+                    self.recorder.record(now, record)?;
                     now = self.began.elapsed();
                     continue;
                 }
                 Next::Defer(row) => {
-                    self.books.defer(row);
+                    self.recorder.defer(row);
                     continue;
                 }
                 Next::WaitUntil(until, why) => {
-                    self.books.waiting(now, why, until);
+                    self.recorder.waiting(now, why, until);
                     Some(until)
                 }
                 Next::AwaitAnswer => None,
                 Next::End(ending) => return self.end(ending),
             };
-            self.turns = 0;
-            self.books.note_past_second(now);
-            self.books.write(now)?;
+            self.steps_since_yield = 0;
+            self.recorder.note_past_second(now);
+            self.recorder.write(now)?;
             self.tick(now);
             self.set_alarm(until);
-            let arrival = tokio::select! {
+            let wakeup = tokio::select! {
                 biased;
-                Some(signal) = stop.next() => Arrival::Stop(signal),
-                answer = &mut log_in => Arrival::LoginResult(answer),
-                Some((attempt, answer)) = in_flight.next() => Arrival::SendResult(attempt, answer),
-                () = self.alarm.ring() => Arrival::Time,
-                () = self.books.journal.sync_is_over(), if awaits_mark => Arrival::Time,
-                () = give_way(), if self.policy.awaits_departure() => Arrival::Time,
+                Some(signal) = signals.next() => Wakeup::Stop(signal),
+                answer = &mut log_in => Wakeup::LoginResult(answer),
+                Some((attempt, answer)) = in_flight.next() => Wakeup::SendResult(attempt, answer),
+                () = self.alarm.ring() => Wakeup::Time,
+                () = self.recorder.journal.sync_is_over(), if awaits_mark => Wakeup::Time,
+                () = yield_to_runtime(), if self.policy.has_unflushed() => Wakeup::Time,
             };
-            // First all that was sent is handed over; then the runtime has its turn, and lets it out.
+            // New requests are handed to the connections first; then the runtime sends them.
             collect_ready(&mut in_flight, &mut answers);
-            give_way().await;
+            yield_to_runtime().await;
             collect_ready(&mut in_flight, &mut answers);
             now = self.began.elapsed();
-            self.policy.departed(now);
-            self.heed_time_of_day();
-            let given_up = self.second_signal(&arrival);
-            self.arrived(now, arrival)?;
+            self.policy.mark_flushed(now);
+            self.set_wall_clock();
+            let given_up = self.second_signal(&wakeup);
+            self.handle(now, wakeup)?;
             for (attempt, answer) in answers.drain(..) {
-                self.arrived(now, Arrival::SendResult(attempt, answer))?;
+                self.handle(now, Wakeup::SendResult(attempt, answer))?;
             }
             if let Some(signal) = given_up {
                 return self.end(Ending::Interrupted(signal));
             }
-            self.books.commit(now)?;
+            self.recorder.commit(now)?;
             now = self.began.elapsed();
         }
     }
 
-    /// Asks the policy what to do, or has the runtime take its turn after very many steps without one.
+    /// Returns what to do, or yields to the runtime after very many steps.
     async fn next(&mut self, now: Duration) -> Next {
-        self.turns += 1;
-        if self.turns > TURNS {
-            look_around(now).await
+        self.steps_since_yield += 1;
+        if self.steps_since_yield > MAX_STEPS_BEFORE_YIELD {
+            yield_to_runtime().await;
+            Next::WaitUntil(now, Wait::Pace)
         } else {
             self.policy.next(now)
         }
     }
 
-    /// Tells whoever watches that time has passed, if it is time to.
+    /// Calls the watcher without an event if the interval has passed.
     fn tick(&mut self, now: Duration) {
         if now >= self.next_tick {
-            self.next_tick = now + TICK;
-            (self.books.watch)(now, None);
+            self.next_tick = now + TICK_INTERVAL;
+            (self.recorder.watch)(now, None);
         }
     }
 
-    /// Returns the signal that ends the run at once: the second SIGINT or SIGTERM. A terminal that goes away often says so
-    /// twice, and is in no hurry.
-    fn second_signal(&mut self, arrival: &Arrival) -> Option<Signal> {
-        match arrival {
-            Arrival::Stop(signal @ (Signal::Interrupt | Signal::Terminate)) => {
-                let is_second = std::mem::replace(&mut self.told_to_stop, true);
+    /// Returns the signal that ends the run at once, which is the second SIGINT or SIGTERM. SIGHUP does not count, because a
+    /// terminal that is closed often sends it twice.
+    fn second_signal(&mut self, wakeup: &Wakeup) -> Option<Signal> {
+        match wakeup {
+            Wakeup::Stop(signal @ (Signal::Interrupt | Signal::Terminate)) => {
+                let is_second = std::mem::replace(&mut self.was_signalled, true);
                 Some(*signal).filter(|_| is_second)
             }
-            Arrival::Stop(Signal::HangUp)
-            | Arrival::SendResult(..)
-            | Arrival::LoginResult(_)
-            | Arrival::Time => None,
+            Wakeup::Stop(Signal::HangUp)
+            | Wakeup::SendResult(..)
+            | Wakeup::LoginResult(_)
+            | Wakeup::Time => None,
         }
     }
 
-    fn heed_time_of_day(&mut self) {
-        self.books.time_of_day = wall_clock();
-        self.books
+    fn set_wall_clock(&mut self) {
+        self.recorder.time_of_day = wall_clock();
+        self.recorder
             .requests
-            .set_clock(self.began.elapsed(), self.books.time_of_day);
-        let passed = self.began_at.duration_until(self.books.time_of_day);
+            .set_clock(self.began.elapsed(), self.recorder.time_of_day);
+        let passed = self.began_at.duration_until(self.recorder.time_of_day);
         self.policy
-            .heed_time_of_day(Duration::try_from(passed).unwrap_or_default());
+            .set_wall_clock(Duration::try_from(passed).unwrap_or_default());
     }
 
-    /// Offers the next row to the policy, or holds it if it may not be sent yet.
+    /// Offers the next row to the policy, or keeps it if it may not be sent yet.
     fn take_row(&mut self, now: Duration) -> Result<()> {
         let step = match self.held.take() {
             Some(held) => Some(Ok(held)),
@@ -272,9 +288,9 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 cells,
                 action: Action::Send(mut change),
             })) => {
-                if self.books.may_send(now, change.row)? {
+                if self.recorder.may_send(now, change.row)? {
                     change.in_doubt = self.in_doubt.remove(change.row);
-                    self.books.cells.insert(change.row, cells);
+                    self.recorder.cells.insert(change.row, cells);
                     self.policy.offer(Some(change));
                 } else {
                     let action = Action::Send(change);
@@ -285,23 +301,24 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                 cells,
                 action: Action::Settled(record),
             })) => {
-                self.books.cells.insert(record.row, cells);
-                self.books.record(now, record)?;
+                self.recorder.cells.insert(record.row, cells);
+                self.recorder.record(now, record)?;
             }
             Some(Ok(Step {
                 action: Action::Skipped,
                 ..
-            })) => self.turns = TURNS,
+            })) => self.steps_since_yield = MAX_STEPS_BEFORE_YIELD,
         }
         Ok(())
     }
 
-    fn arrived(&mut self, now: Duration, arrival: Arrival) -> Result<()> {
-        match arrival {
-            Arrival::Stop(signal) => self.policy.interrupt(now, signal),
-            Arrival::SendResult(attempt, answer) => {
-                let (change, latency) = (attempt.change(), now.saturating_sub(attempt.sent_at()));
-                self.books.tell(
+    fn handle(&mut self, now: Duration, wakeup: Wakeup) -> Result<()> {
+        match wakeup {
+            Wakeup::Stop(signal) => self.policy.interrupt(now, signal),
+            Wakeup::SendResult(attempt, answer) => {
+                let change = attempt.change();
+                let latency = now.saturating_sub(attempt.sent_at());
+                self.recorder.emit(
                     now,
                     &Event::Answered {
                         change,
@@ -310,39 +327,44 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
                     },
                 );
                 if let Some(record) = self.policy.answered(now, attempt, answer) {
-                    self.books.record(now, record)?;
+                    self.recorder.record(now, record)?;
                 }
             }
-            Arrival::LoginResult(answer) => {
-                self.books.logged_in(&answer);
+            Wakeup::LoginResult(answer) => {
+                self.recorder.logged_in(&answer);
                 self.policy.logged_in(now, answer);
             }
-            Arrival::Time => {}
+            Wakeup::Time => {}
         }
-        self.books.condition(now, self.policy.condition(now));
+        self.recorder.condition(now, self.policy.condition(now));
         Ok(())
     }
 
-    /// Wakes for the policy, for a sync that is due, and for the next tick.
+    /// Sets the alarm to what comes first: the policy's time, a sync that is due, or the next tick.
     fn set_alarm(&mut self, until: Option<Duration>) {
-        let wake_ups = [until, self.books.journal.sync_due()].into_iter().flatten();
-        let deadline = wake_ups.fold(self.next_tick, Duration::min);
+        let mut deadline = self.next_tick;
+        if let Some(until) = until {
+            deadline = deadline.min(until);
+        }
+        if let Some(sync_due) = self.recorder.journal.sync_due() {
+            deadline = deadline.min(sync_due);
+        }
         self.alarm.set(self.began + deadline);
     }
 
     fn end(mut self, ending: Ending) -> Result<Sent> {
         let now = self.began.elapsed();
-        self.books.close(now)?;
-        self.books.tell(now, &Event::Ended(&ending));
+        self.recorder.close(now)?;
+        self.recorder.emit(now, &Event::Ended(&ending));
         let pace = self.policy.pace_found();
-        self.books.traffic.rate_per_second = pace.rate;
-        let Books {
+        self.recorder.traffic.rate_per_second = pace.rate;
+        let Recorder {
             mut traffic,
             tally,
             held_until,
             ..
-        } = self.books;
-        // A pause that the run did not live to see did not hold it back.
+        } = self.recorder;
+        // The part of a pause after the end of the run did not hold it back.
         traffic.throttled_ms = traffic
             .throttled_ms
             .saturating_sub(millis(held_until.saturating_sub(now)));
@@ -360,18 +382,12 @@ impl<O: Org, C: Iterator<Item = Result<Step>>, S: Storage, W: FnMut(Duration, Op
     }
 }
 
-async fn look_around(now: Duration) -> Next {
-    give_way().await;
-    Next::WaitUntil(now, Wait::Pace)
-}
-
-/// Lets the runtime take in what has come from outside, and let out what waits to go there. Answers that came together are
-/// then written together.
-async fn give_way() {
+/// Lets the runtime read from and write to connections. Answers that arrive together are then written together.
+async fn yield_to_runtime() {
     tokio::task::yield_now().await;
 }
 
-/// Takes what is there, and begins with what was not begun yet.
+/// Takes all items that are ready, and starts the futures that were not polled yet.
 fn collect_ready<T>(stream: &mut (impl Stream<Item = T> + Unpin), into: &mut Vec<T>) {
     while let Some(Some(item)) = stream.next().now_or_never() {
         into.push(item);
@@ -384,13 +400,12 @@ async fn send<O: Org>(org: &O, attempt: Attempt) -> (Attempt, SendResult) {
     (attempt, answer)
 }
 
-/// Difference between two clocks that is taken for a clock that was set.
+/// Difference between two clocks from which one of them was set, in milliseconds.
 const CLOCK_TOLERANCE_MS: u64 = 250;
 
-/// Counts requests by the second of the wall clock in which they are sent.
+/// The number of requests in the current second of the wall clock.
 struct RequestCount {
-    /// The wall clock when the run's own clock was at zero, in milliseconds since the Unix epoch, by
-    /// the last comparison of the two.
+    /// The wall clock when the run's own clock was at zero, in milliseconds since the Unix epoch.
     began_ms: i64,
     second: i64,
     count: u64,
@@ -405,8 +420,8 @@ impl RequestCount {
         }
     }
 
-    /// Takes over a wall clock that was set, or a run's own clock that stood still while the machine slept. Two clocks are
-    /// never read at quite the same time, so a small difference is none.
+    /// Follows a wall clock that was set, or a run's own clock that stopped while the machine was suspended. Small differences
+    /// are ignored, because the two clocks are not read at the same time.
     fn set_clock(&mut self, now: Duration, wall_clock: Timestamp) {
         let passed = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         let began_ms = wall_clock.as_millisecond().saturating_sub(passed);
@@ -415,7 +430,7 @@ impl RequestCount {
         }
     }
 
-    /// Goes to the second that `now` is in, and returns what was counted in another one before.
+    /// Advances to the second of `now`. Returns the count of the second before if it is another one.
     fn go_to(&mut self, now: Duration) -> Option<Note> {
         let passed = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         let second = self.began_ms.saturating_add(passed).div_euclid(1000);
@@ -438,26 +453,26 @@ impl RequestCount {
     }
 }
 
-/// Action is written, and then told.
-struct Books<'a, S, W> {
+/// Writes records and notes to the journal, and emits events after them.
+struct Recorder<'a, S> {
     journal: &'a mut Journal<S>,
-    /// When it last was looked at: before each batch of answers.
+    /// The wall clock before the current batch of answers.
     time_of_day: Timestamp,
     /// The cells of the rows that have no outcome yet.
     cells: BTreeMap<RowNumber, Vec<u8>>,
-    /// Records that nobody may be told of before they are written.
-    untold: Vec<Record>,
+    /// Records whose events are emitted once they are written.
+    pending_events: Vec<Record>,
     condition: Condition,
     held_until: Duration,
     waiting: Option<(Wait, Duration)>,
     traffic: Traffic,
     requests: RequestCount,
     tally: Tally,
-    watch: W,
+    watch: &'a mut Watch<'a>,
 }
 
-impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
-    fn tell(&mut self, now: Duration, event: &Event<'_>) {
+impl<S: Storage> Recorder<'_, S> {
+    fn emit(&mut self, now: Duration, event: &Event<'_>) {
         (self.watch)(now, Some(event));
     }
 
@@ -465,7 +480,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         self.count_request(now);
         self.traffic.retries += u64::from(attempt.number() != 1);
         self.waiting = None;
-        self.tell(
+        self.emit(
             now,
             &Event::Sent {
                 change: attempt.change(),
@@ -489,7 +504,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         self.requests.count += 1;
     }
 
-    /// Notes what was sent in a second that is over.
+    /// Notes the number of requests of a second that is over.
     fn note_past_second(&mut self, now: Duration) {
         if let Some(note) = self.requests.go_to(now) {
             self.journal.note(note, self.time_of_day);
@@ -510,60 +525,61 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
         let cells = self.cells.remove(&record.row).unwrap_or_default();
         self.journal.append(&record, &cells, self.time_of_day);
         self.tally.add(record.outcome);
-        self.untold.push(record);
-        if self.untold.len() >= GATHER {
+        self.pending_events.push(record);
+        if self.pending_events.len() >= BATCH_SIZE {
             self.write(now)
         } else {
             Ok(())
         }
     }
 
-    /// Writes what was recorded, and tells of it.
+    /// Writes the records, and emits their events.
     fn write(&mut self, now: Duration) -> Result<()> {
         self.journal.write(now)?;
-        self.tell_of_records(now);
+        self.emit_records(now);
         Ok(())
     }
 
-    /// The same, and begins a sync that is due.
+    /// Writes the records, emits their events, and begins a sync that is due.
     fn commit(&mut self, now: Duration) -> Result<()> {
         self.journal.commit(now)?;
-        self.tell_of_records(now);
+        self.emit_records(now);
         Ok(())
     }
 
-    /// The same, and returns when all of it is on the disk.
+    /// Writes the records, waits until they are on disk, and emits their events.
     fn close(&mut self, now: Duration) -> Result<()> {
         if let Some(note) = self.requests.take() {
             self.journal.note(note, self.time_of_day);
         }
         self.journal.sync()?;
-        self.tell_of_records(now);
+        self.emit_records(now);
         Ok(())
     }
 
-    fn tell_of_records(&mut self, now: Duration) {
-        for record in std::mem::take(&mut self.untold) {
-            self.tell(now, &Event::Recorded(&record));
+    fn emit_records(&mut self, now: Duration) {
+        for record in std::mem::take(&mut self.pending_events) {
+            self.emit(now, &Event::Recorded(&record));
         }
     }
 
     fn waiting(&mut self, now: Duration, why: Wait, until: Duration) {
-        let worth_telling = !matches!(why, Wait::Pace | Wait::SendResult);
-        if worth_telling && self.waiting != Some((why, until)) {
+        let is_reported = !matches!(why, Wait::Pace | Wait::SendResult);
+        if is_reported && self.waiting != Some((why, until)) {
             self.waiting = Some((why, until));
-            self.tell(now, &Event::Waiting { why, until });
+            self.emit(now, &Event::Waiting { why, until });
         }
     }
 
-    /// Notes what began to hold the run back, or no longer does.
+    /// Notes that something holds the run back, or no longer does.
     fn condition(&mut self, now: Duration, condition: Condition) {
         let before = std::mem::replace(&mut self.condition, condition);
         if before == condition {
             return;
         }
-        if let (Condition::Outage { since }, false) =
-            (before, matches!(condition, Condition::Outage { .. }))
+        let is_outage = matches!(condition, Condition::Outage { .. });
+        if let Condition::Outage { since } = before
+            && !is_outage
         {
             let lasted = now.saturating_sub(since);
             self.journal.note(
@@ -572,7 +588,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
                 },
                 self.time_of_day,
             );
-            self.tell(now, &Event::OutageOver { lasted });
+            self.emit(now, &Event::OutageOver { lasted });
         }
         match condition {
             Condition::Throttled { until } => {
@@ -584,7 +600,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
                     },
                     self.time_of_day,
                 );
-                self.tell(
+                self.emit(
                     now,
                     &Event::Waiting {
                         why: Wait::Throttled,
@@ -594,7 +610,7 @@ impl<S: Storage, W: FnMut(Duration, Option<&Event<'_>>)> Books<'_, S, W> {
             }
             Condition::Outage { .. } if !matches!(before, Condition::Outage { .. }) => {
                 self.journal.note(Note::OutageBegan, self.time_of_day);
-                self.tell(now, &Event::OutageBegan);
+                self.emit(now, &Event::OutageBegan);
             }
             Condition::Outage { .. } | Condition::Normal => {}
         }

@@ -1,24 +1,21 @@
-//! What follows from an answer: the row's outcome or its next attempt, and what it says of the Org and the credentials.
-//! The questions before a request are in `mod.rs`; what an answer means at all is `verdict`'s.
+//! Acts on an answer: decides the row's outcome or its next attempt, and draws conclusions about the Org, the credentials
+//! and the rate. `verdict` classifies the answer first.
 
 use std::time::Duration;
 
 use super::backoff;
-use super::rows::{Doubt, Pending};
+use super::rows::{Pending, Suspicion};
 use super::session::Refusal;
 use super::verdict::{self, Verdict};
 use super::{Attempt, Policy, Recheck};
-use crate::domain::Record;
-use crate::domain::SendResult;
-use crate::domain::StatusClass;
-use crate::domain::Stop;
+use crate::domain::{Record, SendResult, StatusClass, Stop};
 
-/// Up to this share more is waited than `Retry-After` asks, so that several runs don't come back together.
+/// Largest share by which a wait exceeds `Retry-After`, so that several runs do not resume at the same time.
 const HOLD_JITTER: f64 = 0.1;
 
 impl Policy {
-    /// What an answer says beyond its own row.
-    pub(super) fn heed_answer(
+    /// Takes note of what an answer says beyond its own row.
+    pub(super) fn note_answer(
         &mut self,
         now: Duration,
         attempt: &Attempt,
@@ -32,19 +29,19 @@ impl Policy {
         }
         match verdict {
             Verdict::Applied => self.pace_confirmed(now, attempt.sent),
-            Verdict::TryAgain if self.health.is_proven() => {
+            Verdict::TryAgain if self.health.has_succeeded() => {
                 self.pace_failed(now, attempt.sent, answer);
             }
             Verdict::SlowDown(wait) => self.slow_down(now, attempt.sent, wait),
             Verdict::Redirected | Verdict::WebPage | Verdict::Intercepted | Verdict::Unusable => {
-                let stop = self.way_is_wrong(answer, verdict);
+                let stop = self.wrong_address(answer, verdict);
                 self.stop(now, stop);
             }
             _ => {}
         }
     }
 
-    /// A change was confirmed. Answers that have become slow lower the pace that is found by trying.
+    /// Raises the rate after a confirmed change, or lowers it if answers have become slow.
     fn pace_confirmed(&mut self, now: Duration, sent: Duration) {
         self.pacing.confirmed(now, sent);
         let is_slow = self.latency.answered(now, now.saturating_sub(sent));
@@ -53,7 +50,7 @@ impl Policy {
         }
     }
 
-    /// A request failed. 4xx responses are about the request and never about the pace, nor is a web page.
+    /// Lowers the rate if a failure may be about the number of requests. 4xx responses and web pages never are.
     fn pace_failed(&mut self, now: Duration, sent: Duration, answer: &SendResult) {
         match answer.status().map(StatusClass::of) {
             Some(class) if !class.is_server_error() => {}
@@ -75,7 +72,7 @@ impl Policy {
             generation,
             ..
         } = attempt;
-        if !self.health.is_proven() {
+        if !self.health.has_succeeded() {
             self.note_at_start(&answer, verdict);
         }
         let leaves_doubt = verdict::leaves_doubt(&answer, verdict);
@@ -93,15 +90,15 @@ impl Policy {
                 self.rows.wait_until(now, row);
                 None
             }
-            Verdict::Forbidden if self.health.is_proven() => {
-                self.rows.doubt(now, Doubt::Forbidden, row);
+            Verdict::Forbidden if self.health.has_succeeded() => {
+                self.rows.suspect(now, Suspicion::Forbidden, row);
                 None
             }
             Verdict::Forbidden => {
                 self.forbidden_at_start(now, row);
                 None
             }
-            // The run ends after all but the first of these. The row keeps what is known of it.
+            // The run ends after all of these but the first. The row keeps what is known about it.
             Verdict::SlowDown(_)
             | Verdict::Redirected
             | Verdict::WebPage
@@ -114,20 +111,20 @@ impl Policy {
     }
 
     fn confirm(&mut self, now: Duration, row: Pending, sent: Duration, generation: u32) -> Record {
-        self.proof = Some(row.change);
+        self.last_success = Some(row.change);
         if row.requests == 1 {
             self.budget.earn();
         }
-        let record = self.book(now, row.applied());
-        self.all_is_well(now, sent, generation);
+        let record = self.finish(now, row.applied());
+        self.note_success(now, sent, generation);
         record
     }
 
-    /// Books a row as unknown to which a 2xx response came that contradicts its change. Before any change is confirmed,
-    /// the next one would be answered alike, and the run stops.
+    /// Records a row as unknown because a 2xx response contradicts its change. If no change has been confirmed yet, the run
+    /// stops, because the next row would be answered in the same way.
     fn contradict(&mut self, now: Duration, row: Pending) -> Record {
-        if self.health.is_proven() {
-            self.sign_of_life(now);
+        if self.health.has_succeeded() {
+            self.note_response(now);
         } else {
             let (status, _) = row.last_answer();
             let stop = Stop::Contradicted {
@@ -136,59 +133,60 @@ impl Policy {
             };
             self.stop(now, stop);
         }
-        self.book(now, row.contradicted())
+        self.finish(now, row.contradicted())
     }
 
     fn refuse(&mut self, now: Duration, row: Pending) -> Record {
-        if self.health.is_proven() {
-            self.sign_of_life(now);
+        if self.health.has_succeeded() {
+            self.note_response(now);
         }
-        self.book(now, row.refused())
+        self.finish(now, row.refused())
     }
 
-    pub(super) fn book(&mut self, now: Duration, record: Record) -> Record {
-        if let Some(stop) = self
-            .health
-            .booked(record.outcome, record.http_status, &record.detail)
+    pub(super) fn finish(&mut self, now: Duration, record: Record) -> Record {
+        if let Some(stop) =
+            self.health
+                .note_outcome(record.outcome, record.http_status, &record.detail)
         {
             self.stop(now, stop);
         }
         record
     }
 
-    /// A change was applied by a request that left at `sent`: whoever was in doubt before it is in doubt no longer.
-    fn all_is_well(&mut self, now: Duration, sent: Duration, generation: u32) {
+    /// Takes note that a request sent at `sent` succeeded, which resolves every suspicion that is older than it.
+    fn note_success(&mut self, now: Duration, sent: Duration, generation: u32) {
         self.session.accepted(generation);
-        self.sign_of_life(now);
-        for record in self.rows.judge(sent).collect::<Vec<_>>() {
-            let record = self.book(now, record);
+        self.note_response(now);
+        for record in self.rows.resolve(sent).collect::<Vec<_>>() {
+            let record = self.finish(now, record);
             self.settled.push_back(record);
         }
     }
 
-    fn sign_of_life(&mut self, now: Duration) {
+    fn note_response(&mut self, now: Duration) {
         self.throttled_since = None;
-        if self.health.alive(now).is_some() {
+        if self.health.note_response(now).is_some() {
             self.pacing.restart_low(now);
         }
     }
 
     fn try_again(&mut self, now: Duration, mut row: Pending) {
-        self.health.in_trouble(now);
-        if self.health.is_gone() {
+        self.health.note_failure(now);
+        if self.health.is_away() {
             self.rows.wait_until(now, row);
             return;
         }
-        row.spend(self.health.life());
-        let passes = if self.second_chance { 2 } else { 1 };
+        row.spend(self.health.epoch());
+        let passes = if self.second_pass { 2 } else { 1 };
         let is_spent = row.spent >= self.rules.max_attempts * passes;
-        if is_spent && !self.health.is_proven() {
+        if is_spent && !self.health.has_succeeded() {
             self.attempts_spent_at_start(now, row);
-        } else if is_spent && self.second_chance {
-            self.rows.doubt(now, Doubt::Spent, row);
-        } else if is_spent || (!self.second_chance && self.health.is_proven() && !self.budget.pay())
+        } else if is_spent && self.second_pass {
+            self.rows.suspect(now, Suspicion::Spent, row);
+        } else if is_spent
+            || (!self.second_pass && self.health.has_succeeded() && !self.budget.pay())
         {
-            self.rows.wait_for_second_chance(row);
+            self.rows.wait_for_second_pass(row);
         } else {
             let wait = backoff::delay(row.spent_in_pass(), self.random.f64());
             self.rows.wait_until(now + wait, row);
@@ -268,12 +266,12 @@ impl Policy {
                     self.rows.forgive_forbidden(now);
                 }
                 self.recheck = Recheck::No;
-                self.all_is_well(now, attempt.sent, attempt.generation);
+                self.note_success(now, attempt.sent, attempt.generation);
             }
             Verdict::TryAgain => {
                 let fraction = self.random.f64();
                 self.health.probe_failed(now, fraction);
-                self.rows.give_back(now, self.health.life());
+                self.rows.refund_attempts(now, self.health.epoch());
             }
             Verdict::NotAuthenticated | Verdict::Forbidden => {
                 self.probe_refused(now, attempt.generation, answer);
@@ -299,7 +297,7 @@ impl Policy {
     }
 
     pub(super) fn log_in_failed(&mut self, now: Duration, answer: &SendResult) {
-        let proven = self.health.is_proven();
+        let proven = self.health.has_succeeded();
         match verdict::of(answer, None, proven) {
             Verdict::SlowDown(wait) => {
                 self.slow_down(now, now, wait);
@@ -317,7 +315,7 @@ impl Policy {
             | Verdict::WebPage
             | Verdict::Intercepted
             | Verdict::Unusable) => {
-                let stop = self.way_is_wrong(answer, verdict);
+                let stop = self.wrong_address(answer, verdict);
                 self.stop(now, stop);
             }
             Verdict::Applied
@@ -332,7 +330,7 @@ impl Policy {
         }
     }
 
-    fn way_is_wrong(&self, answer: &SendResult, verdict: Verdict) -> Stop {
+    fn wrong_address(&self, answer: &SendResult, verdict: Verdict) -> Stop {
         match answer {
             SendResult::TransportError(silence) => Stop::Unusable {
                 cause: silence.cause,
@@ -341,7 +339,7 @@ impl Policy {
             SendResult::Reply(reply) if verdict == Verdict::Redirected => Stop::Redirected {
                 status: reply.status,
                 to: reply.location.clone().unwrap_or_default(),
-                after_success: self.health.is_proven(),
+                after_success: self.health.has_succeeded(),
             },
             SendResult::Reply(reply) if verdict == Verdict::WebPage => Stop::WebPage {
                 status: reply.status,

@@ -1,29 +1,31 @@
-//! How long a row waits after its n-th failure, and an outage's probe after its n-th. Arithmetic on a count and a
-//! fraction; where the fraction comes from, and who waits, is not decided here.
+//! Calculates waits: of a row after its n-th failure, and between the probes of an outage. Pure arithmetic on a count and a
+//! random fraction.
 
 use std::time::Duration;
 
-/// Bound of the first wait.
-const BASE: Duration = Duration::from_millis(500);
-/// No wait is longer, whatever the count.
-pub(super) const CAP: Duration = Duration::from_secs(30);
-/// Seconds between the probes of an outage; the last one repeats.
-const PROBES: [u64; 6] = [1, 2, 4, 8, 15, 30];
+/// Upper bound of the first wait.
+const FIRST_BOUND: Duration = Duration::from_millis(500);
+/// Longest wait of a row.
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(30);
+/// Waits between the probes of an outage, in seconds; the last one repeats.
+const PROBE_DELAYS_S: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
-/// Exponential backoff with full jitter: `fraction` (0 to 1) of a bound that doubles with each failure up to [`CAP`].
+/// Returns the wait after a failure, by exponential backoff with full jitter: `fraction` (0 to 1) of a bound that doubles with
+/// each failure up to [`MAX_DELAY`].
 ///
-/// The jitter is applied after the cap, so that rows which have waited long don't meet again at the cap.
+/// The jitter is applied after the bound was capped, so that rows that have waited long do not meet again.
 pub(super) fn delay(failures: u32, fraction: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    let bound = (BASE * 2_u32.pow(doublings)).min(CAP);
+    let bound = (FIRST_BOUND * 2_u32.pow(doublings)).min(MAX_DELAY);
     bound.mul_f64(fraction.clamp(0.0, 1.0))
 }
 
-/// The wait before the next probe after `failed` probes, 20 % shorter or longer as `fraction` (0 to 1) says.
+/// Returns the wait after `failed` probes, up to 20 % shorter or longer by `fraction` (0 to 1).
 pub(super) fn probe_delay(failed: u32, fraction: f64) -> Duration {
-    let step = usize::try_from(failed.saturating_sub(1))
-        .map_or(PROBES.len() - 1, |n| n.min(PROBES.len() - 1));
-    Duration::from_secs(PROBES[step]).mul_f64(0.8 + 0.4 * fraction.clamp(0.0, 1.0))
+    let step = usize::try_from(failed.saturating_sub(1)).map_or(PROBE_DELAYS_S.len() - 1, |n| {
+        n.min(PROBE_DELAYS_S.len() - 1)
+    });
+    Duration::from_secs(PROBE_DELAYS_S[step]).mul_f64(0.8 + 0.4 * fraction.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -52,7 +54,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_delay_is_above_the_cap(failures in any::<u32>(), fraction in any::<f64>()) {
-            prop_assert!(delay(failures, fraction) <= CAP);
+            prop_assert!(delay(failures, fraction) <= MAX_DELAY);
             prop_assert!(probe_delay(failures, fraction) <= Duration::from_secs(36));
         }
     }

@@ -1,33 +1,35 @@
-//! Keeps retries a small share of the traffic: each one is paid for, and first-try successes earn. Who waits when the
-//! budget is empty is not decided here.
+//! Limits retries to a small share of the traffic. A retry costs a token, and a success at the first attempt returns a part
+//! of one.
 
-/// What the budget holds at most, and at the start.
-const FULL: f64 = 100.0;
-/// What a retry costs.
-const RETRY: f64 = 1.0;
-/// What a success at the first try gives back.
-const SUCCESS: f64 = 0.2;
+/// Number of tokens at the beginning and at most.
+const CAPACITY: f64 = 100.0;
+/// Number of tokens that a retry costs.
+const RETRY_COST: f64 = 1.0;
+/// Number of tokens that a success at the first attempt returns.
+const SUCCESS_REFUND: f64 = 0.2;
 
 /// The retry budget of a run.
 #[derive(Debug)]
 pub(super) struct Budget(f64);
 
 impl Budget {
+    /// Returns a full budget.
     pub(super) fn full() -> Self {
-        Self(FULL)
+        Self(CAPACITY)
     }
 
-    /// Pays for a retry, if there is enough.
+    /// Pays for a retry. Returns whether there were enough tokens.
     pub(super) fn pay(&mut self) -> bool {
-        let enough = self.0 >= RETRY;
+        let enough = self.0 >= RETRY_COST;
         if enough {
-            self.0 -= RETRY;
+            self.0 -= RETRY_COST;
         }
         enough
     }
 
+    /// Returns the tokens for a success at the first attempt.
     pub(super) fn earn(&mut self) {
-        self.0 = (self.0 + SUCCESS).min(FULL);
+        self.0 = (self.0 + SUCCESS_REFUND).min(CAPACITY);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Whether to go on: nothing has succeeded yet, the Org has gone, or only failures come. Counts what came back and says
-//! when to stop or to probe; it sends nothing and knows no rows.
+//! Decides whether to go on: detects outages, runs in which nothing succeeds, and too many failures. It counts answers and
+//! says when to probe or to stop.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,32 +7,32 @@ use std::time::Duration;
 use super::backoff;
 use crate::domain::{Outcome, Stop, Threshold};
 
-/// So many failures in a row, with no success between them, raise the suspicion that the Org has gone.
-const SUSPICIOUS: u32 = 8;
-/// An outage is one when it has lasted this long; what is shorter passes without a word.
-const OUTAGE: Duration = Duration::from_secs(2);
-/// So many first rows refused alike are not the rows' fault.
-const ALL_REFUSED: u64 = 10;
-/// A percentage of failures counts over the last so many rows,
-const RECENT: usize = 1_000;
-/// and not before there are so many.
-const RECENT_LEAST: usize = 100;
+/// Number of consecutive failures after which the Org is probed.
+const FAILURES_BEFORE_PROBING: u32 = 8;
+/// Shortest outage that is reported.
+const MIN_OUTAGE: Duration = Duration::from_secs(2);
+/// Number of first rows with the same error status after which the run stops.
+const MAX_REFUSED_ALIKE: u64 = 10;
+/// Number of rows over which a percentage of failures is calculated.
+const RECENT_ROWS: usize = 1_000;
+/// Number of rows from which a percentage of failures is calculated.
+const MIN_RECENT_ROWS: usize = 100;
 
-/// What is known of the Org's health.
+/// What the answers say about the Org.
 #[derive(Debug)]
 pub(super) struct Health {
     max_failures: Threshold,
-    /// Changes that were applied.
+    /// Number of changes that were applied.
     applied: u64,
-    /// Numbers the Org's signs of life.
-    life: u64,
-    /// Failures in a row, and when the first of them came.
+    /// Number of responses that showed that the Org works. Failures are counted since the last one.
+    epoch: u64,
+    /// Number of consecutive failures, and the time of the first one.
     trouble: Option<(u32, Duration)>,
     probing: Option<Probing>,
-    /// The status of the first rows, and how many came to it, while none was applied.
+    /// The status of the first rows and their number, while none was applied.
     refused_alike: Option<(u16, u64)>,
     failed_in_a_row: u64,
-    /// Of the last rows, whether they failed.
+    /// Whether each of the last rows failed.
     recent: VecDeque<bool>,
     recent_failed: usize,
 }
@@ -45,7 +45,7 @@ fn in_a_row(failed: u64) -> String {
     }
 }
 
-/// Finding out whether the Org is still there.
+/// The probes that find out whether the Org still answers.
 #[derive(Clone, Copy, Debug)]
 struct Probing {
     since: Duration,
@@ -58,7 +58,7 @@ impl Health {
         Self {
             max_failures,
             applied: 0,
-            life: 0,
+            epoch: 0,
             trouble: None,
             probing: None,
             refused_alike: None,
@@ -68,36 +68,37 @@ impl Health {
         }
     }
 
-    /// Whether this run has confirmed a change: address and credentials are right.
-    pub(super) fn is_proven(&self) -> bool {
+    /// Checks whether this run has confirmed a change, which shows that address and credentials are right.
+    pub(super) fn has_succeeded(&self) -> bool {
         self.applied > 0
     }
 
+    /// Returns the number of changes that were applied.
     pub(super) fn applied(&self) -> u64 {
         self.applied
     }
 
-    /// Numbers the signs of life, for rows that count their attempts since the last.
-    pub(super) fn life(&self) -> u64 {
-        self.life
+    /// Returns the number of the current epoch, in which rows count their attempts.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
-    /// The Org answered a request that it understood. Gives since when it had been away, if that was an outage.
-    pub(super) fn alive(&mut self, now: Duration) -> Option<Duration> {
-        self.life += 1;
+    /// Takes note that the Org processed a request. Returns when the outage began, if one ends with it.
+    pub(super) fn note_response(&mut self, now: Duration) -> Option<Duration> {
+        self.epoch += 1;
         self.trouble = None;
         let over = self.outage_since(now);
         self.probing = None;
         over
     }
 
-    /// A failure that says nothing of its row.
-    pub(super) fn in_trouble(&mut self, now: Duration) {
+    /// Takes note of a failure that is not about its row.
+    pub(super) fn note_failure(&mut self, now: Duration) {
         let (count, since) = self
             .trouble
             .map_or((1, now), |(count, since)| (count + 1, since));
         self.trouble = Some((count, since));
-        if count >= SUSPICIOUS && self.is_proven() && self.probing.is_none() {
+        if count >= FAILURES_BEFORE_PROBING && self.has_succeeded() && self.probing.is_none() {
             self.probing = Some(Probing {
                 since,
                 failed: 0,
@@ -106,12 +107,12 @@ impl Health {
         }
     }
 
-    /// Since when only failures that say nothing of their rows have come.
-    pub(super) fn in_trouble_since(&self) -> Option<Duration> {
+    /// Returns when the current series of failures began.
+    pub(super) fn failing_since(&self) -> Option<Duration> {
         self.trouble.map(|(_, since)| since)
     }
 
-    /// A probe failed as well, so it is not the rows.
+    /// Takes note of a failed probe, which shows that the rows are not the cause. `fraction` (0 to 1) is the jitter.
     pub(super) fn probe_failed(&mut self, now: Duration, fraction: f64) {
         let since = self.trouble.map_or(now, |(_, since)| since);
         let probing = self.probing.get_or_insert(Probing {
@@ -123,31 +124,31 @@ impl Health {
         probing.next = now + backoff::probe_delay(probing.failed, fraction);
     }
 
-    /// When the next probe may go, while the Org's health is in question; nothing else may.
+    /// Returns when the next probe may be sent, if the Org is probed. Nothing else is sent then.
     pub(super) fn probe_at(&self) -> Option<Duration> {
         self.probing.map(|probing| probing.next)
     }
 
-    /// Whether a probe has shown that failures are not the rows' fault.
-    pub(super) fn is_gone(&self) -> bool {
+    /// Checks whether a probe has failed.
+    pub(super) fn is_away(&self) -> bool {
         self.probing.is_some_and(|probing| probing.failed > 0)
     }
 
-    /// Since when the Org has been away, where that is an outage.
+    /// Returns when the outage began, if it is long enough to be reported.
     pub(super) fn outage_since(&self, now: Duration) -> Option<Duration> {
         let gone = self.probing.filter(|probing| probing.failed > 0)?;
-        (now.saturating_sub(gone.since) >= OUTAGE).then_some(gone.since)
+        (now.saturating_sub(gone.since) >= MIN_OUTAGE).then_some(gone.since)
     }
 
-    /// Since when the Org has been away, however short that is.
-    pub(super) fn gone_since(&self) -> Option<Duration> {
+    /// Returns when the outage began, however short it is.
+    pub(super) fn away_since(&self) -> Option<Duration> {
         self.probing
             .filter(|probing| probing.failed > 0)
             .map(|probing| probing.since)
     }
 
-    /// A row has its outcome. Gives the reason to stop, if this was one failure too many.
-    pub(super) fn booked(
+    /// Takes note of a row's outcome. Returns the reason to stop if there are too many failures.
+    pub(super) fn note_outcome(
         &mut self,
         outcome: Outcome,
         status: Option<u16>,
@@ -166,7 +167,7 @@ impl Health {
     }
 
     fn remember(&mut self, failed: bool) {
-        if self.recent.len() == RECENT && self.recent.pop_front() == Some(true) {
+        if self.recent.len() == RECENT_ROWS && self.recent.pop_front() == Some(true) {
             self.recent_failed -= 1;
         }
         self.recent.push_back(failed);
@@ -174,13 +175,13 @@ impl Health {
     }
 
     fn all_refused(&mut self, status: Option<u16>, message: &str) -> Option<Stop> {
-        let status = status.filter(|_| !self.is_proven())?;
+        let status = status.filter(|_| !self.has_succeeded())?;
         let rows = match self.refused_alike {
             Some((same, rows)) if same == status => rows + 1,
             _ => 1,
         };
         self.refused_alike = Some((status, rows));
-        (rows >= ALL_REFUSED).then(|| Stop::AllRefused {
+        (rows >= MAX_REFUSED_ALIKE).then(|| Stop::AllRefused {
             status,
             message: message.to_owned(),
             rows,
@@ -197,7 +198,7 @@ impl Health {
                 in_a_row(self.failed_in_a_row)
             }
             Threshold::Percent(most)
-                if self.recent.len() >= RECENT_LEAST
+                if self.recent.len() >= MIN_RECENT_ROWS
                     && self.recent_failed as f64 * 100.0 > most * self.recent.len() as f64 =>
             {
                 format!(

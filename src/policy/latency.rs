@@ -1,27 +1,27 @@
-//! How quickly confirmed changes are answered, and how many requests may therefore be in flight. Arithmetic on (state, now).
+//! Measures the latency of confirmed changes, and derives the number of requests that may be in flight.
 //!
 //! To keep a rate, as many requests have to be in flight as are sent within the latency (Little's law); half as many again
-//! leave room for answers that take longer. The latency that counts is the best median: that of a loaded server would raise
-//! the load further. The bound keeps small what is in doubt after a kill.
+//! leave room for slower answers. The best median latency counts, because the latency of a loaded server would raise the load
+//! further. The maximum limits the number of rows in doubt after a kill.
 
 use std::time::Duration;
 
-/// Requests in flight until the latency is known, and at least.
-const LEAST: usize = 8;
-/// Requests in flight at most, unless a number is given.
+/// Number of requests in flight until the latency is known, and at least.
+const MIN_CONCURRENCY: usize = 8;
+/// Maximum number of requests in flight, unless one is given.
 pub const MAX_AUTO_CONCURRENCY: usize = 64;
-/// Room for answers that take longer than the median.
-const ROOM: f64 = 1.5;
-/// Number of answers that make a median.
-const ENOUGH: usize = 20;
-/// A round lasts at least this long; the first one ends as soon as there are [`ENOUGH`] answers.
-const ROUND: Duration = Duration::from_secs(2);
-/// Latencies of a round that are kept; more say nothing more about their median.
-const SAMPLES: usize = 256;
-/// Median above twice the best by more than this: answers have become slow.
-const SLOW: Duration = Duration::from_millis(50);
-/// After this many slow rounds in a row the slowness has other reasons than the pace, and is the best from then on.
-const SLOW_ROUNDS: u32 = 10;
+/// Factor for answers that take longer than the median.
+const LATENCY_MARGIN: f64 = 1.5;
+/// Number of answers from which a median is calculated.
+const MIN_SAMPLES: usize = 20;
+/// Minimum length of a round. The first round ends as soon as there are [`MIN_SAMPLES`] answers.
+const MIN_ROUND: Duration = Duration::from_secs(2);
+/// Maximum number of latencies in a round; more would not change the median.
+const MAX_SAMPLES: usize = 256;
+/// Difference between the median and twice the best median from which answers are slow.
+const SLOW_MARGIN: Duration = Duration::from_millis(50);
+/// Number of consecutive slow rounds after which the rate is not the cause, and the slow median becomes the best.
+const MAX_SLOW_ROUNDS: u32 = 10;
 
 /// The latencies of a run.
 #[derive(Debug, Default)]
@@ -32,22 +32,23 @@ pub(super) struct Latency {
     /// Whether the last median was above twice the best.
     is_doubled: bool,
     slow_rounds: u32,
-    /// What may be in flight.
+    /// The last number of requests that was allowed in flight.
     granted: usize,
     sum: Duration,
     count: u32,
 }
 
 impl Latency {
-    /// Takes note of an answer. Returns whether a round of answers ends with it that are slow.
+    /// Takes note of an answer. Returns whether a round of slow answers ends with it.
     pub(super) fn answered(&mut self, now: Duration, latency: Duration) -> bool {
         self.sum = self.sum.saturating_add(latency);
         self.count = self.count.saturating_add(1);
-        if self.samples.len() < SAMPLES {
+        if self.samples.len() < MAX_SAMPLES {
             self.samples.push(latency);
         }
-        let is_long_enough = self.best.is_none() || now.saturating_sub(self.round_began) >= ROUND;
-        if self.samples.len() < ENOUGH || !is_long_enough {
+        let is_long_enough =
+            self.best.is_none() || now.saturating_sub(self.round_began) >= MIN_ROUND;
+        if self.samples.len() < MIN_SAMPLES || !is_long_enough {
             return false;
         }
         self.round_began = now;
@@ -57,19 +58,19 @@ impl Latency {
     /// Returns how many requests may be in flight at this rate.
     pub(super) fn concurrency(&mut self, rate: f64) -> usize {
         let Some(best) = self.best else {
-            return LEAST;
+            return MIN_CONCURRENCY;
         };
-        let wanted = ROOM * rate * best.as_secs_f64();
+        let wanted = LATENCY_MARGIN * rate * best.as_secs_f64();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "it is positive, and a float above the range becomes the largest number"
         )]
-        let wanted = (wanted.ceil() as usize).clamp(LEAST, MAX_AUTO_CONCURRENCY);
+        let wanted = (wanted.ceil() as usize).clamp(MIN_CONCURRENCY, MAX_AUTO_CONCURRENCY);
         if !self.is_doubled || wanted < self.granted {
             self.granted = wanted;
         }
-        self.granted.max(LEAST)
+        self.granted.max(MIN_CONCURRENCY)
     }
 
     /// Returns the mean of all latencies.
@@ -83,9 +84,9 @@ impl Latency {
         self.samples.clear();
         let best = self.best.map_or(median, |best| best.min(median));
         self.is_doubled = median > 2 * best;
-        let is_slow = median > 2 * best + SLOW;
+        let is_slow = median > 2 * best + SLOW_MARGIN;
         self.slow_rounds = if is_slow { self.slow_rounds + 1 } else { 0 };
-        let is_the_new_best = self.slow_rounds >= SLOW_ROUNDS;
+        let is_the_new_best = self.slow_rounds >= MAX_SLOW_ROUNDS;
         if is_the_new_best {
             self.slow_rounds = 0;
         }
@@ -102,7 +103,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Answers that take this long, a hundred a second; whether a round of slow ones ended.
+    /// Adds a hundred answers a second with this latency. Returns whether a round of slow answers ended.
     fn answers(latency: &mut Latency, from: Duration, seconds: u32, takes: Duration) -> bool {
         let ended = (0..100 * seconds).map(|n| latency.answered(from + n * ms(10), takes));
         ended.fold(false, |any, slow| any | slow)
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_answers_are_told_until_they_are_taken_for_usual() {
+    fn slow_answers_are_reported_until_they_are_usual() {
         let mut latency = Latency::default();
         assert!(!answers(&mut latency, ms(0), 3, ms(20)));
         assert!(

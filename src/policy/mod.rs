@@ -1,6 +1,8 @@
-//! Decides: when a request may leave and for which row, what an answer means, how long to wait, when to give up a row,
-//! when to stop the run. One synchronous value without I/O, clock or async: time comes in as a [`Duration`] since the
-//! run began, randomness is a seeded generator, and the engine carries out what [`Policy::next`] says.
+//! Decides when a request is sent and for which row, what an answer means, how long to wait, when to give up on a row, and
+//! when to stop the run.
+//!
+//! [`Policy`] is one synchronous value without I/O, clock or async code. Time is passed in as a [`Duration`] since the run
+//! began, and randomness comes from a seeded generator. The engine asks [`Policy::next`] what to do and does it.
 
 mod answers;
 mod backoff;
@@ -34,47 +36,46 @@ use crate::domain::{
     Stop, Threshold, Wait,
 };
 
-/// How long requests in flight get to finish when the run ends early.
-const GRACE: Duration = Duration::from_secs(10);
-/// How long a row rests before its second chance.
-const REST: Duration = Duration::from_secs(30);
-/// Share of the run during which requests waited for room that makes the given concurrency the bound of the pace.
+/// Time that requests in flight get to finish when the run ends early.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Time between the last answer for a row and its first attempt in the second pass.
+const SECOND_PASS_DELAY: Duration = Duration::from_secs(30);
+/// Share of the run that requests waited for others to finish from which the given concurrency limited the rate.
 const BOUND_BY_CONCURRENCY: f64 = 0.1;
-/// Number of 403 responses in a row, after a confirmed change, that triggers a check of the credentials.
-const FORBIDDEN: usize = 5;
-/// Minimum time between two such checks.
-const FORBIDDEN_AGAIN: Duration = Duration::from_mins(1);
+/// Number of consecutive 403 responses, after a confirmed change, that triggers a credentials check.
+const FORBIDDEN_BEFORE_CHECK: usize = 5;
+/// Minimum time between two credentials checks.
+const MIN_FORBIDDEN_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The rules of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// How fast requests may leave, retries and log-ins included.
+    /// Maximum rate of requests, including retries and log-ins.
     pub rate: Rate,
-    /// Requests in flight at most, at least 1; `None` to let it follow from rate and latency.
+    /// Maximum number of requests in flight, at least 1. `None` derives it from rate and latency.
     pub concurrency: Option<usize>,
-    /// Requests in flight that the system has room for, at least 1. A larger `concurrency` is lowered to it.
+    /// Number of requests in flight that the system has resources for, at least 1. A larger `concurrency` is lowered to it.
     pub max_in_flight: usize,
-    /// Attempts of a row in the main pass, and again in the second-chance pass; at least 1.
+    /// Number of attempts for a row in each of the two passes, at least 1.
     pub max_attempts: u32,
     /// The longest pause that the Org may ask for.
     pub max_wait: Duration,
-    /// How long an outage may last before the run stops.
+    /// Time that an outage may last before the run stops.
     pub outage_patience: Duration,
-    /// How many failures end the run.
+    /// Number or share of failures that ends the run.
     pub max_failures: Threshold,
-    /// How long the run may last.
+    /// Time after which the run stops.
     pub max_duration: Option<Duration>,
-    /// Whether a log-in comes before the first request.
+    /// Whether requests need a session, which begins with a log-in.
     pub session: bool,
-    /// Whether the interrupted run that this one continues had confirmed a change: address and credentials were right
-    /// then, and rows that fail now may fail for reasons of their own.
+    /// Whether the interrupted run that this one continues had confirmed a change. Address and credentials were right
+    /// then, so that rows that fail now may fail for reasons of their own.
     pub confirmed_before: bool,
     /// Seed of the jitter.
     pub seed: u64,
 }
 
-/// Leave to send one request. Only the policy makes it, it can't be copied, and it is handed back with the answer: to
-/// send, one must have been allowed.
+/// Permission to send one request. Only the policy makes it, it cannot be copied, and it is handed back with the answer.
 #[derive(Debug)]
 pub struct Attempt {
     row: Pending,
@@ -85,26 +86,27 @@ pub struct Attempt {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// To get a row done.
+    /// To apply the change of a row.
     Row,
-    /// To find out whether the Org and the credentials are all right, by repeating a change that this run confirmed.
+    /// To find out whether the Org answers and accepts the credentials, by repeating a change that this run confirmed.
     Probe,
 }
 
 impl Attempt {
-    /// What to send.
+    /// Returns the change to send.
     #[must_use]
     pub fn change(&self) -> Change {
         self.row.change
     }
 
-    /// When it was allowed, since the run began.
+    /// Returns when the request was sent, since the run began.
     #[must_use]
     pub fn sent_at(&self) -> Duration {
         self.sent
     }
 
-    /// Which request for this row, from 1; 0 for a probe, which repeats a row that was applied and is not booked.
+    /// Returns the number of the request for its row, from 1. It is 0 for a probe, which repeats an applied row and has no
+    /// outcome.
     #[must_use]
     pub fn number(&self) -> u32 {
         match self.purpose {
@@ -114,32 +116,32 @@ impl Attempt {
     }
 }
 
-/// Whether a probe is wanted while the Org itself seems well.
+/// Whether a probe is needed although the Org answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recheck {
     No,
-    /// Rows are in doubt and nothing else is left that could tell whose fault it was.
+    /// Rows have failed, and no other request is left that could show whether the Org is the cause.
     Wanted,
-    /// A probe was refused; it is repeated with a new token.
+    /// A probe was refused and is repeated with a new token.
     AfterLogIn,
 }
 
-/// What to do next.
+/// The next action of the engine.
 #[derive(Debug)]
 pub enum Next {
-    /// Send this, and hand it back with its answer.
+    /// Send the request, and hand the attempt back with its answer.
     Send(Attempt),
-    /// Log in, and tell what came of it.
+    /// Log in, and pass on the result.
     LogIn,
     /// Offer the next row.
     TakeRow,
-    /// A row whose outcome was open has it now.
+    /// Record the outcome of a row that was decided by the answer for another row.
     Settle(Record),
-    /// A row has failed before any change was confirmed: put on record that a later run sends it last.
+    /// Record that a later run sends this row last, because it failed before any change was confirmed.
     Defer(RowNumber),
-    /// Nothing to do before this time, unless an answer comes.
+    /// Wait until this time or for an answer.
     WaitUntil(Duration, Wait),
-    /// Nothing to do before an answer comes.
+    /// Wait for an answer.
     AwaitAnswer,
     /// The run is over.
     End(Ending),
@@ -153,9 +155,9 @@ pub struct Policy {
     /// Boxed because it is large, and the policy is moved into a future.
     pacing: Box<Pacing>,
     latency: Latency,
-    /// Since when the next request waits until fewer are in flight.
+    /// When the next request began to wait for fewer requests in flight.
     room_awaited_since: Option<Duration>,
-    /// How long requests waited for room after their turn had come.
+    /// Total time that requests waited for others to finish although the rate allowed them.
     waited_for_room: Duration,
     /// When the last request was sent.
     last_sent: Duration,
@@ -164,29 +166,29 @@ pub struct Policy {
     budget: Budget,
     rows: Rows,
     in_flight: usize,
-    /// The rows of the requests in flight; a probe's is not among them.
+    /// The rows of the requests in flight, without the row that a probe repeats.
     rows_in_flight: Vec<RowNumber>,
     probe_out: bool,
-    /// A row that was offered and has not been sent.
+    /// The row that was offered last, if it has not been sent.
     offered: Option<Change>,
     no_more_rows: bool,
-    second_chance: bool,
-    /// Rows whose outcome became clear by another row's answer.
+    second_pass: bool,
+    /// Records of rows that were decided by the answer for another row.
     settled: VecDeque<Record>,
-    /// The last change that this run confirmed: what a probe repeats.
-    proof: Option<Change>,
+    /// The last change that this run confirmed, which a probe repeats.
+    last_success: Option<Change>,
     recheck: Recheck,
     /// What is known while no change is confirmed.
     start: AtStart,
     forbidden_checked: Option<Duration>,
-    /// Since when the Org throttles, with no success in between.
+    /// When the Org began to throttle, without a success since.
     throttled_since: Option<Duration>,
-    /// How the run ends, and when it no longer waits for answers.
+    /// How the run ends, and until when it waits for answers.
     ending: Option<(Ending, Duration)>,
 }
 
 impl Policy {
-    /// The policy of a run that begins now.
+    /// Returns the policy of a run that begins now.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         Self {
@@ -205,9 +207,9 @@ impl Policy {
             probe_out: false,
             offered: None,
             no_more_rows: false,
-            second_chance: false,
+            second_pass: false,
             settled: VecDeque::new(),
-            proof: None,
+            last_success: None,
             recheck: Recheck::No,
             start: AtStart::default(),
             forbidden_checked: None,
@@ -217,9 +219,9 @@ impl Policy {
         }
     }
 
-    /// What to do at this time. Never blocks; the order of its questions is the product's list of priorities.
+    /// Returns what to do at this time. The order of the questions is the product's list of priorities.
     pub fn next(&mut self, now: Duration) -> Next {
-        self.heed_deadlines(now);
+        self.check_deadlines(now);
         self.settle()
             .or_else(|| self.defer())
             .or_else(|| self.wind_down(now))
@@ -230,24 +232,24 @@ impl Policy {
             .unwrap_or_else(|| self.nothing_to_send(now))
     }
 
-    /// The time of day has come so far since the run began: not as far as the run's own clock where it was put back,
-    /// further where it was put forward or the machine slept.
-    pub fn heed_time_of_day(&mut self, passed: Duration) {
-        self.session.heed_time_of_day(passed);
+    /// Takes note of how far the wall clock has advanced since the run began. It differs from the run's own clock if somebody
+    /// set it or the machine was suspended.
+    pub fn set_wall_clock(&mut self, passed: Duration) {
+        self.session.set_wall_clock(passed);
     }
 
-    /// Whether it wants to be told when what it has sent is on its way.
+    /// Checks whether requests were sent that may not have left the machine yet.
     #[must_use]
-    pub fn awaits_departure(&self) -> bool {
-        self.pacing.awaits_departure()
+    pub fn has_unflushed(&self) -> bool {
+        self.pacing.has_unflushed()
     }
 
-    /// Everything that was sent over a connection that stands is on its way by now.
-    pub fn departed(&mut self, now: Duration) {
-        self.pacing.departed(now);
+    /// Takes note that every request sent so far has left the machine by now.
+    pub fn mark_flushed(&mut self, now: Duration) {
+        self.pacing.mark_flushed(now);
     }
 
-    /// The next row of the plan, or that there are no more.
+    /// Takes the next row of the plan; `None` if there are no more.
     pub fn offer(&mut self, change: Option<Change>) {
         self.no_more_rows |= change.is_none();
         if let Some(change) = change
@@ -258,7 +260,7 @@ impl Policy {
         self.offered = change;
     }
 
-    /// What came back for an attempt. Gives the row's record where that decides its outcome.
+    /// Takes the answer to a request. Returns the record of the row if the answer decides its outcome.
     pub fn answered(
         &mut self,
         now: Duration,
@@ -266,9 +268,9 @@ impl Policy {
         answer: SendResult,
     ) -> Option<Record> {
         let wanted = Some(attempt.change().flag);
-        let verdict = verdict::of(&answer, wanted, self.health.is_proven());
-        self.landed(&attempt, verdict::leaves_doubt(&answer, verdict));
-        self.heed_answer(now, &attempt, &answer, verdict);
+        let verdict = verdict::of(&answer, wanted, self.health.has_succeeded());
+        self.remove_from_flight(&attempt, verdict::leaves_doubt(&answer, verdict));
+        self.note_answer(now, &attempt, &answer, verdict);
         match attempt.purpose {
             Purpose::Row => {
                 let record = self.row_answered(now, attempt, answer, verdict)?;
@@ -283,7 +285,7 @@ impl Policy {
     }
 
     /// Takes note that a request is no longer in flight, and whether it leaves the row in doubt.
-    fn landed(&mut self, attempt: &Attempt, leaves_doubt: bool) {
+    fn remove_from_flight(&mut self, attempt: &Attempt, leaves_doubt: bool) {
         self.in_flight -= 1;
         self.rows.left_doubt |= leaves_doubt;
         if attempt.purpose == Purpose::Row {
@@ -298,7 +300,7 @@ impl Policy {
         }
     }
 
-    /// What came of a log-in.
+    /// Takes the result of a log-in.
     pub fn logged_in(&mut self, now: Duration, answer: LoginResult) {
         match answer {
             LoginResult::Token { lifetime } => self.session.logged_in(now, lifetime),
@@ -313,23 +315,23 @@ impl Policy {
         }
     }
 
-    /// Somebody wants the run to end: nothing more is sent, what is in flight gets up to 10 s.
+    /// Ends the run on a signal. Nothing more is sent, and requests in flight get up to 10 s.
     pub fn interrupt(&mut self, now: Duration, signal: Signal) {
         self.end(now, Ending::Interrupted(signal));
     }
 
-    /// The rows can't be read any further: nothing more is sent, what is in flight gets up to 10 s.
+    /// Ends the run because the rows can't be read any further. Nothing more is sent, and requests in flight get up to 10 s.
     pub fn input_failed(&mut self, now: Duration, message: String) {
         self.stop(now, Stop::InputFailed { message });
     }
 
-    /// What holds the run back.
+    /// Returns what holds the run back.
     #[must_use]
     pub fn condition(&self, now: Duration) -> Condition {
         let gone = self.health.outage_since(now).or(self
             .session
             .failing_since()
-            .filter(|_| self.health.is_proven()));
+            .filter(|_| self.health.has_succeeded()));
         match (gone, self.pacing.held(now)) {
             (Some(since), _) => Condition::Outage { since },
             (None, Some(until)) => Condition::Throttled { until },
@@ -337,14 +339,14 @@ impl Policy {
         }
     }
 
-    /// Whether a change may have been made that is not on record as applied.
+    /// Checks whether a change may have been made that is not recorded as applied.
     #[must_use]
     pub fn leaves_doubt(&self) -> bool {
         self.rows.left_doubt || self.in_flight > 0
     }
 
-    /// Returns the rows that have no outcome and whose change may have been made: requests for them are in flight, or an
-    /// earlier request may have made it. A row may be named twice.
+    /// Returns the rows without an outcome whose change may have been made, because a request is in flight or an earlier one
+    /// may have made it. A row may appear twice.
     pub fn rows_in_doubt(&self) -> impl Iterator<Item = RowNumber> + '_ {
         self.rows
             .in_doubt()
@@ -353,7 +355,7 @@ impl Policy {
             .copied()
     }
 
-    /// Returns what the run has found out about the pace.
+    /// Returns what the run has found out about the rate.
     #[must_use]
     pub fn pace_found(&self) -> PaceFound {
         PaceFound {
@@ -366,7 +368,7 @@ impl Policy {
 
 /// The questions of [`Policy::next`], in their order.
 impl Policy {
-    fn heed_deadlines(&mut self, now: Duration) {
+    fn check_deadlines(&mut self, now: Duration) {
         if self.rules.max_duration.is_some_and(|most| now >= most) {
             self.stop(now, Stop::MaxDurationReached);
         }
@@ -412,7 +414,7 @@ impl Policy {
         }
         let due = self.session.log_in_at(now)?;
         if self.session.generation() == 0 && self.offered.is_none() {
-            // Nobody logs in for nothing.
+            // Without a row to send there is no need to log in.
             return (!self.no_more_rows).then_some(Next::TakeRow);
         }
         let ready = due.max(self.pacing.ready_at(now));
@@ -450,7 +452,7 @@ impl Policy {
 
     fn take_turn(&mut self, now: Duration) -> Option<Next> {
         let due = self.rows.next_due();
-        if !self.health.is_proven()
+        if !self.health.has_succeeded()
             && let Some(due) = due.filter(|due| *due > now)
         {
             return Some(self.wait_until(due, Wait::Retry));
@@ -484,14 +486,14 @@ impl Policy {
         if self.in_flight > 0 {
             return self.await_answer();
         }
-        if !self.health.is_proven() && self.no_row_left_at_start(now) {
+        if !self.health.has_succeeded() && self.no_row_left_at_start(now) {
             return self.next(now);
         }
-        self.second_chance = true;
-        if self.rows.begin_second_chance(REST) {
+        self.second_pass = true;
+        if self.rows.begin_second_pass(SECOND_PASS_DELAY) {
             return self.next(now);
         }
-        if self.rows.any_doubted() && self.proof.is_some() {
+        if self.rows.has_suspected() && self.last_success.is_some() {
             self.recheck = Recheck::Wanted;
             return self.next(now);
         }
@@ -499,16 +501,16 @@ impl Policy {
     }
 }
 
-/// What the questions need.
+/// The answers to the questions.
 impl Policy {
-    /// Since when the Org has been away, once it had been there.
+    /// Returns when the Org stopped answering, if it had answered before.
     fn away_since(&self) -> Option<Duration> {
         let log_ins_fail = self
             .session
             .failing_since()
-            .filter(|_| self.health.is_proven());
+            .filter(|_| self.health.has_succeeded());
         self.health
-            .gone_since()
+            .away_since()
             .into_iter()
             .chain(log_ins_fail)
             .min()
@@ -516,7 +518,7 @@ impl Policy {
 
     /// Returns how many requests may be in flight.
     fn concurrency(&mut self) -> usize {
-        if !self.health.is_proven() {
+        if !self.health.has_succeeded() {
             return 1;
         }
         let wanted = match (self.rules.concurrency, self.rules.rate) {
@@ -527,7 +529,7 @@ impl Policy {
         wanted.min(self.rules.max_in_flight)
     }
 
-    /// Returns the pace that the given concurrency allowed, if requests waited for room during a good part of the run.
+    /// Returns the rate that the given concurrency allowed, if requests waited for others during a good part of the run.
     fn bound_by_concurrency(&self) -> Option<f64> {
         let given = self.rules.concurrency?.min(self.rules.max_in_flight);
         let given = u32::try_from(given).ok()?;
@@ -540,18 +542,18 @@ impl Policy {
     }
 
     fn forbidden_needs_a_check(&self, now: Duration) -> bool {
-        self.health.is_proven()
-            && self.rows.forbidden() >= FORBIDDEN
+        self.health.has_succeeded()
+            && self.rows.forbidden() >= FORBIDDEN_BEFORE_CHECK
             && self
                 .forbidden_checked
-                .is_none_or(|checked| now >= checked + FORBIDDEN_AGAIN)
+                .is_none_or(|checked| now >= checked + MIN_FORBIDDEN_CHECK_INTERVAL)
     }
 
     fn send_probe(&mut self, now: Duration) -> Option<Next> {
-        let proof = self.proof?;
+        let last_success = self.last_success?;
         self.probe_out = true;
         self.forbidden_checked = Some(now);
-        Some(self.send(now, Pending::new(proof), Purpose::Probe))
+        Some(self.send(now, Pending::new(last_success), Purpose::Probe))
     }
 
     fn send(&mut self, now: Duration, mut row: Pending, purpose: Purpose) -> Next {
@@ -574,7 +576,7 @@ impl Policy {
         })
     }
 
-    /// Waits, but not beyond a deadline of the run.
+    /// Returns a wait that ends at a deadline of the run at the latest.
     fn wait_until(&self, until: Duration, why: Wait) -> Next {
         Next::WaitUntil(
             self.deadline()
@@ -608,8 +610,8 @@ impl Policy {
         self.end(now, Ending::Stopped(stop));
     }
 
-    /// The first reason to end is the one that counts.
+    /// Ends the run. The first reason to end is kept.
     fn end(&mut self, now: Duration, ending: Ending) {
-        self.ending.get_or_insert((ending, now + GRACE));
+        self.ending.get_or_insert((ending, now + SHUTDOWN_GRACE));
     }
 }

@@ -45,7 +45,7 @@ const BACKGROUND_ANSWERS: f64 = 1_000.0;
 
 /// Failures at a rate below this share of the measured rate have other causes.
 const DISMISSED_BELOW: f64 = 0.6;
-/// Number of such failures that dismisses the suspicion.
+/// Number of such failures that ends the trial.
 const EVIDENCE: u32 = 5;
 /// Time after the first failure in which failures are no evidence, in seconds: the limiter may still be full.
 const AFTERMATH: f64 = 3.0;
@@ -63,7 +63,7 @@ pub(super) struct Overload<T> {
     background: Background,
     /// Whether 503 responses count as refusals.
     is_limiter: bool,
-    suspicion: Option<Suspicion<T>>,
+    trial: Option<Trial<T>>,
 }
 
 /// The share of 503 responses among all answers before the last 60.
@@ -78,7 +78,7 @@ struct Background {
 
 /// Failures have lowered the rate, and may have other causes.
 #[derive(Debug)]
-struct Suspicion<T> {
+struct Trial<T> {
     since: f64,
     /// The rate that was measured before the first failure.
     reference: f64,
@@ -127,7 +127,7 @@ impl<T> Default for Overload<T> {
             unavailable: 0,
             background: Background::default(),
             is_limiter: false,
-            suspicion: None,
+            trial: None,
         }
     }
 }
@@ -175,7 +175,7 @@ impl<T: Copy> Overload<T> {
 
     /// Takes note that failures begin to lower the rate. `measured` is the rate before the first one.
     pub(super) fn suspect(&mut self, now: f64, measured: f64, before: T) {
-        self.suspicion.get_or_insert(Suspicion {
+        self.trial.get_or_insert(Trial {
             since: now,
             reference: measured,
             before,
@@ -185,37 +185,37 @@ impl<T: Copy> Overload<T> {
 
     /// Returns the rate below which failures do not lower the rate; zero if there is none.
     pub(super) fn lowest_rate(&self) -> f64 {
-        self.suspicion
+        self.trial
             .as_ref()
-            .map_or(0.0, |suspicion| LOWEST_SHARE * suspicion.reference)
+            .map_or(0.0, |trial| LOWEST_SHARE * trial.reference)
     }
 
     /// Replaces the measured rate after the limit was closed.
     pub(super) fn lower_reference(&mut self, measured: f64) {
-        if let Some(suspicion) = &mut self.suspicion {
-            suspicion.reference = measured;
+        if let Some(trial) = &mut self.trial {
+            trial.reference = measured;
         }
     }
 
     /// Drops the suspicion that failures have other causes, because the server has refused requests outright.
     pub(super) fn confirm(&mut self) {
-        self.suspicion = None;
+        self.trial = None;
     }
 
     /// Takes note of a failure after a success, at this rate. Returns what to restore if failures have other causes.
     pub(super) fn dismiss(&mut self, now: f64, rate: f64) -> Option<T> {
         let mostly_failed = self.mostly_failed();
-        let suspicion = self.suspicion.as_mut()?;
-        let is_aftermath = now - suspicion.since < AFTERMATH;
-        if mostly_failed || is_aftermath || rate >= DISMISSED_BELOW * suspicion.reference {
+        let trial = self.trial.as_mut()?;
+        let is_aftermath = now - trial.since < AFTERMATH;
+        if mostly_failed || is_aftermath || rate >= DISMISSED_BELOW * trial.reference {
             return None;
         }
-        suspicion.evidence += 1;
-        if suspicion.evidence < EVIDENCE {
+        trial.evidence += 1;
+        if trial.evidence < EVIDENCE {
             return None;
         }
-        let before = suspicion.before;
-        self.suspicion = None;
+        let before = trial.before;
+        self.trial = None;
         self.is_limiter = false;
         self.background = Background::default();
         Some(before)

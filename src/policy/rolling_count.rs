@@ -1,15 +1,15 @@
-//! Counts events over the last minute in constant memory: slots of 50 ms in a ring.
+//! Counts events over the last minute in constant memory, in a ring of slots of 50 ms.
 
 /// Length of a slot, in seconds.
 const SLOT: f64 = 0.05;
-/// Number of slots: a minute and some more.
+/// Number of slots, for slightly more than a minute.
 const SLOTS: usize = 1_280;
 
-/// How many events there were in each of the last slots.
+/// The number of events in each of the last slots.
 #[derive(Debug)]
 pub(super) struct RollingCount {
     slots: Box<[u32]>,
-    /// Number of the newest slot, counted from the beginning of the run.
+    /// Number of the newest slot since the beginning of the run.
     newest: usize,
     /// Time of the first event.
     began: Option<f64>,
@@ -26,7 +26,7 @@ impl Default for RollingCount {
 }
 
 impl RollingCount {
-    /// Counts an event at this time, in seconds. Times never go back.
+    /// Counts an event at this time, in seconds. Times must not decrease.
     pub(super) fn add(&mut self, now: f64) {
         self.began.get_or_insert(now);
         let slot = slot(now);
@@ -90,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_before_the_first_event_does_not_lower_the_rate() {
+    fn time_before_the_first_event_does_not_lower_the_rate() {
         let measured = after(10, 3).per_second(3.0, 60.0);
         assert!((9.9..=10.5).contains(&measured), "{measured}");
         assert_eq!(RollingCount::default().per_second(5.0, 10.0).to_bits(), 0);
     }
 
     #[test]
-    fn a_pause_counts_as_one() {
+    fn a_pause_lowers_the_rate() {
         let measured = after(10, 20).per_second(25.0, 10.0);
         assert!((4.9..=5.1).contains(&measured), "{measured}");
         assert_eq!(after(10, 20).per_second(500.0, 60.0).to_bits(), 0);

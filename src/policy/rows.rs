@@ -1,5 +1,5 @@
-//! The rows that are out or waiting, and what is known of each: attempts spent, what came back, whether the change may
-//! have been made. Keeps them in order; when one is due, refused or given up is decided elsewhere.
+//! The rows that have no outcome yet, and what is known about each: attempts, the last answer, and whether the change may
+//! have been made. [`Rows`] keeps them in order; other modules decide when a row is due or given up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -11,21 +11,21 @@ use crate::text;
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) change: Change,
-    /// Requests sent.
+    /// Number of requests sent.
     pub(super) requests: u32,
-    /// Attempts that counted, in both passes.
+    /// Number of attempts that count against the maximum, in both passes.
     pub(super) spent: u32,
-    /// Attempts that had counted when the second-chance pass began.
+    /// Number of counted attempts when the second pass began.
     pub(super) spent_before: u32,
-    /// Attempts that counted since the last sign of life, and which one that was.
+    /// The current epoch of the Org's health, and the number of counted attempts in it.
     trouble: (u64, u32),
     first_sent: Option<Duration>,
     last_answer: Duration,
     status: Option<u16>,
-    /// Whether an attempt, in this run or before an interruption, may have made the change without confirming it. What
-    /// comes later never removes it, except for a confirmation.
+    /// Whether an attempt, in this run or before an interruption, may have made the change without a confirmation. Only a
+    /// confirmation removes the doubt.
     in_doubt: bool,
-    /// What came back last, in words.
+    /// The message of the last answer.
     said: String,
     /// The session whose token was refused for this row.
     pub(super) refused_in: Option<u32>,
@@ -53,7 +53,7 @@ impl Pending {
         self.first_sent.get_or_insert(now);
     }
 
-    /// Takes note of what came back, and whether it leaves open if the change was made.
+    /// Takes note of an answer, and of whether it leaves the change in doubt.
     pub(super) fn answered(&mut self, now: Duration, answer: SendResult, leaves_doubt: bool) {
         self.last_answer = now;
         self.in_doubt |= leaves_doubt;
@@ -69,30 +69,30 @@ impl Pending {
         }
     }
 
-    /// The last attempt counts. `life` numbers the signs of life of the Org, so that it can be given back.
-    pub(super) fn spend(&mut self, life: u64) {
-        if self.trouble.0 != life {
-            self.trouble = (life, 0);
+    /// Counts the last attempt in this epoch, so that it can be refunded.
+    pub(super) fn spend(&mut self, epoch: u64) {
+        if self.trouble.0 != epoch {
+            self.trouble = (epoch, 0);
         }
         self.trouble.1 += 1;
         self.spent += 1;
     }
 
-    /// Takes back the attempts since the last sign of life: it was the Org's fault, not the row's.
-    pub(super) fn give_back(&mut self, life: u64) {
-        if self.trouble.0 == life {
+    /// Refunds the attempts of this epoch, because the Org failed and not the row.
+    pub(super) fn refund_attempts(&mut self, epoch: u64) {
+        if self.trouble.0 == epoch {
             self.spent -= self.trouble.1;
             self.trouble.1 = 0;
             self.spent_before = self.spent_before.min(self.spent);
         }
     }
 
-    /// Attempts that counted in the pass that the row is in.
+    /// Returns the number of counted attempts in the current pass.
     pub(super) fn spent_in_pass(&self) -> u32 {
         self.spent - self.spent_before
     }
 
-    /// The record of a row that the Org confirmed.
+    /// Returns the record of a row that the Org confirmed.
     pub(super) fn applied(self) -> Record {
         let detail = self.said.clone();
         self.record(Outcome::Applied, &detail)
@@ -127,7 +127,7 @@ impl Pending {
         self.record(Outcome::Unknown, &detail)
     }
 
-    /// Returns what a response said that contradicts the change, in words.
+    /// Returns what contradicts the change, as text.
     pub(super) fn contradiction(&self) -> String {
         if self.said.is_empty() {
             let set = self.change.flag.opposite().is_opt_out();
@@ -137,14 +137,14 @@ impl Pending {
         }
     }
 
-    /// Returns the record of a row that nobody confirmed, with a remark behind the last words.
+    /// Returns the record of an unconfirmed row, with a remark after the last message.
     fn without_success(self, remark: &str) -> Record {
         let outcome = if self.in_doubt {
             Outcome::Unknown
         } else {
             Outcome::Failed
         };
-        // One character is left free for the mark that keeps a spreadsheet from reading a formula.
+        // One character is reserved for the mark that keeps a spreadsheet from reading a formula.
         let room = MAX_DETAIL - 1 - remark.chars().count();
         let detail = text::shorten(&self.last_words(), room) + remark;
         self.record(outcome, &detail)
@@ -154,7 +154,7 @@ impl Pending {
         self.in_doubt
     }
 
-    /// Returns the status of the last answer, and what was said in it or instead of it.
+    /// Returns the status of the last answer and its message, or what happened instead.
     pub(super) fn last_answer(&self) -> (Option<u16>, String) {
         (self.status, self.last_words())
     }
@@ -183,25 +183,25 @@ impl Pending {
     }
 }
 
-/// Why a row's outcome can't be told yet.
+/// The reason why a row's outcome cannot be decided yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
-    /// Its attempts are spent, and nothing has succeeded since: is it the row, or has the Org gone?
+pub(super) enum Suspicion {
+    /// The row has no attempts left, and nothing has succeeded since: the cause may be the row or an outage.
     Spent,
-    /// 403: is it this user, or have the credentials been revoked?
+    /// The row was answered with 403: the cause may be this user or revoked credentials.
     Forbidden,
 }
 
-/// The rows that wait.
+/// The rows that wait, by what they wait for.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    /// For their next attempt, by the time it is due.
+    /// Rows that wait for their next attempt, by the time it is due.
     due: BTreeMap<(Duration, RowNumber), Pending>,
-    /// For the second-chance pass.
+    /// Rows that wait for the second pass.
     later: VecDeque<Pending>,
-    /// For a sign that tells whose fault it was; with the time since when.
-    doubted: Vec<(Duration, Doubt, Pending)>,
-    /// Whether some answer left open if its change was made.
+    /// Rows that wait for a success, which shows that the Org is not the cause; with the time since when.
+    suspected: Vec<(Duration, Suspicion, Pending)>,
+    /// Whether any answer left its change in doubt.
     pub(super) left_doubt: bool,
     /// The rows without an outcome whose change an earlier request may have made.
     in_doubt: BTreeSet<RowNumber>,
@@ -212,15 +212,15 @@ impl Rows {
         self.due.insert((due, row.change.row), row);
     }
 
-    pub(super) fn wait_for_second_chance(&mut self, row: Pending) {
+    pub(super) fn wait_for_second_pass(&mut self, row: Pending) {
         self.later.push_back(row);
     }
 
-    pub(super) fn doubt(&mut self, now: Duration, doubt: Doubt, row: Pending) {
-        self.doubted.push((now, doubt, row));
+    pub(super) fn suspect(&mut self, now: Duration, suspicion: Suspicion, row: Pending) {
+        self.suspected.push((now, suspicion, row));
     }
 
-    /// When the next attempt is due.
+    /// Returns when the next attempt is due.
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.due.first_key_value().map(|((due, _), _)| *due)
     }
@@ -230,11 +230,11 @@ impl Rows {
         (entry.key().0 <= now).then(|| entry.remove())
     }
 
-    pub(super) fn any_doubted(&self) -> bool {
-        !self.doubted.is_empty()
+    pub(super) fn has_suspected(&self) -> bool {
+        !self.suspected.is_empty()
     }
 
-    pub(super) fn any_set_aside(&self) -> bool {
+    pub(super) fn has_set_aside(&self) -> bool {
         !self.later.is_empty()
     }
 
@@ -243,7 +243,7 @@ impl Rows {
         self.in_doubt.insert(row);
     }
 
-    /// Takes note that a row has its outcome, which says whether it is still in doubt.
+    /// Takes note that a row has an outcome, which says whether it is in doubt.
     pub(super) fn settled(&mut self, row: RowNumber) {
         self.in_doubt.remove(&row);
     }
@@ -254,14 +254,14 @@ impl Rows {
     }
 
     pub(super) fn forbidden(&self) -> usize {
-        self.doubted
+        self.suspected
             .iter()
-            .filter(|(_, doubt, _)| *doubt == Doubt::Forbidden)
+            .filter(|(_, doubt, _)| *doubt == Suspicion::Forbidden)
             .count()
     }
 
-    /// Begins the second-chance pass: each of its rows is due `rest` after its last answer.
-    pub(super) fn begin_second_chance(&mut self, rest: Duration) -> bool {
+    /// Begins the second pass, in which each row is due `rest` after its last answer. Returns whether there are any.
+    pub(super) fn begin_second_pass(&mut self, rest: Duration) -> bool {
         let any = !self.later.is_empty();
         for mut row in std::mem::take(&mut self.later) {
             row.spent_before = row.spent;
@@ -270,40 +270,40 @@ impl Rows {
         any
     }
 
-    /// The rows whose doubt is older than a request that was answered well.
-    pub(super) fn judge(&mut self, proof_sent: Duration) -> impl Iterator<Item = Record> {
-        let (judged, open) = std::mem::take(&mut self.doubted)
+    /// Returns the records of the rows that were suspected before a request was sent that succeeded.
+    pub(super) fn resolve(&mut self, success_sent_at: Duration) -> impl Iterator<Item = Record> {
+        let (judged, open) = std::mem::take(&mut self.suspected)
             .into_iter()
-            .partition(|(since, ..)| *since <= proof_sent);
-        self.doubted = open;
-        let judged: Vec<(Duration, Doubt, Pending)> = judged;
+            .partition(|(since, ..)| *since <= success_sent_at);
+        self.suspected = open;
+        let judged: Vec<(Duration, Suspicion, Pending)> = judged;
         judged.into_iter().map(|(_, doubt, row)| match doubt {
-            Doubt::Spent => row.given_up(),
-            Doubt::Forbidden => row.refused(),
+            Suspicion::Spent => row.given_up(),
+            Suspicion::Forbidden => row.refused(),
         })
     }
 
-    /// The Org has gone: attempts since its last sign of life are given back, and nobody is given up for them.
-    pub(super) fn give_back(&mut self, now: Duration, life: u64) {
+    /// Refunds all attempts of this epoch, because the Org does not answer.
+    pub(super) fn refund_attempts(&mut self, now: Duration, epoch: u64) {
         self.due
             .values_mut()
             .chain(&mut self.later)
-            .for_each(|row| row.give_back(life));
-        self.requeue(now, Doubt::Spent, |row| row.give_back(life));
+            .for_each(|row| row.refund_attempts(epoch));
+        self.requeue(now, Suspicion::Spent, |row| row.refund_attempts(epoch));
     }
 
-    /// It was the session's token, not the users: the rows go out again.
+    /// Sends the rows with 403 again, because the session's token was the cause.
     pub(super) fn forgive_forbidden(&mut self, now: Duration) {
-        self.requeue(now, Doubt::Forbidden, |_| ());
+        self.requeue(now, Suspicion::Forbidden, |_| ());
     }
 
-    fn requeue(&mut self, now: Duration, which: Doubt, mut change: impl FnMut(&mut Pending)) {
-        for (since, doubt, mut row) in std::mem::take(&mut self.doubted) {
+    fn requeue(&mut self, now: Duration, which: Suspicion, mut change: impl FnMut(&mut Pending)) {
+        for (since, doubt, mut row) in std::mem::take(&mut self.suspected) {
             if doubt == which {
                 change(&mut row);
                 self.wait_until(now, row);
             } else {
-                self.doubted.push((since, doubt, row));
+                self.suspected.push((since, doubt, row));
             }
         }
     }

@@ -1,32 +1,32 @@
-//! Whether to log in, and when: before the first request, ahead of a token's end, after a refusal, and not over and
-//! over. The log-in itself, and the token, are `api`'s.
+//! Decides when to log in: before the first request, before a token expires, and after a refusal, but not too often. `api`
+//! performs the log-in and keeps the token.
 
 use std::time::Duration;
 
 use super::backoff;
 
-/// A token is renewed when this share of its life is over.
+/// Share of a token's lifetime after which it is renewed.
 const RENEW_AT: f64 = 0.8;
-/// After a refusal nobody logs in again sooner than this after the last log-in.
-const APART: Duration = Duration::from_mins(1);
-/// Log-ins in a row that may fail before anything has succeeded.
-const ATTEMPTS: u32 = 3;
+/// Minimum time between a log-in and another one because of a refusal.
+const MIN_LOG_IN_INTERVAL: Duration = Duration::from_mins(1);
+/// Number of consecutive failed log-ins that ends a run in which nothing has succeeded.
+const MAX_LOG_IN_FAILURES: u32 = 3;
 
-/// The session of a run; with an API key there is none to keep.
+/// The session of a run. With an API key there is nothing to do.
 #[derive(Debug)]
 pub(super) struct Session {
     state: State,
-    /// Numbers the tokens, so that an old token's refusal is not held against the new one.
+    /// Number of the current token, so that the refusal of an old token does not count against the new one.
     generation: u32,
     last: Option<Duration>,
-    /// Log-ins in a row that failed, and since when.
+    /// Number of consecutive log-ins that failed.
     failures: u32,
     failing_since: Option<Duration>,
-    /// Whether the present token was ever accepted.
+    /// Whether the current token was ever accepted.
     accepted: bool,
-    /// Whether the present token came after a refusal.
+    /// Whether the current token was requested because of a refusal.
     second_try: bool,
-    /// How far the time of day has come since the run began.
+    /// Time on the wall clock since the run began.
     time_of_day: Duration,
 }
 
@@ -38,22 +38,22 @@ enum State {
     Due(Duration),
     /// A log-in is under way.
     LoggingIn,
-    /// A token is there, to be renewed at one of these times.
+    /// There is a token, which is renewed at one of these times.
     Valid(Option<Renewal>),
 }
 
-/// When a token is renewed, by two clocks and whichever comes first: that of the run may stand still while the machine
-/// is suspended, and the time of day may be put back.
+/// When a token is renewed, by the clock that reaches the time first. The run's own clock may stop while the machine is
+/// suspended, and the wall clock may be set back.
 #[derive(Debug, PartialEq)]
 struct Renewal {
     at: Duration,
     by_time_of_day: Duration,
 }
 
-/// What follows from the refusal of a token.
+/// What to do after a token was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Send the request again with the new token, once there is one.
+    /// Send the request again with a new token.
     Replay,
     /// The credentials are not accepted.
     Final,
@@ -77,20 +77,22 @@ impl Session {
         }
     }
 
-    /// The time of day is now so far from where it was when the run began.
-    pub(super) fn heed_time_of_day(&mut self, passed: Duration) {
+    /// Takes note of the time on the wall clock since the run began.
+    pub(super) fn set_wall_clock(&mut self, passed: Duration) {
         self.time_of_day = passed;
     }
 
+    /// Returns the number of the current token; 0 before the first log-in.
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }
 
+    /// Checks whether a log-in is in progress.
     pub(super) fn is_logging_in(&self) -> bool {
         self.state == State::LoggingIn
     }
 
-    /// When a log-in has to come before anything else; `None` while there is no need.
+    /// Returns when to log in before anything else is sent, if a log-in is needed.
     pub(super) fn log_in_at(&self, now: Duration) -> Option<Duration> {
         match self.state {
             State::Due(at) => Some(at),
@@ -103,11 +105,13 @@ impl Session {
         }
     }
 
+    /// Takes note that a log-in begins.
     pub(super) fn logging_in(&mut self, now: Duration) {
         self.state = State::LoggingIn;
         self.last = Some(now);
     }
 
+    /// Takes note of a new token.
     pub(super) fn logged_in(&mut self, now: Duration, lifetime: Option<Duration>) {
         let renewal = |life: Duration| {
             let life = life.mul_f64(RENEW_AT);
@@ -123,7 +127,7 @@ impl Session {
         self.accepted = false;
     }
 
-    /// A request with the token of this generation was accepted.
+    /// Takes note that a request with the token of this generation was accepted.
     pub(super) fn accepted(&mut self, generation: u32) {
         if generation == self.generation {
             self.accepted = true;
@@ -131,12 +135,12 @@ impl Session {
         }
     }
 
-    /// Whether others use the present token without trouble.
+    /// Checks whether a request with the current token was accepted.
     pub(super) fn is_accepted(&self) -> bool {
         self.accepted
     }
 
-    /// A request with the token of this generation was refused.
+    /// Takes note that a request with the token of this generation was refused. Returns what to do.
     pub(super) fn refused(&mut self, now: Duration, generation: u32) -> Refusal {
         match self.state {
             State::Key => Refusal::Final,
@@ -147,7 +151,7 @@ impl Session {
             }
             State::Valid(_) if generation == self.generation => {
                 let earliest = if self.accepted {
-                    self.last.map_or(now, |last| last + APART)
+                    self.last.map_or(now, |last| last + MIN_LOG_IN_INTERVAL)
                 } else {
                     now
                 };
@@ -159,7 +163,8 @@ impl Session {
         }
     }
 
-    /// A log-in failed in a way that may pass. Gives whether to try again; once the Org was there, patience decides.
+    /// Takes note of a temporary failure to log in. Returns whether to try again. After a success it is always tried again,
+    /// until the outage has lasted too long.
     pub(super) fn log_in_failed(&mut self, now: Duration, proven: bool, fraction: f64) -> bool {
         self.failures += 1;
         self.failing_since.get_or_insert(now);
@@ -169,15 +174,15 @@ impl Session {
             backoff::delay(self.failures, fraction)
         };
         self.state = State::Due(now + wait);
-        proven || self.failures < ATTEMPTS
+        proven || self.failures < MAX_LOG_IN_FAILURES
     }
 
-    /// The Org asked to be left alone; the log-in is tried again when the pause is over.
+    /// Repeats the log-in as soon as the Org's pause is over.
     pub(super) fn log_in_later(&mut self, now: Duration) {
         self.state = State::Due(now);
     }
 
-    /// Since when log-ins fail, if they do.
+    /// Returns when the current series of failed log-ins began.
     pub(super) fn failing_since(&self) -> Option<Duration> {
         self.failing_since
     }
@@ -207,25 +212,25 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_ended_while_the_machine_slept_is_renewed() {
+    fn a_token_that_expired_while_the_machine_was_suspended_is_renewed() {
         let mut session = logged_in(Some(s(900)));
-        session.heed_time_of_day(s(719));
+        session.set_wall_clock(s(719));
         assert_eq!(session.log_in_at(s(60)), None);
-        session.heed_time_of_day(s(3_660));
+        session.set_wall_clock(s(3_660));
         assert_eq!(session.log_in_at(s(60)), Some(s(60)));
         session.logging_in(s(60));
         session.logged_in(s(60), Some(s(900)));
         assert_eq!(
             session.log_in_at(s(61)),
             None,
-            "the new token's time begins anew on both clocks"
+            "the new token's lifetime begins on both clocks"
         );
-        session.heed_time_of_day(s(0));
+        session.set_wall_clock(s(0));
         assert_eq!(session.log_in_at(s(779)), None);
         assert_eq!(
             session.log_in_at(s(780)),
             Some(s(780)),
-            "put back, the time of day has no say"
+            "a wall clock that was set back is ignored"
         );
     }
 
@@ -247,7 +252,7 @@ mod tests {
         assert_eq!(
             session.refused(s(1), 1),
             Refusal::Replay,
-            "the old token's refusal says nothing of the new one"
+            "the refusal of the old token does not count against the new one"
         );
         assert_eq!(session.refused(s(2), 2), Refusal::Final);
     }
@@ -261,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn log_ins_that_fail_at_the_start_are_given_up_after_three() {
+    fn a_run_gives_up_after_three_failed_log_ins_at_the_start() {
         let mut session = Session::new(true);
         let again = (0..3)
             .map(|n| session.log_in_failed(s(n), false, 1.0))

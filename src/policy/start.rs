@@ -1,5 +1,5 @@
-//! The rules until a change of this run is confirmed. Nothing is known to be right then: the address, the credentials, the
-//! rows. Requests are sent one at a time, and no change of another run is repeated to find something out.
+//! The rules that apply until a change of this run is confirmed. The address, the credentials and the rows may all be wrong
+//! then. Requests are sent one at a time, and no change of another run is repeated to find something out.
 //!
 //! - While nobody answers at the address, one row is tried and the run stops when its attempts are spent: a wrong address
 //!   must not wait out the patience. An answer with any status shows that a server is there. Where the interrupted run had
@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Policy;
-use super::rows::{Doubt, Pending};
+use super::rows::{Pending, Suspicion};
 use super::session::Refusal;
 use super::verdict::Verdict;
 use crate::domain::{RowNumber, SendResult, Stop, TransportErrorKind};
@@ -29,29 +29,29 @@ const MAX_FORBIDDEN: u32 = 4;
 /// attempts, so that this takes about 40 seconds.
 const MAX_SET_ASIDE: u32 = 10;
 
-/// The status of these responses.
+/// HTTP status 403.
 const FORBIDDEN: u16 = 403;
 
-/// What is known of a run that has not confirmed a change yet.
+/// What is known about a run that has not confirmed a change yet.
 #[derive(Debug, Default)]
 pub(super) struct AtStart {
     /// Whether a server answers at this address, so that rows can fail for reasons of their own.
     is_answered: bool,
-    /// 403 responses in a row.
+    /// Number of consecutive 403 responses.
     forbidden_in_a_row: u32,
-    /// What the last of them said.
+    /// Message of the last 403 response.
     forbidden_message: String,
     /// Number of rows that have spent their attempts.
     set_aside: u32,
-    /// The last answer that may be better next time.
+    /// The last failure that may be temporary.
     last_failure: Option<Failure>,
     /// Rows that a later run sends last.
     deferred: BTreeSet<RowNumber>,
-    /// Those of them that are not on record yet.
+    /// Deferred rows that are not recorded yet.
     to_defer: VecDeque<RowNumber>,
 }
 
-/// A failed attempt, in words.
+/// A failed attempt.
 #[derive(Clone, Debug)]
 struct Failure {
     cause: Option<TransportErrorKind>,
@@ -60,7 +60,7 @@ struct Failure {
 }
 
 impl AtStart {
-    /// Returns the next row that has to be put on record as deferred.
+    /// Returns the next row to record as deferred.
     pub(super) fn next_to_defer(&mut self) -> Option<RowNumber> {
         self.to_defer.pop_front()
     }
@@ -104,11 +104,11 @@ impl AtStart {
 }
 
 impl Policy {
-    /// Since when nothing but failures have come in a run that has not confirmed a change yet.
+    /// Returns when the series of failures began, if no change has been confirmed yet.
     pub(super) fn failing_since_start(&self) -> Option<Duration> {
         self.health
-            .in_trouble_since()
-            .filter(|_| !self.health.is_proven())
+            .failing_since()
+            .filter(|_| !self.health.has_succeeded())
     }
 
     /// Takes note of an answer for a row.
@@ -128,15 +128,15 @@ impl Policy {
     /// Sets a row aside whose attempts are spent. Stops the run if nobody answers.
     pub(super) fn attempts_spent_at_start(&mut self, now: Duration, row: Pending) {
         let number = row.change.row;
-        if self.start.is_answered && self.second_chance {
-            let record = self.book(now, row.given_up());
+        if self.start.is_answered && self.second_pass {
+            let record = self.finish(now, row.given_up());
             self.settled.push_back(record);
             return;
         }
         if self.start.is_answered || row.is_in_doubt() {
             self.start.defer(number);
         }
-        self.rows.wait_for_second_chance(row);
+        self.rows.wait_for_second_pass(row);
         self.start.set_aside += 1;
         let has_tried_enough =
             self.start.set_aside >= MAX_SET_ASIDE && !self.rules.confirmed_before;
@@ -151,7 +151,7 @@ impl Policy {
         let (_, message) = row.last_answer();
         self.start.forbidden_message = message;
         self.start.defer(row.change.row);
-        self.rows.doubt(now, Doubt::Forbidden, row);
+        self.rows.suspect(now, Suspicion::Forbidden, row);
         self.start.forbidden_in_a_row += 1;
         if self.start.forbidden_in_a_row >= MAX_FORBIDDEN {
             self.doubt_credentials_at_start(now);
@@ -165,7 +165,7 @@ impl Policy {
             self.doubt_credentials_at_start(now);
             return true;
         }
-        if self.rows.any_set_aside() && !self.rules.confirmed_before {
+        if self.rows.has_set_aside() && !self.rules.confirmed_before {
             let stop = self.start.never_succeeded();
             self.stop(now, stop);
             return true;

@@ -3,13 +3,9 @@
 
 use std::time::Duration;
 
-use crate::domain::BodyKind;
-use crate::domain::Flag;
-use crate::domain::Reply;
-use crate::domain::SendResult;
-use crate::domain::StatusClass;
-use crate::domain::TransportError;
-use crate::domain::TransportErrorKind;
+use crate::domain::{
+    BodyKind, Flag, Reply, SendResult, StatusClass, TransportError, TransportErrorKind,
+};
 
 /// What an answer means for the row and for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -420,7 +420,7 @@ impl Run {
         let mut awaited = None;
         let mut lateness = self.lateness();
         loop {
-            self.policy.departed(self.now);
+            self.policy.mark_flushed(self.now);
             let until = match self.policy.next(self.now) {
                 Next::Send(attempt) => {
                     self.send(attempt);

@@ -185,19 +185,19 @@ async fn run<O: Org>(
     rules: Rules,
     rows: u64,
     disk: &Disk,
-    (stop, mut watch): (BoxStream<'static, Signal>, impl FnMut(&Event<'_>)),
+    (mut stop, mut watch): (BoxStream<'static, Signal>, impl FnMut(&Event<'_>)),
 ) -> Result<Sent> {
     let mut journal = Journal::new(disk.clone(), PathBuf::from("users.report.csv.partial"), 0);
     let run = Run {
         policy: Policy::new(rules),
         org,
-        changes: steps(rows),
+        changes: &mut steps(rows),
         journal: &mut journal,
         on_record: Tally::default(),
         in_doubt: RoaringTreemap::new(),
         alarm: Alarm::coarse(),
     };
-    engine::run(run, stop, |_, event| {
+    engine::run(run, &mut stop, &mut |_, event| {
         if let Some(event) = event {
             watch(event);
         }
@@ -206,7 +206,7 @@ async fn run<O: Org>(
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_row_is_on_disk_before_anybody_is_told() {
+async fn every_record_is_on_disk_before_its_event() {
     let org = Scripted::new(
         Duration::from_millis(40),
         |user| if user == 7 { 404 } else { 204 },
@@ -240,7 +240,7 @@ async fn every_row_is_on_disk_before_anybody_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_is_settled_is_on_disk_while_requests_are_out() {
+async fn a_settled_row_is_on_disk_while_requests_are_in_flight() {
     // Less than until whoever watches is told that time passes, which would write it too.
     let org = Scripted::new(Duration::from_millis(20), |_| 204);
     let disk = Disk::default();
@@ -267,7 +267,7 @@ async fn a_row_that_is_settled_is_on_disk_while_requests_are_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_write_ends_the_sending_whenever_it_comes() {
+async fn a_failed_write_ends_the_run_at_any_point() {
     for fails_at in 1..=60 {
         let org = Scripted::new(Duration::from_millis(40), |_| 204);
         let disk = Disk {
@@ -312,7 +312,7 @@ async fn a_failed_write_ends_the_sending_whenever_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
+async fn a_signal_waits_for_requests_in_flight_and_a_second_one_does_not() {
     let latency = Duration::from_secs(3);
     let org = Scripted::new(latency, |_| 204);
     let rate = Rate::Limited {
@@ -352,7 +352,7 @@ async fn a_signal_lets_what_is_out_finish_and_a_second_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
+async fn a_signal_ends_a_run_in_which_no_row_has_to_be_sent() {
     let made = |action| {
         Ok(Step {
             cells: Vec::new(),
@@ -373,7 +373,7 @@ async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
         let run = Run {
             policy: Policy::new(rules(Rate::Unlimited)),
             org: &org,
-            changes: changes.map(|row| {
+            changes: &mut changes.map(|row| {
                 if kind == 0 {
                     settled(row)
                 } else {
@@ -385,8 +385,8 @@ async fn a_signal_is_heard_while_nothing_has_to_be_sent() {
             in_doubt: RoaringTreemap::new(),
             alarm: Alarm::coarse(),
         };
-        let stop = stream::iter([Signal::Terminate]).chain(stream::pending());
-        let sent = engine::run(run, stop, |_, _| ()).await.unwrap();
+        let mut stop = stream::iter([Signal::Terminate]).chain(stream::pending());
+        let sent = engine::run(run, &mut stop, &mut |_, _| ()).await.unwrap();
         assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
         assert!(
             taken.get() < many / 100,
@@ -428,7 +428,7 @@ impl Org for Asleep {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_renewed_after_a_sleep_that_the_own_clock_has_not_seen() {
+async fn a_token_is_renewed_after_a_suspension_that_stopped_the_clock() {
     let org = Asleep {
         log_ins: Cell::new(0),
     };
@@ -474,7 +474,7 @@ fn signals(
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_second_sigint_or_sigterm_cuts_off_what_is_in_flight() {
+async fn only_a_second_sigint_or_sigterm_abandons_requests_in_flight() {
     use Signal::{HangUp, Interrupt, Terminate};
     let cases: [(&'static [Signal], Signal, bool); 6] = [
         (&[HangUp, HangUp, HangUp], HangUp, false),
@@ -504,7 +504,7 @@ async fn only_a_second_sigint_or_sigterm_cuts_off_what_is_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_input_that_fails_in_mid_run_ends_it_after_requests_in_flight_are_recorded() {
+async fn an_input_that_fails_during_the_run_ends_it_after_requests_in_flight_are_recorded() {
     // Answers come long after the input has failed, the last one not within the time that is waited.
     for (latency, recorded) in [(2, 8), (9, 8), (11, 1)] {
         let org = Scripted {
@@ -521,13 +521,15 @@ async fn an_input_that_fails_in_mid_run_ends_it_after_requests_in_flight_are_rec
                 per: Duration::from_secs(1),
             })),
             org: &org,
-            changes: steps(8).chain(std::iter::once_with(|| Err(broken()))),
+            changes: &mut steps(8).chain(std::iter::once_with(|| Err(broken()))),
             journal: &mut journal,
             on_record: Tally::default(),
             in_doubt: RoaringTreemap::new(),
             alarm: Alarm::coarse(),
         };
-        let sent = engine::run(run, never(), |_, _| ()).await.unwrap();
+        let sent = engine::run(run, &mut never(), &mut |_, _| ())
+            .await
+            .unwrap();
         let failed = Ending::Stopped(Stop::InputFailed {
             message: "row 9 can't be read".to_owned(),
         });
@@ -564,13 +566,13 @@ async fn a_second_signal_ends_the_wait_for_requests_in_flight_after_the_input_fa
             per: Duration::from_secs(1),
         })),
         org: &org,
-        changes: steps(4).chain(std::iter::once_with(|| Err(broken()))),
+        changes: &mut steps(4).chain(std::iter::once_with(|| Err(broken()))),
         journal: &mut journal,
         on_record: Tally::default(),
         in_doubt: RoaringTreemap::new(),
         alarm: Alarm::coarse(),
     };
-    let sent = engine::run(run, terminated(&[2, 1]), |_, _| ())
+    let sent = engine::run(run, &mut terminated(&[2, 1]), &mut |_, _| ())
         .await
         .unwrap();
     assert_eq!(sent.ending, Ending::Interrupted(Signal::Terminate));
@@ -704,7 +706,7 @@ impl Org for Patient {
 }
 
 #[tokio::test]
-async fn sending_waits_for_a_mark_that_is_not_on_disk_and_goes_on_when_it_is() {
+async fn sending_waits_until_the_mark_is_on_disk() {
     let (ends, end) = channel();
     // The first mark is on disk soon.
     ends.send(()).unwrap();
@@ -723,13 +725,15 @@ async fn sending_waits_for_a_mark_that_is_not_on_disk_and_goes_on_when_it_is() {
     let run = Run {
         policy: Policy::new(rules(Rate::Unlimited)),
         org: &org,
-        changes: steps(300),
+        changes: &mut steps(300),
         journal: &mut journal,
         on_record: Tally::default(),
         in_doubt: RoaringTreemap::new(),
         alarm: Alarm::coarse(),
     };
-    let sent = engine::run(run, never(), |_, _| ()).await.unwrap();
+    let sent = engine::run(run, &mut never(), &mut |_, _| ())
+        .await
+        .unwrap();
     assert_eq!(sent.ending, Ending::Complete);
     assert_eq!(sent.tally.total(), 300);
     assert!(org.waits.get() > 0);
@@ -756,13 +760,13 @@ async fn rows_in_doubt_since_an_interruption_stay_in_doubt_until_they_have_an_ou
     let run = Run {
         policy: Policy::new(rules),
         org: &org,
-        changes: steps(60),
+        changes: &mut steps(60),
         journal: &mut journal,
         on_record: Tally::default(),
         in_doubt: RoaringTreemap::from([3, 50]),
         alarm: Alarm::coarse(),
     };
-    let sent = engine::run(run, never(), |_, event| {
+    let sent = engine::run(run, &mut never(), &mut |_, event| {
         if let Some(Event::Recorded(record)) = event
             && [3, 4].contains(&record.row)
         {

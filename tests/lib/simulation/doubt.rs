@@ -53,7 +53,7 @@ fn an_answer_that_came_before_the_change_was_begun_leaves_no_doubt() {
 /// Eight requests are in flight when the Org goes, so that eight rows have spent their only attempt of the first pass. Each
 /// of them fails once more afterwards; a row whose attempt was not given back would be given up then.
 #[test]
-fn attempts_made_during_an_outage_are_given_back() {
+fn attempts_during_an_outage_are_refunded() {
     let mut failed_later = std::collections::BTreeSet::new();
     let mut in_outage = std::collections::BTreeSet::new();
     let server = &mut |now: Duration, change: Change| {
@@ -93,7 +93,7 @@ fn the_second_pass_begins_thirty_seconds_after_the_last_answer_of_the_first() {
 }
 
 #[test]
-fn throttling_without_a_hint_never_lets_an_unlimited_rate_become_a_flood() {
+fn an_unlimited_rate_is_bounded_after_refusals_without_a_hint() {
     let server = &mut |now: Duration, _| {
         if now < s(2) {
             return (status(204), ms(640));

@@ -95,7 +95,7 @@ proptest! {
 
     /// While the Org's `Retry-After` lasts, nothing is sent at all.
     #[test]
-    fn a_hold_holds_all(rules in any_rules(), wait in 1_u64..200, when in 1_u64..50) {
+    fn retry_after_holds_back_every_request_under_any_rules(rules in any_rules(), wait in 1_u64..200, when in 1_u64..50) {
         let mut count = 0;
         let mut closed: Option<(Duration, Duration)> = None;
         let server = &mut |now: Duration, _| {
@@ -116,7 +116,7 @@ proptest! {
 
 /// A request may leave milliseconds after its turn, when the machine has done something else in between.
 #[test]
-fn a_machine_that_does_something_else_between_turn_and_wire_never_exceeds_the_rate() {
+fn requests_that_leave_late_never_exceed_the_rate() {
     for rate in [50, 500, 5_000] {
         let mut server = |_: Duration, _: Change| (status(204), ms(1));
         let exact = Rules {

@@ -46,7 +46,7 @@ fn cells(kinds: &[Kind], limits: &[u32], refusal: Refusal) -> Vec<Cell> {
 }
 
 #[test]
-fn a_hidden_limit_is_found_and_kept_to() {
+fn a_hidden_limit_is_found_and_kept() {
     let kinds = [
         Kind::Bucket(5),
         Kind::Bucket(50),
@@ -57,13 +57,13 @@ fn a_hidden_limit_is_found_and_kept_to() {
 }
 
 #[test]
-fn a_limit_without_burst_is_approached_as_far_as_jitter_allows() {
+fn a_limit_without_burst_is_reached_as_far_as_jitter_allows() {
     let kinds = [Kind::Bucket(0), Kind::Concurrency];
     hold(&cells(&kinds, &[20, 60], Refusal::TooMany));
 }
 
 #[test]
-fn a_window_is_filled_and_waited_for() {
+fn a_closed_window_is_filled_without_many_refusals() {
     hold(&cells(&[Kind::Fixed(10)], &[20, 60], Refusal::TooMany));
     hold(&cells(&[Kind::Fixed(60)], &[60], Refusal::TooMany));
     hold(&[
@@ -73,7 +73,7 @@ fn a_window_is_filled_and_waited_for() {
 }
 
 #[test]
-fn a_waiting_time_costs_no_more_than_it_must() {
+fn a_limit_with_retry_after_is_found() {
     let kinds = [
         Kind::Bucket(5),
         Kind::Sliding(10),
@@ -96,7 +96,7 @@ fn the_lowest_and_the_highest_limit_are_found() {
 
 /// Some APIs say with 403 that a quota is used up.
 #[test]
-fn a_limit_that_is_told_by_403_is_found() {
+fn a_limit_that_answers_403_is_found() {
     hold(&[
         cell(Kind::Bucket(5), 20, 50, Refusal::ForbiddenWithHint),
         cell(Kind::Sliding(10), 20, 50, Refusal::ForbiddenWithHint),
@@ -106,7 +106,7 @@ fn a_limit_that_is_told_by_403_is_found() {
 
 /// nginx refuses with 503 unless it is configured otherwise.
 #[test]
-fn a_limit_that_is_told_by_503_is_found() {
+fn a_limit_that_answers_503_is_found() {
     hold(&cells(
         &[Kind::Bucket(50), Kind::Sliding(10)],
         &[20, 150],
@@ -205,7 +205,7 @@ fn a_fixed_rate_below_the_limit_is_kept() {
 
 /// Eight in flight send 160 a second where nothing holds them back.
 #[test]
-fn an_unlimited_rate_gets_a_pace_from_the_first_refusal_on() {
+fn an_unlimited_rate_keeps_to_a_limit_after_the_first_refusal() {
     for refusal in [Refusal::TooMany, Refusal::TooManyWithHint] {
         let limited = cell(Kind::Bucket(5), 60, 50, refusal);
         let counts = limited.run_fixed(Rate::Unlimited, 1);

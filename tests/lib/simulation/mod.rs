@@ -20,7 +20,7 @@ use self::world::*;
 use crate::limiter::{Cell, Kind, Refusal};
 
 #[test]
-fn a_quiet_run_takes_what_the_rate_says() {
+fn a_run_without_faults_takes_the_time_of_the_rate() {
     let trace = simulate(rules(), 3_000, &mut |_, _| (status(204), ms(50)));
     assert_eq!(trace.ending, Ending::Complete);
     assert_eq!(trace.outcomes(Outcome::Applied), 3_000);
@@ -33,7 +33,7 @@ fn a_quiet_run_takes_what_the_rate_says() {
 }
 
 #[test]
-fn a_refused_user_is_one_failed_row() {
+fn a_refused_user_fails_one_row() {
     let server = &mut |_, change: Change| (status(if change.row == 5 { 404 } else { 204 }), ms(20));
     let trace = simulate(rules(), 20, server);
     assert_eq!(trace.outcomes(Outcome::Applied), 19);
@@ -43,7 +43,7 @@ fn a_refused_user_is_one_failed_row() {
 }
 
 #[test]
-fn a_key_that_is_refused_with_401_costs_one_request() {
+fn a_key_refused_with_401_stops_the_run_after_one_request() {
     let trace = simulate(rules(), 1_000, &mut |_, _| (status(401), ms(20)));
     assert!(matches!(
         trace.ending,
@@ -54,7 +54,7 @@ fn a_key_that_is_refused_with_401_costs_one_request() {
 }
 
 #[test]
-fn a_wrong_address_does_not_wait_out_the_patience() {
+fn a_wrong_address_stops_the_run_before_the_outage_patience() {
     let refused = SendResult::TransportError(TransportError {
         cause: TransportErrorKind::Refused,
         sent: false,
@@ -70,7 +70,7 @@ fn a_wrong_address_does_not_wait_out_the_patience() {
 }
 
 #[test]
-fn a_name_that_is_never_found_is_a_wrong_address() {
+fn a_host_that_is_never_found_stops_the_run_as_a_wrong_address() {
     let unknown = SendResult::TransportError(TransportError {
         cause: TransportErrorKind::HostNotFound,
         sent: false,
@@ -100,7 +100,7 @@ fn a_redirect_stops_the_run() {
 }
 
 #[test]
-fn ten_first_rows_refused_alike_are_not_the_rows_fault() {
+fn ten_first_rows_with_the_same_status_stop_the_run() {
     let trace = simulate(rules(), 1_000, &mut |_, _| (status(404), ms(10)));
     assert!(matches!(
         trace.ending,
@@ -114,7 +114,7 @@ fn ten_first_rows_refused_alike_are_not_the_rows_fault() {
 }
 
 #[test]
-fn a_run_that_only_fails_is_stopped() {
+fn too_many_failures_stop_the_run() {
     let server = &mut |_, change: Change| (status(if change.row == 1 { 204 } else { 400 }), ms(10));
     let trace = simulate(rules(), 1_000, server);
     assert!(matches!(
@@ -162,7 +162,7 @@ fn retry_after_holds_every_request() {
 }
 
 #[test]
-fn a_longer_pause_than_allowed_stops_the_run() {
+fn a_retry_after_above_the_maximum_stops_the_run() {
     let server = &mut |_, change: Change| match change.row {
         3 => (throttled(s(600)), ms(10)),
         _ => (status(204), ms(10)),
@@ -201,7 +201,7 @@ fn throttling_without_end_stops_the_run_and_costs_no_attempt() {
 }
 
 #[test]
-fn refusals_of_half_a_second_lower_the_pace_once_and_it_comes_back() {
+fn refusals_within_half_a_second_lower_the_rate_once_and_it_recovers() {
     let server = &mut |now: Duration, _| {
         let answer = if (s(10)..s(10) + ms(500)).contains(&now) {
             status(429)
@@ -246,7 +246,7 @@ fn answers_that_confirm_nothing_do_not_raise_the_rate() {
 
 /// Where the server's word is not needed: with half of the answers 500, the limit is felt all the same.
 #[test]
-fn a_run_of_failures_lowers_the_rate_like_a_refusal() {
+fn a_run_of_failures_lowers_the_rate() {
     let mut number = 0;
     let server = &mut |now: Duration, _| {
         number += 1;
@@ -279,7 +279,7 @@ fn random_faults_of_a_fifth_do_not_lower_a_fixed_rate() {
 }
 
 #[test]
-fn a_fixed_rate_with_a_lower_limit_tells_the_limit() {
+fn a_fixed_rate_above_a_limit_reports_the_limit() {
     let cell = Cell {
         kind: Kind::Bucket(5),
         limit: 20,
@@ -296,7 +296,7 @@ fn a_fixed_rate_with_a_lower_limit_tells_the_limit() {
 }
 
 #[test]
-fn a_given_concurrency_that_bounds_the_pace_is_told() {
+fn a_concurrency_that_limits_the_rate_is_reported() {
     for (given, is_bound) in [(Some(8), true), (Some(30), false), (None, false)] {
         let mut server = |_: Duration, _: Change| (status(204), ms(300));
         let fast = Rules {
@@ -317,7 +317,7 @@ fn a_given_concurrency_that_bounds_the_pace_is_told() {
 }
 
 #[test]
-fn an_outage_costs_no_row_and_the_org_is_left_alone() {
+fn an_outage_costs_no_row_and_is_only_probed() {
     let server = &mut |now: Duration, _| {
         let answer = if (s(2)..s(22)).contains(&now) {
             status(502)
@@ -377,7 +377,7 @@ fn a_few_broken_users_do_not_look_like_an_outage() {
 }
 
 #[test]
-fn the_last_row_broken_is_that_rows_failure() {
+fn a_broken_last_row_fails_alone() {
     let server = &mut |_, change: Change| {
         (
             if change.row == 10 {
@@ -418,7 +418,7 @@ fn forbidden_users_are_failed_rows_while_others_succeed() {
 }
 
 #[test]
-fn a_block_of_forbidden_users_is_told_from_a_revoked_key_by_one_request() {
+fn a_block_of_forbidden_users_costs_one_credentials_check() {
     let server = &mut |_, change: Change| {
         (
             status(if (50..60).contains(&change.row) {
@@ -436,7 +436,7 @@ fn a_block_of_forbidden_users_is_told_from_a_revoked_key_by_one_request() {
 }
 
 #[test]
-fn a_key_revoked_in_mid_run_stops_it_and_books_no_row_for_that() {
+fn a_key_revoked_during_the_run_stops_it_without_failing_rows() {
     let server = &mut |now: Duration, _| (status(if now < s(5) { 204 } else { 403 }), ms(10));
     let trace = simulate(rules(), 1_000, server);
     let Ending::Stopped(Stop::CredentialsRefused {
@@ -451,7 +451,7 @@ fn a_key_revoked_in_mid_run_stops_it_and_books_no_row_for_that() {
 }
 
 #[test]
-fn an_interrupted_run_sends_nothing_more_and_waits_for_what_is_out() {
+fn an_interrupted_run_sends_nothing_more_and_waits_for_requests_in_flight() {
     let mut server = |_: Duration, _: Change| (status(204), s(3));
     let mut simulation = Simulation::new(rules(), 1_000, &mut server);
     simulation.interrupt_at = Some(s(20));
@@ -474,7 +474,7 @@ fn an_interrupted_run_gives_up_on_answers_after_ten_seconds() {
 }
 
 #[test]
-fn the_time_window_closes_also_in_a_pause() {
+fn the_maximum_duration_ends_a_run_during_a_pause() {
     let mut timed = rules();
     timed.max_duration = Some(s(60));
     let server = &mut |_, change: Change| match change.row {
@@ -526,7 +526,7 @@ fn with_session() -> Rules {
 }
 
 #[test]
-fn tokens_are_renewed_ahead_of_their_end() {
+fn tokens_are_renewed_before_they_expire() {
     let mut fast = with_session();
     fast.rate = per_second(500);
     let mut server = Tokens {
@@ -550,7 +550,7 @@ fn tokens_are_renewed_ahead_of_their_end() {
 }
 
 #[test]
-fn a_token_that_ends_early_costs_a_log_in_and_no_row() {
+fn a_token_that_expires_early_costs_a_log_in_and_no_row() {
     for refusal in [401, 403] {
         let mut server = Tokens {
             life: s(70),
@@ -618,7 +618,7 @@ impl Server for NoLogIn {
 }
 
 #[test]
-fn nobody_logs_in_for_nothing() {
+fn a_run_without_rows_does_not_log_in() {
     let trace = simulate(
         with_session(),
         0,
@@ -669,7 +669,7 @@ fn nothing_is_sent_without_a_token() {
 }
 
 #[test]
-fn a_stall_is_not_answered_with_a_burst() {
+fn a_stall_is_not_followed_by_a_burst() {
     let mut stalled = false;
     let server = &mut |now: Duration, _| {
         let latency = if now > s(5) && !std::mem::replace(&mut stalled, now > s(5)) {
@@ -695,7 +695,7 @@ fn a_stall_is_not_answered_with_a_burst() {
 /// Where the alarm is coarse, more has to be made up for at once.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_a_stall_has_cost_is_made_up_for_at_twice_the_rate_and_no_faster() {
+fn a_stall_is_made_up_for_at_no_more_than_twice_the_rate() {
     // Of a hundred milliseconds the Org answers in eighty, and all requests wait for it in the others.
     let mut server = |now: Duration, _: Change| {
         let into = now.as_micros() % 100_000;
@@ -729,7 +729,7 @@ fn what_a_stall_has_cost_is_made_up_for_at_twice_the_rate_and_no_faster() {
 }
 
 #[test]
-fn the_pace_is_kept_although_timers_are_late() {
+fn the_rate_is_kept_with_late_timers() {
     for rate in [50, 500, 5_000] {
         let mut server = |_: Duration, _: Change| (status(204), ms(1));
         let exact = Rules {
@@ -846,7 +846,7 @@ fn forty_percent_of_faults_cost_less_than_three_requests_a_row() {
 }
 
 #[test]
-fn a_sendable_attempt_is_given_once_for_each_permit() {
+fn each_permit_allows_one_attempt() {
     let mut policy = Policy::new(rules());
     assert!(matches!(policy.next(s(0)), Next::TakeRow));
     policy.offer(Some(Change {

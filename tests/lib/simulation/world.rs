@@ -297,7 +297,7 @@ impl<'a> Simulation<'a> {
     /// that.
     fn depart(&mut self) -> bool {
         let leaving = std::mem::take(&mut self.leaving);
-        if !self.policy.awaits_departure() {
+        if !self.policy.has_unflushed() {
             return false;
         }
         self.stall();
@@ -307,7 +307,7 @@ impl<'a> Simulation<'a> {
                 *left += self.now.saturating_sub(*left).mul_f64(stalls.random.f64());
             }
         }
-        self.policy.departed(self.now);
+        self.policy.mark_flushed(self.now);
         true
     }
 
