@@ -13,8 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     hardening::keep_memory_private();
-    match Cli::understand(std::env::args_os()) {
+    match Cli::parse_words(std::env::args_os()) {
         Ok(cli) => commands::run(cli.command).into(),
-        Err(error) => commands::explain(&error).into(),
+        Err(error) => commands::print_usage_error(&error).into(),
     }
 }

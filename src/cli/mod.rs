@@ -170,7 +170,7 @@ pub struct Retry {
         long,
         value_name = "OUTCOME",
         value_delimiter = ',',
-        value_parser = again,
+        value_parser = parse_retryable,
         default_values = ["failed", "unknown", "not_sent"],
     )]
     pub only: Vec<Outcome>,
@@ -229,7 +229,7 @@ pub struct Config {
     pub given: CliOverrides,
 }
 
-fn again(word: &str) -> Result<Outcome, String> {
+fn parse_retryable(word: &str) -> Result<Outcome, String> {
     match Outcome::from_word(word.trim()) {
         Some(outcome) if outcome.is_retryable() => Ok(outcome),
         _ => Err(
@@ -240,12 +240,11 @@ fn again(word: &str) -> Result<Outcome, String> {
 }
 
 impl Cli {
-    /// Understands a command line, the program's name first.
+    /// Parses a command line that begins with the program's name.
     ///
     /// # Errors
-    /// It is not understood, or help or the version was asked for: clap's error knows the text, where it belongs and
-    /// the exit code.
-    pub fn understand(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    /// The command line is invalid, or asks for help or the version. Clap's error has the text and the exit code.
+    pub fn parse_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let matches = command()
             .try_get_matches_from(words)
             .map_err(cleansed::cleansed)?;
@@ -296,21 +295,21 @@ fn command() -> clap::Command {
     options::add_to_subcommands(Cli::command())
 }
 
-/// The script that completes commands and options in `shell`.
+/// Returns the script that completes commands and options in `shell`.
 #[must_use]
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), "mfa-optout", &mut script);
     if shell == Shell::Bash {
-        mended(&script)
+        corrected_for_bash(&script)
     } else {
         script
     }
 }
 
-/// `clap_complete` 4.6 takes the hyphen of the name for the step to a command in one half of the script for bash and
-/// not in the other, so that none of the commands' options would be found.
-fn mended(script: &[u8]) -> Vec<u8> {
+/// Corrects the script for bash. `clap_complete` 4.6 treats the hyphen of the program's name as a separator in one half
+/// of it and not in the other, so that it would not find the options of any command.
+fn corrected_for_bash(script: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(script)
         .replace("mfa__subcmd__optout", "mfa__optout")
         .into_bytes()

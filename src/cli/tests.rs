@@ -4,8 +4,8 @@ use super::*;
 use crate::config::{Form, Scope, TABLE};
 use crate::domain::Flag;
 
-fn understand(line: &str) -> Result<Cli, clap::Error> {
-    Cli::understand(
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::parse_words(
         std::iter::once("mfa-optout")
             .chain(line.split_whitespace())
             .map(OsString::from),
@@ -13,7 +13,7 @@ fn understand(line: &str) -> Result<Cli, clap::Error> {
 }
 
 fn complaint(line: &str) -> String {
-    understand(line).unwrap_err().render().to_string()
+    parse(line).unwrap_err().render().to_string()
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn hard_to_type() -> Vec<OsString> {
 
 #[test]
 fn every_option_arrives_among_the_settings() {
-    let cli = Cli::understand(hard_to_type()).unwrap();
+    let cli = Cli::parse_words(hard_to_type()).unwrap();
     let given = cli.command.given().unwrap();
     let not_on_this_line = ["set", "verbose", "sandbox", "header-row"];
     for setting in TABLE {
@@ -136,7 +136,7 @@ fn carried_options_come_back_from_a_shell_as_they_were_given() {
         --error-percent 2.5% --throttle-percent 1 --outage 90s..1h1ms --token-life 250us";
     let practice = practice.split_whitespace().map(OsString::from).collect();
     for words in [hard_to_type(), practice] {
-        let first = Cli::understand(words).unwrap();
+        let first = Cli::parse_words(words).unwrap();
         let given = first.command.given().unwrap();
         let carried = given.carried_words();
         let line: Vec<_> = carried
@@ -146,7 +146,7 @@ fn carried_options_come_back_from_a_shell_as_they_were_given() {
         let typed_again = shlex::split(&line.join(" ")).unwrap();
         let again = ["mfa-optout", "config"].map(str::to_owned);
         let again = again.into_iter().chain(typed_again).map(OsString::from);
-        let second = Cli::understand(again).unwrap();
+        let second = Cli::parse_words(again).unwrap();
         assert_eq!(second.command.given().unwrap().carried_words(), carried);
         for setting in TABLE {
             let expected = setting.carried && given.contains(setting.key);
@@ -216,7 +216,7 @@ fn terminal_sequences_in_what_was_typed_are_shown_as_text() {
     ] {
         for name in ["mfa-optout", hostile] {
             let all = std::iter::once(&name).chain(words).map(OsString::from);
-            let error = Cli::understand(all).unwrap_err();
+            let error = Cli::parse_words(all).unwrap_err();
             let text = error.render().ansi().to_string();
             assert!(has_only_own_styling(&text), "{words:?}: {text:?}");
             assert!(
@@ -275,13 +275,13 @@ fn what_excludes_each_other_is_refused() {
         "apply users.csv --quiet --verbose",
         "apply users.csv --error-percent 5",
     ] {
-        assert_eq!(understand(line).unwrap_err().exit_code(), 2, "{line}");
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
     }
 }
 
 #[test]
 fn retry_takes_both_kinds_unless_told() {
-    let only = |line: &str| match understand(line).unwrap().command {
+    let only = |line: &str| match parse(line).unwrap().command {
         Command::Retry(retry) => retry.only,
         other => panic!("{other:?}"),
     };

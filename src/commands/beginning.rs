@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
-use super::consent::Rest;
+use super::consent::RemainingWork;
 use super::job::{Job, mode, private_copy};
 use super::registered::{OpenRegister, RegisterBegin, RegisterRun, run_name};
 use crate::config::Settings;
@@ -25,8 +25,8 @@ use crate::register::update::RunFacts;
 use crate::report::{self, Unfinished};
 use crate::ui::say::{self, now};
 
-/// A row without an answer may still be on its way to the Org; nothing overtakes it for so long.
-const SETTLE: Duration = Duration::from_mins(1);
+/// Time after which no request can arrive at the Org any more. Until then, no other request for the same user is sent.
+const MAX_DELAY_OF_REQUESTS: Duration = Duration::from_mins(1);
 
 /// What a run is about to begin with.
 pub(super) struct Beginning<'a> {
@@ -50,7 +50,7 @@ pub(super) struct Begun {
 
 impl Beginning<'_> {
     /// Checks whether a `sync` has found neither a difference nor a row that needs attention.
-    pub(super) fn has_nothing_to_do(&self, rest: &Rest) -> bool {
+    pub(super) fn has_nothing_to_do(&self, rest: &RemainingWork) -> bool {
         self.job.command == "sync"
             && rest.counts.to_send() == 0
             && rest.counts.invalid == 0
@@ -86,7 +86,7 @@ impl Beginning<'_> {
     }
 
     /// Waits until no request of an earlier run can arrive any more. Returns the signal that ended the wait, if one did.
-    pub(super) async fn let_it_settle(
+    pub(super) async fn wait_for_late_requests(
         &self,
         signals: &mut BoxStream<'static, Signal>,
     ) -> Option<Signal> {
@@ -95,7 +95,7 @@ impl Beginning<'_> {
             None => None,
         };
         let unknown_at = self.plan.latest_unknown_at().max(in_doubt_since);
-        let_it_settle(self.settings, unknown_at, signals).await
+        wait_for_late_requests(self.settings, unknown_at, signals).await
     }
 
     /// Locks the register, makes the journal and the snapshot, and marks the users in the register, in this order.
@@ -185,17 +185,17 @@ fn make_snapshot(
     prepared.snapshot(&mut [input, register])
 }
 
-/// Waits until no request of the earlier run can arrive any more. Gives the signal that ended the wait, if one did.
-async fn let_it_settle(
+/// Waits until no request of the earlier run can arrive any more. Returns the signal that ended the wait, if one did.
+async fn wait_for_late_requests(
     settings: &Settings,
     unknown_at: Option<Timestamp>,
     signals: &mut BoxStream<'static, Signal>,
 ) -> Option<Signal> {
-    let left = time_to_settle(unknown_at?, now())?;
+    let left = time_to_wait(unknown_at?, now())?;
     let seconds = left.as_secs() + 1;
     say::note(
         settings,
-        &format!("waiting {seconds} s, so that no late request of the earlier run is overtaken"),
+        &format!("waiting {seconds} s for late requests of the earlier run"),
     );
     tokio::select! {
         () = tokio::time::sleep(left) => None,
@@ -205,13 +205,13 @@ async fn let_it_settle(
 
 /// Returns how long to wait after a row became unknown at this time, so that no request for it can arrive any more.
 /// `None` if that time has passed. A clock that was put back does not make the wait longer.
-fn time_to_settle(unknown_at: Timestamp, now: Timestamp) -> Option<Duration> {
-    let settled = unknown_at.checked_add(SETTLE).ok()?;
-    let left = Duration::try_from(settled.duration_since(now)).ok()?;
+fn time_to_wait(unknown_at: Timestamp, now: Timestamp) -> Option<Duration> {
+    let end = unknown_at.checked_add(MAX_DELAY_OF_REQUESTS).ok()?;
+    let left = Duration::try_from(end.duration_since(now)).ok()?;
     if left.is_zero() {
         return None;
     }
-    Some(left.min(SETTLE))
+    Some(left.min(MAX_DELAY_OF_REQUESTS))
 }
 
 #[cfg(test)]
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_that_is_unknown_is_waited_for_until_a_minute_after_its_last_attempt() {
+    fn run_waits_until_a_minute_after_the_last_attempt_of_an_unknown_row() {
         let unknown_at = Timestamp::from_second(1_800_000_000).unwrap();
         for (seconds_later, left) in [
             (0, Some(60)),
@@ -235,7 +235,7 @@ mod tests {
         ] {
             let now = unknown_at + SignedDuration::from_secs(seconds_later);
             assert_eq!(
-                time_to_settle(unknown_at, now),
+                time_to_wait(unknown_at, now),
                 left.map(Duration::from_secs),
                 "{seconds_later} s later"
             );

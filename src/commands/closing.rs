@@ -1,4 +1,4 @@
-//! The end of a run: its last record, the report and everything that is made from it, and what the person is told.
+//! The end of a run: its last record, the report and everything that is made from it, and the closing summary.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,21 +27,21 @@ use crate::text::{shell_word, visible_path};
 use crate::ui::say::{self, now};
 use crate::ui::{ClosingView, ending_text};
 
-/// What the end of a run works with.
+/// Everything that the end of a run needs.
 pub(super) struct Closing {
     pub(super) settings: Settings,
     pub(super) paths: Paths,
-    /// The page and the metrics, where they are wanted.
+    /// The page and the metrics, if they are wanted.
     pub(super) outputs: ExtraOutputs,
-    /// Rows of the input.
+    /// Number of rows in the input.
     pub(super) rows: u64,
-    /// Which run it is.
+    /// Identity of the run.
     pub(super) identity: Identity,
-    /// When this process began to send.
+    /// Time at which this process began to send.
     pub(super) started: Timestamp,
     /// The options that were given on the command line.
     pub(super) given: CliOverrides,
-    /// Whether a signal has come since the sending ended.
+    /// Whether a signal has arrived since sending ended.
     pub(super) stop: Arc<AtomicBool>,
     /// The register, until the run has ended.
     pub(super) register: Mutex<Option<RegisterRun>>,
@@ -50,8 +50,8 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    /// Closes the run while signals are listened to: one that comes amid a long merge ends it, and the same command has
-    /// only that left to do.
+    /// Closes the run and listens for signals. A signal during a long merge ends the merge; running the same command again
+    /// then only makes the report.
     pub(super) async fn close_listening(
         self,
         journal: Journal<File>,
@@ -68,7 +68,7 @@ impl Closing {
                 .spawn(move || done.send(closing.close(journal, &sent)))
         };
         begun.map_err(|error| closing.unfinished(&format!("no thread can be started: {error}")))?;
-        // A signal that comes now is the second one where a first one has ended the sending.
+        // If a first signal has ended the sending, one that arrives now is the second.
         let mut ended_by = match sent.ending {
             Ending::Interrupted(signal) => Some(signal),
             Ending::Complete | Ending::Stopped(_) => None,
@@ -96,10 +96,10 @@ impl Closing {
         }
     }
 
-    /// Says that a signal has cut the closing short; the journal is whole, and the same command does what is left.
+    /// Prints that a signal has ended the closing. The journal is complete, and the same command does the rest.
     fn say_interrupted(&self, sent: &Sent, signal: Signal, recorded: u64) -> Exit {
         if recorded == self.rows {
-            let line = "every row has its outcome; the same command sends nothing and only makes the report";
+            let line = "every row has its outcome; running the same command again sends nothing and only makes the report";
             say::note(&self.settings, line);
         }
         let exit = Exit::of_signal(signal);
@@ -109,15 +109,15 @@ impl Closing {
         exit
     }
 
-    /// Says why the run could not be closed.
+    /// Returns the error for a report that could not be made.
     fn unfinished(&self, why: &str) -> Error {
         let partial = visible_path(&self.paths.partial);
         Error::new(Kind::MidRun, format!("the report could not be made: {why}")).help(format!(
-            "what was done is on record in {partial}; the same command goes on from there"
+            "everything done so far is recorded in {partial}; the same command continues from there"
         ))
     }
 
-    /// Puts the end on record, makes the report if every row has its outcome, and says what came of it.
+    /// Records the end, makes the report if every row has its outcome, and prints the summary.
     fn close(&self, mut journal: Journal<File>, sent: &Sent) -> Result<Exit> {
         let whole = journal.recorded() == self.rows;
         if sent.ending == Ending::Complete && !whole {
@@ -145,10 +145,6 @@ impl Closing {
             in_doubt: sent.rows_in_doubt.iter().collect(),
             closed: false,
         })?;
-        let page = RunPageContext {
-            next: self.next_command(exit, &sent.tally),
-            rate: self.settings.sending.rate,
-        };
         let mut register = match self.register.lock() {
             Ok(mut register) => register.take(),
             Err(_) => None,
@@ -162,17 +158,17 @@ impl Closing {
                 Some(register) => register.settle(&results, &RoaringTreemap::new()),
                 None => Ok(()),
             };
-            Some(self.finished(journal, &page, settle)?)
+            Some(self.finished(journal, exit, settle)?)
         } else {
             if let Some(register) = &mut register {
                 register.settle(&results, &sent.rows_in_doubt)?;
             }
-            self.stopped(journal, &page, exit, sent.in_doubt)?
+            self.stopped(journal, exit, sent.in_doubt)?
         };
         let exceptions = register.as_ref().map(RegisterRun::figures);
         self.write_metrics(summary.as_ref(), exit, exceptions);
         if let (Some(register), true) = (register, whole) {
-            self.besides(register.end(&results));
+            self.warn_on_error(register.end(&results));
         }
         let groups = summary
             .as_ref()
@@ -201,11 +197,15 @@ impl Closing {
         } else if whole {
             format!("{}, which is not there any more", visible_path(place))
         } else {
-            "none, for no row came to an outcome".to_owned()
+            "none, because no row has an outcome".to_owned()
         };
         ClosingView {
             ending,
-            open_rows: sent.rows_in_doubt.len(),
+            rows_in_doubt: sent.rows_in_doubt.len(),
+            not_sent_yet: self
+                .rows
+                .saturating_sub(sent.tally.total())
+                .saturating_sub(sent.rows_in_doubt.len()),
             tally: &sent.tally,
             requests: sent.traffic.requests,
             retries: sent.traffic.retries,
@@ -215,7 +215,7 @@ impl Closing {
             concurrency: self.settings.sending.concurrency,
             pace: sent.pace,
             groups,
-            next: self.next_command(exit, &sent.tally),
+            next: self.next_command(exit, &sent.tally, groups),
             report,
         }
     }
@@ -244,14 +244,14 @@ impl Closing {
                 },
             ),
         };
-        self.besides(written);
+        self.warn_on_error(written);
     }
 
     /// Makes the report, then brings the register up to date with `settle`, then removes the journal.
     fn finished(
         &self,
         journal: Journal<File>,
-        context: &RunPageContext,
+        exit: Exit,
         settle: impl FnOnce() -> Result<()>,
     ) -> Result<Summary> {
         if let Some(warning) = journal.removal() {
@@ -263,11 +263,11 @@ impl Closing {
             self.warn(&warning);
         }
         if let Some(page) = &self.outputs.html {
-            self.besides(report::write_page(
+            self.warn_on_error(report::write_page(
                 page,
                 &summary,
                 &self.paths.report,
-                context,
+                &self.page_context(exit, &summary),
             ));
         }
         Ok(summary)
@@ -278,7 +278,6 @@ impl Closing {
     fn stopped(
         &self,
         mut journal: Journal<File>,
-        context: &RunPageContext,
         exit: Exit,
         in_doubt: bool,
     ) -> Result<Option<Summary>> {
@@ -291,12 +290,12 @@ impl Closing {
             }
         };
         if let (Some(page), Some(summary)) = (&self.outputs.html, &summary) {
-            self.besides(report::write_page_so_far(
+            self.warn_on_error(report::write_page_so_far(
                 page,
                 summary,
                 &journal,
                 &self.paths.report,
-                context,
+                &self.page_context(exit, summary),
             ));
         }
         let is_needless = matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused)
@@ -312,19 +311,26 @@ impl Closing {
         Ok(summary)
     }
 
-    /// Says that something is not as it should be and changes nothing in what came of the rows.
+    fn page_context(&self, exit: Exit, summary: &Summary) -> RunPageContext {
+        RunPageContext {
+            next: self.next_command(exit, &summary.outcomes, &summary.failures),
+            rate: self.settings.sending.rate,
+        }
+    }
+
+    /// Prints a warning about something that does not affect the outcomes of the rows.
     fn warn(&self, words: &str) {
         say::warning(self.settings.talk.format, words);
     }
 
-    /// Says that a page or metrics could not be written. What came of the rows is not changed by that.
-    fn besides(&self, written: Result<()>) {
+    /// Reports an error that does not affect the outcomes of the rows: the page or the metrics can't be written.
+    fn warn_on_error(&self, written: Result<()>) {
         if let Err(error) = written {
             say::error(self.settings.talk.format, &error);
         }
     }
 
-    /// The law of the report is broken, and nobody may believe otherwise.
+    /// Returns the error for a run in which rows are missing.
     fn unbalanced(&self, recorded: u64) -> Error {
         let (rows, partial) = (self.rows, visible_path(&self.paths.partial));
         Error::new(
@@ -336,12 +342,17 @@ impl Closing {
         ))
     }
 
-    /// What to type next, where that is plain.
-    fn next_command(&self, exit: Exit, tally: &Tally) -> Option<String> {
+    /// Returns the next command, if there is one that can help. `retry` is not suggested if every failure is permanent.
+    fn next_command(&self, exit: Exit, tally: &Tally, groups: &[Group]) -> Option<String> {
         let to_retry = tally.count_where(Outcome::is_retryable);
+        let permanent: u64 = groups
+            .iter()
+            .filter(|group| group.is_permanent())
+            .map(|group| group.count)
+            .sum();
         match exit {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
-            Exit::RowsNeedAttention if to_retry == 0 => None,
+            Exit::RowsNeedAttention if to_retry <= permanent => None,
             Exit::RowsNeedAttention => {
                 let words = [
                     this_program(),
@@ -364,7 +375,7 @@ impl Closing {
     }
 }
 
-/// The program as it was called: one that was just built may be in no folder that a shell looks in.
+/// Returns the name by which the program was called, because its folder may not be in `PATH`.
 pub(super) fn this_program() -> OsString {
     let called = std::env::args_os()
         .next()
@@ -372,7 +383,7 @@ pub(super) fn this_program() -> OsString {
     called.unwrap_or_else(|| "mfa-optout".into())
 }
 
-/// A path that is not taken for an option.
+/// Returns a path as a word that is not mistaken for an option.
 pub(super) fn as_a_word(path: &Path) -> OsString {
     let taken_for_an_option = path.as_os_str().as_encoded_bytes().starts_with(b"-");
     if taken_for_an_option {
@@ -382,7 +393,7 @@ pub(super) fn as_a_word(path: &Path) -> OsString {
     }
 }
 
-/// Words as a shell takes them.
+/// Returns a command line that a shell splits into these words.
 pub(super) fn in_a_shell(words: impl Iterator<Item = OsString>) -> String {
     let quoted = words.map(|word| shell_word(&word.to_string_lossy()));
     quoted.collect::<Vec<_>>().join(" ")

@@ -12,9 +12,12 @@ use crate::plan::REGISTERED_COLUMN;
 use crate::text::{visible, visible_path};
 use crate::trusted_file;
 
-/// An earlier report counts only for the Org that it is of: users of another one are other people. Here the JSON is taken
-/// at its word even beside another report, for a refusal does no harm.
-pub(super) fn must_be_of(report: &Path, org: &str) -> Result<()> {
+/// Checks that a report is not from another Org, whose users are other people. The record beside the report decides, even
+/// if it may belong to another report, because a refusal does no harm.
+///
+/// # Errors
+/// [`Kind::Refused`] if the record names another Org.
+pub(super) fn ensure_same_org(report: &Path, org: &str) -> Result<()> {
     let run = run_of(report);
     let earlier = run
         .as_ref()
@@ -98,15 +101,15 @@ pub(super) fn has_registered_column(report: &Path, carried: &[String]) -> Result
     Ok(last.is_some_and(|column| column["added"] == true))
 }
 
-/// The run's JSON beside a report, if it is there.
+/// Reads the record beside a report, if there is one.
 fn run_of(report: &Path) -> Option<serde_json::Value> {
     let json = Paths::of(report.to_owned()).json;
     let bytes = trusted_file::read(&json, trusted_file::MAX_BYTES).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Where `retry` and `undo` report to: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`. An
-/// interrupted one is taken up again.
+/// Returns the paths for a `retry` or `undo`: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`.
+/// An interrupted one is continued.
 pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
     let name = earlier.file_name().unwrap_or_default().to_string_lossy();
     let stem = name

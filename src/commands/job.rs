@@ -1,5 +1,5 @@
-//! The one path of `apply`, `retry` and `undo`: read and check everything, show the plan, have it confirmed, send it,
-//! report. Each step is a room's; here is their order.
+//! The path of `apply`, `sync`, `retry` and `undo`: read and check everything, show the plan, get it confirmed, send it,
+//! report.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -12,15 +12,17 @@ use jiff::Unit;
 
 use super::beginning::{Beginning, Begun};
 use super::closing::Closing;
-use super::consent::{Confirming, Rest};
-use super::earlier::{self, has_registered_column, must_be_of};
+use super::consent::{Confirmation, RemainingWork};
+use super::earlier::{self, ensure_same_org, has_registered_column};
 use super::outputs::{ExtraOutputs, check_output_conflicts};
 use super::registered::{OpenRegister, RegisterUser};
-use super::start::{self, Asked};
+use super::start::{self, RunRequest};
 use super::target::Target;
-use super::{fresh, is_standard_input, plan_page, signals, sync};
+use super::{change_list, fresh, is_standard_input, plan_page, signals, sync};
 use crate::api::Address;
-use crate::config::{BadRows, CliOverrides, Consent, EarlierRun, Key, ProcessEnv, Settings};
+use crate::config::{
+    BadRows, CliOverrides, Consent, EarlierRun, Key, ProcessEnv, Settings, Volume,
+};
 use crate::domain::{Ending, Event, Outcome, Signal, Stop};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Exit, Kind, Result};
@@ -31,11 +33,11 @@ use crate::plan::{self, Action, Plan, RegisterRequests, RegisterUse, Selection, 
 use crate::policy::{Policy, Rules};
 use crate::report::{self, Unfinished};
 use crate::text::visible_path;
-use crate::ui::PlanView;
 use crate::ui::progress::{Progress, Style};
 use crate::ui::say::{self, now};
+use crate::ui::{PlanView, with_screen};
 
-/// A run that was asked for.
+/// A run as it was requested.
 pub(super) struct Job {
     pub(super) command: &'static str,
     input: PathBuf,
@@ -64,8 +66,8 @@ impl Job {
         let settings = Settings::load(&self.given, &|name| std::env::var_os(name), &facts)?;
         let paths = settings.outputs.report.clone().map_or(default, Paths::of);
         let outputs = check_output_conflicts(&self.input, &settings, &paths)?;
-        let unfinished = self.for_the_metrics(&settings, outputs.metrics.clone());
-        let ended = Box::pin(self.go(settings, paths, outputs, &facts)).await;
+        let unfinished = self.metrics_of_unfinished(&settings, outputs.metrics.clone());
+        let ended = Box::pin(self.execute(settings, paths, outputs, &facts)).await;
         if let (Err(error), Some(write)) = (&ended, unfinished)
             && error.kind() != Kind::Busy
         {
@@ -74,8 +76,8 @@ impl Job {
         ended
     }
 
-    /// What writes to the metrics, where they are wanted, that the run ended before it had figures of its own.
-    fn for_the_metrics(
+    /// Returns a function that writes metrics for a run that ended before it had figures, if metrics are wanted.
+    fn metrics_of_unfinished(
         &self,
         settings: &Settings,
         metrics: Option<Output>,
@@ -111,7 +113,8 @@ impl Job {
         })
     }
 
-    async fn go(
+    /// Runs the job, step by step.
+    async fn execute(
         self,
         settings: Settings,
         paths: Paths,
@@ -126,13 +129,13 @@ impl Job {
             outputs: &outputs,
             facts,
         };
-        let (mut beginning, confirming) = match self.check(context)? {
+        let (mut beginning, confirmation) = match self.check(context)? {
             Checked::Ends(exit) => return Ok(exit),
-            Checked::Goes(beginning, confirming) => (*beginning, confirming),
+            Checked::Goes(beginning, confirmation) => (*beginning, confirmation),
         };
-        beginning.start.who.confirmation = confirming.confirm()?;
+        beginning.start.who.confirmation = confirmation.confirm()?;
         let mut signals = signals::listen()?;
-        if let Some(signal) = beginning.let_it_settle(&mut signals).await {
+        if let Some(signal) = beginning.wait_for_late_requests(&mut signals).await {
             return Ok(Exit::of_run(
                 &Ending::Interrupted(signal),
                 &crate::domain::Tally::default(),
@@ -150,7 +153,7 @@ impl Job {
             order,
             register,
         } = beginning.begin()?;
-        say_what_was_found(&settings, &on_record, plan.counts().rows);
+        say_what_is_resumed(&settings, &on_record, plan.counts().rows);
         let sending = Sending {
             settings: &settings,
             target: &target,
@@ -197,16 +200,16 @@ impl Job {
             Some(_) => plan.register_requests(settings.guards.reason.as_deref())?,
             None => RegisterRequests::default(),
         };
-        let asked = Asked {
+        let request = RunRequest {
             command: self.command,
             selection: &self.selection,
             set: settings.reading.set,
             register: register.as_ref().map(|register| register.identity(&plan)),
         };
-        let start = start::of(&asked, settings, target, &plan);
+        let start = start::of(&request, settings, target, &plan);
         let found = journal::look(paths, self.input_path(), &start, mode(settings));
-        let rest = Rest::of(&plan, found.as_ref().unwrap_or(&OnRecord::default()))?;
-        let confirming = Confirming::of(settings, facts, &rest);
+        let rest = RemainingWork::of(&plan, found.as_ref().unwrap_or(&OnRecord::default()))?;
+        let confirmation = Confirmation::of(settings, facts, &rest);
         let mut view = self.view(settings, target, (&plan, &rest), paths);
         if settings.outputs.earlier_run == EarlierRun::StartOver {
             view.notes.extend(fresh::announcement(paths));
@@ -223,14 +226,18 @@ impl Job {
             view.notes
                 .extend(sync::expiry_note(&register.register, today));
         }
-        say::plan(settings, &view, confirming.asks());
+        say::plan(settings, &view, confirmation.is_question());
         if let Some(limit) = settings.guards.max_opt_outs {
             plan.opt_out_guard(limit)?;
         }
         plan.check_missing(settings.register.max_missing)?;
         if settings.guards.consent() == Consent::DryRun {
+            let on_record = found.map(|found| found.rows).unwrap_or_default();
+            if settings.talk.volume == Volume::Verbose {
+                let register = register.as_ref().map(|open| &*open.register);
+                change_list::print(settings, &plan, &on_record, register)?;
+            }
             if let Some(page) = &outputs.html {
-                let on_record = found.map(|found| found.rows).unwrap_or_default();
                 plan_page::write(page, &plan, &start, &view, &on_record)?;
             }
             return Ok(Checked::Ends(Exit::Done));
@@ -249,7 +256,7 @@ impl Job {
             let exit = beginning.end_without_report(outputs.metrics.as_ref())?;
             return Ok(Checked::Ends(exit));
         }
-        Ok(Checked::Goes(Box::new(beginning), confirming))
+        Ok(Checked::Goes(Box::new(beginning), confirmation))
     }
 
     fn plan(
@@ -292,7 +299,7 @@ impl Job {
         };
         let is_follow_up = self.selection != Selection::All;
         if is_follow_up {
-            must_be_of(&self.input, &target.name())?;
+            ensure_same_org(&self.input, &target.name())?;
         }
         let today = start::zone(settings).to_datetime(now()).date();
         let register = match register {
@@ -345,7 +352,7 @@ impl Job {
         &self,
         settings: &Settings,
         target: &Target,
-        (plan, rest): (&Plan, &Rest),
+        (plan, rest): (&Plan, &RemainingWork),
         paths: &Paths,
     ) -> PlanView {
         let (counts, found) = (&rest.counts, plan.input().found());
@@ -395,7 +402,7 @@ impl Job {
                 .chain(&target.notes)
                 .chain(&found.notes)
                 .cloned()
-                .chain(self.what_undo_means(plan))
+                .chain(self.note_on_undo(plan))
                 .chain(sync::comparison_note(plan))
                 .collect(),
             warnings: target
@@ -409,7 +416,7 @@ impl Job {
         }
     }
 
-    fn what_undo_means(&self, plan: &Plan) -> Option<String> {
+    fn note_on_undo(&self, plan: &Plan) -> Option<String> {
         if self.selection != Selection::Undo {
             return None;
         }
@@ -434,13 +441,13 @@ struct Context<'a> {
 
 /// A run whose plan was shown.
 enum Checked<'a> {
-    /// It ends here.
+    /// The run ends here.
     Ends(Exit),
-    /// It goes on once it is confirmed.
-    Goes(Box<Beginning<'a>>, Confirming),
+    /// The run continues once it is confirmed.
+    Goes(Box<Beginning<'a>>, Confirmation),
 }
 
-/// What is sent, and where to.
+/// Everything that sending needs.
 struct Sending<'a> {
     settings: &'a Settings,
     target: &'a Target,
@@ -462,7 +469,7 @@ async fn send(
         on_record,
         order,
     } = sending;
-    let style = say::with_screen(|screen| Style::choose(settings.talk, screen));
+    let style = with_screen(|screen| Style::choose(settings.talk, screen));
     let mut progress = Progress::new(style, settings.talk.volume, plan.counts().rows, now());
     progress.on(
         Duration::ZERO,
@@ -557,7 +564,7 @@ fn warnings(plan: &Plan) -> impl Iterator<Item = String> {
     [empty, formulas, lapsed].into_iter().flatten()
 }
 
-fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
+fn say_what_is_resumed(settings: &Settings, on_record: &OnRecord, rows: u64) {
     if let Some(kept) = &on_record.kept {
         say::note(
             settings,
@@ -579,7 +586,7 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
     say::note(
         settings,
         &format!(
-            "going on with the run of {began}: {done} of {rows} rows are on record and are not sent again"
+            "continuing the run of {began}: {done} of {rows} rows are recorded and are not sent again"
         ),
     );
     let in_doubt = on_record.in_doubt.len();
@@ -587,14 +594,14 @@ fn say_what_was_found(settings: &Settings, on_record: &OnRecord, rows: u64) {
         say::note(
             settings,
             &format!(
-                "it may have changed up to {in_doubt} of the other rows without having recorded it; they are sent again"
+                "up to {in_doubt} of the other rows may have been changed without being recorded; they are sent again"
             ),
         );
     }
     if on_record.torn > 0 {
         say::note(
             settings,
-            "its last record was torn and was cut off; what it told of is done again",
+            "its last record was incomplete and was removed; that row is sent again",
         );
     }
 }

@@ -1,7 +1,7 @@
-//! The table of contents: what each command does, as a page that reads top to bottom. Nothing here that a room could do
-//! itself; the shared path of `apply`, `retry` and `undo` is `job`'s.
+//! What each command does, from top to bottom. [`job`] has the path that `apply`, `sync`, `retry` and `undo` share.
 
 mod beginning;
+mod change_list;
 mod close;
 mod closing;
 mod consent;
@@ -33,11 +33,14 @@ use crate::ui::say::print;
 
 use self::job::Job;
 
-/// Does what the command line says and gives the exit code. Says why, where it could not be done.
+/// Runs a command and returns its exit code. Prints the error, if there is one.
 #[must_use]
 pub fn run(command: Command) -> Exit {
     let given = command.given().cloned();
-    perform(command).unwrap_or_else(|error| {
+    if let Some(given) = &given {
+        say::apply_color_option(given);
+    }
+    dispatch(command).unwrap_or_else(|error| {
         say::error(
             given.as_ref().map_or(LogFormat::Text, say::format_of),
             &error,
@@ -46,19 +49,19 @@ pub fn run(command: Command) -> Exit {
     })
 }
 
-/// Shows help or the version, or says why the command line is not understood; gives the exit code.
+/// Prints help, the version, or what is wrong with the command line, and returns the exit code.
 #[must_use]
-pub fn explain(error: &clap::Error) -> u8 {
-    if error.use_stderr() && say::asked_for(std::env::args_os()) == LogFormat::Json {
-        say::misunderstood(&error.render().to_string(), error.exit_code());
+pub fn print_usage_error(error: &clap::Error) -> u8 {
+    if error.use_stderr() && say::format_in(std::env::args_os()) == LogFormat::Json {
+        say::usage_error(&error.render().to_string(), error.exit_code());
     } else {
-        // Nobody may be reading any more; the exit code is for whoever started this.
+        // The reader may be gone; the exit code remains.
         let _ = error.print();
     }
     u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
-fn perform(command: Command) -> Result<Exit> {
+fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Apply(apply) => {
             let report = Paths::beside(&apply.input);
@@ -98,7 +101,7 @@ fn perform(command: Command) -> Result<Exit> {
     }
 }
 
-/// Shows the settings, unless only their faults were asked for, and says what is wrong with them.
+/// Prints the settings, unless `--check` is given, and what is wrong with them.
 fn config(arguments: &Config) -> Result<Exit> {
     let facts = ProcessEnv::of_this_process();
     let environment = |name: &str| std::env::var_os(name);
@@ -135,7 +138,7 @@ fn broken(what: &str, error: &std::io::Error) -> Error {
     Error::new(Kind::Usage, format!("could not {what}: {error}"))
 }
 
-/// `-` is standard input.
+/// Checks whether a path means standard input.
 fn is_standard_input(path: &std::path::Path) -> bool {
     path == "-"
 }

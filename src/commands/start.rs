@@ -1,4 +1,4 @@
-//! What is kept of a run besides its rows: which run it is, who made it and why, with which options. Never a secret.
+//! What is recorded about a run besides its rows: its identity, who started it and why, and its options. No secrets.
 
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
@@ -12,8 +12,8 @@ use crate::plan::REGISTERED_COLUMN;
 use crate::plan::{Plan, Selection};
 use crate::ui::say::now;
 
-/// What was asked for on the command line.
-pub(super) struct Asked<'a> {
+/// The request for a run, as given on the command line.
+pub(super) struct RunRequest<'a> {
     pub(super) command: &'static str,
     pub(super) selection: &'a Selection,
     /// The one flag for all rows, if there is one.
@@ -22,10 +22,15 @@ pub(super) struct Asked<'a> {
     pub(super) register: Option<RegisterIdentity>,
 }
 
-/// Everything that is known before a run starts. How it is confirmed is not known yet.
-pub(super) fn of(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: &Plan) -> Start {
+/// Returns everything that is known before a run starts. How it is confirmed is not known yet.
+pub(super) fn of(
+    request: &RunRequest<'_>,
+    settings: &Settings,
+    target: &Target,
+    plan: &Plan,
+) -> Start {
     Start {
-        identity: identity(asked, settings, target, plan),
+        identity: identity(request, settings, target, plan),
         rows: plan.counts().rows,
         credentials: target.credentials.clone(),
         who: Provenance {
@@ -43,13 +48,18 @@ pub(super) fn of(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: 
 
 /// Returns what has to be the same for an interrupted run to be taken up: the input, how it is read, and what is sent for
 /// a row.
-fn identity(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: &Plan) -> Identity {
+fn identity(
+    request: &RunRequest<'_>,
+    settings: &Settings,
+    target: &Target,
+    plan: &Plan,
+) -> Identity {
     let found = plan.input().found();
     let columns = plan.input().columns();
     let until_column = columns.until;
     let time_zone = until_column.map(|_| time_zone_name(&zone(settings)));
     Identity {
-        command: asked.command.to_owned(),
+        command: request.command.to_owned(),
         input: InputFile {
             name: found.name.clone(),
             bytes: found.bytes,
@@ -64,27 +74,27 @@ fn identity(asked: &Asked<'_>, settings: &Settings, target: &Target, plan: &Plan
             visible_only: plan.options().input.visible_only,
             keep_last_row: plan.options().keep_last_row,
         },
-        header: header(asked, plan),
-        set: asked.set.map(Flag::is_opt_out),
+        header: header(request, plan),
+        set: request.set.map(Flag::is_opt_out),
         skip_invalid: settings.reading.bad_rows == BadRows::Skip,
         time_zone,
-        outcomes: outcomes(asked.selection),
-        register: asked.register.clone(),
+        outcomes: outcomes(request.selection),
+        register: request.register.clone(),
         address: target.name(),
     }
 }
 
 /// Returns the columns that the report carries.
-fn header(asked: &Asked<'_>, plan: &Plan) -> Vec<CarriedColumn> {
+fn header(request: &RunRequest<'_>, plan: &Plan) -> Vec<CarriedColumn> {
     let mut header: Vec<CarriedColumn> = plan
         .header()
         .iter()
         .map(|name| CarriedColumn::of_input(name))
         .collect();
-    if asked.command == "sync" {
+    if request.command == "sync" {
         header.push(CarriedColumn::of_input(REGISTERED_COLUMN));
     }
-    if (asked.command == "sync" || plan.options().has_registered_column)
+    if (request.command == "sync" || plan.options().has_registered_column)
         && let Some(last) = header.last_mut()
     {
         last.added = true;
@@ -97,7 +107,7 @@ fn number(column: usize) -> usize {
     column + 1
 }
 
-/// The zone in which end dates are meant.
+/// Returns the time zone of the end dates.
 pub(super) fn zone(settings: &Settings) -> TimeZone {
     settings
         .reading

@@ -1,5 +1,5 @@
-//! Where a run goes and as whom: the settings' words become an address and credentials, or the practice Org's own. The
-//! secret is read here, once, and goes to `api` and nowhere else.
+//! The Org of a run: its address and the credentials, or those of the practice Org. The secret is read here, once, and
+//! goes only to `api`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,27 +11,28 @@ use crate::api::Address;
 use crate::api::ConnectOptions;
 use crate::api::HttpOrg;
 use crate::api::trust_store_variables;
-use crate::config::Settings;
+use crate::config::{ProcessEnv, SecretPlace, Settings, SignIn};
 use crate::domain::Credentials;
 use crate::error::{Error, Kind, Result};
 use crate::policy::MAX_AUTO_CONCURRENCY;
 use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::ui::say;
 
-/// How long a connection may take.
+/// Time in which a connection has to be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// And this share of the whole request's time at most: what ends while connecting was certainly not sent, and the time
-/// of the whole request running out can't tell.
+/// Maximum share of the request's time for connecting. A request that ends while connecting was certainly not sent; one
+/// that ends by its own timeout may have been.
 const CONNECT_SHARE: f64 = 0.9;
 
 /// The Org of a run.
 pub(super) struct Target {
     pub(super) org: HttpOrg,
     pub(super) address: Address,
-    /// How the run signs in, in words.
+    /// Method of authentication, in words.
     pub(super) sign_in: String,
-    /// What is worth knowing about the way to the Org.
+    /// Facts about the connection that need no action.
     pub(super) notes: Vec<String>,
-    /// What is worth a second look about the way to the Org.
+    /// Facts about the connection that may need action.
     pub(super) warnings: Vec<String>,
     /// The number of requests that may be in flight at a time.
     pub(super) max_in_flight: usize,
@@ -47,11 +48,10 @@ impl Target {
             return Self::practice(settings).await;
         }
         let address = address(settings)?;
-        let sign_in = settings
-            .connection
-            .sign_in
-            .clone()
-            .ok_or_else(no_credentials)?;
+        let sign_in = match settings.connection.sign_in.clone() {
+            Some(sign_in) => sign_in,
+            None => ask_for_key()?,
+        };
         if sign_in.reads_standard_input() && is_standard_input(input) {
             return Err(Error::new(
                 Kind::Usage,
@@ -139,7 +139,7 @@ impl Target {
         })
     }
 
-    /// What the report remembers the Org by. A practice Org listens on another port each time and is the same Org.
+    /// Returns the name of the Org in reports. A practice Org listens on another port each time and is the same Org.
     pub(super) fn name(&self) -> String {
         if self.sandbox.is_some() {
             "practice Org".to_owned()
@@ -148,7 +148,7 @@ impl Target {
         }
     }
 
-    /// The host that a pasted user's address has to be on; a practice Org has none.
+    /// Returns the host that the pasted address of a user must have; a practice Org has none.
     pub(super) fn host(&self) -> Option<String> {
         self.sandbox
             .is_none()
@@ -159,13 +159,27 @@ impl Target {
 fn address(settings: &Settings) -> Result<Address> {
     let address = settings.connection.address.as_deref();
     Address::parse(address.ok_or_else(|| {
-        Error::new(Kind::Usage, "no address: which Org is it?")
+        Error::new(Kind::Usage, "no address given")
             .help("give the Org's base address with --address, such as https://eu.core.resolver.com, or try --sandbox")
     })?)
 }
 
+/// Asks for the API key at the terminal, without echo.
+///
+/// # Errors
+/// There is no terminal, or nothing was typed.
+fn ask_for_key() -> Result<SignIn> {
+    if !ProcessEnv::of_this_process().terminal {
+        return Err(no_credentials());
+    }
+    match say::read_hidden("API key (not shown): ") {
+        Some(key) => Ok(SignIn::Key(SecretPlace::Terminal(key))),
+        None => Err(no_credentials()),
+    }
+}
+
 fn no_credentials() -> Error {
-    Error::new(Kind::Usage, "no credentials: who asks?").help(
+    Error::new(Kind::Usage, "no credentials given").help(
         "put the API key into a file and name it with --api-key-file, or set MFA_OPTOUT_API_KEY",
     )
 }

@@ -233,13 +233,27 @@ pub enum EarlierRun {
     StartOver,
 }
 
-/// What is said while the run goes on.
+/// How messages are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Logging {
-    /// In which form.
+    /// Form of the messages.
     pub format: LogFormat,
-    /// How much.
+    /// Amount of the messages.
     pub volume: Volume,
+    /// Whether messages are coloured.
+    pub color: ColorChoice,
+}
+
+/// Whether messages are coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColorChoice {
+    /// Colour at a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Colour everywhere.
+    Always,
+    /// No colour.
+    Never,
 }
 
 /// The form of the lines on standard error.

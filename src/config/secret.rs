@@ -24,6 +24,8 @@ pub enum SecretPlace {
     File(PathBuf),
     /// On standard input.
     StandardInput,
+    /// Typed at the terminal, and this is it.
+    Terminal(SecretString),
 }
 
 /// Credentials whose secret has not been read yet.
@@ -67,7 +69,9 @@ impl SignIn {
     pub fn file(&self) -> Option<&Path> {
         match self.secret() {
             SecretPlace::File(path) => Some(path),
-            SecretPlace::Variable(..) | SecretPlace::StandardInput => None,
+            SecretPlace::Variable(..) | SecretPlace::StandardInput | SecretPlace::Terminal(_) => {
+                None
+            }
         }
     }
 
@@ -113,6 +117,7 @@ impl SecretPlace {
             Self::Variable(name, _) => name.clone(),
             Self::File(path) => visible_path(path),
             Self::StandardInput => "standard input".to_owned(),
+            Self::Terminal(_) => "the terminal".to_owned(),
         }
     }
 
@@ -121,6 +126,10 @@ impl SecretPlace {
             Self::Variable(name, secret) => {
                 Ok((trimmed(secret.expose_secret().as_bytes(), &name)?, None))
             }
+            Self::Terminal(secret) => Ok((
+                trimmed(secret.expose_secret().as_bytes(), "the terminal")?,
+                None,
+            )),
             Self::StandardInput => Ok((read_from(standard_input, "standard input")?, None)),
             Self::File(path) => read_file(&path),
         }

@@ -61,6 +61,7 @@ pub enum Key {
     Fresh,
     NewKey,
     LogFormat,
+    Color,
     Quiet,
     Verbose,
     Sandbox,
@@ -647,6 +648,17 @@ pub const TABLE: &[Setting] = &[
         carried: true,
         set: |to, raw| raw.store(&mut to.talk.format, values::log_format),
         commands: RUNS_AND_CLOSE,
+        ..OPTION
+    },
+    Setting {
+        key: Key::Color,
+        name: "color",
+        form: Form::OneOf("WHEN", &["auto", "always", "never"]),
+        default: Some("auto"),
+        heading: MESSAGES,
+        help: "Whether messages are coloured: auto colours them at a terminal unless NO_COLOR is set",
+        commands: RUNS_AND_CLOSE,
+        set: |to, raw| raw.store(&mut to.talk.color, values::color),
         ..OPTION
     },
     Setting {

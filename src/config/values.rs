@@ -9,7 +9,7 @@ use encoding_rs::Encoding;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use crate::config::LogFormat;
+use crate::config::{ColorChoice, LogFormat};
 use crate::domain::Threshold;
 use crate::domain::{Flag, Rate};
 
@@ -250,6 +250,19 @@ pub fn line(text: &str) -> Parsed<u64> {
     match text.trim().parse() {
         Ok(line @ 1..) => Ok(line),
         _ => Err("write the number of a line, counted from 1".to_owned()),
+    }
+}
+
+/// Parses `auto`, `always` or `never`.
+///
+/// # Errors
+/// Anything else.
+pub fn color(text: &str) -> Parsed<ColorChoice> {
+    match text.trim() {
+        "auto" => Ok(ColorChoice::Auto),
+        "always" => Ok(ColorChoice::Always),
+        "never" => Ok(ColorChoice::Never),
+        _ => Err("write auto, always or never".to_owned()),
     }
 }
 

@@ -96,6 +96,27 @@ impl StatusClass {
         }
     }
 
+    /// Checks whether the Org would refuse the same request again.
+    #[must_use]
+    pub fn is_permanent_refusal(self) -> bool {
+        match self {
+            Self::InvalidRequest | Self::Forbidden | Self::NotFound | Self::Conflict => true,
+            Self::Success
+            | Self::NotModified
+            | Self::Redirect
+            | Self::Unauthorized
+            | Self::ProxyAuthRequired
+            | Self::RepeatRequest
+            | Self::TooManyRequests
+            | Self::ServerFailed
+            | Self::Unavailable
+            | Self::NotSupported
+            | Self::NetworkAuthRequired
+            | Self::OtherServerError
+            | Self::Other => false,
+        }
+    }
+
     /// Checks whether a response with this status may have been sent after the change was made.
     #[must_use]
     pub fn may_follow_a_change(self) -> bool {

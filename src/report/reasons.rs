@@ -63,6 +63,17 @@ impl GroupRows {
     }
 }
 
+impl Group {
+    /// Checks whether the rows would fail again in the same way, so that sending them again can't help.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.outcome == Outcome::Failed
+            && self
+                .http_status
+                .is_some_and(|status| StatusClass::of(status).is_permanent_refusal())
+    }
+}
+
 impl Reasons {
     /// Counts a row if it needs attention.
     pub fn add(&mut self, row: &Finished<'_>) {

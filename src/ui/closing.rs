@@ -1,9 +1,10 @@
-//! The closing summary: counts, what went wrong and what that means, what to do next, and the report's path last.
+//! The closing summary: counts, the reasons of failures and what they mean, the next command, and the report's path.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::ending::ending_text;
+use super::screen::Look;
 use crate::domain::{Ending, Outcome, PaceFound, Rate, Tally};
 use crate::report::Group;
 use crate::text::counted;
@@ -12,98 +13,105 @@ use crate::text::one_line;
 use crate::text::rough;
 use crate::text::visible;
 
-/// A limit below this share of the rate asked for is worth a word.
-const LOWER: f64 = 0.95;
-/// The rate that is advised, as a share of the limit that was found.
-const SOMEWHAT_LOWER: f64 = 0.95;
+/// Share of the requested rate below which the limit of the Org is mentioned.
+const MENTIONED_BELOW: f64 = 0.95;
+/// Suggested rate as a share of the limit that was found.
+const SUGGESTED_SHARE: f64 = 0.95;
 
-/// The figures of a run that is over.
+/// The figures of a run that has ended.
 #[derive(Clone, Debug)]
 pub struct ClosingView<'a> {
-    /// How the sending ended.
+    /// How sending ended.
     pub ending: &'a Ending,
-    /// For how many rows without an outcome it is open whether their change was made.
-    pub open_rows: u64,
+    /// Number of rows without an outcome that may have been changed.
+    pub rows_in_doubt: u64,
+    /// Number of rows that have not been sent yet.
+    pub not_sent_yet: u64,
     /// Rows by outcome.
     pub tally: &'a Tally,
-    /// Requests sent.
+    /// Number of requests sent.
     pub requests: u64,
-    /// Of these, those that tried again.
+    /// Number of requests that repeated an earlier one.
     pub retries: u64,
-    /// How long the run took.
+    /// Time that the run took.
     pub elapsed: Duration,
-    /// Of this, how long the Org held it back.
+    /// Time for which the Org held back all requests.
     pub throttled: Duration,
-    /// The rate that was asked for.
+    /// The requested rate.
     pub rate: Rate,
-    /// Requests in flight at most, if a number was given.
+    /// Maximum number of requests in flight, if one was given.
     pub concurrency: Option<usize>,
-    /// What was found out about the pace.
+    /// What was found out about the rate.
     pub pace: PaceFound,
-    /// What went wrong, the most frequent first.
+    /// Rows that need attention by reason, the largest group first.
     pub groups: &'a [Group],
-    /// The next command to run, where there is one.
+    /// The next command to run, if there is one.
     pub next: Option<String>,
-    /// Where the report is.
+    /// Path of the report.
     pub report: String,
 }
 
-/// The closing summary.
+/// Returns the closing summary.
 #[must_use]
-pub fn closing_text(view: &ClosingView<'_>) -> String {
+pub fn closing_text(view: &ClosingView<'_>, look: Look) -> String {
     let (headline, help) = ending_text(view.ending, view.tally);
-    let mut out = format!("{headline}\n");
+    let mut lines = vec![look.wrap(&headline, 2)];
     if let Some(help) = help {
-        let _ = writeln!(out, "  help: {help}");
+        lines.push(look.wrap(&format!("  help: {help}"), 8));
     }
-    out.push_str(&doubt(view));
-    out.push('\n');
-    out.push_str(&counts(view.tally));
-    let _ = writeln!(out, "  {}", effort(view));
-    out.push_str(&pace(view));
+    for note in notes(view) {
+        lines.push(look.wrap(&format!("  note: {note}"), 8));
+    }
+    let mut out = format!("{}\n\n{}", lines.join("\n"), counts(view.tally, look));
+    let mut lines = vec![effort(view)];
+    lines.extend(rate_found(view));
+    for line in lines {
+        let _ = writeln!(out, "{}", look.wrap(&format!("  {line}"), 4));
+    }
     for group in view.groups {
         out.push('\n');
-        out.push_str(&group_text(group));
+        out.push_str(&group_text(group, look));
     }
     out.push('\n');
-    out.push_str(&way_on(view.next.as_deref(), &view.report));
+    out.push_str(&next_and_report(view.next.as_deref(), &view.report));
     out
 }
 
 /// The result of closing a run.
 #[derive(Clone, Debug)]
 pub struct ClosedView<'a> {
-    /// Rows by outcome.
+    /// Number of rows by outcome.
     pub tally: &'a Tally,
-    /// The next command to run, where there is one.
+    /// The next command to run, if there is one.
     pub next: Option<String>,
-    /// Where the report is.
+    /// Path of the report.
     pub report: String,
 }
 
-/// Returns what is said when a run was closed.
+/// Returns the text about a run that was closed.
 #[must_use]
-pub fn closed_text(view: &ClosedView<'_>) -> String {
+pub fn closed_text(view: &ClosedView<'_>, look: Look) -> String {
     format!(
         "{CLOSED}\n\n{}\n{}",
-        counts(view.tally),
-        way_on(view.next.as_deref(), &view.report)
+        counts(view.tally, look),
+        next_and_report(view.next.as_deref(), &view.report)
     )
 }
 
-/// The first sentence of what is said when a run was closed.
+/// The first sentence about a run that was closed.
 pub const CLOSED: &str =
     "Closed: the interrupted run has a report now, and nothing more is sent for it.";
 
-/// What has to be known of a run that could not come to its end, where nothing else is wanted.
+/// Returns the short summary of a run that ended early, for `--quiet`.
 #[must_use]
 pub fn closing_in_brief(view: &ClosingView<'_>) -> String {
-    format!(
-        "{}\n{}{}",
-        ending_text(view.ending, view.tally).0,
-        doubt(view),
-        way_on(view.next.as_deref(), &view.report)
-    )
+    let (headline, _) = ending_text(view.ending, view.tally);
+    let mut out = format!("{headline}\n");
+    for note in notes(view) {
+        let _ = writeln!(out, "  note: {note}");
+    }
+    out.push_str(&next_and_report(view.next.as_deref(), &view.report));
+    out
 }
 
 /// Returns one line about a run whose rows need attention: their number, the most frequent reason, and the report.
@@ -124,28 +132,37 @@ pub fn attention_line(view: &ClosingView<'_>) -> String {
     format!("{rows} attention{reason}; report: {}", view.report)
 }
 
-/// What is not on record, so that nobody takes it for not done.
-fn doubt(view: &ClosingView<'_>) -> String {
-    if view.open_rows == 0 {
-        return String::new();
+/// Returns notes about rows without an outcome: those in doubt, and those that were not sent.
+fn notes(view: &ClosingView<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if view.rows_in_doubt > 0 {
+        let rows = counted(view.rows_in_doubt, "row", "rows");
+        let them = if view.rows_in_doubt == 1 {
+            "it"
+        } else {
+            "them"
+        };
+        notes.push(format!(
+            "{rows} may or may not have been changed; the same command sends {them} again"
+        ));
     }
-    let (rows, them) = (
-        counted(view.open_rows, "row", "rows"),
-        if view.open_rows == 1 { "it" } else { "them" },
-    );
-    format!(
-        "  note: it is open whether the change of {rows} was made; the same command sends {them} again\n"
-    )
+    if view.not_sent_yet > 0 {
+        let rows = counted(view.not_sent_yet, "row has", "rows have");
+        notes.push(format!("{rows} not been sent yet"));
+    }
+    notes
 }
 
-fn way_on(next: Option<&str>, report: &str) -> String {
-    let next = next
-        .map(|next| format!("Next:   {}\n", visible(next)))
-        .unwrap_or_default();
-    format!("{next}Report: {}\n", visible(report))
+/// Returns the next command and the path of the report. Neither wraps, so that both can be copied.
+fn next_and_report(next: Option<&str>, report: &str) -> String {
+    let report = format!("Report: {}\n", visible(report));
+    match next {
+        Some(next) => format!("Next:   {}\n{report}", visible(next)),
+        None => report,
+    }
 }
 
-fn counts(tally: &Tally) -> String {
+fn counts(tally: &Tally, look: Look) -> String {
     let shown: Vec<_> = Outcome::ALL
         .into_iter()
         .map(|outcome| (outcome, tally.count(outcome)))
@@ -156,10 +173,18 @@ fn counts(tally: &Tally) -> String {
         .map(|(_, count)| grouped(*count).len())
         .max()
         .unwrap_or(0);
-    let lines = shown
-        .iter()
-        .map(|(outcome, count)| format!("  {outcome:<10}{:>width$}\n", grouped(*count)));
-    lines.collect()
+    let mut lines = String::new();
+    for (outcome, count) in shown {
+        let line = format!("  {outcome:<10}{:>width$}", grouped(count));
+        let line = if outcome.is_failure() {
+            look.red(&line)
+        } else {
+            line
+        };
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    lines
 }
 
 fn effort(view: &ClosingView<'_>) -> String {
@@ -168,46 +193,44 @@ fn effort(view: &ClosingView<'_>) -> String {
     }
     let mut words = counted(view.requests, "request", "requests");
     if view.retries > 0 {
-        let _ = write!(words, ", {} to try again,", grouped(view.retries));
+        let retries = counted(view.retries, "retry", "retries");
+        let _ = write!(words, ", including {retries},");
     }
     let _ = write!(words, " in {}", rough(view.elapsed));
     if view.throttled >= Duration::from_secs(1) {
         let _ = write!(
             words,
-            ", {} of it held back by the Org",
+            ", held back by the Org for {}",
             rough(view.throttled)
         );
     }
     words
 }
 
-/// What was found out about the pace, one finding a line.
-fn pace(view: &ClosingView<'_>) -> String {
-    let mut lines = String::new();
+/// Returns what was found out about the rate, one finding a line.
+fn rate_found(view: &ClosingView<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Some(rate) = view.pace.rate {
         let rate = per_second(rate);
-        let words = match view.pace.limit {
-            Some(_) => format!("the pace found is {rate}; the Org refuses more"),
-            None => format!("the pace reached {rate}; the Org refused nothing"),
-        };
-        let _ = writeln!(lines, "  {words}");
+        lines.push(match view.pace.limit {
+            Some(_) => format!("rate found: {rate}; the Org refuses more"),
+            None => format!("rate reached: {rate}; the Org refused nothing"),
+        });
     }
     if let (Rate::Limited { .. }, Some(asked), Some(limit)) =
         (view.rate, view.rate.per_second(), view.pace.limit)
-        && limit < LOWER * asked
+        && limit < MENTIONED_BELOW * asked
     {
-        let _ = writeln!(
-            lines,
-            "  note: the Org takes about {}, less than the rate asked for; use --rate auto or --rate {}",
+        lines.push(format!(
+            "note: the Org accepts about {}, less than the requested rate; use --rate auto or --rate {}",
             per_second(limit),
             lower_rate(limit),
-        );
+        ));
     }
     if let (Some(number), Some(pace)) = (view.concurrency, view.pace.bound_by_concurrency) {
-        let _ = writeln!(
-            lines,
-            "  note: --concurrency {number} limited the pace to {pace:.0}/s"
-        );
+        lines.push(format!(
+            "note: --concurrency {number} limited the rate to {pace:.0}/s"
+        ));
     }
     lines
 }
@@ -217,9 +240,9 @@ fn per_second(rate: f64) -> String {
     format!("{rate:.digits$} requests a second")
 }
 
-/// Returns a rate somewhat below this one, as it is typed.
+/// Returns a rate slightly below a limit, as an option's value.
 fn lower_rate(limit: f64) -> String {
-    let lower = SOMEWHAT_LOWER * limit;
+    let lower = SUGGESTED_SHARE * limit;
     if lower >= 1.0 {
         format!("{:.0}/s", lower.floor())
     } else {
@@ -227,28 +250,25 @@ fn lower_rate(limit: f64) -> String {
     }
 }
 
-fn group_text(group: &Group) -> String {
-    let status = group
-        .http_status
-        .map(|status| format!(" {status}"))
-        .unwrap_or_default();
+fn group_text(group: &Group, look: Look) -> String {
+    let mut title = format!("{} {}", counted(group.count, "row", "rows"), group.outcome);
+    if let Some(status) = group.http_status {
+        let _ = write!(title, " {status}");
+    }
+    let title = look.bold(&look.red(&title));
     let reason = one_line(&group.reason, 200);
-    let reason = if reason.is_empty() {
-        reason
+    let first = if reason.is_empty() {
+        title
     } else {
-        format!(": {reason}")
+        format!("{title}: {reason}")
     };
-    let count = counted(group.count, "row", "rows");
-    let Group {
-        outcome,
-        meaning,
-        next,
-        ..
-    } = group;
-    format!(
-        "{count} {outcome}{status}{reason}\n  {}\n  means: {meaning}\n  to do: {next}\n",
-        lines(group)
-    )
+    let lines = [
+        look.wrap(&first, 2),
+        look.dim(&look.wrap(&format!("  {}", lines(group)), 4)),
+        look.wrap(&format!("  means: {}", group.meaning), 9),
+        look.wrap(&format!("  to do: {}", group.next), 9),
+    ];
+    format!("{}\n", lines.join("\n"))
 }
 
 fn lines(group: &Group) -> String {

@@ -1,4 +1,4 @@
-//! How a run ended, in words: what happened and, for an early end, what to do about it.
+//! How a run ended in words: what happened and, for an early end, what to do about it.
 
 use crate::domain::Ending;
 use crate::domain::Signal;
@@ -11,27 +11,30 @@ use crate::text::grouped;
 use crate::text::one_line;
 use crate::text::rough;
 
-/// What happened, in one sentence, and what to do about it where that is not plain.
+/// Returns what happened in one sentence, and what to do about it, unless that is obvious.
 #[must_use]
 pub fn ending_text(ending: &Ending, tally: &Tally) -> (String, Option<&'static str>) {
     match ending {
         Ending::Complete => (complete(tally), None),
-        Ending::Interrupted(Signal::HangUp) => {
-            ("Hung up: what was done is on record.".to_owned(), None)
-        }
-        Ending::Interrupted(Signal::Interrupt) => {
-            ("Interrupted: what was done is on record.".to_owned(), None)
-        }
-        Ending::Interrupted(Signal::Terminate) => {
-            ("Told to stop: what was done is on record.".to_owned(), None)
-        }
+        Ending::Interrupted(Signal::HangUp) => (
+            "Interrupted by SIGHUP: everything done so far is recorded.".to_owned(),
+            None,
+        ),
+        Ending::Interrupted(Signal::Interrupt) => (
+            "Interrupted: everything done so far is recorded.".to_owned(),
+            None,
+        ),
+        Ending::Interrupted(Signal::Terminate) => (
+            "Interrupted by SIGTERM: everything done so far is recorded.".to_owned(),
+            None,
+        ),
         Ending::Stopped(stop) => (format!("Stopped early: {}.", reason(stop)), help(stop)),
     }
 }
 
 fn complete(tally: &Tally) -> String {
     match (tally.attention(), tally.total()) {
-        (0, 0) => "Done: there was nothing to do.".to_owned(),
+        (0, 0) => "Done: nothing to do.".to_owned(),
         (0, 1) => "Done: the row is as it should be.".to_owned(),
         (0, rows) => format!("Done: all {} rows are as they should be.", grouped(rows)),
         (1, 1) => "Finished: the one row needs attention.".to_owned(),
@@ -55,14 +58,15 @@ fn reason(stop: &Stop) -> String {
             status: Some(status),
             message,
         } => {
-            format!("the log-in was refused ({status}{})", said(message))
+            format!("the login was refused ({status}{})", after_colon(message))
         }
         Stop::LogInRefused {
             status: None,
             message,
-        } => format!("the log-in did not work{}", said(message)),
+        } => format!("the login failed{}", after_colon(message)),
         Stop::Redirected { status, .. } if StatusClass::of(*status) == StatusClass::NotModified => {
-            "the address answered 304 (not modified), which is no answer to a change; a cache or another server stands at it"
+            "the address answered 304 (not modified), which is not an answer to a change; it is probably a cache or another \
+             server"
                 .to_owned()
         }
         Stop::Redirected { status, to, .. } => {
@@ -78,17 +82,17 @@ fn reason(stop: &Stop) -> String {
         Stop::Unusable { message, .. } | Stop::InputFailed { message } => one_line(message, 300),
         Stop::Intercepted { status, message } => {
             format!(
-                "a proxy or portal answered, not the Org ({status}{})",
-                said(message)
+                "a proxy or a portal answered instead of the Org ({status}{})",
+                after_colon(message)
             )
         }
         Stop::WebPage { status, title } => {
-            format!("this is a web page, not the API ({status}{})", said(title))
+            format!("the answer is a web page, not the API ({status}{})", after_colon(title))
         }
         Stop::Contradicted { status, message } => {
             format!(
-                "the Org answered {status}, but contradicted the change{}",
-                said(message)
+                "the Org answered {status} but contradicted the change{}",
+                after_colon(message)
             )
         }
         Stop::NeverAnswered { status, message } => never_answered(*status, message),
@@ -98,46 +102,45 @@ fn reason(stop: &Stop) -> String {
             rows,
         } => {
             format!(
-                "the first {rows} rows were all refused ({status}{}) and none was applied",
-                said(message)
+                "the first {rows} rows were all refused ({status}{})",
+                after_colon(message)
             )
         }
         Stop::TooManyFailures { reached } => one_line(reached, 200),
         Stop::RetryAfterTooLong { asked, max_wait } => {
             format!(
-                "the Org holds the run back for {}, more than --max-wait {}",
+                "the Org holds the run back for {}, longer than --max-wait {}",
                 rough(*asked),
                 rough(*max_wait)
             )
         }
-        Stop::Outage { lasted } => format!("the Org has not answered for {}", rough(*lasted)),
-        Stop::LimitReached { changes } => {
-            format!("the limit of --limit is reached: {}", counted(*changes, "change", "changes"))
-        }
-        Stop::MaxDurationReached => "the time of --max-duration is up".to_owned(),
+        Stop::Outage { lasted } => format!("the Org has not responded for {}", rough(*lasted)),
+        Stop::LimitReached { changes } => format!(
+            "the limit of --limit is reached: {}",
+            counted(*changes, "change", "changes")
+        ),
+        Stop::MaxDurationReached => "the time of --max-duration is over".to_owned(),
     }
 }
 
 fn never_answered(status: Option<u16>, message: &str) -> String {
-    let said = said(message);
+    let said = after_colon(message);
     match status {
-        Some(status) => format!("nothing has succeeded, and the last answer was {status}{said}"),
-        None => format!("nothing has succeeded, and no answer came{said}"),
+        Some(status) => format!("no change has succeeded, and the last answer was {status}{said}"),
+        None => format!("no change has succeeded, and there was no answer{said}"),
     }
 }
 
 fn credentials_refused(status: u16, message: &str, accepted: u64) -> String {
-    let said = said(message);
+    let said = after_colon(message);
     if accepted == 0 {
         return format!("the Org refused the credentials ({status}{said})");
     }
-    let accepted = counted(accepted, "row was", "rows were");
-    format!(
-        "the Org no longer accepts the credentials ({status}{said}); they were accepted until {accepted} applied"
-    )
+    let accepted = counted(accepted, "row was applied", "rows were applied");
+    format!("the Org no longer accepts the credentials ({status}{said}); {accepted} before")
 }
 
-fn said(message: &str) -> String {
+fn after_colon(message: &str) -> String {
     let message = one_line(message, 200);
     if message.is_empty() {
         message
@@ -152,11 +155,13 @@ fn help(stop: &Stop) -> Option<&'static str> {
             "check that the key is complete, belongs to an administrator, and to an Org at this address"
         }
         Stop::CredentialsRefused { .. } => {
-            "have the key renewed, then run the same command; with a new key of the same Org add --new-key"
+            "get a valid key and run the same command again; if it is a new key of the same Org, add --new-key"
         }
-        Stop::LogInRefused { .. } => "check email address, password and the number of the Org",
+        Stop::LogInRefused { .. } => {
+            "check the email address, the password and the number of the Org"
+        }
         Stop::Redirected { .. } => {
-            "check the address: it must be the Org's own, without a path of the web pages"
+            "check the address: it must be that of the Org itself, without the path of a web page"
         }
         Stop::Unusable {
             cause: TransportErrorKind::HostNotFound,
@@ -172,23 +177,26 @@ fn help(stop: &Stop) -> Option<&'static str> {
             "check the address and the network: a sign-in, portal or maintenance page answers instead of the Org"
         }
         Stop::Contradicted { .. } => {
-            "look this user up in the Org before the same command goes on with the next row: the change may or may not \
-             have been made"
+            "check this user in the Org before you run the same command again: the change may or may not have been made"
         }
         Stop::NeverAnswered {
             status: Some(_), ..
         } => {
-            "the server answers, but every row fails: check the address, or run the same command later; it begins with \
+            "the server answers, but every row fails: check the address, or run the same command later; it starts with \
              rows that have not been tried"
         }
-        Stop::NeverAnswered { status: None, .. } => "check the address, then run the same command",
+        Stop::NeverAnswered { status: None, .. } => {
+            "check the address and run the same command again"
+        }
         Stop::AllRefused { status, .. } if StatusClass::of(*status) == StatusClass::NotFound => {
-            "does the address end in the right path? If it does, check that the table belongs to this Org"
+            "check that the path of the address is right and that the table belongs to this Org"
         }
         Stop::AllRefused { .. } => "check that the table belongs to this Org",
-        Stop::TooManyFailures { .. } => "look at the reasons below before the same command goes on",
-        Stop::RetryAfterTooLong { .. } => "run the same command later",
-        Stop::Outage { .. } => "run the same command when the Org is back",
+        Stop::TooManyFailures { .. } => {
+            "look at the reasons below before you run the same command again"
+        }
+        Stop::RetryAfterTooLong { .. } => "run the same command again later",
+        Stop::Outage { .. } => "run the same command again when the Org is back",
         Stop::InputFailed { .. } => "fix the problem and run the same command again",
         Stop::MaxDurationReached | Stop::LimitReached { .. } => return None,
     })

@@ -1,5 +1,5 @@
 //! Everything that people and log readers see: the plan, the question, progress, the closing summary, JSON lines and
-//! errors. The texts are pure functions of plain figures; [`say`] and [`progress`] are the only places that print.
+//! errors. The texts are pure functions of plain figures; [`say`] and [`progress`] are the only modules that print.
 
 mod closing;
 mod ending;
@@ -8,6 +8,7 @@ mod problem;
 pub mod progress;
 mod question;
 pub(crate) mod say;
+mod screen;
 
 pub use closing::{
     CLOSED, ClosedView, ClosingView, attention_line, closed_text, closing_in_brief, closing_text,
@@ -15,7 +16,9 @@ pub use closing::{
 pub use ending::ending_text;
 pub use plan::{PlanView, plan_text};
 pub use problem::error_text;
-pub use question::Question;
+pub use question::{Answer, Question};
+pub(crate) use screen::with_screen;
+pub use screen::{Look, Screen};
 
 #[cfg(test)]
 mod tests;

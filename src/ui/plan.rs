@@ -1,81 +1,74 @@
-//! The plan, as it is shown before anything is sent.
+//! The text of the plan, which is shown before anything is sent.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::screen::Look;
 use crate::domain::Rate;
 use crate::text::counted;
 use crate::text::grouped;
 use crate::text::rough;
 use crate::text::visible;
 
-/// The figures of a plan. Texts are made harmless when they are shown.
+/// The figures of a plan. Texts from outside are escaped when they are shown.
 #[derive(Clone, Debug)]
 pub struct PlanView {
-    /// The Org's address.
+    /// Address of the Org.
     pub address: String,
-    /// How the run signs in, such as `API key from key.txt`; never a secret.
+    /// Method of authentication, such as `API key from key.txt`; never a secret.
     pub sign_in: String,
-    /// The input's name.
+    /// Name of the input.
     pub input: String,
-    /// What was found out about the input: encoding, delimiter, sheet, columns.
+    /// What was detected in the input: encoding, delimiter, sheet, columns.
     pub found_out: Vec<String>,
-    /// Rows of the input.
+    /// Number of rows in the input.
     pub rows: u64,
-    /// Of these, people to be opted out in this run.
+    /// Number of people to opt out in this run.
     pub opt_out: u64,
-    /// People to be opted back in.
+    /// Number of people to opt back in.
     pub opt_in: u64,
-    /// Rows that ask for what an earlier row asks for.
+    /// Number of rows that ask for the same as an earlier row.
     pub duplicates: u64,
-    /// Rows that are skipped because they can't be understood.
+    /// Number of invalid rows, which are skipped.
     pub invalid: u64,
-    /// Rows that an earlier report says are applied already.
+    /// Number of rows whose user has the wanted flag already.
     pub unchanged: u64,
-    /// Rows that an interrupted run has put on record already.
+    /// Number of rows that an interrupted run has recorded.
     pub on_record: u64,
-    /// How fast.
+    /// The requested rate.
     pub rate: Rate,
-    /// How long it will take at that rate; `None` where nobody can know.
+    /// Expected time at that rate, if it can be estimated.
     pub expected: Option<Duration>,
-    /// Why, where a reason is given.
+    /// Reason for the run, if one was given.
     pub reason: Option<String>,
-    /// Where the report goes.
+    /// Path of the report.
     pub report: String,
-    /// What is worth knowing.
+    /// Facts that need no action.
     pub notes: Vec<String>,
-    /// What is worth a second look.
+    /// Facts that may need action.
     pub warnings: Vec<String>,
-    /// Whether the plan is all there will be.
+    /// Whether nothing is sent.
     pub dry_run: bool,
 }
 
-/// The plan: figures aligned, then notes, then warnings.
+/// Returns the text of a plan: aligned figures, then notes, then warnings.
 #[must_use]
-pub fn plan_text(plan: &PlanView) -> String {
+pub fn plan_text(plan: &PlanView, look: Look) -> String {
     let mut out = String::from("Plan\n");
-    let mut put = |name: &str, value: &str| {
-        let _ = writeln!(out, "  {name:<10}{}", visible(value));
-    };
-    put("Org", &plan.address);
-    put("sign-in", &plan.sign_in);
-    put("input", &plan.input);
-    for words in &plan.found_out {
-        put("", words);
-    }
-    put("rows", &grouped(plan.rows));
-    for words in row_kinds(plan) {
-        put("", &words);
-    }
-    put("pace", &pace(plan));
-    if let Some(reason) = &plan.reason {
-        put("reason", reason);
-    }
-    put("report", &plan.report);
-    for (label, lines) in [("note", &plan.notes), ("warning", &plan.warnings)] {
-        for line in lines {
-            let _ = writeln!(out, "{label}: {}", visible(line));
+    for (name, value) in entries(plan) {
+        let line = format!("  {name:<NAME_WIDTH$}{}", visible(&value));
+        let _ = writeln!(out, "{}", look.wrap(&line, 2 + NAME_WIDTH));
+        if name == ROWS {
+            push_row_kinds(&mut out, plan, look);
         }
+    }
+    for note in &plan.notes {
+        let line = format!("note: {}", visible(note));
+        let _ = writeln!(out, "{}", look.wrap(&line, 6));
+    }
+    for warning in &plan.warnings {
+        let line = format!("{} {}", look.yellow("warning:"), visible(warning));
+        let _ = writeln!(out, "{}", look.wrap(&line, 9));
     }
     if plan.dry_run {
         out.push_str("This is a dry run: nothing is sent.\n");
@@ -83,8 +76,32 @@ pub fn plan_text(plan: &PlanView) -> String {
     out
 }
 
-/// What the rows ask for, one kind a line; opting out and back in also where there is none.
-fn row_kinds(plan: &PlanView) -> Vec<String> {
+/// Width of the names of the entries.
+const NAME_WIDTH: usize = 10;
+/// Name of the entry that the kinds of rows follow.
+const ROWS: &str = "rows";
+
+/// Returns the entries of the plan with their names. An entry without a name belongs to the one before it.
+fn entries(plan: &PlanView) -> Vec<(&'static str, String)> {
+    let mut entries = vec![
+        ("Org", plan.address.clone()),
+        ("sign-in", plan.sign_in.clone()),
+        ("input", plan.input.clone()),
+    ];
+    for detected in &plan.found_out {
+        entries.push(("", detected.clone()));
+    }
+    entries.push((ROWS, grouped(plan.rows)));
+    entries.push(("rate", rate_and_time(plan)));
+    if let Some(reason) = &plan.reason {
+        entries.push(("reason", reason.clone()));
+    }
+    entries.push(("report", plan.report.clone()));
+    entries
+}
+
+/// Appends the number of rows of each kind, one kind a line. Opt-outs and opt-ins are shown even if there are none.
+fn push_row_kinds(out: &mut String, plan: &PlanView, look: Look) {
     let kinds = [
         (true, plan.opt_out, "to opt out of MFA"),
         (true, plan.opt_in, "to opt back in"),
@@ -94,7 +111,7 @@ fn row_kinds(plan: &PlanView) -> Vec<String> {
         (
             false,
             plan.on_record,
-            "on record from the interrupted run, not sent again",
+            "recorded by the interrupted run, not sent again",
         ),
     ];
     let shown = kinds
@@ -105,20 +122,24 @@ fn row_kinds(plan: &PlanView) -> Vec<String> {
         .map(|(_, number, _)| grouped(*number).len())
         .max()
         .unwrap_or(0);
-    shown
-        .map(|(_, number, what)| format!("{:>width$} {what}", grouped(*number)))
-        .collect()
+    for (is_main, number, what) in shown {
+        let mut number = format!("{:>width$}", grouped(*number));
+        if *is_main && plan.opt_out > 0 && what.starts_with("to opt out") {
+            number = look.bold(&number);
+        }
+        let _ = writeln!(out, "  {:NAME_WIDTH$}{number} {what}", "");
+    }
 }
 
-fn pace(plan: &PlanView) -> String {
+fn rate_and_time(plan: &PlanView) -> String {
     let rate = rate_in_words(plan.rate);
-    let how_long = match plan.rate {
+    let bound = match plan.rate {
         Rate::Auto { .. } => "at least",
         Rate::Limited { .. } | Rate::Unlimited => "about",
     };
     match plan.expected {
         Some(time) if plan.opt_out + plan.opt_in > 0 => {
-            format!("{rate}: {how_long} {}", rough(time))
+            format!("{rate}: {bound} {}", rough(time))
         }
         _ => rate,
     }
@@ -126,8 +147,10 @@ fn pace(plan: &PlanView) -> String {
 
 fn rate_in_words(rate: Rate) -> String {
     match rate {
-        Rate::Unlimited => "as fast as the answers come".to_owned(),
-        Rate::Auto { ceiling } => format!("found by trying, at most {ceiling} requests a second"),
+        Rate::Unlimited => "as fast as the Org answers".to_owned(),
+        Rate::Auto { ceiling } => {
+            format!("found automatically, at most {ceiling} requests a second")
+        }
         Rate::Limited { requests, per } => {
             let requests = counted(requests.into(), "request", "requests");
             match per.as_secs() {

@@ -1,56 +1,79 @@
-//! The question before the first change, and what counts as a yes.
+//! The question before the first change, and which answers confirm the plan.
 
+use super::screen::Look;
 use crate::text::grouped;
 
-/// Up to so many people a yes is enough; above, their number has to be typed.
-const YES_IS_ENOUGH: u64 = 50;
+/// Maximum number of opt-outs that a yes confirms. Above it, the number has to be typed.
+const MAX_CONFIRMED_BY_YES: u64 = 50;
 
-/// What a person at a terminal is asked before the first change.
+/// The question that a person at a terminal has to answer before the first change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Yes or no.
+    /// Asks for yes or no.
     YesOrNo,
-    /// How many people are to be opted out.
-    HowMany(u64),
+    /// Asks for the number of people who are opted out.
+    TypeNumber(u64),
 }
 
 impl Question {
-    /// The question for a plan that opts out so many people.
+    /// Returns the question for a plan with this number of opt-outs.
     #[must_use]
-    pub fn about(opt_outs: u64) -> Self {
-        if opt_outs > YES_IS_ENOUGH {
-            Self::HowMany(opt_outs)
+    pub fn for_opt_outs(opt_outs: u64) -> Self {
+        if opt_outs > MAX_CONFIRMED_BY_YES {
+            Self::TypeNumber(opt_outs)
         } else {
             Self::YesOrNo
         }
     }
 
-    /// Its words; the answer is typed on the same line.
+    /// Returns the text of the question. The answer is typed on the same line.
     #[must_use]
-    pub fn text(self) -> String {
+    pub fn text(self, look: Look) -> String {
         match self {
             Self::YesOrNo => "Send these changes? [y/N] ".to_owned(),
-            Self::HowMany(number) => {
-                let grouped = grouped(number);
-                format!(
-                    "{grouped} people will sign in without a second factor. Type {number} to go on: "
-                )
-            }
+            Self::TypeNumber(number) => format!(
+                "{} people will sign in without a second factor. Type {number} to continue: ",
+                look.bold(&grouped(number))
+            ),
         }
     }
 
-    /// Whether an answer is a yes. An empty line and the end of input (`None`) are a no, for a stray line break that
-    /// was pasted must not start anything.
+    /// Returns what is said after a wrong answer, before the question is asked once more.
     #[must_use]
-    pub fn agrees(self, answer: Option<&str>) -> bool {
-        let Some(answer) = answer.map(str::trim) else {
-            return false;
-        };
+    pub fn hint(self) -> &'static str {
         match self {
-            Self::YesOrNo => ["y", "yes"]
-                .iter()
-                .any(|yes| answer.eq_ignore_ascii_case(yes)),
-            Self::HowMany(number) => answer == number.to_string() || answer == grouped(number),
+            Self::YesOrNo => "Please answer y or n.",
+            Self::TypeNumber(_) => "That is not the number. Please try once more.",
         }
     }
+
+    /// Returns what an answer means. An empty line is not a yes, because a stray line break may have been pasted.
+    #[must_use]
+    pub fn judge(self, answer: &str) -> Answer {
+        let answer = answer.trim();
+        let is_one_of =
+            |words: [&str; 2]| words.iter().any(|word| answer.eq_ignore_ascii_case(word));
+        match self {
+            Self::YesOrNo if is_one_of(["y", "yes"]) => Answer::Yes,
+            Self::YesOrNo if answer.is_empty() || is_one_of(["n", "no"]) => Answer::No,
+            Self::TypeNumber(number)
+                if answer == number.to_string() || answer == grouped(number) =>
+            {
+                Answer::Yes
+            }
+            Self::TypeNumber(_) if is_one_of(["n", "no"]) => Answer::No,
+            Self::YesOrNo | Self::TypeNumber(_) => Answer::Wrong,
+        }
+    }
+}
+
+/// The meaning of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The plan is confirmed.
+    Yes,
+    /// The plan is refused.
+    No,
+    /// The answer is neither, so the question is asked once more.
+    Wrong,
 }

@@ -1,24 +1,34 @@
-//! What a command says besides its progress: the plan, notes, the closing summary, and why it could not go on. For a
-//! person as text, for a machine as one JSON object a line on standard error, each with `at` (UTC) and `event`.
+//! Prints what a command says besides its progress: the plan, notes, the closing summary and errors. With `--log-format
+//! json`, each is one JSON object on a line of standard error, with `at` (UTC) and `event`.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
+use console::Term;
 use jiff::Timestamp;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::config::{self, CliOverrides, Key, LogFormat, Logging, ProcessEnv, Settings, Volume};
-use crate::error::{Error, Exit};
+use crate::config::{
+    self, CliOverrides, ColorChoice, Key, LogFormat, Logging, ProcessEnv, Settings, Sources, Volume,
+};
+use crate::domain::Change;
+use crate::error::{Error, Exit, Result};
 use crate::text::visible;
-use crate::ui::progress;
+use crate::ui::screen::choose_color;
 use crate::ui::{
-    CLOSED, ClosedView, ClosingView, PlanView, attention_line, closed_text, closing_in_brief,
+    CLOSED, ClosedView, ClosingView, Look, PlanView, attention_line, closed_text, closing_in_brief,
     closing_text, ending_text, error_text, plan_text,
 };
 
-/// The plan. Whoever is asked about it sees it, whatever is quiet and wherever standard output goes.
+/// Prints the plan. If the user is asked to confirm it, it also goes to standard error, unless it is seen already.
 pub(crate) fn plan(settings: &Settings, plan: &PlanView, asked: bool) {
-    say(settings.talk, || plan_text(plan), || plan_json(plan));
+    say(
+        settings.talk,
+        |look| plan_text(plan, look),
+        || plan_json(plan),
+    );
     let seen = match settings.talk {
         Logging {
             volume: Volume::Quiet,
@@ -34,11 +44,11 @@ pub(crate) fn plan(settings: &Settings, plan: &PlanView, asked: bool) {
         } => std::io::stdout().is_terminal(),
     };
     if asked && !seen {
-        to_standard_error(&plan_text(plan));
+        to_standard_error(&plan_text(plan, Look::of_standard_error()));
     }
 }
 
-/// One line that is worth knowing.
+/// Prints a note.
 pub(crate) fn note(settings: &Settings, line: &str) {
     match settings.talk {
         Logging {
@@ -48,7 +58,7 @@ pub(crate) fn note(settings: &Settings, line: &str) {
         Logging {
             format: LogFormat::Text,
             ..
-        } => to_standard_error(line),
+        } => to_standard_error(&Look::of_standard_error().wrap(line, 2)),
         Logging {
             format: LogFormat::Json,
             ..
@@ -56,13 +66,13 @@ pub(crate) fn note(settings: &Settings, line: &str) {
     }
 }
 
-/// What came of a run. That it could not come to its end is an error, which is said however quiet it has to be.
+/// Prints the closing summary. With `--quiet`, it is printed only for a run that ended early, and short.
 pub(crate) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit) {
-    let Logging { volume, format } = settings.talk;
+    let Logging { volume, format, .. } = settings.talk;
     match format {
         _ if volume != Volume::Quiet => say(
             settings.talk,
-            || closing_text(closing),
+            |look| closing_text(closing, look),
             || closing_json(closing, exit),
         ),
         _ if exit == Exit::Done => {}
@@ -74,14 +84,14 @@ pub(crate) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit
     }
 }
 
-/// What came of closing a run.
+/// Prints the summary of a run that was closed.
 pub(crate) fn closed(given: &CliOverrides, view: &ClosedView<'_>) {
     if given.contains(Key::Quiet) {
         return;
     }
     match format_of(given) {
         LogFormat::Text => {
-            print(closed_text(view).as_bytes());
+            print(closed_text(view, Look::of_standard_output()).as_bytes());
         }
         LogFormat::Json => json_line(json!({
             "event": "closed",
@@ -93,91 +103,98 @@ pub(crate) fn closed(given: &CliOverrides, view: &ClosedView<'_>) {
     }
 }
 
-/// Why it could not go on; said whatever the volume.
+/// Prints an error, also with `--quiet`.
 pub(crate) fn error(format: LogFormat, error: &Error) {
     match format {
         LogFormat::Text => {
-            to_standard_error(&error_text(error.message(), error.advice(), has_colour()));
+            let look = Look::of_standard_error();
+            to_standard_error(&error_text(error.message(), error.advice(), look));
         }
         LogFormat::Json => {
-            let (message, help) = (error.message(), error.advice());
-            json_line(
-                json!({"event": "error", "message": message, "help": help, "exit_code": error.exit().code()}),
-            );
+            json_line(json!({
+                "event": "error",
+                "message": error.message(),
+                "help": error.advice(),
+                "exit_code": error.exit().code(),
+            }));
         }
     }
 }
 
-/// Says what the person has to know although it changes nothing in what came of the run; said whatever the volume.
+/// Prints a warning, also with `--quiet`.
 pub(crate) fn warning(format: LogFormat, words: &str) {
     match format {
-        LogFormat::Text => to_standard_error(&format!("warning: {words}")),
+        LogFormat::Text => {
+            let line = format!("warning: {words}");
+            to_standard_error(&Look::of_standard_error().wrap(&line, 2));
+        }
         LogFormat::Json => json_line(json!({"event": "warning", "message": words})),
     }
 }
 
-fn has_colour() -> bool {
-    with_screen(|screen| screen.has_colour())
-}
-
-/// Asks what standard error is like.
-pub(crate) fn with_screen<T>(ask: impl FnOnce(progress::Screen<'_>) -> T) -> T {
-    let (term, no_color) = (std::env::var("TERM").ok(), std::env::var("NO_COLOR").ok());
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    ask(progress::Screen {
-        terminal,
-        term: term.as_deref(),
-        no_color: no_color.as_deref(),
-    })
-}
-
-/// A command line that is not understood, for a machine; its words are clap's.
-pub(crate) fn misunderstood(words: &str, exit_code: i32) {
+/// Prints clap's message about an invalid command line as JSON.
+pub(crate) fn usage_error(words: &str, exit_code: i32) {
     let message = words.trim().trim_start_matches("error: ");
     json_line(json!({"event": "error", "message": message, "help": null, "exit_code": exit_code}));
 }
 
-/// The form in which a command speaks. Where its settings can't be read, what was typed and the environment decide.
+/// Returns the form of a command's messages. If its settings can't be read, the command line and the environment decide.
 pub(crate) fn format_of(given: &CliOverrides) -> LogFormat {
+    let found = read_early(given, |sources| {
+        Ok(sources.only(Key::LogFormat)?.talk.format)
+    });
+    found.unwrap_or_else(|_| format_in(std::env::args_os()))
+}
+
+/// Sets whether messages are coloured from now on, as `--color` says. Settings that can't be read change nothing here;
+/// the command itself reports them.
+pub(crate) fn apply_color_option(given: &CliOverrides) {
+    let found: Result<ColorChoice> =
+        read_early(given, |sources| Ok(sources.only(Key::Color)?.talk.color));
+    if let Ok(choice) = found {
+        choose_color(choice);
+    }
+}
+
+/// Reads a single option before all settings are read.
+fn read_early<T>(given: &CliOverrides, read: impl FnOnce(Sources<'_>) -> Result<T>) -> Result<T> {
     let environment = |name: &str| std::env::var_os(name);
-    let found = config::load(
+    config::load(
         given,
         &environment,
         &ProcessEnv::of_this_process(),
-        |sources, _| Ok(sources.only(Key::LogFormat)?.talk.format),
-    );
-    found.unwrap_or_else(|_| asked_for(std::env::args_os()))
+        |sources, _| read(sources),
+    )
 }
 
-/// The form that the words of a command line or the environment ask for, understood or not.
-pub(crate) fn asked_for(words: impl IntoIterator<Item = OsString>) -> LogFormat {
+/// Returns the form that a command line, valid or not, or the environment asks for.
+pub(crate) fn format_in(words: impl IntoIterator<Item = OsString>) -> LogFormat {
     let mut words = words.into_iter();
-    let (flag, flag_with_value) = (Key::LogFormat.flag(), format!("{}=", Key::LogFormat.flag()));
-    let value_of = |word: OsString, words: &mut dyn Iterator<Item = OsString>| {
+    let flag = Key::LogFormat.flag();
+    let mut value = None;
+    while value.is_none() {
+        let Some(word) = words.next() else {
+            break;
+        };
         if word == *flag {
-            words.next()
-        } else {
-            Some(word.to_str()?.strip_prefix(&flag_with_value)?.into())
+            value = words.next();
+        } else if let Some(("", rest)) = word.to_str().and_then(|word| word.split_once(&flag)) {
+            value = rest.strip_prefix('=').map(OsString::from);
         }
-    };
-    let mut typed = None;
-    while let (None, Some(word)) = (&typed, words.next()) {
-        typed = value_of(word, &mut words);
     }
-    let variable = || Key::LogFormat.variable().and_then(std::env::var_os);
-    let json = typed.or_else(variable).is_some_and(|value| value == "json");
-    if json {
-        LogFormat::Json
-    } else {
-        LogFormat::Text
+    let variable = Key::LogFormat.variable().and_then(std::env::var_os);
+    match value.or(variable) {
+        Some(value) if value == "json" => LogFormat::Json,
+        _ => LogFormat::Text,
     }
 }
 
-fn say(talk: Logging, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
-    match (talk.volume, talk.format) {
+fn say(logging: Logging, text: impl FnOnce(Look) -> String, json: impl FnOnce() -> Value) {
+    match (logging.volume, logging.format) {
         (Volume::Quiet, _) => {}
         (_, LogFormat::Text) => {
-            print(format!("{}\n", text()).as_bytes());
+            let text = text(Look::of_standard_output());
+            print(format!("{text}\n").as_bytes());
         }
         (_, LogFormat::Json) => json_line(json()),
     }
@@ -229,9 +246,49 @@ fn json_line(mut line: Value) {
     to_standard_error(&line.to_string());
 }
 
-/// One line, whether or not anybody reads it.
+/// Prints a line to standard error. A reader that is gone is not an error.
 fn to_standard_error(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Prints a change that a dry run would send. `registered` is what the register says about the user.
+pub(crate) fn planned_change(settings: &Settings, change: &Change, registered: Option<&str>) {
+    let place = match change.line {
+        Some(line) => format!("line {line}"),
+        None => "not in the table".to_owned(),
+    };
+    let user = change.user;
+    let action = if change.flag.is_opt_out() {
+        "opt out of MFA"
+    } else {
+        "opt back in"
+    };
+    let mut text = format!("{place}: user {user}: {action}");
+    if let Some(registered) = registered {
+        let _ = write!(text, " ({registered} -> {})", change.flag.is_opt_out());
+    }
+    match settings.talk.format {
+        LogFormat::Text => {
+            text.push('\n');
+            print(text.as_bytes());
+        }
+        LogFormat::Json => json_line(json!({
+            "event": "planned_change",
+            "line": change.line,
+            "user_id": user.to_string(),
+            "from": registered,
+            "to": change.flag.is_opt_out(),
+        })),
+    }
+}
+
+/// Asks for a secret at the terminal and reads it without echo. Returns `None` if nothing is typed.
+pub(crate) fn read_hidden(prompt: &str) -> Option<SecretString> {
+    let _ = std::io::stderr().lock().write_all(prompt.as_bytes());
+    let line = Term::stderr().read_secure_line().ok()?;
+    let is_empty = line.trim().is_empty();
+    let secret = SecretString::from(line);
+    if is_empty { None } else { Some(secret) }
 }
 
 /// Prints to standard output. A reader that is gone is not an error: the exit code says how the command ended.

@@ -1,4 +1,4 @@
-//! The texts as a person reads them.
+//! The texts of plan, question and closing summary.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn plan() -> PlanView {
 
 #[test]
 fn a_full_plan() {
-    insta::assert_snapshot!(plan_text(&plan()));
+    insta::assert_snapshot!(plan_text(&plan(), Look::PLAIN));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_small_plan_says_only_what_there_is() {
         dry_run: false,
         ..plan()
     };
-    insta::assert_snapshot!(plan_text(&small));
+    insta::assert_snapshot!(plan_text(&small, Look::PLAIN));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn nothing_in_a_plan_moves_a_cursor() {
         reason: Some("a\nb\u{202e}".into()),
         ..plan()
     };
-    let text = plan_text(&hostile);
+    let text = plan_text(&hostile, Look::PLAIN);
     assert!(
         !text.contains(['\u{1b}', '\u{202e}']) && text.contains("a\\nb"),
         "{text}"
@@ -82,24 +82,28 @@ fn tally(counts: &[(Outcome, u64)]) -> Tally {
 }
 
 fn closing(ending: &Ending, tally: &Tally, groups: &[Group], next: Option<&str>) -> String {
-    closing_text(&ClosingView {
-        ending,
-        open_rows: 0,
-        tally,
-        requests: 1312,
-        retries: 12,
-        elapsed: Duration::from_secs(131),
-        throttled: Duration::from_secs(4),
-        rate: Rate::Limited {
-            requests: 10,
-            per: Duration::from_secs(1),
+    closing_text(
+        &ClosingView {
+            ending,
+            rows_in_doubt: 0,
+            not_sent_yet: 0,
+            tally,
+            requests: 1312,
+            retries: 12,
+            elapsed: Duration::from_secs(131),
+            throttled: Duration::from_secs(4),
+            rate: Rate::Limited {
+                requests: 10,
+                per: Duration::from_secs(1),
+            },
+            concurrency: None,
+            pace: PaceFound::default(),
+            groups,
+            next: next.map(str::to_owned),
+            report: "users.report.csv".into(),
         },
-        concurrency: None,
-        pace: PaceFound::default(),
-        groups,
-        next: next.map(str::to_owned),
-        report: "users.report.csv".into(),
-    })
+        Look::PLAIN,
+    )
 }
 
 #[test]
@@ -236,55 +240,63 @@ fn every_early_end_says_what_happened_and_what_to_do() {
 }
 
 #[test]
-fn above_fifty_people_their_number_is_typed() {
-    assert_eq!(Question::about(50), Question::YesOrNo);
-    assert_eq!(Question::about(51), Question::HowMany(51));
-    let many = Question::about(1287);
+fn more_than_fifty_opt_outs_need_their_number() {
+    assert_eq!(Question::for_opt_outs(50), Question::YesOrNo);
+    assert_eq!(Question::for_opt_outs(51), Question::TypeNumber(51));
+    let many = Question::for_opt_outs(1287);
     assert_eq!(
-        many.text(),
-        "1,287 people will sign in without a second factor. Type 1287 to go on: "
+        many.text(Look::PLAIN),
+        "1,287 people will sign in without a second factor. Type 1287 to continue: "
     );
-    for (answer, agrees) in [
-        ("1287\n", true),
-        ("1,287", true),
-        ("yes", false),
-        ("1286", false),
-        ("", false),
+    for (answer, meaning) in [
+        ("1287\n", Answer::Yes),
+        ("1,287", Answer::Yes),
+        ("no", Answer::No),
+        ("yes", Answer::Wrong),
+        ("1286", Answer::Wrong),
+        ("\n", Answer::Wrong),
     ] {
-        assert_eq!(many.agrees(Some(answer)), agrees, "{answer:?}");
+        assert_eq!(many.judge(answer), meaning, "{answer:?}");
     }
 }
 
 #[test]
-fn silence_and_line_breaks_are_a_no() {
-    for question in [Question::YesOrNo, Question::HowMany(51)] {
-        assert!(
-            !question.agrees(None)
-                && !question.agrees(Some("\n"))
-                && !question.agrees(Some(" \r\n"))
-        );
+fn yes_or_no_takes_an_empty_line_for_a_no() {
+    let question = Question::YesOrNo;
+    for (answer, meaning) in [
+        ("Yes\r\n", Answer::Yes),
+        ("y", Answer::Yes),
+        ("\n", Answer::No),
+        (" \r\n", Answer::No),
+        ("N", Answer::No),
+        ("yep", Answer::Wrong),
+        ("1", Answer::Wrong),
+    ] {
+        assert_eq!(question.judge(answer), meaning, "{answer:?}");
     }
-    assert!(Question::YesOrNo.agrees(Some("Yes\r\n")) && Question::YesOrNo.agrees(Some("y")));
-    assert!(!Question::YesOrNo.agrees(Some("yep")) && !Question::YesOrNo.agrees(Some("1")));
 }
 
 fn closing_of_pace(rate: Rate, concurrency: Option<usize>, pace: PaceFound) -> String {
     let tally = tally(&[(Outcome::Applied, 10)]);
-    closing_text(&ClosingView {
-        ending: &Ending::Complete,
-        open_rows: 0,
-        tally: &tally,
-        requests: 10,
-        retries: 0,
-        elapsed: Duration::from_secs(10),
-        throttled: Duration::ZERO,
-        rate,
-        concurrency,
-        pace,
-        groups: &[],
-        next: None,
-        report: "users.report.csv".into(),
-    })
+    closing_text(
+        &ClosingView {
+            ending: &Ending::Complete,
+            rows_in_doubt: 0,
+            not_sent_yet: 0,
+            tally: &tally,
+            requests: 10,
+            retries: 0,
+            elapsed: Duration::from_secs(10),
+            throttled: Duration::ZERO,
+            rate,
+            concurrency,
+            pace,
+            groups: &[],
+            next: None,
+            report: "users.report.csv".into(),
+        },
+        Look::PLAIN,
+    )
 }
 
 const TEN_A_SECOND: Rate = Rate::Limited {
@@ -293,7 +305,7 @@ const TEN_A_SECOND: Rate = Rate::Limited {
 };
 
 #[test]
-fn a_pace_that_was_found_is_told() {
+fn rate_that_was_found_is_shown() {
     let auto = Rate::Auto { ceiling: 50 };
     let refused = PaceFound {
         rate: Some(20.25),
@@ -302,7 +314,7 @@ fn a_pace_that_was_found_is_told() {
     };
     let text = closing_of_pace(auto, None, refused);
     assert!(
-        text.contains("the pace found is 20.2 requests a second; the Org refuses more"),
+        text.contains("rate found: 20.2 requests a second; the Org refuses more"),
         "{text}"
     );
     let free = PaceFound {
@@ -311,7 +323,7 @@ fn a_pace_that_was_found_is_told() {
     };
     let text = closing_of_pace(auto, None, free);
     assert!(
-        text.contains("the pace reached 50.0 requests a second; the Org refused nothing"),
+        text.contains("rate reached: 50.0 requests a second; the Org refused nothing"),
         "{text}"
     );
 }
@@ -323,7 +335,10 @@ fn a_fixed_rate_above_the_limit_is_advised_to_be_lower() {
         ..PaceFound::default()
     };
     let text = closing_of_pace(TEN_A_SECOND, None, found(6.0));
-    assert!(text.contains("takes about 6.0 requests a second"), "{text}");
+    assert!(
+        text.contains("accepts about 6.0 requests a second"),
+        "{text}"
+    );
     assert!(text.contains("use --rate auto or --rate 5/s"), "{text}");
     let text = closing_of_pace(TEN_A_SECOND, None, found(0.5));
     assert!(text.contains("use --rate auto or --rate 28/m"), "{text}");
@@ -339,20 +354,110 @@ fn a_given_concurrency_that_bounded_the_pace_is_named() {
     };
     let text = closing_of_pace(TEN_A_SECOND, Some(8), bound);
     assert!(
-        text.contains("--concurrency 8 limited the pace to 26/s"),
+        text.contains("--concurrency 8 limited the rate to 26/s"),
         "{text}"
     );
 }
 
 #[test]
 fn auto_takes_at_least_its_expected_time() {
-    let text = plan_text(&PlanView {
+    let auto = PlanView {
         rate: Rate::Auto { ceiling: 50 },
         ..plan()
-    });
+    };
+    let text = plan_text(&auto, Look::PLAIN);
     assert!(
         text.contains("at most 50 requests a second: at least 130 s")
             || text.contains("at least 2 min"),
         "{text}"
+    );
+}
+
+const COLORED: Look = Look {
+    color: true,
+    width: None,
+};
+
+#[test]
+fn number_of_opt_outs_is_bold_and_failures_are_red() {
+    let text = plan_text(&plan(), COLORED);
+    assert!(
+        text.contains("\u{1b}[1m1,287\u{1b}[0m to opt out"),
+        "{text:?}"
+    );
+    assert_eq!(
+        console::strip_ansi_codes(&text),
+        plan_text(&plan(), Look::PLAIN)
+    );
+    let question = Question::for_opt_outs(1287).text(COLORED);
+    assert!(
+        question.starts_with("\u{1b}[1m1,287\u{1b}[0m people"),
+        "{question:?}"
+    );
+    let tally = tally(&[(Outcome::Applied, 1), (Outcome::Failed, 2)]);
+    let view = view_of_doubt(&tally);
+    let text = closing_text(&view, COLORED);
+    assert!(
+        text.contains("\u{1b}[31m  failed    2\u{1b}[0m"),
+        "{text:?}"
+    );
+    assert!(text.contains("  applied   1\n"), "{text:?}");
+}
+
+fn view_of_doubt(tally: &Tally) -> ClosingView<'_> {
+    ClosingView {
+        ending: &Ending::Interrupted(Signal::Interrupt),
+        rows_in_doubt: 3,
+        not_sent_yet: 453,
+        tally,
+        requests: 10,
+        retries: 0,
+        elapsed: Duration::from_secs(10),
+        throttled: Duration::ZERO,
+        rate: TEN_A_SECOND,
+        concurrency: None,
+        pace: PaceFound::default(),
+        groups: &[],
+        next: None,
+        report: "users.report.csv.partial".into(),
+    }
+}
+
+#[test]
+fn rows_in_doubt_and_rows_not_sent_are_named_after_an_interruption() {
+    let tally = tally(&[(Outcome::Applied, 7)]);
+    let text = closing_text(&view_of_doubt(&tally), Look::PLAIN);
+    for note in [
+        "note: 3 rows may or may not have been changed; the same command sends them again\n",
+        "note: 453 rows have not been sent yet\n",
+    ] {
+        assert!(text.contains(note), "{text}");
+        assert!(closing_in_brief(&view_of_doubt(&tally)).contains(note));
+    }
+}
+
+#[test]
+fn summary_and_plan_wrap_between_words_but_commands_and_paths_do_not() {
+    let narrow = Look {
+        color: false,
+        width: Some(40),
+    };
+    let tally = tally(&[(Outcome::Applied, 7)]);
+    let long = "mfa-optout retry a-long-name-of-a-table.report.csv --rate 10/s".to_owned();
+    let view = ClosingView {
+        next: Some(long.clone()),
+        ..view_of_doubt(&tally)
+    };
+    let text = closing_text(&view, narrow);
+    assert!(text.contains(&format!("Next:   {long}\n")), "{text}");
+    let text = text.replace(&long, "") + &plan_text(&plan(), narrow);
+    for line in text.lines() {
+        assert!(line.chars().count() <= 40, "{line}");
+    }
+    assert_eq!(
+        text.split_whitespace().collect::<Vec<_>>(),
+        (closing_text(&view, Look::PLAIN).replace(&long, "") + &plan_text(&plan(), Look::PLAIN))
+            .split_whitespace()
+            .collect::<Vec<_>>()
     );
 }

@@ -491,3 +491,47 @@ fn what_an_output_would_destroy_is_refused_before_anything_is_sent() {
     with(&outputs).exits(0);
     with(&outputs).exits(0);
 }
+
+#[test]
+fn verbose_dry_run_lists_every_change() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write(
+        "users.csv",
+        "User ID,MFA opt-out\n1701,true\n1702,no\n1701,true\n",
+    );
+    let arguments = ["apply", "users.csv", "--dry-run", "--address", &org.url()];
+    let ran = cli.run(&[&arguments[..], &["--verbose"]].concat()).exits(0);
+    let changes: Vec<_> = ran
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("line "))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            "line 2: user 1701: opt out of MFA",
+            "line 3: user 1702: opt back in"
+        ]
+    );
+    assert!(!cli.run(&arguments).stdout.contains("user 1701"));
+    assert!(org.requests().is_empty());
+}
+
+#[test]
+fn retry_is_suggested_only_if_it_can_help() {
+    for (status, helps) in [(404, false), (409, false), (422, false), (501, true)] {
+        let cli = Cli::new();
+        let org = Hostile::start(move |seen| {
+            Reply::new(if seen.user() == Some(3) { status } else { 204 })
+        });
+        cli.write("users.csv", table(3));
+        let ran = cli.apply(&org.url(), &[]).exits(1);
+        assert_eq!(
+            ran.stdout.contains("Next:"),
+            helps,
+            "{status}: {}",
+            ran.stdout
+        );
+    }
+}

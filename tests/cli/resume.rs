@@ -89,7 +89,7 @@ fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_fli
         );
     }
     let last = Ran::of(life(recorded.len()).output().unwrap());
-    last.exits(0).says("are on record and are not sent again");
+    last.exits(0).says("are recorded and are not sent again");
 
     assert_true_to(&cli, &org, 3000);
     let puts = org.puts();
@@ -157,7 +157,7 @@ fn a_second_ctrl_c_leaves_at_once() {
         assert!(signals < 40, "it does not leave");
         org.wait_for(2, &mut child, Duration::from_millis(100));
     }
-    let note = "it is open whether the change of 1 row was made; the same command sends it again";
+    let note = "1 row may or may not have been changed; the same command sends it again";
     Ran::of(child.wait_with_output().unwrap())
         .exits(130)
         .says(note);
@@ -314,7 +314,7 @@ fn a_signal_amid_the_merge_ends_the_run_and_the_next_one_only_merges() {
     send(&child, Signal::TERM);
     Ran::of(stop(child, Signal::CONT))
         .exits(143)
-        .says("Told to stop: what was done is on record.")
+        .says("Interrupted by SIGTERM: everything done so far is recorded.")
         .says("only makes the report")
         .says("mfa-optout apply users.csv");
     assert!(
@@ -646,7 +646,7 @@ fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
     let sent = org.count();
     cli.run(&apply(&org.url(), &[]))
         .exits(0)
-        .says("its last record was torn and was cut off; what it told of is done again");
+        .says("its last record was incomplete and was removed; that row is sent again");
     assert_true_to(&cli, &org, 1000);
     assert!(
         org.puts()[sent..]

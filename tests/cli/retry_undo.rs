@@ -189,7 +189,7 @@ fn both_show_a_plan_and_go_through_confirmation_and_guards() {
         let words = [command, "users.report.csv", "--address", &url];
         cli.run(&words)
             .exits(2)
-            .says("there is no terminal to ask at");
+            .says("there is no terminal for the confirmation");
         cli.run(&[&words[..], &["--dry-run"]].concat())
             .exits(0)
             .says(&format!("users.{command}-1.report.csv"));
@@ -286,7 +286,7 @@ fn an_interrupted_retry_goes_on_in_its_own_report() {
     assert!(!recorded.is_empty());
     cli.run(&words)
         .exits(0)
-        .says("are on record and are not sent again");
+        .says("are recorded and are not sent again");
     assert_eq!(
         outcomes(&report(&cli.path("users.retry-1.report.csv")), "applied"),
         60
@@ -315,8 +315,7 @@ fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_i
         let mut said = BufReader::new(child.stderr.take().unwrap())
             .lines()
             .map(Result::unwrap);
-        let waits = said
-            .find(|line| line.contains("so that no late request of the earlier run is overtaken"));
+        let waits = said.find(|line| line.contains("for late requests of the earlier run"));
         assert!(waits.is_some(), "it says that it waits");
         send(&child, signal);
         assert_eq!(child.wait().unwrap().code(), Some(code));

@@ -74,7 +74,7 @@ fn a_hang_up_ends_a_run_in_good_order_and_the_same_command_goes_on() {
     org.must_see(60, &mut child);
     Ran::of(stop(child, Signal::HUP))
         .exits(129)
-        .says("Hung up: what was done is on record.")
+        .says("Interrupted by SIGHUP: everything done so far is recorded.")
         .says("mfa-optout apply users.csv");
     assert!(cli.path("users.report.csv.partial").exists());
     Ran::of(command(&cli, &org, &[]).output().unwrap()).exits(0);
@@ -235,7 +235,7 @@ fn ctrl_c_in_the_closing_says_that_the_run_was_interrupted_and_how_it_goes_on() 
     send(&child, Signal::INT);
     let ran = Ran::of(stop(child, Signal::CONT))
         .exits(130)
-        .says("Interrupted: what was done is on record.")
+        .says("Interrupted: everything done so far is recorded.")
         .says("mfa-optout apply users.csv")
         .says("users.report.csv.partial");
     let text = ran.text();

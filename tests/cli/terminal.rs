@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::hostile::{Hostile, Reply};
-use crate::common::{Cli, must_show_no_secret, outcomes, report, table};
+use crate::common::{Cli, KEY, must_show_no_secret, outcomes, report, table};
 use console::measure_text_width;
 use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
@@ -48,6 +48,17 @@ fn end(mut session: PtySession) -> (String, i32) {
     }
 }
 
+/// Types the answers, each after the question or the hint, and returns what is said after them and the exit code.
+fn answer(mut session: PtySession, answers: &[&str]) -> (String, i32) {
+    for (number, answer) in answers.iter().enumerate() {
+        if number > 0 {
+            must_show_no_secret(&session.exp_string("lease").unwrap());
+        }
+        session.send_line(answer).unwrap();
+    }
+    end(session)
+}
+
 fn resize(session: &PtySession, columns: u16) {
     let terminal = session.process().get_file_handle().unwrap();
     tcsetwinsize(
@@ -64,13 +75,16 @@ fn resize(session: &PtySession, columns: u16) {
 
 #[test]
 fn a_few_people_need_a_yes() {
-    for (answer, exit, sent) in [
-        ("y", 0, 3),
-        ("Yes", 0, 3),
-        ("n", 2, 0),
-        ("", 2, 0),
-        ("3", 2, 0),
-    ] {
+    let cases: [(&[&str], i32, usize); 7] = [
+        (&["y"], 0, 3),
+        (&["Yes"], 0, 3),
+        (&["n"], 2, 0),
+        (&[""], 2, 0),
+        (&["3", "y"], 0, 3),
+        (&["3", "n"], 2, 0),
+        (&["3", "yep"], 2, 0),
+    ];
+    for (answers, exit, sent) in cases {
         let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
         let mut session = apply(&cli, &org, 3);
         must_show_no_secret(&session.exp_string("[y/N]").unwrap());
@@ -78,12 +92,11 @@ fn a_few_people_need_a_yes() {
             org.requests().is_empty(),
             "something was sent before the answer"
         );
-        session.send_line(answer).unwrap();
-        let (said, code) = end(session);
+        let (said, code) = answer(session, answers);
         assert_eq!(
             (code, org.requests().len()),
             (exit, sent),
-            "{answer:?}: {said}"
+            "{answers:?}: {said}"
         );
         assert_eq!(cli.path("users.report.csv").exists(), sent > 0);
     }
@@ -91,22 +104,22 @@ fn a_few_people_need_a_yes() {
 
 #[test]
 fn many_people_need_their_number() {
-    for (answer, exit, sent) in [
-        ("51", 0, 51),
-        ("y", 2, 0),
-        ("yes", 2, 0),
-        ("50", 2, 0),
-        ("", 2, 0),
-    ] {
+    let cases: [(&[&str], i32, usize); 5] = [
+        (&["51"], 0, 51),
+        (&["y", "51"], 0, 51),
+        (&["no"], 2, 0),
+        (&["50", "yes"], 2, 0),
+        (&["", ""], 2, 0),
+    ];
+    for (answers, exit, sent) in cases {
         let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
         let mut session = apply(&cli, &org, 51);
         must_show_no_secret(&session.exp_string("Type 51").unwrap());
-        session.send_line(answer).unwrap();
-        let (said, code) = end(session);
+        let (said, code) = answer(session, answers);
         assert_eq!(
             (code, org.requests().len()),
             (exit, sent),
-            "{answer:?}: {said}"
+            "{answers:?}: {said}"
         );
     }
 }
@@ -302,18 +315,19 @@ fn a_resumed_plan_asks_about_what_is_still_to_come() {
     repaired.store(true, Ordering::SeqCst);
     let mut session =
         start(cli.command(&[&["apply", "users.csv", "--address", &url], &guards[..]].concat()));
-    let plan = session.exp_string("Type 55 to go on").unwrap();
+    let plan = session.exp_string("Type 55 to continue").unwrap();
+    let plan = console::strip_ansi_codes(&plan);
     for words in [
         "100\r\n",
         "55 to opt out of MFA",
-        "45 on record from the interrupted run, not sent again",
+        "45 recorded by the interrupted run, not sent again",
     ] {
         assert!(plan.contains(words), "no {words:?} in {plan}");
     }
     session.send_line("55").unwrap();
     let (said, code) = end(session);
     assert!(
-        code == 1 && said.contains("45 of 100 rows are on record"),
+        code == 1 && said.contains("45 of 100 rows are recorded"),
         "{code}: {said}"
     );
     assert_eq!(org.requests().len(), 100);
@@ -364,4 +378,57 @@ fn a_terminal_made_narrower_is_cleared_before_a_narrower_bar_is_drawn() {
             "{bar:?}"
         );
     }
+}
+
+#[test]
+fn missing_key_is_asked_for_without_echo() {
+    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    cli.write("users.csv", table(2));
+    let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]);
+    command.env_remove("MFA_OPTOUT_API_KEY");
+    let mut session = start(command);
+    must_show_no_secret(&session.exp_string("API key (not shown): ").unwrap());
+    session.send_line(KEY).unwrap();
+    let (said, code) = end(session);
+    assert_eq!((code, org.requests().len()), (0, 2), "{said}");
+    assert!(said.contains("API key from the terminal"), "{said}");
+
+    let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]);
+    command.env_remove("MFA_OPTOUT_API_KEY");
+    let mut session = start(command);
+    session.exp_string("API key (not shown): ").unwrap();
+    session.send_line("").unwrap();
+    let (said, code) = end(session);
+    assert_eq!((code, org.requests().len()), (2, 2), "{said}");
+    assert!(said.contains("no credentials given"), "{said}");
+}
+
+#[test]
+fn color_option_decides_over_the_terminal() {
+    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(404)));
+    cli.write("users.csv", table(3));
+    let url = org.url();
+    let arguments = |color| {
+        [
+            "apply",
+            "users.csv",
+            "--yes",
+            "--overwrite",
+            "--color",
+            color,
+            "--address",
+            &url,
+        ]
+    };
+    let (said, code) = end(start(cli.command(&arguments("never"))));
+    assert!(
+        code != 0 && !said.contains("\u{1b}[3"),
+        "there is colour: {said:?}"
+    );
+    let ran = cli.run(&arguments("always"));
+    assert!(
+        ran.stdout.contains("\u{1b}[1m3\u{1b}[0m to opt out"),
+        "{}",
+        ran.stdout
+    );
 }

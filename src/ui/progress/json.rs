@@ -1,4 +1,4 @@
-//! The run as JSON lines: one object for each thing that happened, always with `at` (UTC) and `event`. Pure text.
+//! Progress as JSON lines: one object for each event, always with `at` (UTC) and `event`. Pure text.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::text::one_line;
 /// One line.
 #[derive(Serialize)]
 struct Line<T> {
-    /// RFC 3339, UTC, milliseconds.
+    /// Time in RFC 3339, UTC, with milliseconds.
     at: String,
     #[serde(flatten)]
-    what: T,
+    content: T,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum What<'a> {
+enum Content<'a> {
     Planned {
         rows: u64,
         on_record: u64,
@@ -63,19 +63,19 @@ struct Figures {
     seconds_left: Option<u64>,
 }
 
-/// The line for an event, `None` for those that are counted only: single requests and the pauses of the pace.
+/// Returns the line for an event, or `None` for an event that is only counted: a request, an answer, a pause of the rate.
 pub(super) fn event(
     state: &State,
     began: Timestamp,
     now: Duration,
     event: &Event<'_>,
 ) -> Option<String> {
-    let what = match event {
-        Event::Planned { rows, on_record } => What::Planned {
+    let content = match event {
+        Event::Planned { rows, on_record } => Content::Planned {
             rows: *rows,
             on_record: on_record.total(),
         },
-        Event::Recorded(record) => What::Row {
+        Event::Recorded(record) => Content::Row {
             line: record.line,
             outcome: record.outcome.as_str(),
             wanted: record.wanted.map(Flag::is_opt_out),
@@ -89,33 +89,33 @@ pub(super) fn event(
         }
         | Event::Sent { .. }
         | Event::Answered { .. } => return None,
-        Event::Waiting { why, until } => What::Waiting {
+        Event::Waiting { why, until } => Content::Waiting {
             why: reason(*why),
             seconds: seconds(until.saturating_sub(now)),
         },
-        Event::OutageBegan => What::OutageBegan,
-        Event::OutageOver { lasted } => What::OutageOver {
+        Event::OutageBegan => Content::OutageBegan,
+        Event::OutageOver { lasted } => Content::OutageOver {
             seconds: seconds(*lasted),
         },
-        Event::Ended(ending) => What::Ended {
+        Event::Ended(ending) => Content::Ended {
             how: words::ended(ending),
             figures: figures(state, now),
         },
     };
-    Some(line(began, now, what))
+    Some(line(began, now, content))
 }
 
-/// The line that comes every ten seconds.
+/// Returns the line that is printed at regular intervals.
 pub(super) fn progress(state: &State, began: Timestamp, now: Duration) -> String {
-    line(began, now, What::Progress(figures(state, now)))
+    line(began, now, Content::Progress(figures(state, now)))
 }
 
-fn line(began: Timestamp, now: Duration, what: What<'_>) -> String {
+fn line(began: Timestamp, now: Duration, content: Content<'_>) -> String {
     let at = began.checked_add(now).unwrap_or(began);
-    // Every part is a number, a text or `null`, which JSON can always express.
+    // JSON can express every number, text and `null`, so this can't fail.
     serde_json::to_string(&Line {
         at: format!("{at:.3}"),
-        what,
+        content,
     })
     .unwrap_or_default()
 }

@@ -1,8 +1,8 @@
-//! Shows a run while it goes on: a bar, plain lines, JSON lines, or nothing. The only room that prints during a run;
-//! whatever becomes of the terminal, the run goes on, so that errors of writing are dropped on purpose.
+//! Shows a run in progress: a bar, plain lines, JSON lines, or nothing. This is the only module that prints during a run.
+//! Errors of writing are ignored on purpose, because the run goes on without its terminal.
 
 mod json;
-mod out;
+mod output;
 mod state;
 mod words;
 
@@ -11,7 +11,8 @@ use std::time::Duration;
 use console::Term;
 use jiff::Timestamp;
 
-use self::out::Out;
+use self::output::Output;
+use super::screen::{Look, Screen};
 use crate::config::{LogFormat, Logging, Volume};
 use crate::domain::Event;
 use crate::domain::Wait;
@@ -20,18 +21,18 @@ use crate::text::rough;
 pub use state::State;
 pub use words::{bar, line};
 
-/// How often the bar is drawn at most.
+/// Minimum time between two frames of the bar.
 const FRAME: Duration = Duration::from_millis(100);
-/// How often there is a line where there is no bar.
+/// Time between two regular lines, where there is no bar.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// The form that progress takes.
+/// The form in which progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// A bar that is drawn over and over.
+    /// A bar that is redrawn in place.
     Bar {
-        /// Whether it is coloured.
-        colour: bool,
+        /// Whether the bar is coloured.
+        color: bool,
     },
     /// A line every ten seconds.
     Lines,
@@ -41,48 +42,25 @@ pub enum Style {
     Silent,
 }
 
-/// What is so about standard error and the wishes of whoever looks at it.
-#[derive(Clone, Copy, Debug)]
-pub struct Screen<'a> {
-    /// Whether it is a terminal.
-    pub terminal: bool,
-    /// The variable `TERM`.
-    pub term: Option<&'a str>,
-    /// The variable `NO_COLOR`; anything but an empty text asks for no colour (no-color.org).
-    pub no_color: Option<&'a str>,
-}
-
 impl Style {
-    /// The form that suits what was asked for and where it is shown.
+    /// Chooses the form for the given options and screen.
     #[must_use]
-    pub fn choose(talk: Logging, screen: Screen<'_>) -> Self {
-        match (talk.volume, talk.format) {
+    pub fn choose(logging: Logging, screen: Screen<'_>) -> Self {
+        match (logging.volume, logging.format) {
             (Volume::Quiet, _) => Self::Silent,
             (_, LogFormat::Json) => Self::Json,
-            _ if !screen.can_draw() => Self::Lines,
+            _ if !screen.can_redraw() => Self::Lines,
             _ => Self::Bar {
-                colour: screen.has_colour(),
+                color: screen.has_color(),
             },
         }
     }
 }
 
-impl Screen<'_> {
-    fn can_draw(self) -> bool {
-        self.terminal && self.term != Some("dumb")
-    }
-
-    /// Whether there may be colour.
-    #[must_use]
-    pub fn has_colour(&self) -> bool {
-        self.can_draw() && self.no_color.unwrap_or_default().is_empty()
-    }
-}
-
-/// A pause that is always told of.
+/// Length from which a pause is always reported.
 const LONG: Duration = Duration::from_secs(5);
 
-/// Shows a run while it goes on.
+/// The view of a run in progress.
 #[derive(Debug)]
 pub struct Progress {
     style: Style,
@@ -92,13 +70,13 @@ pub struct Progress {
     next_frame: Duration,
     next_line: Duration,
     next_pause: Duration,
-    /// The last pause that was told of: the engine may come to the same one again and again.
-    told: Option<(Wait, Duration)>,
-    out: Out,
+    /// The last pause that was reported. The engine may report the same pause repeatedly.
+    last_pause: Option<(Wait, Duration)>,
+    output: Output,
 }
 
 impl Progress {
-    /// A view on a run of `rows` rows that `began` at this time of day.
+    /// Creates the view of a run of `rows` rows that `began` at this time of day.
     #[must_use]
     pub fn new(style: Style, volume: Volume, rows: u64, began: Timestamp) -> Self {
         Self {
@@ -109,58 +87,60 @@ impl Progress {
             next_frame: Duration::ZERO,
             next_line: PERIOD,
             next_pause: Duration::ZERO,
-            told: None,
-            out: Out::standard_error(),
+            last_pause: None,
+            output: Output::standard_error(),
         }
     }
 
-    /// Takes in what happened, `now` since the run began, and shows it when it is time to.
+    /// Updates the view after an event, `now` since the run began.
     pub fn on(&mut self, now: Duration, event: &Event<'_>) {
-        self.state.on(now, event);
+        self.state.update(now, event);
         if !self.is_news(event) {
             return self.tick(now);
         }
         match self.style {
-            Style::Json if self.worth_a_line(event) => {
+            Style::Json if self.needs_line(event) => {
                 if let Some(line) = json::event(&self.state, self.began, now, event) {
-                    self.out.line(&line);
+                    self.output.line(&line);
                 }
             }
-            Style::Lines | Style::Bar { .. } => self.say(now, event),
+            Style::Lines | Style::Bar { .. } => self.report(now, event),
             Style::Json | Style::Silent => {}
         }
         self.tick(now);
     }
 
-    /// Shows the state when it is time to. Called several times a second, it keeps a countdown going.
+    /// Shows the state if it is due. Called several times a second, so that countdowns go on.
     pub fn tick(&mut self, now: Duration) {
         match self.style {
-            Style::Bar { colour } if now >= self.next_frame => {
+            Style::Bar { color } if now >= self.next_frame => {
                 self.next_frame = now + FRAME;
-                // One column is kept free: some terminals wrap when the last one is written to.
+                // Some terminals wrap when the last column is written to.
                 let width = usize::from(Term::stderr().size().1)
                     .saturating_sub(1)
                     .max(1);
-                self.out.bar(bar(&self.state, now, width, colour));
+                let look = Look { color, width: None };
+                self.output.bar(bar(&self.state, now, width, look));
             }
             Style::Lines if now >= self.next_line => {
                 self.next_line = now + PERIOD;
-                self.out.line(&line(&self.state, now));
+                self.output.line(&line(&self.state, now));
             }
             Style::Json if now >= self.next_line => {
                 self.next_line = now + PERIOD;
-                self.out.line(&json::progress(&self.state, self.began, now));
+                self.output
+                    .line(&json::progress(&self.state, self.began, now));
             }
             Style::Bar { .. } | Style::Lines | Style::Json | Style::Silent => {}
         }
     }
 
-    /// Takes the bar away, so that what follows stands on a clean line.
+    /// Removes the bar, so that further output begins on a clean line.
     pub fn finish(&mut self) {
-        self.out.finish();
+        self.output.finish();
     }
 
-    /// The figures so far.
+    /// Returns the state so far.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
@@ -172,53 +152,53 @@ impl Progress {
                 why: Wait::Pace, ..
             } => false,
             Event::Waiting { why, until } => {
-                self.told.replace((*why, *until)) != Some((*why, *until))
+                self.last_pause.replace((*why, *until)) != Some((*why, *until))
             }
             _ => true,
         }
     }
 
-    fn worth_a_line(&self, event: &Event<'_>) -> bool {
+    fn needs_line(&self, event: &Event<'_>) -> bool {
         match event {
             Event::Recorded(record) => self.verbose || record.outcome.is_failure(),
             _ => true,
         }
     }
 
-    /// What is said in words besides the regular line: rows for those who asked for them, and, where no bar shows it,
-    /// that the run is held back or goes on.
-    fn say(&mut self, now: Duration, event: &Event<'_>) {
+    /// Prints a line about an event: with `--verbose` about every row, and without a bar about pauses and outages.
+    fn report(&mut self, now: Duration, event: &Event<'_>) {
         let lines = self.style == Style::Lines;
         let words = match event {
             Event::Recorded(record) if self.verbose => words::row(record),
             Event::OutageBegan if lines => {
-                "the Org stopped answering; probing until it is back".to_owned()
+                "the Org stopped responding; probing until it is back".to_owned()
             }
             Event::OutageOver { lasted } if lines => {
                 format!("the Org is back after {}", rough(*lasted))
             }
-            // Of rows that wait for another try the regular line tells.
+            // The regular line shows rows that wait for a retry.
             Event::Waiting { why, until }
-                if lines && *why != Wait::Retry && self.is_worth_saying(now, *until) =>
+                if lines && *why != Wait::Retry && self.is_worth_reporting(now, *until) =>
             {
                 match words::waiting(&self.state, now) {
                     Some(words) => words,
                     None => return,
                 }
             }
-            // How it ended is the closing summary's to say.
+            // The closing summary says how the run ended.
             _ => return,
         };
-        self.out.line(&words);
+        self.output.line(&words);
     }
 
-    /// A long pause always is. Of short ones, one in a period: an Org that throttles often would fill the log.
-    fn is_worth_saying(&mut self, now: Duration, until: Duration) -> bool {
-        let worth = until >= now + LONG || now >= self.next_pause;
-        if worth {
+    /// Checks whether a pause is reported: a long one always, a short one at most once in a period, so that an Org that
+    /// throttles often does not fill the log.
+    fn is_worth_reporting(&mut self, now: Duration, until: Duration) -> bool {
+        let is_worth_reporting = until >= now + LONG || now >= self.next_pause;
+        if is_worth_reporting {
             self.next_pause = now + PERIOD;
         }
-        worth
+        is_worth_reporting
     }
 }
 

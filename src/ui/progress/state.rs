@@ -1,35 +1,55 @@
-//! What is known of a run while it goes on: counts, recent speed, and what holds it back. Pure; the time comes in with
-//! each event, as the time since the run began.
+//! The state of a run in progress: counts, recent speed, and what holds it back. Pure; the time comes with each event,
+//! as the time since the run began.
 
 use std::time::Duration;
 
-use crate::domain::{Condition, Event, Tally, Wait};
+use crate::domain::{Condition, Event, SendResult, StatusClass, Tally, Wait};
 
-/// Over how many seconds speed is measured.
+/// Number of seconds over which speed is measured.
 const WINDOW: usize = 10;
 
-/// What is known of a run while it goes on.
+/// The state of a run in progress.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// Rows of the input.
+    /// Number of rows in the input.
     pub rows: u64,
-    /// Rows by outcome, those that were on record before the run included.
+    /// Rows by outcome, including those that an interrupted run has recorded.
     pub tally: Tally,
-    /// Requests sent for rows in this run.
+    /// Number of requests sent in this run.
     pub requests: u64,
-    /// What holds the run back.
+    /// What holds the run back, if anything.
     pub condition: Condition,
-    /// Why nothing can be sent right now and until when; never the pace, which holds back every request.
+    /// Why nothing can be sent right now, and until when. The rate, which holds back every request, is left out.
     pub waiting: Option<(Wait, Duration)>,
     begun: u64,
     in_flight: u64,
     finished: u64,
     sent: Recent,
     recorded: Recent,
+    has_success: bool,
+    last_attempt: Attempt,
+}
+
+/// The latest attempt to send a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// The number of the attempt for its row, from 1; 0 if nothing was sent yet.
+    pub number: u32,
+    /// How it failed, if it was answered already.
+    pub failure: Option<Failure>,
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The response had this status.
+    Status(u16),
+    /// There was no response.
+    NoResponse,
 }
 
 impl State {
-    /// Nothing has happened yet to an input of `rows` rows.
+    /// Returns the state at the beginning of a run of `rows` rows.
     #[must_use]
     pub fn of(rows: u64) -> Self {
         Self {
@@ -38,8 +58,8 @@ impl State {
         }
     }
 
-    /// Takes in what happened.
-    pub fn on(&mut self, now: Duration, event: &Event<'_>) {
+    /// Updates the state after an event.
+    pub fn update(&mut self, now: Duration, event: &Event<'_>) {
         match event {
             Event::Planned { rows, on_record } => {
                 self.rows = *rows;
@@ -50,12 +70,19 @@ impl State {
                 self.in_flight += 1;
                 self.begun += u64::from(*attempt == 1);
                 self.waiting = None;
+                self.last_attempt = Attempt {
+                    number: *attempt,
+                    failure: None,
+                };
                 if matches!(self.condition, Condition::Throttled { .. }) {
                     self.condition = Condition::Normal;
                 }
                 self.sent.count(now);
             }
-            Event::Answered { .. } => self.in_flight = self.in_flight.saturating_sub(1),
+            Event::Answered { answer, .. } => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                self.note_result(answer);
+            }
             Event::Waiting { why, until } => self.wait(*why, *until),
             Event::Recorded(record) => {
                 self.tally.add(record.outcome);
@@ -71,20 +98,34 @@ impl State {
         }
     }
 
+    fn note_result(&mut self, result: &SendResult) {
+        let status = result.status();
+        if status.map(StatusClass::of) == Some(StatusClass::Success) {
+            self.has_success = true;
+        }
+        self.last_attempt.failure = Some(match status {
+            Some(status) => Failure::Status(status),
+            None => Failure::NoResponse,
+        });
+    }
+
     fn wait(&mut self, why: Wait, until: Duration) {
-        self.waiting = (why != Wait::Pace).then_some((why, until));
+        self.waiting = match why {
+            Wait::Pace => None,
+            _ => Some((why, until)),
+        };
         if why == Wait::Throttled && !matches!(self.condition, Condition::Outage { .. }) {
             self.condition = Condition::Throttled { until };
         }
     }
 
-    /// Rows that have their outcome.
+    /// Returns the number of rows that have their outcome.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.tally.total()
     }
 
-    /// Rows that were tried without success and will be tried again.
+    /// Returns the number of rows that were tried without success and will be tried again.
     #[must_use]
     pub fn to_retry(&self) -> u64 {
         self.begun
@@ -92,19 +133,38 @@ impl State {
             .saturating_sub(self.in_flight)
     }
 
-    /// Rows that a person will have to look at.
+    /// Returns the number of rows that have not been sent.
     #[must_use]
-    pub fn troubled(&self) -> u64 {
+    pub fn not_sent(&self) -> u64 {
+        let begun = self.begun.saturating_sub(self.finished);
+        self.rows.saturating_sub(self.done()).saturating_sub(begun)
+    }
+
+    /// Returns the latest attempt while no request of this run has succeeded and no row has its outcome.
+    #[must_use]
+    pub fn first_attempt(&self) -> Option<Attempt> {
+        let is_over = self.has_success || self.finished > 0 || self.last_attempt.number == 0;
+        if is_over {
+            None
+        } else {
+            Some(self.last_attempt)
+        }
+    }
+
+    /// Returns the number of rows that a person has to look at.
+    #[must_use]
+    pub fn need_attention(&self) -> u64 {
         self.tally.attention()
     }
 
-    /// Requests a second over the last seconds.
+    /// Returns the number of requests a second over the last seconds.
     #[must_use]
     pub fn speed(&self, now: Duration) -> f64 {
         self.sent.per_second(now)
     }
 
-    /// How long it will take at the recent speed; `None` while there is none or the Org does not answer.
+    /// Returns the time that the remaining rows take at the recent speed. `None` while nothing is recorded or the Org does
+    /// not respond.
     #[must_use]
     pub fn time_left(&self, now: Duration) -> Option<Duration> {
         let speed = self.recorded.per_second(now);
@@ -113,15 +173,12 @@ impl State {
         if is_out || speed <= 0.0 {
             return None;
         }
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "an estimate is not spoilt by it"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
         Duration::try_from_secs_f64(rows as f64 / speed).ok()
     }
 }
 
-/// How many there were in each of the last seconds, the current one included.
+/// Numbers of events in each of the last seconds, including the current one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Recent {
     counts: [u32; WINDOW],
@@ -135,7 +192,7 @@ impl Recent {
         *count = count.saturating_add(1);
     }
 
-    /// Empties the slots of the seconds that have gone by without a count.
+    /// Empties the slots of seconds without an event.
     fn advance(&mut self, second: u64) {
         let passed = second.saturating_sub(self.second).min(WINDOW as u64);
         for back in 0..passed {

@@ -1,8 +1,14 @@
-//! A run as it is seen: played through by hand, on made-up time.
+//! Progress of a run that is played by hand in virtual time.
 
 use super::*;
+use crate::config::ColorChoice;
 use crate::domain::{
     Change, Ending, Flag, Outcome, Record, Reply, SendResult, Tally, UserId, Wait,
+};
+
+const COLORED: Look = Look {
+    color: true,
+    width: None,
 };
 
 fn at(seconds: f64) -> Duration {
@@ -39,14 +45,14 @@ fn record(row: u64, outcome: Outcome) -> Record {
 
 fn new(style: Style, volume: Volume) -> Progress {
     let mut progress = Progress::new(style, volume, 3000, "2026-03-01T02:00:00Z".parse().unwrap());
-    progress.out = Out::Kept(Vec::new());
+    progress.output = Output::Captured(Vec::new());
     progress
 }
 
 fn lines(progress: Progress) -> Vec<String> {
-    match progress.out {
-        Out::Kept(lines) => lines,
-        Out::StandardError { .. } => unreachable!(),
+    match progress.output {
+        Output::Captured(lines) => lines,
+        Output::StandardError { .. } => unreachable!(),
     }
 }
 
@@ -103,26 +109,29 @@ fn played(style: Style, volume: Volume) -> Progress {
 }
 
 #[test]
-fn a_plain_line_says_it_all() {
+fn plain_line_has_all_figures() {
     let progress = played(Style::Silent, Volume::Normal);
     assert_eq!(
         line(progress.state(), at(12.0)),
-        "119 of 3,000 rows, 10.0 requests/s, 118 applied, 1 failed, 1 waiting for another try, about 5 min left"
+        "119 of 3,000 rows, 10.0 requests/s, 118 applied, 1 failed, 1 to retry, about 5 min left"
     );
 }
 
 #[test]
-fn nothing_yet_is_no_reason_to_divide_by_zero() {
+fn empty_run_shows_zeros() {
     let empty = State::default();
     assert_eq!(
         line(&empty, Duration::ZERO),
         "0 of 0 rows, 0.0 requests/s, 0 applied"
     );
-    assert_eq!(bar(&empty, Duration::ZERO, 80, false).lines().count(), 2);
+    assert_eq!(
+        bar(&empty, Duration::ZERO, 80, Look::PLAIN).lines().count(),
+        2
+    );
 }
 
 #[test]
-fn speed_forgets_what_is_long_ago() {
+fn speed_counts_only_the_last_seconds() {
     let progress = played(Style::Silent, Volume::Normal);
     assert!((progress.state().speed(at(12.0)) - 10.0).abs() < 0.6);
     assert!(progress.state().speed(at(60.0)) < f64::EPSILON);
@@ -132,11 +141,11 @@ fn speed_forgets_what_is_long_ago() {
 #[test]
 fn the_bar_fits_its_terminal() {
     let mut progress = played(Style::Silent, Volume::Normal);
-    insta::assert_snapshot!(bar(progress.state(), at(12.0), 80, false), @r"
+    insta::assert_snapshot!(bar(progress.state(), at(12.0), 80, Look::PLAIN), @r"
     ━───────────────────────────────────────  119/3,000  10.0/s  about 5 min left
-    118 applied  1 failed  1 waiting for another try
+    118 applied  1 failed  1 to retry
     ");
-    insta::assert_snapshot!(bar(progress.state(), at(12.0), 20, false), @r"
+    insta::assert_snapshot!(bar(progress.state(), at(12.0), 20, Look::PLAIN), @r"
     119/3,000  10.0/s
     118 applied
     ");
@@ -148,7 +157,7 @@ fn the_bar_fits_its_terminal() {
         },
     );
     for width in 1..200 {
-        for line in bar(progress.state(), at(12.0), width, true).lines() {
+        for line in bar(progress.state(), at(12.0), width, COLORED).lines() {
             assert!(
                 console::measure_text_width(line) <= width,
                 "{width}: {line}"
@@ -158,7 +167,7 @@ fn the_bar_fits_its_terminal() {
 }
 
 #[test]
-fn what_it_waits_for_is_said_in_whole_words_on_the_narrowest_terminal() {
+fn status_is_not_cut_on_a_narrow_terminal() {
     let waits = [
         Event::Waiting {
             why: Wait::Throttled,
@@ -196,10 +205,10 @@ fn what_it_waits_for_is_said_in_whole_words_on_the_narrowest_terminal() {
                 progress.on(at(12.0), &Event::OutageBegan);
             }
             progress.on(at(12.0), event);
-            let shown = bar(progress.state(), at(12.0), width, false);
+            let shown = bar(progress.state(), at(12.0), width, Look::PLAIN);
             told += [
                 &format!("{width:>2}: "),
-                shown.lines().nth(1).unwrap(),
+                shown.lines().nth(2).unwrap(),
                 "\n",
             ]
             .concat()
@@ -211,14 +220,14 @@ fn what_it_waits_for_is_said_in_whole_words_on_the_narrowest_terminal() {
 }
 
 #[test]
-fn colour_is_only_there_when_it_is_wanted() {
+fn bar_has_colour_only_if_wanted() {
     let progress = played(Style::Silent, Volume::Normal);
-    assert!(!bar(progress.state(), at(12.0), 80, false).contains('\u{1b}'));
-    assert!(bar(progress.state(), at(12.0), 80, true).contains('\u{1b}'));
+    assert!(!bar(progress.state(), at(12.0), 80, Look::PLAIN).contains('\u{1b}'));
+    assert!(bar(progress.state(), at(12.0), 80, COLORED).contains('\u{1b}'));
 }
 
 #[test]
-fn while_held_back_it_counts_down() {
+fn throttled_run_counts_down_and_keeps_counts_and_time_left() {
     let mut progress = played(Style::Silent, Volume::Normal);
     let waiting = |progress: &Progress, now| words::waiting(progress.state(), at(now));
     progress.on(
@@ -241,7 +250,7 @@ fn while_held_back_it_counts_down() {
     assert!(line.contains(" applied, "), "the counts stay: {line}");
     assert!(line.contains("throttled by the Org"), "{line}");
     assert!(left.is_some() && line.ends_with(" left"), "{line}");
-    let shown = bar(progress.state(), at(12.0), 100, false);
+    let shown = bar(progress.state(), at(12.0), 100, Look::PLAIN);
     assert!(shown.contains(" applied "), "the counts stay: {shown}");
     assert!(shown.contains("throttled by the Org"), "{shown}");
     assert!(shown.contains(" left"), "{shown}");
@@ -250,7 +259,7 @@ fn while_held_back_it_counts_down() {
 }
 
 #[test]
-fn an_outage_is_told_until_it_is_over() {
+fn outage_is_shown_until_it_is_over() {
     let mut progress = played(Style::Silent, Volume::Normal);
     let waiting = |progress: &Progress, now| words::waiting(progress.state(), at(now));
     progress.on(at(12.0), &Event::OutageBegan);
@@ -263,7 +272,7 @@ fn an_outage_is_told_until_it_is_over() {
     );
     assert_eq!(
         waiting(&progress, 12.0).unwrap(),
-        "the Org stopped answering; next probe in 4 s"
+        "no response from the Org for 0 s; next probe in 4 s"
     );
     progress.on(
         at(16.0),
@@ -274,14 +283,14 @@ fn an_outage_is_told_until_it_is_over() {
     );
     assert_eq!(
         waiting(&progress, 17.0).unwrap(),
-        "the Org stopped answering 5 s ago; asking again"
+        "no response from the Org for 5 s; probing"
     );
     progress.on(at(17.0), &Event::OutageOver { lasted: at(5.0) });
     assert_eq!(waiting(&progress, 17.0), None);
 }
 
 #[test]
-fn the_same_pause_is_told_once() {
+fn repeated_pause_is_reported_once() {
     let mut progress = new(Style::Lines, Volume::Normal);
     for _ in 0..3 {
         progress.on(
@@ -307,7 +316,7 @@ fn the_same_pause_is_told_once() {
 }
 
 #[test]
-fn the_pace_is_no_news() {
+fn pause_of_the_rate_is_not_reported() {
     let mut progress = played(Style::Lines, Volume::Normal);
     let before = lines(played(Style::Lines, Volume::Normal)).len();
     progress.on(
@@ -347,7 +356,7 @@ fn without_a_terminal_there_is_a_line_every_ten_seconds() {
 }
 
 #[test]
-fn verbose_names_every_row_and_defuses_what_the_server_said() {
+fn verbose_names_every_row_and_escapes_the_message() {
     let told = lines(played(Style::Lines, Volume::Verbose));
     assert!(told.contains(&"line 2: applied (204, 1 attempt)".to_owned()));
     assert!(
@@ -356,7 +365,7 @@ fn verbose_names_every_row_and_defuses_what_the_server_said() {
 }
 
 #[test]
-fn json_lines_are_json_whatever_happens() {
+fn json_lines_are_valid_json() {
     let mut progress = played(Style::Json, Volume::Normal);
     progress.on(
         at(12.0),
@@ -380,36 +389,41 @@ fn json_lines_are_json_whatever_happens() {
 }
 
 #[test]
-fn quiet_is_quiet() {
+fn quiet_prints_nothing() {
     let mut progress = played(Style::Silent, Volume::Quiet);
     progress.on(at(20.0), &Event::Ended(&Ending::Complete));
     assert_eq!(lines(progress), Vec::<String>::new());
 }
 
 #[test]
-fn the_form_follows_the_wishes_and_the_screen() {
+fn form_follows_options_and_screen() {
     let choose = |volume, format, terminal, term, no_color| {
         Style::choose(
-            Logging { format, volume },
+            Logging {
+                format,
+                volume,
+                ..Logging::default()
+            },
             Screen {
                 terminal,
                 term,
                 no_color,
+                color: ColorChoice::Auto,
             },
         )
     };
     let (normal, text) = (Volume::Normal, LogFormat::Text);
     assert_eq!(
         choose(normal, text, true, Some("xterm"), None),
-        Style::Bar { colour: true }
+        Style::Bar { color: true }
     );
     assert_eq!(
         choose(normal, text, true, Some("xterm"), Some("")),
-        Style::Bar { colour: true }
+        Style::Bar { color: true }
     );
     assert_eq!(
         choose(normal, text, true, None, Some("1")),
-        Style::Bar { colour: false }
+        Style::Bar { color: false }
     );
     assert_eq!(choose(normal, text, true, Some("dumb"), None), Style::Lines);
     assert_eq!(
@@ -423,5 +437,77 @@ fn the_form_follows_the_wishes_and_the_screen() {
     assert_eq!(
         choose(Volume::Quiet, LogFormat::Json, true, None, None),
         Style::Silent
+    );
+}
+
+/// Sends the first row and answers it.
+fn play_first(progress: &mut Progress, now: f64, attempt: u32, status: Option<u16>) {
+    let change = change(1);
+    progress.on(at(now), &Event::Sent { change, attempt });
+    let Some(status) = status else {
+        return;
+    };
+    let answer = SendResult::Reply(Reply {
+        status,
+        ..Reply::default()
+    });
+    progress.on(
+        at(now),
+        &Event::Answered {
+            change,
+            answer: &answer,
+            latency: at(0.1),
+        },
+    );
+}
+
+#[test]
+fn before_the_first_success_the_attempt_and_its_status_are_shown() {
+    let mut progress = new(Style::Silent, Volume::Normal);
+    let shown = |progress: &Progress, now| bar(progress.state(), at(now), 80, Look::PLAIN);
+    assert!(!shown(&progress, 0.0).contains("first answer"));
+    play_first(&mut progress, 0.0, 1, None);
+    let text = shown(&progress, 3.0);
+    assert!(
+        text.ends_with("\nwaiting for the first answer (attempt 1)"),
+        "{text}"
+    );
+    assert!(!text.contains("/s"), "{text}");
+    play_first(&mut progress, 4.0, 2, Some(503));
+    progress.on(
+        at(4.0),
+        &Event::Waiting {
+            why: Wait::Retry,
+            until: at(6.0),
+        },
+    );
+    let text = shown(&progress, 4.0);
+    assert!(text.ends_with("(attempt 2: 503); next in 2 s"), "{text}");
+    let line = line(progress.state(), at(4.0));
+    assert!(
+        line.contains("(attempt 2: 503)") && !line.contains("requests/s"),
+        "{line}"
+    );
+    play_first(&mut progress, 6.0, 3, Some(204));
+    let text = shown(&progress, 6.0);
+    assert!(
+        !text.contains("first answer") && text.contains("/s"),
+        "{text}"
+    );
+}
+
+#[test]
+fn stopping_run_shows_what_is_not_sent_and_that_ctrl_c_stops_at_once() {
+    let mut progress = played(Style::Silent, Volume::Normal);
+    progress.on(
+        at(12.0),
+        &Event::Waiting {
+            why: Wait::Drain,
+            until: at(22.0),
+        },
+    );
+    assert_eq!(
+        words::waiting(progress.state(), at(12.0)).unwrap(),
+        "stopping: 2,880 rows not sent yet; up to 10 s for the last answers; Ctrl-C again stops at once"
     );
 }

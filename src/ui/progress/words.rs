@@ -1,60 +1,58 @@
-//! The run's state as people read it: a bar that fits its terminal, and a plain line. Pure text.
+//! Progress in words: a bar that fits its terminal, and a plain line. Pure text.
 
 use std::time::Duration;
 
-use console::{Style, measure_text_width, truncate_str};
+use console::{measure_text_width, truncate_str};
 
-use super::state::State;
+use super::state::{Failure, State};
 use crate::domain::{Condition, Ending, Outcome, Record, Wait};
-use crate::text::{countdown, grouped, one_line, rough};
+use crate::text::{countdown, counted, grouped, one_line, rough};
+use crate::ui::screen::Look;
 
-/// Narrower than this, the bar itself is left out.
-const ROOM_FOR_A_BAR: usize = 50;
+/// Minimum number of columns at which the bar itself is drawn.
+const MIN_WIDTH_OF_BAR: usize = 50;
 
-/// One plain line: `1,200 of 3,000 rows, 9.8 requests/s, 1,197 applied, 3 failed, about 3 min left`.
+/// Returns one plain line: `1,200 of 3,000 rows, 9.8 requests/s, 1,197 applied, 3 failed, about 3 min left`.
 #[must_use]
 pub fn line(state: &State, now: Duration) -> String {
-    let rows = format!("{} of {} rows", grouped(state.done()), grouped(state.rows));
-    let mut parts = vec![rows, format!("{:.1} requests/s", state.speed(now))];
+    let mut parts = vec![format!(
+        "{} of {} rows",
+        grouped(state.done()),
+        grouped(state.rows)
+    )];
+    if state.first_attempt().is_none() {
+        parts.push(format!("{:.1} requests/s", state.speed(now)));
+    }
     parts.extend(counts(state));
     parts.extend(waiting(state, now));
-    parts.extend(left(state, now));
+    parts.extend(time_left(state, now));
     parts.join(", ")
 }
 
-/// Two lines for a terminal that is `width` columns wide; neither is wider than that.
+/// Returns two lines for a terminal of `width` columns, and a third one while the run is held back.
 #[must_use]
-pub fn bar(state: &State, now: Duration, width: usize, colour: bool) -> String {
-    let paint = Paint(colour);
-    let figures = format!("{}/{}", grouped(state.done()), grouped(state.rows));
-    let mut parts = vec![figures, format!("{:.1}/s", state.speed(now))];
-    parts.extend(left(state, now));
+pub fn bar(state: &State, now: Duration, width: usize, look: Look) -> String {
+    let mut parts = vec![format!("{}/{}", grouped(state.done()), grouped(state.rows))];
+    if state.first_attempt().is_none() {
+        parts.push(format!("{:.1}/s", state.speed(now)));
+    }
+    parts.extend(time_left(state, now));
     let figures = fit(&parts, width);
     let first = match width.checked_sub(measure_text_width(&figures) + 2) {
-        Some(room) if width >= ROOM_FOR_A_BAR && room >= 10 => {
-            format!("{}  {figures}", drawn(state, room.min(40), paint))
+        Some(room) if width >= MIN_WIDTH_OF_BAR && room >= 10 => {
+            format!("{}  {figures}", drawn_bar(state, room.min(40), look))
         }
         _ => figures,
     };
-    let second = match waits(state, now) {
-        Some(wordings) => beside_counts(state, &wordings, width, paint),
-        None => fit(&counts(state), width),
-    };
-    format!("{first}\n{second}")
-}
-
-/// The counts and what the run waits for, in as many words as fit; where nothing fits beside the counts, only that.
-fn beside_counts(state: &State, wordings: &[String; 3], width: usize, paint: Paint) -> String {
-    let counts = counts(state).join("  ");
-    for words in wordings {
-        if measure_text_width(&counts) + 2 + measure_text_width(words) <= width {
-            return format!("{counts}  {}", paint.yellow(words));
-        }
+    let mut lines = format!("{first}\n{}", fit(&colored_counts(state, look), width));
+    if let Some(wordings) = status(state, now) {
+        lines.push('\n');
+        lines.push_str(&look.yellow(&longest_that_fits(&wordings, width)));
     }
-    paint.yellow(&widest(wordings, width))
+    lines
 }
 
-/// What a row came to: `line 17: failed (404, 1 attempt): User not found`.
+/// Returns the result of a row: `line 17: failed (404, 1 attempt): User not found`.
 pub(super) fn row(record: &Record) -> String {
     let Record {
         line,
@@ -66,29 +64,21 @@ pub(super) fn row(record: &Record) -> String {
         Some(line) => format!("line {line}"),
         None => "a row that is not in the table".to_owned(),
     };
-    let mut how = Vec::new();
-    how.extend(record.http_status.map(|status| status.to_string()));
-    if *attempts > 0 {
-        how.push(format!(
-            "{attempts} attempt{}",
-            if *attempts == 1 { "" } else { "s" }
-        ));
-    }
-    let how = if how.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", how.join(", "))
+    let attempts = counted(u64::from(*attempts), "attempt", "attempts");
+    let how = match record.http_status {
+        Some(status) => format!(" ({status}, {attempts})"),
+        None if record.attempts > 0 => format!(" ({attempts})"),
+        None => String::new(),
     };
     let detail = one_line(&record.detail, 500);
-    let detail = if detail.is_empty() {
-        detail
+    if detail.is_empty() {
+        format!("{place}: {outcome}{how}")
     } else {
-        format!(": {detail}")
-    };
-    format!("{place}: {outcome}{how}{detail}")
+        format!("{place}: {outcome}{how}: {detail}")
+    }
 }
 
-/// One word or two for how the sending ended; the closing summary has the rest.
+/// Returns how sending ended, for JSON lines.
 pub(super) fn ended(ending: &Ending) -> &'static str {
     match ending {
         Ending::Complete => "complete",
@@ -106,93 +96,137 @@ fn counts(state: &State) -> Vec<String> {
         }
     }
     if state.to_retry() > 0 {
-        parts.push(format!(
-            "{} waiting for another try",
-            grouped(state.to_retry())
-        ));
+        parts.push(format!("{} to retry", grouped(state.to_retry())));
     }
     parts
 }
 
-fn left(state: &State, now: Duration) -> Option<String> {
+/// Returns the counts with failures in red.
+fn colored_counts(state: &State, look: Look) -> Vec<String> {
+    let mut parts = counts(state);
+    for part in &mut parts {
+        if part.ends_with("failed") || part.ends_with("unknown") {
+            *part = look.red(part);
+        }
+    }
+    parts
+}
+
+fn time_left(state: &State, now: Duration) -> Option<String> {
     state
         .time_left(now)
         .map(|left| format!("about {} left", rough(left)))
 }
 
-/// What the run waits for, with what is left of it.
+/// Returns what the run waits for.
 pub(super) fn waiting(state: &State, now: Duration) -> Option<String> {
-    waits(state, now).map(|[whole, ..]| whole)
+    status(state, now).map(|[long, ..]| long)
 }
 
-/// The same in whole, in few, and in the fewest words. `{}` stands for the time.
-fn waits(state: &State, now: Duration) -> Option<[String; 3]> {
-    let (time, wordings) = match (state.condition, state.waiting) {
-        (Condition::Outage { .. }, Some((_, until))) if until > now => (
-            until.saturating_sub(now),
+/// Returns what the run waits for in three wordings, the longest first.
+fn status(state: &State, now: Duration) -> Option<[String; 3]> {
+    match (state.condition, state.waiting) {
+        (Condition::Outage { since }, waiting) => Some(outage(since, waiting, now)),
+        (Condition::Throttled { until }, _) if until > now => {
+            let left = countdown(until.saturating_sub(now));
+            Some([
+                format!("throttled by the Org: next request in {left}"),
+                format!("throttled: next in {left}"),
+                format!("pause: {left}"),
+            ])
+        }
+        (_, Some((Wait::LogIn, until))) if until > now => {
+            let left = countdown(until.saturating_sub(now));
+            Some([
+                format!("waiting to log in again: {left} left"),
+                format!("logging in again in {left}"),
+                format!("login: {left}"),
+            ])
+        }
+        (_, Some((Wait::Drain, until))) => Some(stopping(state, until.saturating_sub(now))),
+        _ => first_answer(state, now).or_else(|| last_rows(state, now)),
+    }
+}
+
+fn outage(since: Duration, waiting: Option<(Wait, Duration)>, now: Duration) -> [String; 3] {
+    let lasted = countdown(now.saturating_sub(since));
+    match waiting {
+        Some((_, until)) if until > now => {
+            let left = countdown(until.saturating_sub(now));
             [
-                "the Org stopped answering; next probe in {}",
-                "no answers; next probe in {}",
-                "probe in {}",
-            ],
+                format!("no response from the Org for {lasted}; next probe in {left}"),
+                format!("no response; next probe in {left}"),
+                format!("probe in {left}"),
+            ]
+        }
+        _ => [
+            format!("no response from the Org for {lasted}; probing"),
+            format!("no response for {lasted}; probing"),
+            "probing".to_owned(),
+        ],
+    }
+}
+
+fn stopping(state: &State, left: Duration) -> [String; 3] {
+    let left = countdown(left);
+    let not_sent = counted(state.not_sent(), "row", "rows");
+    [
+        format!(
+            "stopping: {not_sent} not sent yet; up to {left} for the last answers; Ctrl-C again stops at once"
         ),
-        (Condition::Outage { since }, _) => (
-            now.saturating_sub(since),
-            [
-                "the Org stopped answering {} ago; asking again",
-                "no answers for {}; asking again",
-                "asking again",
-            ],
-        ),
-        (Condition::Throttled { until }, _) if until > now => (
-            until.saturating_sub(now),
-            [
-                "throttled by the Org: next request in {}",
-                "throttled: next in {}",
-                "pause: {}",
-            ],
-        ),
-        (_, Some((Wait::Retry, until))) if until > now => (
-            until.saturating_sub(now),
-            [
-                "waiting to try the last rows again: {} left",
-                "the last rows again in {}",
-                "again in {}",
-            ],
-        ),
-        (_, Some((Wait::LogIn, until))) if until > now => (
-            until.saturating_sub(now),
-            [
-                "waiting to log in again: {} left",
-                "logging in again in {}",
-                "log-in: {}",
-            ],
-        ),
-        (_, Some((Wait::Drain, until))) => (
-            until.saturating_sub(now),
-            [
-                "stopping: requests in flight have {} to finish",
-                "stopping: {} for the last answers",
-                "stopping: {}",
-            ],
-        ),
-        _ => return None,
+        format!("stopping: {left}; Ctrl-C stops at once"),
+        format!("stopping: {left}"),
+    ]
+}
+
+/// Returns the status before the first success, such as `waiting for the first answer (attempt 2: 503)`.
+fn first_answer(state: &State, now: Duration) -> Option<[String; 3]> {
+    let attempt = state.first_attempt()?;
+    let number = attempt.number;
+    let attempt = match attempt.failure {
+        Some(Failure::Status(status)) => format!("attempt {number}: {status}"),
+        Some(Failure::NoResponse) => format!("attempt {number}: no response"),
+        None => format!("attempt {number}"),
     };
-    Some(wordings.map(|words| words.replace("{}", &countdown(time))))
+    let next = match state.waiting {
+        Some((Wait::Retry, until)) if until > now => {
+            format!("; next in {}", countdown(until.saturating_sub(now)))
+        }
+        _ => String::new(),
+    };
+    Some([
+        format!("waiting for the first answer ({attempt}){next}"),
+        format!("first answer: {attempt}"),
+        attempt,
+    ])
 }
 
-/// The wording that says most of those that fit; of the shortest, as much as fits.
-fn widest(wordings: &[String; 3], width: usize) -> String {
+fn last_rows(state: &State, now: Duration) -> Option<[String; 3]> {
+    match state.waiting {
+        Some((Wait::Retry, until)) if until > now => {
+            let left = countdown(until.saturating_sub(now));
+            Some([
+                format!("waiting to retry the last rows: {left} left"),
+                format!("retrying the last rows in {left}"),
+                format!("retry in {left}"),
+            ])
+        }
+        _ => None,
+    }
+}
+
+/// Returns the longest wording that fits; if none does, the beginning of the shortest one.
+fn longest_that_fits(wordings: &[String; 3], width: usize) -> String {
+    for wording in wordings {
+        if measure_text_width(wording) <= width {
+            return wording.clone();
+        }
+    }
     let [.., shortest] = wordings;
-    let fitting = wordings
-        .iter()
-        .find(|words| measure_text_width(words) <= width);
-    fitting
-        .cloned()
-        .unwrap_or_else(|| truncate_str(shortest, width, "…").into_owned())
+    truncate_str(shortest, width, "…").into_owned()
 }
 
-/// As many of the parts as fit, from the first on; of the first, as much as fits.
+/// Joins as many parts as fit. If the first one alone does not fit, it is cut.
 fn fit(parts: &[String], width: usize) -> String {
     let mut line = String::new();
     for part in parts {
@@ -209,38 +243,16 @@ fn fit(parts: &[String], width: usize) -> String {
     truncate_str(&line, width, "…").into_owned()
 }
 
-fn drawn(state: &State, room: usize, paint: Paint) -> String {
+fn drawn_bar(state: &State, room: usize, look: Look) -> String {
     let share = (state.done().min(state.rows) * room as u64)
         .checked_div(state.rows)
         .unwrap_or(0);
     let full = usize::try_from(share).unwrap_or(room).min(room);
     let done = "━".repeat(full);
-    let done = if state.troubled() > 0 {
-        paint.yellow(&done)
+    let done = if state.need_attention() > 0 {
+        look.yellow(&done)
     } else {
-        paint.green(&done)
+        look.green(&done)
     };
     format!("{done}{}", "─".repeat(room - full))
-}
-
-/// Colour, or none.
-#[derive(Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn green(self, text: &str) -> String {
-        Style::new()
-            .green()
-            .force_styling(self.0)
-            .apply_to(text)
-            .to_string()
-    }
-
-    fn yellow(self, text: &str) -> String {
-        Style::new()
-            .yellow()
-            .force_styling(self.0)
-            .apply_to(text)
-            .to_string()
-    }
 }

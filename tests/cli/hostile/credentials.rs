@@ -55,7 +55,7 @@ fn a_key_revoked_in_mid_run_is_told_apart_from_forbidden_users() {
     let ran = cli
         .apply(&org.url(), &["--rate", "unlimited", "--concurrency", "1"])
         .exits(3);
-    ran.says("accepted until 7 rows were applied")
+    ran.says("7 rows were applied before")
         .says("mfa-optout apply users.csv");
     assert_eq!(
         org.requests().len(),
@@ -94,8 +94,8 @@ fn a_session_that_is_refused_logs_in_once_more() {
 #[test]
 fn nothing_is_sent_without_a_token() {
     for (status, body, code, words) in [
-        (401, "", 3, "the log-in was refused"),
-        (404, "", 3, "the log-in was refused"),
+        (401, "", 3, "the login was refused"),
+        (404, "", 3, "the login was refused"),
         (200, r#"{"expiresAt": 1}"#, 3, "has no `token`"),
         (500, "", 5, "500"),
     ] {

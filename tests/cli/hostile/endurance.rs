@@ -130,7 +130,7 @@ fn an_org_that_answers_only_that_it_is_unavailable_is_waited_for() {
     });
     let cli = cli(200);
     let ran = cli.apply(&org.url(), &["--rate", "200/s"]).exits(0);
-    ran.says("the Org stopped answering")
+    ran.says("the Org stopped responding")
         .says("the Org is back after");
     assert_eq!(outcomes(&cli.report(), "applied"), 200);
     assert!(org.requests().len() < 200 + 40, "{}", org.requests().len());
@@ -201,7 +201,7 @@ fn a_key_that_is_refused_in_mid_run_books_no_row_as_failed() {
     let ran = cli
         .apply(&org.url(), &["--rate", "unlimited", "--concurrency", "4"])
         .exits(3);
-    ran.says("accepted until 20 rows were applied")
+    ran.says("20 rows were applied before")
         .says("mfa-optout apply users.csv --yes");
     assert!(org.requests().len() <= 20 + 4, "{}", org.requests().len());
     let partial = cli.read("users.report.csv.partial");

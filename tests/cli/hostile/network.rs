@@ -162,7 +162,7 @@ fn a_portal_is_not_the_org() {
         let (cli, org) = (cli(3), Hostile::start(move |_| Reply::new(status)));
         cli.apply(&org.url(), &QUICK)
             .exits(2)
-            .says("a proxy or portal answered, not the Org");
+            .says("a proxy or a portal answered instead of the Org");
         assert_eq!(org.requests().len(), 1);
     }
 }
@@ -230,7 +230,7 @@ fn a_web_page_for_every_row_stops_the_run_after_one_request() {
         );
         cli.apply(&org.url(), &["--rate", "unlimited"])
             .exits(2)
-            .says("this is a web page, not the API")
+            .says("the answer is a web page, not the API")
             .says("Sign in to Example");
         assert_eq!(org.requests().len(), 1);
         assert!(!cli.path("users.report.csv").exists());
@@ -250,7 +250,7 @@ fn a_web_page_before_any_success_of_a_continued_run_is_not_exit_2_if_rows_were_c
     cli.apply(&org.url(), &options).exits(5);
     cli.apply(&org.url(), &options)
         .exits(5)
-        .says("this is a web page, not the API");
+        .says("the answer is a web page, not the API");
     assert_eq!(org.requests().len(), 7);
     assert!(cli.path("users.report.csv.partial").exists());
 }

@@ -50,7 +50,7 @@ fn a_pause_that_is_too_long_stops_the_run() {
     cli(5)
         .apply(&org.url(), &[])
         .exits(5)
-        .says("10 min, more than --max-wait 5 min");
+        .says("10 min, longer than --max-wait 5 min");
     assert_eq!(org.requests().len(), 1);
 }
 
@@ -122,7 +122,7 @@ fn throttling_without_end_ends_the_run() {
     cli(5)
         .apply(&org.url(), &["--max-wait", "1s", "--rate", "20/s"])
         .exits(5)
-        .says("more than --max-wait 1 s");
+        .says("longer than --max-wait 1 s");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn an_outage_costs_few_requests_and_no_row() {
     });
     let cli = cli(200);
     let ran = cli.apply(&org.url(), &["--rate", "200/s"]).exits(0);
-    ran.says("the Org stopped answering")
+    ran.says("the Org stopped responding")
         .says("the Org is back after");
     assert_eq!(outcomes(&cli.report(), "applied"), 200);
     assert!(org.requests().len() < 200 + 40, "{}", org.requests().len());

@@ -1,0 +1,35 @@
+//! The list of changes that `--dry-run --verbose` prints.
+
+use roaring::RoaringTreemap;
+
+use crate::config::Settings;
+use crate::error::Result;
+use crate::plan::{Action, Plan};
+use crate::register::Register;
+use crate::ui::say;
+
+/// Prints every change that would be sent, one a line. `on_record` holds the rows that an interrupted run has recorded.
+///
+/// # Errors
+/// The input can't be read again.
+pub(super) fn print(
+    settings: &Settings,
+    plan: &Plan,
+    on_record: &RoaringTreemap,
+    register: Option<&Register>,
+) -> Result<()> {
+    for step in plan.changes(on_record)? {
+        let Action::Send(change) = step?.action else {
+            continue;
+        };
+        let registered = match register {
+            Some(register) => Some(match register.get(change.user) {
+                Some(entry) => entry.flag.as_str(),
+                None => "not registered",
+            }),
+            None => None,
+        };
+        say::planned_change(settings, &change, registered);
+    }
+    Ok(())
+}
