@@ -1,5 +1,5 @@
-//! Which file of settings counts, and reading it: the one that was asked for, else the one in the working directory,
-//! else the one in the user's configuration folder.
+//! Finds and reads the config file: the one that was named, or the one in the working directory, or the one in the user's
+//! configuration folder.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -17,26 +17,25 @@ use crate::trusted_file::{self, ReadError};
 
 const NAME: &str = "mfa-optout.toml";
 
-/// Whether a file is named so that it is found as the file of settings, in this run or another.
+/// Checks whether a file has the name of a config file, so that this run or another one would read it.
 #[must_use]
 pub fn may_hold_settings(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == NAME)
 }
 
-/// What is so about the process that was started.
+/// The properties of this process that settings depend on.
 #[derive(Clone, Debug)]
 pub struct ProcessEnv {
-    /// Whether a person sits at a terminal.
+    /// Whether a person can be asked at a terminal.
     pub terminal: bool,
-    /// The folder that relative paths are meant from; the empty path stands for it as well.
+    /// Folder that relative paths start from; empty for the working directory.
     pub working_folder: PathBuf,
-    /// The names of its environment's variables.
+    /// Names of the environment variables.
     pub variables: Vec<OsString>,
 }
 
 impl ProcessEnv {
-    /// Those of this process. A person counts as present where both the question and the answer can be seen: standard
-    /// input and standard error are terminals.
+    /// Returns the properties of this process. A person can be asked if standard input and standard error are terminals.
     #[must_use]
     pub fn of_this_process() -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
@@ -48,7 +47,7 @@ impl ProcessEnv {
     }
 }
 
-/// Finds and reads the file of settings and hands everything to `then`, with notes on where the settings come from.
+/// Finds and reads the config file, and passes everything to `then`, with notes about the origin of the settings.
 ///
 /// # Errors
 /// The file can't be read or understood, or has no such profile; and those of `then`.

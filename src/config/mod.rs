@@ -1,5 +1,5 @@
-//! What a run is told: the command line over the environment over a profile of `mfa-optout.toml` become one typed
-//! [`Settings`]. No network and no input rows; of the disk only the file of settings and, when asked, a secret.
+//! The settings of a run. The command line outranks the environment, which outranks a profile of `mfa-optout.toml`;
+//! together they become one typed [`Settings`]. Of the disk, only the config file and secrets are read.
 
 mod file;
 mod locate;
@@ -31,93 +31,93 @@ pub use setting::{Form, Scope, Setting};
 pub use show::{config_text, faults};
 pub use table::{Key, TABLE};
 
-/// All that a run is told, understood and within its bounds.
+/// The settings of a run, parsed and within their bounds.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where and as whom.
+    /// The Org and the credentials.
     pub connection: Connection,
-    /// How fast, how often, how long.
+    /// Rate, retries and limits.
     pub sending: Sending,
-    /// How the input is read.
+    /// Options for reading the input.
     pub reading: Reading,
     /// The register of what was last confirmed for each user.
     pub register: RegisterSettings,
-    /// What must hold before anything is sent.
+    /// Conditions for sending.
     pub guards: Guards,
-    /// What is written and where.
+    /// Files that are written.
     pub outputs: Outputs,
-    /// What is said while it goes on.
+    /// How messages are shown.
     pub talk: Logging,
     /// The properties of the practice Org.
     pub practice: Practice,
-    /// The config file that was named.
+    /// The config file that was named with `--config`.
     pub config: Option<PathBuf>,
-    /// The profile that was named.
+    /// The profile that was named with `--profile`.
     pub profile: Option<String>,
     /// Every option that is in effect, with its text as it was given, for the run's record. No secrets.
     pub options: BTreeMap<String, String>,
-    /// The file of settings that counts.
+    /// The config file that is in effect.
     pub file: Option<PathBuf>,
-    /// What a person should know about where the settings come from, for the plan.
+    /// Notes for the plan about the origin of the settings.
     pub notes: Vec<String>,
 }
 
-/// Where and as whom.
+/// The Org and the credentials.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
-    /// The Org's base address as it was written, unchecked; `None` where nobody gave one.
+    /// Base address of the Org as it was written, unchecked.
     pub address: Option<String>,
-    /// The file with the API key.
+    /// File with the API key.
     pub api_key_file: Option<PathBuf>,
     /// E-mail address of the account that signs in.
     pub email: Option<String>,
-    /// The file with the password.
+    /// File with the password.
     pub password_file: Option<PathBuf>,
-    /// How to sign in, made of the above and of the secrets in the environment; `None` where nobody gave credentials.
+    /// Credentials, made from the options above and the secrets in the environment.
     pub sign_in: Option<SignIn>,
-    /// The Org's number, where given; a session needs it, a key knows it.
+    /// Number of the Org, which only a session needs.
     pub org: Option<u64>,
-    /// How long one whole answer may take, more than zero.
+    /// Maximum time of a request, more than zero.
     pub timeout: Duration,
-    /// Certificates to trust besides the system's, a PEM file.
+    /// PEM file with certificates to trust in addition to the system's.
     pub ca_cert: Option<PathBuf>,
-    /// Whether the run goes to a practice Org in the same process; address and credentials then do not count.
+    /// Whether the run uses a practice Org in the same process. Address and credentials are ignored then.
     pub sandbox: bool,
 }
 
-/// How fast, how often, how long.
+/// Rate, retries and limits.
 #[derive(Clone, Debug)]
 pub struct Sending {
-    /// Requests in a time, retries and log-ins included.
+    /// Rate of requests, including retries and logins.
     pub rate: Rate,
-    /// Requests in flight, 1 to 1,000; `None` to let it follow from rate and latency.
+    /// Maximum number of requests in flight, 1 to 1,000; `None` to derive it from rate and latency.
     pub concurrency: Option<usize>,
-    /// Attempts of a row in the main pass, and again in the second-chance pass; 1 to 100.
+    /// Maximum number of attempts for a row in each of the two passes, 1 to 100.
     pub max_attempts: u32,
-    /// The longest pause that the Org may ask for.
+    /// Longest wait that the Org may ask for.
     pub max_wait: Duration,
-    /// How long an outage may last.
+    /// Longest outage that the run waits for.
     pub outage_patience: Duration,
-    /// How many failures in a row, or which share of the last 1,000, end the run.
+    /// Number of failures in a row, or share of the last 1,000 rows, that ends the run.
     pub max_failures: Threshold,
-    /// How long the run may last, more than zero.
+    /// Maximum time of the run, more than zero.
     pub max_duration: Option<Duration>,
     /// Number of changes after which the run ends.
     pub limit: Option<u64>,
 }
 
-/// How the input is read. What is `None` is found out from the input itself.
+/// Options for reading the input. What is `None` is detected.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// The byte between cells.
+    /// Byte between cells.
     pub delimiter: Option<u8>,
-    /// How bytes become text.
+    /// Encoding of the text.
     pub encoding: Option<&'static Encoding>,
-    /// The sheet of a workbook.
+    /// Sheet of a workbook.
     pub sheet: Option<String>,
-    /// The column with the IDs: its name, or its number from 1.
+    /// Column with the IDs, by name or by number from 1.
     pub id_column: Option<String>,
-    /// The column with the flags: its name, or its number from 1.
+    /// Column with the flags, by name or by number from 1.
     pub flag_column: Option<String>,
     /// The column with the end dates: its name, its number from 1, or `none`.
     pub until_column: Option<String>,
@@ -131,23 +131,23 @@ pub struct Reading {
     pub set: Option<Flag>,
     /// Whether the first row names the columns.
     pub header: bool,
-    /// How many bytes an input may inflate to.
+    /// Maximum size of the inflated input in bytes.
     pub max_input: Option<u64>,
-    /// In which zone `opt_out_until` is meant; `None` for the system's.
+    /// Time zone of the end dates; `None` for the system's.
     pub timezone: Option<TimeZone>,
-    /// Whether bad rows are reported and the others sent, or nothing is.
+    /// Treatment of invalid rows.
     pub bad_rows: BadRows,
-    /// Where the complete list of bad rows goes.
+    /// File for the complete list of invalid rows.
     pub problems: Option<PathBuf>,
 }
 
-/// What happens to an input with bad rows.
+/// The treatment of invalid rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BadRows {
     /// Nothing is sent.
     #[default]
     Refuse,
-    /// They are reported as invalid, the others are sent.
+    /// Invalid rows are reported, and the others are sent.
     Skip,
 }
 
@@ -166,23 +166,23 @@ pub struct RegisterSettings {
     pub max_missing: Option<Threshold>,
 }
 
-/// What must hold before anything is sent.
+/// Conditions for sending.
 #[derive(Clone, Debug, Default)]
 pub struct Guards {
-    /// How many people, or which share of the rows, may be opted out.
+    /// Maximum number or share of the rows that may be opted out.
     pub max_opt_outs: Option<Threshold>,
-    /// Why the run is made, for its record.
+    /// Reason for the run, for its record.
     pub reason: Option<String>,
     /// Whether a reason must be given.
     pub require_reason: bool,
-    /// Whether the plan is shown and nothing is sent.
+    /// Whether the plan is shown without sending anything.
     pub dry_run: bool,
-    /// Whether the plan was confirmed beforehand.
+    /// Whether the plan is confirmed by `--yes`.
     pub yes: bool,
 }
 
 impl Guards {
-    /// Returns who confirms the plan. A dry run stays one whatever else is given.
+    /// Returns how the plan is confirmed. A dry run outranks `--yes`.
     #[must_use]
     pub fn consent(&self) -> Consent {
         if self.dry_run {
@@ -195,21 +195,21 @@ impl Guards {
     }
 }
 
-/// Who says yes to the plan.
+/// How the plan is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
     /// The person at the terminal is asked.
     Ask,
-    /// `--yes` said it beforehand.
+    /// `--yes` confirms it.
     Given,
-    /// Nobody: the plan is shown and nothing is sent.
+    /// The plan is shown, and nothing is sent.
     DryRun,
 }
 
-/// What is written and where.
+/// Files that are written.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
-    /// The report; `None` for beside the input.
+    /// The report; `None` for a file beside the input.
     pub report: Option<PathBuf>,
     /// The page.
     pub html: Option<PathBuf>,
@@ -217,19 +217,19 @@ pub struct Outputs {
     pub metrics: Option<PathBuf>,
     /// Whether a finished report may be replaced.
     pub overwrite: bool,
-    /// Whether an interrupted run is picked up or put aside.
+    /// Treatment of an interrupted run.
     pub earlier_run: EarlierRun,
-    /// Whether another API key than the interrupted run's is the same Org's new one.
+    /// Whether a different API key than before is a new key of the same Org.
     pub new_key: bool,
 }
 
-/// What becomes of an interrupted run's record.
+/// The treatment of an interrupted run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EarlierRun {
-    /// The run goes on where it was.
+    /// The interrupted run is continued.
     #[default]
     Resume,
-    /// It is kept under another name and the run starts over.
+    /// The interrupted run is closed, and this one starts over.
     StartOver,
 }
 
@@ -298,7 +298,7 @@ pub struct Practice {
 }
 
 impl Settings {
-    /// Parses what was given. Reads nothing and asks nobody.
+    /// Parses the options that were given. Performs no I/O.
     ///
     /// # Errors
     /// A value that can't be used, named with its place; credentials that contradict each other or are incomplete; a
@@ -319,8 +319,8 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Returns settings before any option, even a default, has been applied. Where a field needs some value, it is the
-    /// most careful one.
+    /// Returns settings to which no option and no default has been applied. Fields that need a value have the most careful
+    /// one.
     pub(super) fn unset() -> Self {
         Self {
             connection: Connection::default(),
@@ -348,7 +348,7 @@ impl Settings {
         }
     }
 
-    /// The rules of the policy. `seed` is the seed of the jitter.
+    /// Returns the rules of the policy. `seed` is the seed of the jitter.
     #[must_use]
     pub fn rules(&self, seed: u64) -> Rules {
         let sending = &self.sending;
@@ -369,10 +369,13 @@ impl Settings {
     }
 }
 
-/// A secret's place, and how strongly it was asked for.
+/// The place of a secret, and the origin that decides its rank.
 type Placed = (SecretPlace, Origin);
 
-/// The stronger of an API key and a session; the two given equally strongly contradict each other.
+/// Returns the credentials of higher rank: API key or session.
+///
+/// # Errors
+/// Both have the same rank, or a session is incomplete.
 fn sign_in(sources: Sources<'_>, connection: &Connection) -> Result<Option<SignIn>> {
     let key = place(
         sources,

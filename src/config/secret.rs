@@ -1,4 +1,4 @@
-//! Secrets: where one is, reading it once, and what a file with one must look like. No value is ever part of a message.
+//! Secrets: their places, reading them once, and the checks on files that hold one. Messages never contain a secret.
 
 use std::fs::Metadata;
 use std::io::Read;
@@ -12,19 +12,19 @@ use crate::error::{Error, Kind, Result};
 use crate::text::{is_like_path, may_be_secret, visible, visible_path};
 use crate::trusted_file::{self, ReadError};
 
-/// A key or password is never longer than this; what is longer is another file.
+/// Maximum length of a key or password in bytes. Anything longer is another file.
 const MAX_BYTES: usize = 4096;
 
-/// Where a secret is.
+/// The place of a secret.
 #[derive(Clone, Debug)]
 pub enum SecretPlace {
-    /// In this variable, and this is it.
+    /// An environment variable with this name and value.
     Variable(String, SecretString),
-    /// In this file.
+    /// A file.
     File(PathBuf),
-    /// On standard input.
+    /// Standard input.
     StandardInput,
-    /// Typed at the terminal, and this is it.
+    /// The terminal, at which this secret was typed.
     Terminal(SecretString),
 }
 
@@ -32,7 +32,7 @@ pub enum SecretPlace {
 pub type SignIn = Credentials<SecretPlace>;
 
 impl SignIn {
-    /// Reads the secret. The second value is a warning for a person, where the file is readable by others.
+    /// Reads the secret. The second value is a warning if others can read the file.
     ///
     /// # Errors
     /// The file can't be read or can't be a secret, or the key has characters that no key has.
@@ -64,7 +64,7 @@ impl SignIn {
         }
     }
 
-    /// The file with the secret, where it is in one.
+    /// Returns the file with the secret, if it is in one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self.secret() {
@@ -75,7 +75,7 @@ impl SignIn {
         }
     }
 
-    /// How, in words for the plan: `API key from key.txt`.
+    /// Returns the method of authentication for the plan, such as `API key from key.txt`.
     #[must_use]
     pub fn in_words(&self) -> String {
         match self {
@@ -94,7 +94,7 @@ impl SignIn {
         }
     }
 
-    /// Whether the secret is read from standard input, which then can't be the table.
+    /// Checks whether the secret is read from standard input, which can't be the table then.
     #[must_use]
     pub fn reads_standard_input(&self) -> bool {
         matches!(self.secret(), SecretPlace::StandardInput)
@@ -102,7 +102,7 @@ impl SignIn {
 }
 
 impl SecretPlace {
-    /// `-` is standard input.
+    /// Returns the place for a path, of which `-` means standard input.
     #[must_use]
     pub fn file(path: PathBuf) -> Self {
         if path.as_os_str() == "-" {

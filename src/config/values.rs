@@ -1,5 +1,5 @@
-//! What the text of a setting means: rates, durations, limits, sizes and the rest. The command line, the environment
-//! and the file all come through here, so that a value means the same wherever it stands. Pure.
+//! Parsers for the values of options: rates, durations, limits, sizes and others. Command line, environment and config
+//! file share them, so that a value means the same everywhere. Pure.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::config::{ColorChoice, LogFormat};
 use crate::domain::Threshold;
 use crate::domain::{Flag, Rate};
 
-/// A value, or what is wrong and how to write it right: a phrase that follows a colon.
+/// A value, or a phrase that says what is wrong and how to write it, to follow a colon.
 pub type Parsed<T> = Result<T, String>;
 
-/// The ceiling of `auto` without a number, in requests a second.
+/// Ceiling of `auto` without a number, in requests a second.
 const AUTO_CEILING: u32 = 50;
 
-/// `10/s`, `600/m`, `36000/h`, `unlimited`, `auto`, `auto:50`.
+/// Parses a rate: `10/s`, `600/m`, `36000/h`, `unlimited`, `auto`, `auto:50`.
 ///
 /// # Errors
 /// Anything else, zero, and numbers above 2^32 - 1.
@@ -63,7 +63,7 @@ fn positive(text: &str) -> Option<u32> {
     text.trim().parse().ok().filter(|number| *number > 0)
 }
 
-/// `30s`, `5m`, `2h 30m`; zero is allowed.
+/// Parses a time: `30s`, `5m`, `2h 30m`. Zero is allowed.
 ///
 /// # Errors
 /// No unit, a negative time, anything else.
@@ -78,7 +78,7 @@ pub fn duration(text: &str) -> Parsed<Duration> {
     Duration::try_from(parsed).map_err(|_| "a time can't be negative".to_owned())
 }
 
-/// As [`duration`], but more than zero.
+/// Parses a time as [`duration`] does, but more than zero.
 ///
 /// # Errors
 /// As [`duration`], and zero.
@@ -89,7 +89,7 @@ pub fn positive_duration(text: &str) -> Parsed<Duration> {
     }
 }
 
-/// `100`, or a share such as `5%`.
+/// Parses a number such as `100`, or a share such as `5%`.
 ///
 /// # Errors
 /// Negative numbers, shares above 100 %, anything else.
@@ -108,7 +108,7 @@ pub fn limit(text: &str) -> Parsed<Threshold> {
     }
 }
 
-/// A number of bytes: `500MB`, `2GiB`.
+/// Parses a number of bytes: `500MB`, `2GiB`.
 ///
 /// # Errors
 /// Zero and anything that is no size.
@@ -119,7 +119,7 @@ pub fn size(text: &str) -> Parsed<u64> {
     }
 }
 
-/// Requests in flight, 1 to 1,000; `None` for `auto`.
+/// Parses a number of requests in flight, 1 to 1,000. Returns `None` for `auto`.
 ///
 /// # Errors
 /// Anything else.
@@ -143,7 +143,7 @@ pub fn changes(text: &str) -> Parsed<u64> {
     number.ok_or_else(|| "write a whole number of changes, at least 1".to_owned())
 }
 
-/// Attempts of a row, 1 to 100.
+/// Parses a number of attempts, 1 to 100.
 ///
 /// # Errors
 /// Anything else.
@@ -156,7 +156,7 @@ pub fn attempts(text: &str) -> Parsed<u32> {
     number.ok_or_else(|| "write a whole number from 1 to 100".to_owned())
 }
 
-/// The number of an Org.
+/// Parses the number of an Org.
 ///
 /// # Errors
 /// Anything but a positive whole number.
@@ -165,7 +165,7 @@ pub fn org(text: &str) -> Parsed<u64> {
     number.ok_or_else(|| "an Org is known by its number, such as 42".to_owned())
 }
 
-/// The byte between cells, given as itself or as `tab`, `comma`, `semicolon`, `pipe`.
+/// Parses a delimiter: one character, or `tab`, `comma`, `semicolon`, `pipe`.
 ///
 /// # Errors
 /// More than one character, quotes, letters, digits, line breaks, non-ASCII.
@@ -183,7 +183,7 @@ pub fn delimiter(text: &str) -> Parsed<u8> {
     }
 }
 
-/// An encoding by its usual names, such as `utf-8`, `windows-1252`, `shift_jis`.
+/// Parses the name of an encoding, such as `utf-8`, `windows-1252`, `shift_jis`.
 ///
 /// # Errors
 /// Names that the WHATWG Encoding Standard does not list.
@@ -193,7 +193,7 @@ pub fn encoding(text: &str) -> Parsed<&'static Encoding> {
     })
 }
 
-/// A time zone by its IANA name, such as `Europe/Berlin`.
+/// Parses the IANA name of a time zone, such as `Europe/Berlin`.
 ///
 /// # Errors
 /// Names that neither the system nor the built-in table knows.
@@ -212,7 +212,7 @@ pub fn flag(text: &str) -> Parsed<Flag> {
         .ok_or_else(|| "write true or yes (opt out), or false or no (opt back in)".to_owned())
 }
 
-/// A switch.
+/// Parses a switch.
 ///
 /// # Errors
 /// Anything but `true` and `false`.
@@ -230,7 +230,7 @@ pub fn switched_off(text: &str) -> Parsed<bool> {
     switch(text).map(|on| !on)
 }
 
-/// `text` or `json`.
+/// Parses `text` or `json`.
 ///
 /// # Errors
 /// Anything else.
@@ -266,7 +266,7 @@ pub fn color(text: &str) -> Parsed<ColorChoice> {
     }
 }
 
-/// Any text with something in it.
+/// Parses a text that is not empty.
 ///
 /// # Errors
 /// Nothing but white space.
