@@ -127,7 +127,8 @@ fn push_row_kinds(out: &mut String, plan: &PlanView, look: Look) {
         if *is_main && plan.opt_out > 0 && what.starts_with("to opt out") {
             number = look.bold(&number);
         }
-        let _ = writeln!(out, "  {:NAME_WIDTH$}{number} {what}", "");
+        let line = format!("  {:NAME_WIDTH$}{number} {what}", "");
+        let _ = writeln!(out, "{}", look.wrap(&line, 2 + NAME_WIDTH + width + 1));
     }
 }
 

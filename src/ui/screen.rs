@@ -166,8 +166,8 @@ mod tests {
             "note: one\n      two\n      three"
         );
         assert_eq!(
-            at(4).wrap("a /very/long/path b", 2),
-            "a\n  /very/long/path\n  b"
+            at(4).wrap("abc /very/long/path b", 2),
+            "abc\n  /very/long/path\n  b"
         );
         assert_eq!(at(40).wrap("  rows      3", 12), "  rows      3");
         assert_eq!(Look::PLAIN.wrap("one two", 0), "one two");
