@@ -139,7 +139,7 @@ fn without_user_2_until(works: &Arc<AtomicBool>) -> Ledger {
     let works = Arc::clone(works);
     Ledger::scripted(move |seen| {
         let refused = seen.user() == Some(2) && !works.load(Ordering::SeqCst);
-        Reply::new(if refused { 404 } else { 204 })
+        Reply::new(if refused { 501 } else { 204 })
     })
 }
 

@@ -347,7 +347,7 @@ fn a_terminal_made_narrower_is_cleared_before_a_narrower_bar_is_drawn() {
     must_show_no_secret(&session.exp_string("[y/N]").unwrap());
     resize(&session, 80);
     session.send_line("y").unwrap();
-    session.exp_string("throttled: next in ").unwrap();
+    session.exp_string("throttled by the Org: ").unwrap();
     resize(&session, 20);
     session.exp_string("\npause: ").unwrap();
     // The rest of this bar, and all of those that come after it.

@@ -152,7 +152,7 @@ fn not_found_for_everybody_asks_about_the_path() {
     let (cli, org) = (cli(30), Hostile::start(|_| Reply::new(404)));
     cli.apply(&org.url(), &QUICK)
         .exits(5)
-        .says("does the address end in the right path?");
+        .says("check that the path of the address is right");
     assert_eq!(org.requests().len(), 10);
 }
 

@@ -170,7 +170,7 @@ fn the_pace_is_found_under_a_limit_that_nobody_tells() {
     let ran = cli
         .apply(&org.url(), &["--rate", "auto", "--concurrency", "2"])
         .exits(0);
-    ran.says("the pace found is ");
+    ran.says("rate found: ");
     assert_eq!(outcomes(&cli.report(), "applied"), 60);
     let (seen, refused) = (org.requests(), refused.lock().unwrap());
     assert_eq!(seen.len(), 60 + refused.len());
