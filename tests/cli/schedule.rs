@@ -361,9 +361,9 @@ fn quiet_leaves_errors_and_one_line_if_rows_need_attention() {
     let stopped = cli.run(&[&words[..], &[&org.url()]].concat()).exits(5);
     assert_eq!(stopped.stdout, "");
     assert!(
-        stopped
-            .stderr
-            .starts_with("Stopped early: a row failed.\nNext:   "),
+        stopped.stderr.starts_with(
+            "Stopped early: a row failed.\n  note: 1 row has not been sent yet\nNext:   "
+        ),
         "{}",
         stopped.stderr
     );

@@ -251,6 +251,7 @@ fn whoever_is_asked_sees_the_plan_whatever_is_quiet_and_wherever_standard_output
         }
         let mut session = start(command);
         let plan = session.exp_string("[y/N]").unwrap();
+        let plan = console::strip_ansi_codes(&plan);
         assert!(
             plan.contains("3 to opt out of MFA") && plan.contains(&org.url()),
             "{options:?}: {plan}"
