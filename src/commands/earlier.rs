@@ -35,7 +35,11 @@ pub(super) fn ensure_same_org(report: &Path, org: &str) -> Result<()> {
         .help("name the Org of that report with --address, or another report"))
 }
 
-/// Checks that a report is not the journal of an interrupted run, which is no report yet.
+/// Checks that a report is finished: that it is not the journal of an interrupted run, and that no interrupted run is about
+/// to replace it.
+///
+/// # Errors
+/// [`Kind::Usage`] if there is a journal at this path or beside this report.
 pub(super) fn must_be_finished(report: &Path) -> Result<()> {
     let is_partial = report
         .extension()
@@ -46,15 +50,23 @@ pub(super) fn must_be_finished(report: &Path) -> Result<()> {
         report.to_owned()
     };
     let partial = Paths::of(finished.clone()).partial;
-    if !is_partial && (report.exists() || !partial.exists()) {
+    if !is_partial && !partial.exists() {
         return Ok(());
     }
-    let message = format!(
-        "{} is the journal of a run that has not come to its end, and no report",
-        visible_path(&partial)
-    );
+    let message = if !is_partial && finished.exists() {
+        format!(
+            "a run that replaces {} was interrupted: its journal is {}",
+            visible_path(&finished),
+            visible_path(&partial)
+        )
+    } else {
+        format!(
+            "{} is the journal of an unfinished run, not a report",
+            visible_path(&partial)
+        )
+    };
     Err(Error::new(Kind::Usage, message).help(format!(
-        "run the command that began it once more to go on with it, or close it: {}",
+        "to continue that run, run its command again; to end it, close it: {}",
         visible(&close_command(&finished))
     )))
 }

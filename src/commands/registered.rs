@@ -92,7 +92,7 @@ impl RegisterUser<'_> {
             let message =
                 format!("the register {path} belongs to another Org; what differs is {difference}");
             return Err(Error::new(Kind::Refused, message)
-                .help("name the register of this Org with --register"));
+                .help("name the register of this Org with --register; if its API key was replaced, add --new-key once"));
         }
         if register
             .owner
