@@ -154,6 +154,10 @@ impl OpenRegister {
         let paths = Paths::of_journal(journal);
         let interrupted = match Interrupted::find(&paths) {
             Ok(Some(interrupted)) if is_of_register(&interrupted, &self.file) => interrupted,
+            Ok(None) if !user.is_dry_run() => {
+                Interrupted::remove_false_start(&paths);
+                return Ok(());
+            }
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == Kind::Busy => return Err(error),
             Err(error) => {

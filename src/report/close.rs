@@ -115,6 +115,22 @@ impl Interrupted {
         })
     }
 
+    /// Removes what a process has left that was interrupted before it could send anything: a journal
+    /// without the record of a run, and its snapshot. What can't be removed is in nobody's way.
+    pub fn remove_false_start(paths: &Paths) {
+        let Ok(Some(file)) = files::lock_existing(&paths.partial) else {
+            return;
+        };
+        let name = files::name(&paths.partial);
+        let Ok(recovered) = recover(BufReader::new(&file), &name) else {
+            return;
+        };
+        if recovered.on_record.runs.is_empty() {
+            let _ = files::remove_private(&paths.snapshot, "a snapshot");
+            let _ = files::remove_journal(&paths.partial, &file);
+        }
+    }
+
     /// Gives a journal that can't be gone on with another name, and returns that.
     ///
     /// # Errors

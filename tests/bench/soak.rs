@@ -6,6 +6,7 @@
 //!   until nothing is left, `undo`. A second number is the seed.
 //! - `cargo bench --bench soak -- crash`: a small run is killed, or meets a full or a broken disk, at
 //!   each of its calls on files. Linux on x86-64, as root.
+//! - `cargo bench --bench soak -- crash-sync`: the same for a `sync` with arrivals and departures.
 
 #[cfg(unix)]
 #[path = "../common/mod.rs"]
@@ -26,6 +27,7 @@ fn main() {
     match words.first().map(String::as_str) {
         Some("chaos") => chaos(numbers.next().unwrap_or(60), numbers.next().unwrap_or(1)),
         Some("crash") => crash(),
+        Some("crash-sync") => crash_sync(),
         _ => {
             let kills = numbers.next().unwrap_or(50);
             let seed = numbers.next().unwrap_or(1);
@@ -77,11 +79,22 @@ fn chaos(seconds: u64, seed: u64) {
 )]
 fn crash() {
     println!("{:#?}", common::crash::crash_everywhere());
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[expect(
+    clippy::print_stdout,
+    reason = "what came of it is for whoever started this"
+)]
+fn crash_sync() {
     println!("{:#?}", common::crash::crash_sync_everywhere());
 }
 
 #[cfg(all(unix, not(all(target_os = "linux", target_arch = "x86_64"))))]
 fn crash() {}
+
+#[cfg(all(unix, not(all(target_os = "linux", target_arch = "x86_64"))))]
+fn crash_sync() {}
 
 #[cfg(not(unix))]
 fn main() {}
