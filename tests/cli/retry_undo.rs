@@ -213,7 +213,7 @@ fn both_show_a_plan_and_go_through_confirmation_and_guards() {
             ])
             .exits(2);
         half.says("is the journal of an unfinished run")
-            .says("run the command that began it once more");
+            .says("to continue that run, run its command again");
     }
     assert_eq!(org.requests(), 0);
     assert!(!cli.path("users.retry-1.report.csv.partial").exists());
