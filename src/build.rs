@@ -12,7 +12,8 @@ fn main() {
         Some(commit) => format!("{version} ({commit})"),
         None => version.to_owned(),
     };
-    // Cargo also sets this variable for `cargo run`, where the tool refuses unknown names with its own prefix.
+    // Cargo also sets this variable for `cargo run`, where the tool refuses unknown names with its
+    // own prefix.
     println!("cargo::rustc-env=VERSION_AND_COMMIT={version}");
 }
 

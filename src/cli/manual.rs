@@ -1,4 +1,5 @@
-//! The manual pages, in roff: one for the program and one for each command. The words are those of the help.
+//! The manual pages, in roff: one for the program and one for each command. The words are those of
+//! the help.
 
 use std::io::{self, Write};
 
@@ -61,8 +62,8 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// What stands below the long help: its line breaks and columns count. Its headings are those lines that begin at the
-/// margin and are all in capitals.
+/// What stands below the long help: its line breaks and columns count. Its headings are those lines
+/// that begin at the margin and are all in capitals.
 fn as_it_stands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     let text = command
         .get_after_long_help()
@@ -84,7 +85,8 @@ fn as_it_stands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     writeln!(page, ".fi")
 }
 
-/// A line of text as roff takes it for text: no escape, no request, and signs that stay what they are when pasted.
+/// A line of text as roff takes it for text: no escape, no request, and signs that stay what they
+/// are when pasted.
 fn escaped(line: &str) -> String {
     let request = if line.starts_with(['.', '\'']) {
         "\\&"

@@ -1,5 +1,6 @@
-//! The command line: the commands with their arguments, and the help texts. The options come from the settings table;
-//! what was given leaves here as [`CliOverrides`]. Reading files and doing anything is for others.
+//! The command line: the commands with their arguments, and the help texts. The options come from
+//! the settings table; what was given leaves here as [`CliOverrides`]. Reading files and doing
+//! anything is for others.
 
 mod cleansed;
 mod manual;
@@ -23,8 +24,9 @@ const VERSION: &str = env!("VERSION_AND_COMMIT");
 
 /// Switches MFA off, or back on, for many users of a Resolver Core Org.
 ///
-/// Reads a table of user IDs and opt-out flags, checks the whole table before anything is sent, sends the changes
-/// within a rate limit, tries again what is worth it, and leaves a report with one row for every row of the table.
+/// Reads a table of user IDs and opt-out flags, checks the whole table before anything is sent,
+/// sends the changes within a rate limit, tries again what is worth it, and leaves a report with
+/// one row for every row of the table.
 #[derive(Debug, Parser)]
 // With a name of its own, no message shows the name by which the program was started.
 #[command(name = "mfa-optout", bin_name = "mfa-optout")]
@@ -48,8 +50,9 @@ pub enum Command {
     Apply(Box<Apply>),
     /// Make an Org match a table of exceptions.
     ///
-    /// The table is the list of everybody who should be opted out. Sends only what differs from the register, and opts
-    /// people back in who have left the table. Made for scheduled jobs: an interrupted run needs no person.
+    /// The table is the list of everybody who should be opted out. Sends only what differs from the
+    /// register, and opts people back in who have left the table. Made for scheduled jobs: an
+    /// interrupted run needs no person.
     #[command(after_long_help = texts::SYNC, after_help = texts::SEE_MORE)]
     Sync(Box<Sync>),
     /// List who is opted out according to the register.
@@ -60,27 +63,28 @@ pub enum Command {
     Retry(Box<Retry>),
     /// Send the opposite flag for every row that an earlier report says was applied.
     ///
-    /// Opt-outs whose outcome is unknown are opted back in as well. What the state was before the earlier run is not
-    /// known: a user who was opted out before it is opted back in by this, too.
+    /// Opt-outs whose outcome is unknown are opted back in as well. What the state was before the
+    /// earlier run is not known: a user who was opted out before it is opted back in by this, too.
     #[command(after_long_help = texts::UNDO, after_help = texts::SEE_MORE)]
     Undo(Box<Undo>),
     /// End an interrupted run without sending anything.
     ///
-    /// Makes the report of a run that was interrupted or stopped early: rows on record as they are, rows that were not
-    /// sent as `not_sent`, and rows for which a request may have been on its way as `unknown`. Needs no credentials and
-    /// no network. The report can be given to `retry` and `undo` then.
+    /// Makes the report of a run that was interrupted or stopped early: rows on record as they are,
+    /// rows that were not sent as `not_sent`, and rows for which a request may have been on its way
+    /// as `unknown`. Needs no credentials and no network. The report can be given to `retry` and
+    /// `undo` then.
     #[command(after_long_help = texts::CLOSE, after_help = texts::SEE_MORE)]
     Close(Close),
     /// Serve a practice Org on this machine.
     ///
-    /// It listens on the loopback address only, keeps everything in memory and forgets it at the end. It prints its
-    /// address and an API key to practise with.
+    /// It listens on the loopback address only, keeps everything in memory and forgets it at the
+    /// end. It prints its address and an API key to practise with.
     #[command(after_long_help = texts::SANDBOX)]
     Sandbox(Sandbox),
     /// Show and check the settings that apply, and where each comes from.
     ///
-    /// Takes the same options as `apply` and sends nothing. Secrets are not shown. The exit code is 2 if a value can't be
-    /// used.
+    /// Takes the same options as `apply` and sends nothing. Secrets are not shown. The exit code is
+    /// 2 if a value can't be used.
     #[command(after_long_help = texts::CONFIG)]
     Config(Box<Config>),
     /// Print completions for a shell.
@@ -243,7 +247,8 @@ impl Cli {
     /// Parses a command line that begins with the program's name.
     ///
     /// # Errors
-    /// The command line is invalid, or asks for help or the version. Clap's error has the text and the exit code.
+    /// The command line is invalid, or asks for help or the version. Clap's error has the text and
+    /// the exit code.
     pub fn parse_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let matches = command()
             .try_get_matches_from(words)
@@ -307,8 +312,9 @@ pub fn completions(shell: Shell) -> Vec<u8> {
     }
 }
 
-/// Corrects the script for bash. `clap_complete` 4.6 treats the hyphen of the program's name as a separator in one half
-/// of it and not in the other, so that it would not find the options of any command.
+/// Corrects the script for bash. `clap_complete` 4.6 treats the hyphen of the program's name as a
+/// separator in one half of it and not in the other, so that it would not find the options of any
+/// command.
 fn corrected_for_bash(script: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(script)
         .replace("mfa__subcmd__optout", "mfa__optout")

@@ -1,5 +1,6 @@
-//! Builds clap's arguments from the settings table, and reads from clap's matches what was given. Each value is checked
-//! here, so that a mistake is reported beside the option; what applies is settled together with environment and file.
+//! Builds clap's arguments from the settings table, and reads from clap's matches what was given.
+//! Each value is checked here, so that a mistake is reported beside the option; what applies is
+//! settled together with environment and file.
 
 use std::ffi::OsString;
 

@@ -1,5 +1,5 @@
-//! Options that exist only to be refused: a secret on a command line is in the shell's history and in every list of
-//! processes. The value is never repeated.
+//! Options that exist only to be refused: a secret on a command line is in the shell's history and
+//! in every list of processes. The value is never repeated.
 
 use std::ffi::OsStr;
 

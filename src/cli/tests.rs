@@ -87,7 +87,8 @@ fn the_help_names_the_defaults_that_apply() {
     }
 }
 
-/// Returns every option that may be a flag with a value that is hard to type, as a command line has it.
+/// Returns every option that may be a flag with a value that is hard to type, as a command line has
+/// it.
 fn hard_to_type() -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["mfa-optout".into(), "config".into()];
     for setting in TABLE.iter().filter(|setting| setting.may_be_flag()) {
@@ -186,7 +187,8 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     insta::assert_snapshot!(complaint("apply users.csv --api-key hush"));
 }
 
-/// Checks that nothing in a text moves a cursor or sets a clipboard but the colours that clap sets itself.
+/// Checks that nothing in a text moves a cursor or sets a clipboard but the colours that clap sets
+/// itself.
 fn has_only_own_styling(text: &str) -> bool {
     console::strip_ansi_codes(text)
         .chars()

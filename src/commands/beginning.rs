@@ -1,5 +1,6 @@
-//! What lies between a confirmed plan and the first request: the wait for late requests of an earlier run, the lock on the
-//! register, the journal with its snapshot, and the marks in the register.
+//! What lies between a confirmed plan and the first request: the wait for late requests of an
+//! earlier run, the lock on the register, the journal with its snapshot, and the marks in the
+//! register.
 
 use std::fs::File;
 use std::time::Duration;
@@ -25,7 +26,8 @@ use crate::register::update::RunFacts;
 use crate::report::{self, Unfinished};
 use crate::ui::say::{self, now};
 
-/// Time after which no request can arrive at the Org any more. Until then, no other request for the same user is sent.
+/// Time after which no request can arrive at the Org any more. Until then, no other request for the
+/// same user is sent.
 const MAX_DELAY_OF_REQUESTS: Duration = Duration::from_mins(1);
 
 /// What a run is about to begin with.
@@ -57,7 +59,8 @@ impl Beginning<'_> {
             && self.plan.sync_counts().withheld == 0
     }
 
-    /// Ends a run that has nothing to do: the register takes over what the table says about people, and no report is made.
+    /// Ends a run that has nothing to do: the register takes over what the table says about people,
+    /// and no report is made.
     pub(super) fn end_without_report(self, metrics: Option<&Output>) -> Result<Exit> {
         let Some(register) = self.register else {
             return Ok(Exit::Done);
@@ -85,7 +88,8 @@ impl Beginning<'_> {
         Ok(Exit::Done)
     }
 
-    /// Waits until no request of an earlier run can arrive any more. Returns the signal that ended the wait, if one did.
+    /// Waits until no request of an earlier run can arrive any more. Returns the signal that ended
+    /// the wait, if one did.
     pub(super) async fn wait_for_late_requests(
         &self,
         signals: &mut BoxStream<'static, Signal>,
@@ -98,7 +102,8 @@ impl Beginning<'_> {
         wait_for_late_requests(self.settings, unknown_at, signals).await
     }
 
-    /// Locks the register, makes the journal and the snapshot, and marks the users in the register, in this order.
+    /// Locks the register, makes the journal and the snapshot, and marks the users in the register,
+    /// in this order.
     pub(super) fn begin(mut self) -> Result<Begun> {
         self.start.at = now();
         let mode = mode(self.settings);
@@ -185,7 +190,8 @@ fn make_snapshot(
     prepared.snapshot(&mut [input, register])
 }
 
-/// Waits until no request of the earlier run can arrive any more. Returns the signal that ended the wait, if one did.
+/// Waits until no request of the earlier run can arrive any more. Returns the signal that ended the
+/// wait, if one did.
 async fn wait_for_late_requests(
     settings: &Settings,
     unknown_at: Option<Timestamp>,
@@ -203,8 +209,9 @@ async fn wait_for_late_requests(
     }
 }
 
-/// Returns how long to wait after a row became unknown at this time, so that no request for it can arrive any more.
-/// `None` if that time has passed. A clock that was put back does not make the wait longer.
+/// Returns how long to wait after a row became unknown at this time, so that no request for it can
+/// arrive any more. `None` if that time has passed. A clock that was put back does not make the
+/// wait longer.
 fn time_to_wait(unknown_at: Timestamp, now: Timestamp) -> Option<Duration> {
     let end = unknown_at.checked_add(MAX_DELAY_OF_REQUESTS).ok()?;
     let left = Duration::try_from(end.duration_since(now)).ok()?;

@@ -8,7 +8,8 @@ use crate::plan::{Action, Plan};
 use crate::register::Register;
 use crate::ui::say;
 
-/// Prints every change that would be sent, one a line. `on_record` holds the rows that an interrupted run has recorded.
+/// Prints every change that would be sent, one a line. `on_record` holds the rows that an
+/// interrupted run has recorded.
 ///
 /// # Errors
 /// The input can't be read again.

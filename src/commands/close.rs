@@ -1,4 +1,5 @@
-//! `mfa-optout close`: ends an interrupted run without sending anything. `--fresh` ends the old run in the same way.
+//! `mfa-optout close`: ends an interrupted run without sending anything. `--fresh` ends the old run
+//! in the same way.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -85,8 +86,8 @@ fn nothing_to_close(paths: &Paths) -> Error {
     Error::new(Kind::Usage, message).help(help)
 }
 
-/// Gives every row that is not on record its outcome, and makes the report in the place that `report` names. `plan` is
-/// needed unless all rows are on record.
+/// Gives every row that is not on record its outcome, and makes the report in the place that
+/// `report` names. `plan` is needed unless all rows are on record.
 fn close_into(
     interrupted: &Interrupted,
     plan: Option<&Plan>,
@@ -105,8 +106,8 @@ fn close_into(
     interrupted.close(report, rows, &stop, overwrite)
 }
 
-/// Closes an interrupted run into the report that `report` names, and brings its outcomes into its register. `table` is a
-/// file with the table of the run, for one that has lost its snapshot.
+/// Closes an interrupted run into the report that `report` names, and brings its outcomes into its
+/// register. `table` is a file with the table of the run, for one that has lost its snapshot.
 pub(super) fn close_run(
     interrupted: &Interrupted,
     report: &Paths,
@@ -156,7 +157,8 @@ impl Leftover {
     /// Reads what a run has left.
     ///
     /// # Errors
-    /// Of [`Kind::Report`] or [`Kind::Input`] if the copy of the table or of the register is missing or damaged.
+    /// Of [`Kind::Report`] or [`Kind::Input`] if the copy of the table or of the register is
+    /// missing or damaged.
     pub(super) fn read(interrupted: &Interrupted) -> Result<Self> {
         let former = former_register(interrupted)?.ok_or_else(|| no_snapshot(interrupted))?;
         let plan = plan_of(interrupted, None, Some(&former))?;
@@ -205,7 +207,8 @@ fn former_register(interrupted: &Interrupted) -> Result<Option<Register>> {
     Ok(bytes.and_then(|bytes| Register::parse(&bytes).ok()))
 }
 
-/// Returns the outcome that a row comes to when its run is closed; `None` for a step that is no row.
+/// Returns the outcome that a row comes to when its run is closed; `None` for a step that is no
+/// row.
 fn closed_row(
     step: Result<Step>,
     on_record: &OnRecord,
@@ -243,7 +246,8 @@ fn closed(change: Change, outcome: Outcome, detail: &str) -> Record {
     )
 }
 
-/// Returns where the rows of an interrupted run are read from: its snapshot, or else a file with the same table.
+/// Returns where the rows of an interrupted run are read from: its snapshot, or else a file with
+/// the same table.
 fn source_of(interrupted: &Interrupted, table: Option<&Path>) -> Result<Source> {
     let run = interrupted.run();
     if let Some(snapshot) = interrupted.snapshot()?
@@ -271,8 +275,8 @@ fn no_snapshot(interrupted: &Interrupted) -> Error {
     ))
 }
 
-/// Reads the table of a run as the run has read it, and compares it with the same register. `table` is a file with the
-/// table, for a run that has lost its snapshot.
+/// Reads the table of a run as the run has read it, and compares it with the same register. `table`
+/// is a file with the table, for a run that has lost its snapshot.
 fn plan_of(
     interrupted: &Interrupted,
     table: Option<&Path>,

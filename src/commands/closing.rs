@@ -1,4 +1,5 @@
-//! The end of a run: its last record, the report and everything that is made from it, and the closing summary.
+//! The end of a run: its last record, the report and everything that is made from it, and the
+//! closing summary.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -45,13 +46,14 @@ pub(super) struct Closing {
     pub(super) stop: Arc<AtomicBool>,
     /// The register, until the run has ended.
     pub(super) register: Mutex<Option<RegisterRun>>,
-    /// Whether people who have left the table are not opted back in because it may not be all of the list.
+    /// Whether people who have left the table are not opted back in because it may not be all of
+    /// the list.
     pub(super) is_incomplete: bool,
 }
 
 impl Closing {
-    /// Closes the run and listens for signals. A signal during a long merge ends the merge; running the same command again
-    /// then only makes the report.
+    /// Closes the run and listens for signals. A signal during a long merge ends the merge; running
+    /// the same command again then only makes the report.
     pub(super) async fn close_listening(
         self,
         journal: Journal<File>,
@@ -96,7 +98,8 @@ impl Closing {
         }
     }
 
-    /// Prints that a signal has ended the closing. The journal is complete, and the same command does the rest.
+    /// Prints that a signal has ended the closing. The journal is complete, and the same command
+    /// does the rest.
     fn say_interrupted(&self, sent: &Sent, signal: Signal, recorded: u64) -> Exit {
         if recorded == self.rows {
             let line = "every row has its outcome; running the same command again sends nothing and only makes the report";
@@ -247,7 +250,8 @@ impl Closing {
         self.warn_on_error(written);
     }
 
-    /// Makes the report, then brings the register up to date with `settle`, then removes the journal.
+    /// Makes the report, then brings the register up to date with `settle`, then removes the
+    /// journal.
     fn finished(
         &self,
         journal: Journal<File>,
@@ -273,8 +277,8 @@ impl Closing {
         Ok(summary)
     }
 
-    /// Sums up a run that stopped early. Returns `None` if its journal can't be read again, which changes nothing in what
-    /// came of the run.
+    /// Sums up a run that stopped early. Returns `None` if its journal can't be read again, which
+    /// changes nothing in what came of the run.
     fn stopped(
         &self,
         mut journal: Journal<File>,
@@ -323,7 +327,8 @@ impl Closing {
         say::warning(self.settings.talk.format, words);
     }
 
-    /// Reports an error that does not affect the outcomes of the rows: the page or the metrics can't be written.
+    /// Reports an error that does not affect the outcomes of the rows: the page or the metrics
+    /// can't be written.
     fn warn_on_error(&self, written: Result<()>) {
         if let Err(error) = written {
             say::error(self.settings.talk.format, &error);
@@ -342,7 +347,8 @@ impl Closing {
         ))
     }
 
-    /// Returns the next command, if there is one that can help. `retry` is not suggested if every failure is permanent.
+    /// Returns the next command, if there is one that can help. `retry` is not suggested if every
+    /// failure is permanent.
     fn next_command(&self, exit: Exit, tally: &Tally, groups: &[Group]) -> Option<String> {
         let to_retry = tally.count_where(Outcome::is_retryable);
         let permanent: u64 = groups

@@ -1,7 +1,7 @@
 //! The work that remains to be done, and how the plan is confirmed.
 //!
-//! The limit on opt-outs counts the whole table, because a resumed run is the same run. A person is asked only about what
-//! is still to be sent.
+//! The limit on opt-outs counts the whole table, because a resumed run is the same run. A person is
+//! asked only about what is still to be sent.
 
 use std::io::{BufRead, Write};
 
@@ -118,7 +118,8 @@ impl Confirmation {
     }
 }
 
-/// Asks the person at the terminal. A wrong answer is asked for once more; the end of the input is a no.
+/// Asks the person at the terminal. A wrong answer is asked for once more; the end of the input is
+/// a no.
 fn ask(question: Question) -> Result<String> {
     for number in 1..=MAX_QUESTIONS {
         let Some(answer) = read_answer(question) else {

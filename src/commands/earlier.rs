@@ -1,4 +1,5 @@
-//! What `retry` and `undo` need to know of an earlier run besides its report: which Org it was, and where theirs goes.
+//! What `retry` and `undo` need to know of an earlier run besides its report: which Org it was, and
+//! where theirs goes.
 
 use std::path::Path;
 
@@ -12,8 +13,8 @@ use crate::plan::REGISTERED_COLUMN;
 use crate::text::{visible, visible_path};
 use crate::trusted_file;
 
-/// Checks that a report is not from another Org, whose users are other people. The record beside the report decides, even
-/// if it may belong to another report, because a refusal does no harm.
+/// Checks that a report is not from another Org, whose users are other people. The record beside
+/// the report decides, even if it may belong to another report, because a refusal does no harm.
 ///
 /// # Errors
 /// [`Kind::Refused`] if the record names another Org.
@@ -35,8 +36,8 @@ pub(super) fn ensure_same_org(report: &Path, org: &str) -> Result<()> {
         .help("name the Org of that report with --address, or another report"))
 }
 
-/// Checks that a report is finished: that it is not the journal of an interrupted run, and that no interrupted run is about
-/// to replace it.
+/// Checks that a report is finished: that it is not the journal of an interrupted run, and that no
+/// interrupted run is about to replace it.
 ///
 /// # Errors
 /// [`Kind::Usage`] if there is a journal at this path or beside this report.
@@ -71,8 +72,9 @@ pub(super) fn must_be_finished(report: &Path) -> Result<()> {
     )))
 }
 
-/// Returns the column of the user IDs that the record of a report names: by its header, or by its number if several columns
-/// have the same header. `None` if there is no record, or if it does not say.
+/// Returns the column of the user IDs that the record of a report names: by its header, or by its
+/// number if several columns have the same header. `None` if there is no record, or if it does not
+/// say.
 pub(super) fn id_column_of(report: &Path) -> Option<ColumnChoice> {
     let run = run_of(report)?;
     let identity: Identity = serde_json::from_value(run.get("identity")?.clone()).ok()?;
@@ -90,8 +92,8 @@ pub(super) fn id_column_of(report: &Path) -> Option<ColumnChoice> {
     }
 }
 
-/// Checks whether a report is one of `sync`, or of a retry of one, whose last carried column says what the register said
-/// before. `carried` are the columns that the report carries.
+/// Checks whether a report is one of `sync`, or of a retry of one, whose last carried column says
+/// what the register said before. `carried` are the columns that the report carries.
 ///
 /// # Errors
 /// Of [`Kind::Refused`] if that can't be known because the run's record is missing.
@@ -120,8 +122,8 @@ fn run_of(report: &Path) -> Option<serde_json::Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Returns the paths for a `retry` or `undo`: `users.report.csv` gives `users.retry-1.report.csv`, then `users.retry-2…`.
-/// An interrupted one is continued.
+/// Returns the paths for a `retry` or `undo`: `users.report.csv` gives `users.retry-1.report.csv`,
+/// then `users.retry-2…`. An interrupted one is continued.
 pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
     let name = earlier.file_name().unwrap_or_default().to_string_lossy();
     let stem = name

@@ -1,4 +1,5 @@
-//! `mfa-optout exceptions`: lists who is opted out according to the register. Sends nothing and needs no credentials.
+//! `mfa-optout exceptions`: lists who is opted out according to the register. Sends nothing and
+//! needs no credentials.
 
 use jiff::civil::Date;
 use serde_json::json;

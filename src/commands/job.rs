@@ -1,5 +1,5 @@
-//! The path of `apply`, `sync`, `retry` and `undo`: read and check everything, show the plan, get it confirmed, send it,
-//! report.
+//! The path of `apply`, `sync`, `retry` and `undo`: read and check everything, show the plan, get
+//! it confirmed, send it, report.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -76,7 +76,8 @@ impl Job {
         ended
     }
 
-    /// Returns a function that writes metrics for a run that ended before it had figures, if metrics are wanted.
+    /// Returns a function that writes metrics for a run that ended before it had figures, if
+    /// metrics are wanted.
     fn metrics_of_unfinished(
         &self,
         settings: &Settings,
@@ -272,7 +273,8 @@ impl Job {
             Source::Path(self.input.clone())
         };
         let reading = &settings.reading;
-        // The settings say how tables are written. A report is written by this tool: for it only what was typed counts.
+        // The settings say how tables are written. A report is written by this tool: for it only
+        // what was typed counts.
         let holds = |key: Key| self.selection == Selection::All || self.given.contains(key);
         let options = input::Options {
             delimiter: reading.delimiter.filter(|_| holds(Key::Delimiter)),
@@ -329,8 +331,8 @@ impl Job {
         )
     }
 
-    /// Returns the column of the IDs that was chosen. For a report of an earlier run, its record says it unless somebody has
-    /// typed another.
+    /// Returns the column of the IDs that was chosen. For a report of an earlier run, its record
+    /// says it unless somebody has typed another.
     fn id_column(&self, settings: &Settings) -> Option<ColumnChoice> {
         let is_typed = self.given.contains(Key::IdColumn);
         if self.selection != Selection::All

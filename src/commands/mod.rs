@@ -1,4 +1,5 @@
-//! What each command does, from top to bottom. [`job`] has the path that `apply`, `sync`, `retry` and `undo` share.
+//! What each command does, from top to bottom. [`job`] has the path that `apply`, `sync`, `retry`
+//! and `undo` share.
 
 mod beginning;
 mod change_list;

@@ -1,4 +1,5 @@
-//! How the table of an interrupted run is read again without the command line: as its journal says that it was read.
+//! How the table of an interrupted run is read again without the command line: as its journal says
+//! that it was read.
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use crate::plan::{REGISTERED_COLUMN, RegisterUse, SyncUse};
 use crate::register::Register;
 use crate::register::comparison::SyncRules;
 
-/// Returns the options with which the table of a run is read as the run has read it. Its size was accepted then. `former` is
-/// the register as it was before the run.
+/// Returns the options with which the table of a run is read as the run has read it. Its size was
+/// accepted then. `former` is the register as it was before the run.
 pub(super) fn options_of(run: &Run, former: Option<&Register>) -> plan::Options {
     let identity = &run.identity;
     let table = &identity.table;

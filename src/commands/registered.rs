@@ -1,8 +1,9 @@
-//! The register of a run: it is read and brought up to date before the plan is made, its users are marked as unknown before
-//! the first request, and their entries are settled when the run ends.
+//! The register of a run: it is read and brought up to date before the plan is made, its users are
+//! marked as unknown before the first request, and their entries are settled when the run ends.
 //!
-//! A run that was interrupted has left its journal, which the lock file names. The next run that uses the register brings
-//! the outcomes of that journal in, and closes the interrupted run into a report of its own. No person is needed for that.
+//! A run that was interrupted has left its journal, which the lock file names. The next run that
+//! uses the register brings the outcomes of that journal in, and closes the interrupted run into a
+//! report of its own. No person is needed for that.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -106,12 +107,12 @@ impl RegisterUser<'_> {
 }
 
 impl OpenRegister {
-    /// Reads the register that the settings name, and brings in what an interrupted run has left. Returns `None` if no
-    /// register is configured.
+    /// Reads the register that the settings name, and brings in what an interrupted run has left.
+    /// Returns `None` if no register is configured.
     ///
     /// # Errors
-    /// [`Kind::Busy`] if another run uses the register; [`Kind::Report`] if it is damaged; [`Kind::Refused`] if it belongs to
-    /// another Org, or is missing and may not be created.
+    /// [`Kind::Busy`] if another run uses the register; [`Kind::Report`] if it is damaged;
+    /// [`Kind::Refused`] if it belongs to another Org, or is missing and may not be created.
     pub(super) fn open(user: RegisterUser<'_>) -> Result<Option<Self>> {
         let Some(path) = &user.settings.register.path else {
             if user.is_sync() {
@@ -212,7 +213,8 @@ impl OpenRegister {
             .collect()
     }
 
-    /// Returns the latest time at which a request may have been sent that is now to be overtaken by the opposite flag.
+    /// Returns the latest time at which a request may have been sent that is now to be overtaken by
+    /// the opposite flag.
     pub(super) fn latest_doubt(&self, requests: &RegisterRequests) -> Option<Timestamp> {
         let mut latest = None;
         for (_, request) in &requests.sent {
@@ -247,7 +249,8 @@ impl OpenRegister {
         }
     }
 
-    /// Brings in what needs no request, for a run that sends nothing. Returns the number of exceptions.
+    /// Brings in what needs no request, for a run that sends nothing. Returns the number of
+    /// exceptions.
     ///
     /// # Errors
     /// As [`lock`](Self::lock), and if the register can't be written.
@@ -276,7 +279,8 @@ impl OpenRegister {
     /// Takes the lock for the run, and names its journal in the lock file.
     ///
     /// # Errors
-    /// [`Kind::Busy`] if another run uses the register; [`Kind::Refused`] if the register has changed since the plan was made.
+    /// [`Kind::Busy`] if another run uses the register; [`Kind::Refused`] if the register has
+    /// changed since the plan was made.
     pub(super) fn lock(&self, paths: &Paths) -> Result<RegisterLock> {
         let mut lock = self.lock_unchanged()?;
         let journal = absolute(&paths.partial);
@@ -337,7 +341,8 @@ pub(super) struct RegisterBegin {
 }
 
 impl RegisterRun {
-    /// Marks every user that may change as unknown, and brings in what needs no request. Returns when that is on the disk.
+    /// Marks every user that may change as unknown, and brings in what needs no request. Returns
+    /// when that is on the disk.
     ///
     /// # Errors
     /// Of [`Kind::Report`] if the register can't be written.
@@ -369,8 +374,8 @@ impl RegisterRun {
         })
     }
 
-    /// Gives every user the entry that the outcome calls for; `in_doubt` are the rows without an outcome whose change may
-    /// have been made.
+    /// Gives every user the entry that the outcome calls for; `in_doubt` are the rows without an
+    /// outcome whose change may have been made.
     ///
     /// # Errors
     /// Of [`Kind::MidRun`] if the register can't be read or written.
@@ -413,8 +418,8 @@ pub(super) fn run_name(began: Timestamp) -> String {
     format!("{began:.0}")
 }
 
-/// Returns what became of each request. `in_doubt` are the rows without an outcome whose change may have been made, and the
-/// latest time at which a request for one of them may have been sent.
+/// Returns what became of each request. `in_doubt` are the rows without an outcome whose change may
+/// have been made, and the latest time at which a request for one of them may have been sent.
 pub(super) fn outcomes<'a>(
     requests: &'a [(RowNumber, Request)],
     results: &'a RowResults,
@@ -448,7 +453,8 @@ fn is_not_found(result: &RowResult) -> bool {
     class == Some(StatusClass::NotFound)
 }
 
-/// Returns what the lock file says after a run whose journal is gone, if it said `before` while the run went on.
+/// Returns what the lock file says after a run whose journal is gone, if it said `before` while the
+/// run went on.
 pub(super) fn state_after(
     before: &LockState,
     requests: &[(RowNumber, Request)],
@@ -505,7 +511,8 @@ fn is_of_register(interrupted: &Interrupted, file: &RegisterFile) -> bool {
     register.is_some_and(|register| Path::new(&register.path) == file.path())
 }
 
-/// Gives a journal that can't be brought in another name. Its users stay unknown in the register and are sent again.
+/// Gives a journal that can't be brought in another name. Its users stay unknown in the register
+/// and are sent again.
 fn keep_unusable(paths: &Paths, error: &Error, user: RegisterUser<'_>) {
     let why = error.message();
     let words = if user.is_dry_run() {

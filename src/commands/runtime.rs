@@ -47,8 +47,8 @@ fn check_threads() -> io::Result<()> {
     Ok(())
 }
 
-/// Returns how many of the wanted connections may be open at a time, at least 1. Raises the process's
-/// own limit of open files if it is too low and the system allows for more.
+/// Returns how many of the wanted connections may be open at a time, at least 1. Raises the
+/// process's own limit of open files if it is too low and the system allows for more.
 pub(super) fn max_connections(wanted: usize) -> usize {
     descriptors::max_connections(wanted)
 }

@@ -8,9 +8,9 @@ use crate::error::Result;
 
 /// Listens for the signals that end a run in good order.
 ///
-/// SIGHUP counts unless it was ignored when the process started, as `nohup` arranges it. Two further
-/// signals are only kept from killing the process: an ignored SIGHUP, and SIGXFSZ, so that a limit
-/// on the size of files is an error of the write that met it.
+/// SIGHUP counts unless it was ignored when the process started, as `nohup` arranges it. Two
+/// further signals are only kept from killing the process: an ignored SIGHUP, and SIGXFSZ, so that
+/// a limit on the size of files is an error of the write that met it.
 ///
 /// # Errors
 /// Of [`Kind::Usage`](crate::error::Kind::Usage) if the system does not allow it.

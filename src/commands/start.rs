@@ -1,4 +1,5 @@
-//! What is recorded about a run besides its rows: its identity, who started it and why, and its options. No secrets.
+//! What is recorded about a run besides its rows: its identity, who started it and why, and its
+//! options. No secrets.
 
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
@@ -46,8 +47,8 @@ pub(super) fn of(
     }
 }
 
-/// Returns what has to be the same for an interrupted run to be taken up: the input, how it is read, and what is sent for
-/// a row.
+/// Returns what has to be the same for an interrupted run to be taken up: the input, how it is
+/// read, and what is sent for a row.
 fn identity(
     request: &RunRequest<'_>,
     settings: &Settings,
@@ -116,15 +117,16 @@ pub(super) fn zone(settings: &Settings) -> TimeZone {
         .unwrap_or_else(TimeZone::system)
 }
 
-/// Returns the zone's name, or its offset or rule. Only a zone that the system keeps without a name has none of them.
+/// Returns the zone's name, or its offset or rule. Only a zone that the system keeps without a name
+/// has none of them.
 fn time_zone_name(zone: &TimeZone) -> String {
     DateTimePrinter::new()
         .time_zone_to_string(zone)
         .unwrap_or_else(|_| "unknown".to_owned())
 }
 
-/// Returns the outcomes of the earlier report whose rows are sent again, without regard to the order in which they were
-/// given.
+/// Returns the outcomes of the earlier report whose rows are sent again, without regard to the
+/// order in which they were given.
 fn outcomes(selection: &Selection) -> Vec<Outcome> {
     match selection {
         Selection::All | Selection::Undo => Vec::new(),

@@ -1,4 +1,5 @@
-//! What only `sync` does: the name of the list, the comparison with the register, and what is said about it.
+//! What only `sync` does: the name of the list, the comparison with the register, and what is said
+//! about it.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The Org of a run: its address and the credentials, or those of the practice Org. The secret is read here, once, and
-//! goes only to `api`.
+//! The Org of a run: its address and the credentials, or those of the practice Org. The secret is
+//! read here, once, and goes only to `api`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::ui::say;
 
 /// Time in which a connection has to be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum share of the request's time for connecting. A request that ends while connecting was certainly not sent; one
-/// that ends by its own timeout may have been.
+/// Maximum share of the request's time for connecting. A request that ends while connecting was
+/// certainly not sent; one that ends by its own timeout may have been.
 const CONNECT_SHARE: f64 = 0.9;
 
 /// The Org of a run.
@@ -139,7 +139,8 @@ impl Target {
         })
     }
 
-    /// Returns the name of the Org in reports. A practice Org listens on another port each time and is the same Org.
+    /// Returns the name of the Org in reports. A practice Org listens on another port each time and
+    /// is the same Org.
     pub(super) fn name(&self) -> String {
         if self.sandbox.is_some() {
             "practice Org".to_owned()

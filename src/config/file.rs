@@ -1,5 +1,6 @@
-//! The file of settings, `mfa-optout.toml`: values that hold always, and profiles with values of their own. Parsing is
-//! pure; what a value means is left to `values`, and which file counts to `settings`.
+//! The file of settings, `mfa-optout.toml`: values that hold always, and profiles with values of
+//! their own. Parsing is pure; what a value means is left to `values`, and which file counts to
+//! `settings`.
 //!
 //! ```toml
 //! rate = "10/s"
@@ -58,8 +59,8 @@ impl File {
     /// Understands the shape of the file.
     ///
     /// # Errors
-    /// What is not TOML, keys that are not known (the error names the nearest one that is), and values that are neither
-    /// text nor number nor `true` or `false`; each with its line.
+    /// What is not TOML, keys that are not known (the error names the nearest one that is), and
+    /// values that are neither text nor number nor `true` or `false`; each with its line.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         let reader = Reader {
             path,

@@ -1,5 +1,5 @@
-//! Finds and reads the config file: the one that was named, or the one in the working directory, or the one in the user's
-//! configuration folder.
+//! Finds and reads the config file: the one that was named, or the one in the working directory, or
+//! the one in the user's configuration folder.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -17,7 +17,8 @@ use crate::trusted_file::{self, ReadError};
 
 const NAME: &str = "mfa-optout.toml";
 
-/// Checks whether a file has the name of a config file, so that this run or another one would read it.
+/// Checks whether a file has the name of a config file, so that this run or another one would read
+/// it.
 #[must_use]
 pub fn may_hold_settings(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == NAME)
@@ -35,7 +36,8 @@ pub struct ProcessEnv {
 }
 
 impl ProcessEnv {
-    /// Returns the properties of this process. A person can be asked if standard input and standard error are terminals.
+    /// Returns the properties of this process. A person can be asked if standard input and standard
+    /// error are terminals.
     #[must_use]
     pub fn of_this_process() -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
@@ -47,7 +49,8 @@ impl ProcessEnv {
     }
 }
 
-/// Finds and reads the config file, and passes everything to `then`, with notes about the origin of the settings.
+/// Finds and reads the config file, and passes everything to `then`, with notes about the origin of
+/// the settings.
 ///
 /// # Errors
 /// The file can't be read or understood, or has no such profile; and those of `then`.
@@ -96,7 +99,8 @@ impl Settings {
     }
 }
 
-/// Refuses a variable that has the tool's prefix and is no option: a mistyped guard would be none at all.
+/// Refuses a variable that has the tool's prefix and is no option: a mistyped guard would be none
+/// at all.
 fn refuse_unknown(variables: &[OsString]) -> Result<()> {
     for name in variables {
         let name = name.to_string_lossy();
@@ -114,7 +118,8 @@ fn refuse_unknown(variables: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// Returns what follows [`VARIABLES`] in a variable's name, in upper case where the system ignores the case of names.
+/// Returns what follows [`VARIABLES`] in a variable's name, in upper case where the system ignores
+/// the case of names.
 fn suffix_of(name: &str, ignore_case: bool) -> Option<String> {
     let name = if ignore_case {
         name.to_uppercase()
@@ -124,8 +129,10 @@ fn suffix_of(name: &str, ignore_case: bool) -> Option<String> {
     name.strip_prefix(VARIABLES).map(str::to_owned)
 }
 
-/// Checks whether a variable was set by Kubernetes, which names variables after services such as `mfa-optout`
-/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>), or by the build.
+/// Checks whether a variable was set by Kubernetes, which names variables after services such as
+/// `mfa-optout`
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>), or
+/// by the build.
 fn is_set_by_others(suffix: &str) -> bool {
     let suffix = format!("_{suffix}");
     suffix.ends_with("_SERVICE_HOST")
@@ -174,7 +181,8 @@ fn open(
             return Ok((Some(file), notes));
         }
     } else if here.symlink_metadata().is_ok() {
-        // Whoever can put a file there could send the key elsewhere, and nobody is watching. It is not even opened.
+        // Whoever can put a file there could send the key elsewhere, and nobody is watching. It is
+        // not even opened.
         notes.push(format!(
             "{} does not count without a terminal; name it with --config {NAME} if it should",
             shown_path(&here)
@@ -187,8 +195,8 @@ fn open(
     Ok((file, notes))
 }
 
-/// Reads a config file that nobody named. One that can't be reached, for instance because it lies below another user's
-/// home, is only worth a note.
+/// Reads a config file that nobody named. One that can't be reached, for instance because it lies
+/// below another user's home, is only worth a note.
 fn parse_if_there(path: &Path, notes: &mut Vec<String>) -> Result<Option<File>> {
     match trusted_file::read_text(path, trusted_file::MAX_BYTES) {
         Ok(text) => File::parse(path, &text).map(Some),
@@ -205,8 +213,8 @@ fn parse_if_there(path: &Path, notes: &mut Vec<String>) -> Result<Option<File>> 
     }
 }
 
-/// `XDG_CONFIG_HOME`, else `~/.config` (XDG Base Directory Specification); on Windows `APPDATA`. A relative path there
-/// does not count, as that specification has it.
+/// `XDG_CONFIG_HOME`, else `~/.config` (XDG Base Directory Specification); on Windows `APPDATA`. A
+/// relative path there does not count, as that specification has it.
 fn user_folder(environment: Environment<'_>) -> Option<PathBuf> {
     let folder = |name: &str| {
         environment(name)

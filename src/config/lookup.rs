@@ -1,4 +1,5 @@
-//! Finds rows of the settings table by the names that people write, and checks the order of the rows when the tool is built.
+//! Finds rows of the settings table by the names that people write, and checks the order of the
+//! rows when the tool is built.
 
 use crate::config::setting::Setting;
 use crate::config::table::{Key, TABLE};
@@ -24,7 +25,8 @@ pub(super) fn named(file_key: &str) -> Option<&'static Setting> {
     TABLE.iter().find(|setting| setting.file_key() == file_key)
 }
 
-/// Returns the name that `word` was probably meant to be: one that differs in at most a third of its letters.
+/// Returns the name that `word` was probably meant to be: one that differs in at most a third of
+/// its letters.
 pub(super) fn nearest(word: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let (distance, name) = names
         .map(|name| (strsim::damerau_levenshtein(word, &name), name))

@@ -1,5 +1,6 @@
-//! The settings of a run. The command line outranks the environment, which outranks a profile of `mfa-optout.toml`;
-//! together they become one typed [`Settings`]. Of the disk, only the config file and secrets are read.
+//! The settings of a run. The command line outranks the environment, which outranks a profile of
+//! `mfa-optout.toml`; together they become one typed [`Settings`]. Of the disk, only the config
+//! file and secrets are read.
 
 mod file;
 mod locate;
@@ -54,7 +55,8 @@ pub struct Settings {
     pub config: Option<PathBuf>,
     /// The profile that was named with `--profile`.
     pub profile: Option<String>,
-    /// Every option that is in effect, with its text as it was given, for the run's record. No secrets.
+    /// Every option that is in effect, with its text as it was given, for the run's record. No
+    /// secrets.
     pub options: BTreeMap<String, String>,
     /// The config file that is in effect.
     pub file: Option<PathBuf>,
@@ -81,7 +83,8 @@ pub struct Connection {
     pub timeout: Duration,
     /// PEM file with certificates to trust in addition to the system's.
     pub ca_cert: Option<PathBuf>,
-    /// Whether the run uses a practice Org in the same process. Address and credentials are ignored then.
+    /// Whether the run uses a practice Org in the same process. Address and credentials are ignored
+    /// then.
     pub sandbox: bool,
 }
 
@@ -301,8 +304,8 @@ impl Settings {
     /// Parses the options that were given. Performs no I/O.
     ///
     /// # Errors
-    /// A value that can't be used, named with its place; credentials that contradict each other or are incomplete; a
-    /// missing reason where the config file demands one.
+    /// A value that can't be used, named with its place; credentials that contradict each other or
+    /// are incomplete; a missing reason where the config file demands one.
     pub fn resolve(sources: Sources<'_>, notes: Vec<String>) -> Result<Self> {
         let mut settings = Self::unset();
         for setting in TABLE {
@@ -319,8 +322,8 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Returns settings to which no option and no default has been applied. Fields that need a value have the most careful
-    /// one.
+    /// Returns settings to which no option and no default has been applied. Fields that need a
+    /// value have the most careful one.
     pub(super) fn unset() -> Self {
         Self {
             connection: Connection::default(),

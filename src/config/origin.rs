@@ -1,5 +1,6 @@
-//! Where a value comes from and which of several counts: the command line before the environment before the profile
-//! before the rest of the file. Nothing here touches the process; the environment is a function that is passed in.
+//! Where a value comes from and which of several counts: the command line before the environment
+//! before the profile before the rest of the file. Nothing here touches the process; the
+//! environment is a function that is passed in.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -79,7 +80,8 @@ impl CliOverrides {
         self.get(key).is_some()
     }
 
-    /// Returns the words of the options that the suggested next command repeats, as they were given.
+    /// Returns the words of the options that the suggested next command repeats, as they were
+    /// given.
     #[must_use]
     pub fn carried_words(&self) -> Vec<OsString> {
         let carried = self.0.iter().filter(|(key, _)| key.setting().carried);
@@ -92,7 +94,8 @@ impl CliOverrides {
     }
 }
 
-/// Returns an option as it is typed. A value that would be taken for an option itself stands in one word with its flag.
+/// Returns an option as it is typed. A value that would be taken for an option itself stands in one
+/// word with its flag.
 fn words(key: Key, text: &OsStr) -> Vec<OsString> {
     let mut flag = OsString::from(key.flag());
     if key.setting().form == Form::Switch {
@@ -202,8 +205,8 @@ pub struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The text that counts for a setting; the default where nobody gave one. An empty variable counts as not set.
-    /// Never finds a secret.
+    /// The text that counts for a setting; the default where nobody gave one. An empty variable
+    /// counts as not set. Never finds a secret.
     #[must_use]
     pub fn find(&self, key: Key) -> Option<Found> {
         if key.setting().scope == Scope::Secret {
@@ -280,7 +283,8 @@ impl Sources<'_> {
         }
     }
 
-    /// Returns settings in which only one option has its value, for what is needed before all of them can be read.
+    /// Returns settings in which only one option has its value, for what is needed before all of
+    /// them can be read.
     ///
     /// # Errors
     /// As [`Sources::apply`].

@@ -1,4 +1,5 @@
-//! Secrets: their places, reading them once, and the checks on files that hold one. Messages never contain a secret.
+//! Secrets: their places, reading them once, and the checks on files that hold one. Messages never
+//! contain a secret.
 
 use std::fs::Metadata;
 use std::io::Read;
@@ -155,8 +156,8 @@ fn unreadable(name: &str, error: &impl std::fmt::Display) -> Error {
     )
 }
 
-/// The error for a file that can't be looked at. People type the secret itself where its file belongs; what does not look
-/// like the name of a file is not repeated.
+/// The error for a file that can't be looked at. People type the secret itself where its file
+/// belongs; what does not look like the name of a file is not repeated.
 fn not_there(path: &Path, error: &std::io::Error) -> Error {
     let text = path.to_string_lossy();
     let is_plain_name = text
@@ -234,8 +235,8 @@ fn readable_by_others(metadata: &Metadata, name: &str) -> Option<String> {
     owned_by_another(owner, rustix::process::geteuid().as_raw(), name)
 }
 
-/// Returns a warning if a file belongs neither to the account of this process nor to root: its owner can read and change
-/// it.
+/// Returns a warning if a file belongs neither to the account of this process nor to root: its
+/// owner can read and change it.
 #[cfg(unix)]
 fn owned_by_another(owner: u32, account: u32, name: &str) -> Option<String> {
     const ROOT: u32 = 0;

@@ -41,7 +41,8 @@ pub enum Form {
 pub struct Setting {
     /// The name in code.
     pub key: Key,
-    /// The long flag without its hyphens. The name in the config file and the environment variable are made from it.
+    /// The long flag without its hyphens. The name in the config file and the environment variable
+    /// are made from it.
     pub name: &'static str,
     /// The letter of the short flag.
     pub short: Option<char>,
@@ -84,7 +85,8 @@ impl Key {
         format!("--{}", self.setting().name)
     }
 
-    /// Returns the environment variable, such as `MFA_OPTOUT_MAX_WAIT`, if the environment counts for this option.
+    /// Returns the environment variable, such as `MFA_OPTOUT_MAX_WAIT`, if the environment counts
+    /// for this option.
     #[must_use]
     pub fn variable(self) -> Option<String> {
         let setting = self.setting();

@@ -1,5 +1,5 @@
-//! What is shown and recorded of the settings: the table that `mfa-optout config` prints, the faults that it names, and
-//! the options in a run's record. Secrets are in none of them.
+//! What is shown and recorded of the settings: the table that `mfa-optout config` prints, the
+//! faults that it names, and the options in a run's record. Secrets are in none of them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -73,8 +73,9 @@ fn row(sources: Sources<'_>, setting: &Setting) -> Row {
     }
 }
 
-/// Returns an option's text, harmless for a terminal and without a secret in it. A key is sometimes typed where the file
-/// that holds it belongs; the name of a file that does not exist is not shown if it may be one.
+/// Returns an option's text, harmless for a terminal and without a secret in it. A key is sometimes
+/// typed where the file that holds it belongs; the name of a file that does not exist is not shown
+/// if it may be one.
 fn public(sources: Sources<'_>, key: Key, text: &OsStr) -> String {
     let text = text.to_string_lossy();
     match key {
@@ -91,8 +92,8 @@ fn public(sources: Sources<'_>, key: Key, text: &OsStr) -> String {
     }
 }
 
-/// Returns every option that is in effect, for the run's record: by the name of its flag, with its text as it was given.
-/// Secrets and switches that are off are left out.
+/// Returns every option that is in effect, for the run's record: by the name of its flag, with its
+/// text as it was given. Secrets and switches that are off are left out.
 pub(super) fn in_effect(sources: Sources<'_>) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     for setting in TABLE {
@@ -107,7 +108,8 @@ pub(super) fn in_effect(sources: Sources<'_>) -> BTreeMap<String, String> {
     options
 }
 
-/// Checks the value of every option, and whether the credentials fit together. Returns an error for each fault.
+/// Checks the value of every option, and whether the credentials fit together. Returns an error for
+/// each fault.
 #[must_use]
 pub fn faults(sources: Sources<'_>) -> Vec<Error> {
     let mut settings = Settings::unset();

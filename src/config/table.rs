@@ -1,7 +1,7 @@
-//! The one declaration of every option: its names, where it may be given, its default, its help and the typed field
-//! that it fills. The command line, the help, the manual pages, `config`, the run's record and the suggested next
-//! command are made from this table. A new option is a [`Key`], a row of [`TABLE`] and a field of
-//! [`Settings`](super::Settings).
+//! The one declaration of every option: its names, where it may be given, its default, its help and
+//! the typed field that it fills. The command line, the help, the manual pages, `config`, the run's
+//! record and the suggested next command are made from this table. A new option is a [`Key`], a row
+//! of [`TABLE`] and a field of [`Settings`](super::Settings).
 
 use crate::config::setting::{Form, Scope, Setting};
 use crate::config::{BadRows, EarlierRun, Volume, values};

@@ -511,8 +511,8 @@ fn a_profile_needs_a_file() {
     assert!(complaint.contains("no file of settings"), "{complaint}");
 }
 
-/// Loads the settings where `plant` has put something in the place of the working directory's config file, and in the
-/// place of the user's.
+/// Loads the settings where `plant` has put something in the place of the working directory's
+/// config file, and in the place of the user's.
 #[cfg(unix)]
 fn planted(terminal: bool, plant: fn(&Path)) -> Result<Settings> {
     let folder = tempfile::tempdir().unwrap();

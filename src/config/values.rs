@@ -1,5 +1,5 @@
-//! Parsers for the values of options: rates, durations, limits, sizes and others. Command line, environment and config
-//! file share them, so that a value means the same everywhere. Pure.
+//! Parsers for the values of options: rates, durations, limits, sizes and others. Command line,
+//! environment and config file share them, so that a value means the same everywhere. Pure.
 
 use std::ops::Range;
 use std::time::Duration;

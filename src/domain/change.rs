@@ -23,8 +23,8 @@ pub enum Flag {
 }
 
 impl Flag {
-    /// The words of a flag column that opt a user out, in any case. Spreadsheets write TRUE in the language of the
-    /// person who saved the file.
+    /// The words of a flag column that opt a user out, in any case. Spreadsheets write TRUE in the
+    /// language of the person who saved the file.
     pub const OPT_OUT_WORDS: [&str; 16] = [
         "true",
         "yes",

@@ -1,5 +1,6 @@
-//! Wakes the engine at a given time. The runtime's own timer counts whole milliseconds, which is too coarse for thousands of
-//! requests a second and for limits without burst. On Linux a timer of the kernel is used instead.
+//! Wakes the engine at a given time. The runtime's own timer counts whole milliseconds, which is
+//! too coarse for thousands of requests a second and for limits without burst. On Linux a timer of
+//! the kernel is used instead.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,8 +21,8 @@ enum Kind {
 }
 
 impl Alarm {
-    /// Returns the most exact alarm of the system. It is late by hundredths of a millisecond on Linux, by one or two
-    /// milliseconds elsewhere, and by up to 16 ms on Windows.
+    /// Returns the most exact alarm of the system. It is late by hundredths of a millisecond on
+    /// Linux, by one or two milliseconds elsewhere, and by up to 16 ms on Windows.
     ///
     /// # Panics
     /// Panics outside of a runtime.

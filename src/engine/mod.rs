@@ -1,16 +1,17 @@
-//! Carries out what the policy decides. [`run`] asks it what to do next, does that one thing, passes on the result, writes the
-//! record to the journal, and only then emits events. It decides nothing and formats nothing.
+//! Carries out what the policy decides. [`run`] asks it what to do next, does that one thing,
+//! passes on the result, writes the record to the journal, and only then emits events. It decides
+//! nothing and formats nothing.
 //!
 //! # Why this is fast
 //!
-//! - Answers that arrive together are collected before the runtime runs again, written to the journal in one call, and
-//!   followed by their events. A batch has at most [`BATCH_SIZE`] records.
-//! - [`Alarm`] is the only timer of the loop. On Linux it is finer than the timer of the runtime, so that several requests can
-//!   be sent within a millisecond at their own times.
-//! - Up to [`MAX_STEPS_BEFORE_YIELD`] steps run without yielding to the runtime, so that rows that are not sent cost nothing
-//!   but their record.
-//! - After requests were started, the loop yields once so that they leave the machine, and the policy counts their second from
-//!   then on ([`Policy::mark_flushed`]).
+//! - Answers that arrive together are collected before the runtime runs again, written to the
+//!   journal in one call, and followed by their events. A batch has at most [`BATCH_SIZE`] records.
+//! - [`Alarm`] is the only timer of the loop. On Linux it is finer than the timer of the runtime,
+//!   so that several requests can be sent within a millisecond at their own times.
+//! - Up to [`MAX_STEPS_BEFORE_YIELD`] steps run without yielding to the runtime, so that rows that
+//!   are not sent cost nothing but their record.
+//! - After requests were started, the loop yields once so that they leave the machine, and the
+//!   policy counts their second from then on ([`Policy::mark_flushed`]).
 
 mod alarm;
 
@@ -85,11 +86,13 @@ pub struct Sent {
 
 /// Sends until the policy ends the run, or until a second SIGINT or SIGTERM.
 ///
-/// `watch` is called for each event with the time since the run began, and without an event at regular intervals.
+/// `watch` is called for each event with the time since the run began, and without an event at
+/// regular intervals.
 ///
 /// # Errors
-/// Returns an error if the journal fails. The run ends at once then, because no further outcome could be recorded. An input
-/// that fails is no error here: requests in flight are awaited and recorded as at any other end.
+/// Returns an error if the journal fails. The run ends at once then, because no further outcome
+/// could be recorded. An input that fails is no error here: requests in flight are awaited and
+/// recorded as at any other end.
 pub async fn run<O: Org, S: Storage>(
     run: Run<'_, O, S>,
     signals: &mut Signals<'_>,
@@ -250,8 +253,8 @@ impl<O: Org, S: Storage> Engine<'_, O, S> {
         }
     }
 
-    /// Returns the signal that ends the run at once, which is the second SIGINT or SIGTERM. SIGHUP does not count, because a
-    /// terminal that is closed often sends it twice.
+    /// Returns the signal that ends the run at once, which is the second SIGINT or SIGTERM. SIGHUP
+    /// does not count, because a terminal that is closed often sends it twice.
     fn second_signal(&mut self, wakeup: &Wakeup) -> Option<Signal> {
         match wakeup {
             Wakeup::Stop(signal @ (Signal::Interrupt | Signal::Terminate)) => {
@@ -382,7 +385,8 @@ impl<O: Org, S: Storage> Engine<'_, O, S> {
     }
 }
 
-/// Lets the runtime read from and write to connections. Answers that arrive together are then written together.
+/// Lets the runtime read from and write to connections. Answers that arrive together are then
+/// written together.
 async fn yield_to_runtime() {
     tokio::task::yield_now().await;
 }
@@ -420,8 +424,9 @@ impl RequestCount {
         }
     }
 
-    /// Follows a wall clock that was set, or a run's own clock that stopped while the machine was suspended. Small differences
-    /// are ignored, because the two clocks are not read at the same time.
+    /// Follows a wall clock that was set, or a run's own clock that stopped while the machine was
+    /// suspended. Small differences are ignored, because the two clocks are not read at the same
+    /// time.
     fn set_clock(&mut self, now: Duration, wall_clock: Timestamp) {
         let passed = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         let began_ms = wall_clock.as_millisecond().saturating_sub(passed);
@@ -430,7 +435,8 @@ impl RequestCount {
         }
     }
 
-    /// Advances to the second of `now`. Returns the count of the second before if it is another one.
+    /// Advances to the second of `now`. Returns the count of the second before if it is another
+    /// one.
     fn go_to(&mut self, now: Duration) -> Option<Note> {
         let passed = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         let second = self.began_ms.saturating_add(passed).div_euclid(1000);

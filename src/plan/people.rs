@@ -1,5 +1,5 @@
-//! Which columns of a table say who a user is and why that user is opted out. They are shown and kept in the register, and
-//! nothing is decided by them.
+//! Which columns of a table say who a user is and why that user is opted out. They are shown and
+//! kept in the register, and nothing is decided by them.
 
 use crate::input::Row;
 

@@ -1,5 +1,5 @@
-//! What a register adds to a plan: rows that need no request, rows for people who have left the table, and for each user
-//! what the run wants, so that the register can be brought up to date.
+//! What a register adds to a plan: rows that need no request, rows for people who have left the
+//! table, and for each user what the run wants, so that the register can be brought up to date.
 
 use std::sync::Arc;
 
@@ -227,7 +227,8 @@ impl Comparison {
         self.absent = absent;
     }
 
-    /// Returns what the register says about a user, for the report's column; `None` if the report has no such column.
+    /// Returns what the register says about a user, for the report's column; `None` if the report
+    /// has no such column.
     pub(super) fn registered(&self, user: Option<UserId>) -> Option<&'static str> {
         let RegisterUse::Sync(sync) = &self.usage else {
             return None;
@@ -284,7 +285,8 @@ impl Plan {
         }
     }
 
-    /// Checks that not too many people of the list are missing from the table; `None` stands for the default limit.
+    /// Checks that not too many people of the list are missing from the table; `None` stands for
+    /// the default limit.
     ///
     /// # Errors
     /// Of [`Kind::Refused`] if there are, and if the table is empty unless `limit` is 100 %.
@@ -301,7 +303,8 @@ impl Plan {
         self.comparison.absent.check_missing(limit)
     }
 
-    /// Returns what the run wants for each user. `reason` is the reason of users for whom the table gives none.
+    /// Returns what the run wants for each user. `reason` is the reason of users for whom the table
+    /// gives none.
     ///
     /// # Errors
     /// If the input can't be read any more, or was changed.

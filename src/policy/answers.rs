@@ -1,5 +1,5 @@
-//! Acts on an answer: decides the row's outcome or its next attempt, and draws conclusions about the Org, the credentials
-//! and the rate. `verdict` classifies the answer first.
+//! Acts on an answer: decides the row's outcome or its next attempt, and draws conclusions about
+//! the Org, the credentials and the rate. `verdict` classifies the answer first.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use super::verdict::{self, Verdict};
 use super::{Attempt, Policy, Recheck};
 use crate::domain::{Record, SendResult, StatusClass, Stop};
 
-/// Largest share by which a wait exceeds `Retry-After`, so that several runs do not resume at the same time.
+/// Largest share by which a wait exceeds `Retry-After`, so that several runs do not resume at the
+/// same time.
 const HOLD_JITTER: f64 = 0.1;
 
 impl Policy {
@@ -50,7 +51,8 @@ impl Policy {
         }
     }
 
-    /// Lowers the rate if a failure may be about the number of requests. 4xx responses and web pages never are.
+    /// Lowers the rate if a failure may be about the number of requests. 4xx responses and web
+    /// pages never are.
     fn pace_failed(&mut self, now: Duration, sent: Duration, answer: &SendResult) {
         match answer.status().map(StatusClass::of) {
             Some(class) if !class.is_server_error() => {}
@@ -120,8 +122,8 @@ impl Policy {
         record
     }
 
-    /// Records a row as unknown because a 2xx response contradicts its change. If no change has been confirmed yet, the run
-    /// stops, because the next row would be answered in the same way.
+    /// Records a row as unknown because a 2xx response contradicts its change. If no change has
+    /// been confirmed yet, the run stops, because the next row would be answered in the same way.
     fn contradict(&mut self, now: Duration, row: Pending) -> Record {
         if self.health.has_succeeded() {
             self.note_response(now);
@@ -153,7 +155,8 @@ impl Policy {
         record
     }
 
-    /// Takes note that a request sent at `sent` succeeded, which resolves every suspicion that is older than it.
+    /// Takes note that a request sent at `sent` succeeded, which resolves every suspicion that is
+    /// older than it.
     fn note_success(&mut self, now: Duration, sent: Duration, generation: u32) {
         self.session.accepted(generation);
         self.note_response(now);

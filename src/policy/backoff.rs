@@ -1,5 +1,5 @@
-//! Calculates waits: of a row after its n-th failure, and between the probes of an outage. Pure arithmetic on a count and a
-//! random fraction.
+//! Calculates waits: of a row after its n-th failure, and between the probes of an outage. Pure
+//! arithmetic on a count and a random fraction.
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ pub(super) const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Waits between the probes of an outage, in seconds; the last one repeats.
 const PROBE_DELAYS_S: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
-/// Returns the wait after a failure, by exponential backoff with full jitter: `fraction` (0 to 1) of a bound that doubles with
-/// each failure up to [`MAX_DELAY`].
+/// Returns the wait after a failure, by exponential backoff with full jitter: `fraction` (0 to 1)
+/// of a bound that doubles with each failure up to [`MAX_DELAY`].
 ///
-/// The jitter is applied after the bound was capped, so that rows that have waited long do not meet again.
+/// The jitter is applied after the bound was capped, so that rows that have waited long do not meet
+/// again.
 pub(super) fn delay(failures: u32, fraction: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let bound = (FIRST_BOUND * 2_u32.pow(doublings)).min(MAX_DELAY);

@@ -1,5 +1,5 @@
-//! Limits retries to a small share of the traffic. A retry costs a token, and a success at the first attempt returns a part
-//! of one.
+//! Limits retries to a small share of the traffic. A retry costs a token, and a success at the
+//! first attempt returns a part of one.
 
 /// Number of tokens at the beginning and at most.
 const CAPACITY: f64 = 100.0;

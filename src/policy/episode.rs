@@ -1,4 +1,5 @@
-//! Refusals that follow one another, and the limit that they show. The law is explained in `rate_controller`.
+//! Refusals that follow one another, and the limit that they show. The law is explained in
+//! `rate_controller`.
 
 use super::rolling_count::RollingCount;
 
@@ -71,7 +72,8 @@ impl Episode {
         self.lasted() >= LONG_EPISODE
     }
 
-    /// Returns the limit that the episode shows. `closed_at` is when the limit was last found closed for long.
+    /// Returns the limit that the episode shows. `closed_at` is when the limit was last found
+    /// closed for long.
     pub(super) fn estimate(&self, closed_at: f64) -> f64 {
         let was_closed_before = self.began - closed_at <= LONG_SPAN;
         let steady = STEADY * self.rate;

@@ -1,5 +1,5 @@
-//! Decides whether to go on: detects outages, runs in which nothing succeeds, and too many failures. It counts answers and
-//! says when to probe or to stop.
+//! Decides whether to go on: detects outages, runs in which nothing succeeds, and too many
+//! failures. It counts answers and says when to probe or to stop.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -68,7 +68,8 @@ impl Health {
         }
     }
 
-    /// Checks whether this run has confirmed a change, which shows that address and credentials are right.
+    /// Checks whether this run has confirmed a change, which shows that address and credentials are
+    /// right.
     pub(super) fn has_succeeded(&self) -> bool {
         self.applied > 0
     }
@@ -83,7 +84,8 @@ impl Health {
         self.epoch
     }
 
-    /// Takes note that the Org processed a request. Returns when the outage began, if one ends with it.
+    /// Takes note that the Org processed a request. Returns when the outage began, if one ends with
+    /// it.
     pub(super) fn note_response(&mut self, now: Duration) -> Option<Duration> {
         self.epoch += 1;
         self.trouble = None;
@@ -112,7 +114,8 @@ impl Health {
         self.trouble.map(|(_, since)| since)
     }
 
-    /// Takes note of a failed probe, which shows that the rows are not the cause. `fraction` (0 to 1) is the jitter.
+    /// Takes note of a failed probe, which shows that the rows are not the cause. `fraction` (0 to
+    /// 1) is the jitter.
     pub(super) fn probe_failed(&mut self, now: Duration, fraction: f64) {
         let since = self.trouble.map_or(now, |(_, since)| since);
         let probing = self.probing.get_or_insert(Probing {

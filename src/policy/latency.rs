@@ -1,8 +1,10 @@
-//! Measures the latency of confirmed changes, and derives the number of requests that may be in flight.
+//! Measures the latency of confirmed changes, and derives the number of requests that may be in
+//! flight.
 //!
-//! To keep a rate, as many requests have to be in flight as are sent within the latency (Little's law); half as many again
-//! leave room for slower answers. The best median latency counts, because the latency of a loaded server would raise the load
-//! further. The maximum limits the number of rows in doubt after a kill.
+//! To keep a rate, as many requests have to be in flight as are sent within the latency (Little's
+//! law); half as many again leave room for slower answers. The best median latency counts, because
+//! the latency of a loaded server would raise the load further. The maximum limits the number of
+//! rows in doubt after a kill.
 
 use std::time::Duration;
 
@@ -20,7 +22,8 @@ const MIN_ROUND: Duration = Duration::from_secs(2);
 const MAX_SAMPLES: usize = 256;
 /// Difference between the median and twice the best median from which answers are slow.
 const SLOW_MARGIN: Duration = Duration::from_millis(50);
-/// Number of consecutive slow rounds after which the rate is not the cause, and the slow median becomes the best.
+/// Number of consecutive slow rounds after which the rate is not the cause, and the slow median
+/// becomes the best.
 const MAX_SLOW_ROUNDS: u32 = 10;
 
 /// The latencies of a run.
@@ -103,7 +106,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Adds a hundred answers a second with this latency. Returns whether a round of slow answers ended.
+    /// Adds a hundred answers a second with this latency. Returns whether a round of slow answers
+    /// ended.
     fn answers(latency: &mut Latency, from: Duration, seconds: u32, takes: Duration) -> bool {
         let ended = (0..100 * seconds).map(|n| latency.answered(from + n * ms(10), takes));
         ended.fold(false, |any, slow| any | slow)

@@ -1,5 +1,6 @@
-//! What is known of the Org's limit, and the rate that follows from it while no request is refused: the search from the
-//! floor to the top, then probing above the top. The law is explained in `rate_controller`.
+//! What is known of the Org's limit, and the rate that follows from it while no request is refused:
+//! the search from the floor to the top, then probing above the top. The law is explained in
+//! `rate_controller`.
 
 /// Floor of the search, as a share of the estimate.
 pub(super) const FLOOR_SHARE: f64 = 0.97;
@@ -11,7 +12,8 @@ const SEARCH_REQUESTS: f64 = 300.0;
 const MIN_SEARCH: f64 = 15.0;
 /// Longest search, in seconds.
 const MAX_SEARCH: f64 = 60.0;
-/// Ratio of floor to top from which a search takes the longest time, once the server has sent a waiting time.
+/// Ratio of floor to top from which a search takes the longest time, once the server has sent a
+/// waiting time.
 const NARROW: f64 = 0.9;
 /// How far the rate is above the top after twice the search time, as a share of the top.
 const PROBE_STEP: f64 = 0.05;
@@ -30,7 +32,8 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// Returns a limit that is searched between `floor` and `top`; slowly if each refusal costs a waiting time.
+    /// Returns a limit that is searched between `floor` and `top`; slowly if each refusal costs a
+    /// waiting time.
     pub(super) fn new(estimate: f64, floor: f64, top: f64, is_refusal_costly: bool) -> Self {
         let top = top.max(MIN_SEARCH_RANGE * floor);
         let search = if is_refusal_costly && floor > NARROW * top {

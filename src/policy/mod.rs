@@ -1,8 +1,9 @@
-//! Decides when a request is sent and for which row, what an answer means, how long to wait, when to give up on a row, and
-//! when to stop the run.
+//! Decides when a request is sent and for which row, what an answer means, how long to wait, when
+//! to give up on a row, and when to stop the run.
 //!
-//! [`Policy`] is one synchronous value without I/O, clock or async code. Time is passed in as a [`Duration`] since the run
-//! began, and randomness comes from a seeded generator. The engine asks [`Policy::next`] what to do and does it.
+//! [`Policy`] is one synchronous value without I/O, clock or async code. Time is passed in as a
+//! [`Duration`] since the run began, and randomness comes from a seeded generator. The engine asks
+//! [`Policy::next`] what to do and does it.
 
 mod answers;
 mod backoff;
@@ -40,9 +41,11 @@ use crate::domain::{
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Time between the last answer for a row and its first attempt in the second pass.
 const SECOND_PASS_DELAY: Duration = Duration::from_secs(30);
-/// Share of the run that requests waited for others to finish from which the given concurrency limited the rate.
+/// Share of the run that requests waited for others to finish from which the given concurrency
+/// limited the rate.
 const BOUND_BY_CONCURRENCY: f64 = 0.1;
-/// Number of consecutive 403 responses, after a confirmed change, that triggers a credentials check.
+/// Number of consecutive 403 responses, after a confirmed change, that triggers a credentials
+/// check.
 const FORBIDDEN_BEFORE_CHECK: usize = 5;
 /// Minimum time between two credentials checks.
 const MIN_FORBIDDEN_CHECK_INTERVAL: Duration = Duration::from_mins(1);
@@ -54,7 +57,8 @@ pub struct Rules {
     pub rate: Rate,
     /// Maximum number of requests in flight, at least 1. `None` derives it from rate and latency.
     pub concurrency: Option<usize>,
-    /// Number of requests in flight that the system has resources for, at least 1. A larger `concurrency` is lowered to it.
+    /// Number of requests in flight that the system has resources for, at least 1. A larger
+    /// `concurrency` is lowered to it.
     pub max_in_flight: usize,
     /// Number of attempts for a row in each of the two passes, at least 1.
     pub max_attempts: u32,
@@ -68,14 +72,15 @@ pub struct Rules {
     pub max_duration: Option<Duration>,
     /// Whether requests need a session, which begins with a log-in.
     pub session: bool,
-    /// Whether the interrupted run that this one continues had confirmed a change. Address and credentials were right
-    /// then, so that rows that fail now may fail for reasons of their own.
+    /// Whether the interrupted run that this one continues had confirmed a change. Address and
+    /// credentials were right then, so that rows that fail now may fail for reasons of their own.
     pub confirmed_before: bool,
     /// Seed of the jitter.
     pub seed: u64,
 }
 
-/// Permission to send one request. Only the policy makes it, it cannot be copied, and it is handed back with the answer.
+/// Permission to send one request. Only the policy makes it, it cannot be copied, and it is handed
+/// back with the answer.
 #[derive(Debug)]
 pub struct Attempt {
     row: Pending,
@@ -88,7 +93,8 @@ pub struct Attempt {
 enum Purpose {
     /// To apply the change of a row.
     Row,
-    /// To find out whether the Org answers and accepts the credentials, by repeating a change that this run confirmed.
+    /// To find out whether the Org answers and accepts the credentials, by repeating a change that
+    /// this run confirmed.
     Probe,
 }
 
@@ -105,8 +111,8 @@ impl Attempt {
         self.sent
     }
 
-    /// Returns the number of the request for its row, from 1. It is 0 for a probe, which repeats an applied row and has no
-    /// outcome.
+    /// Returns the number of the request for its row, from 1. It is 0 for a probe, which repeats an
+    /// applied row and has no outcome.
     #[must_use]
     pub fn number(&self) -> u32 {
         match self.purpose {
@@ -137,7 +143,8 @@ pub enum Next {
     TakeRow,
     /// Record the outcome of a row that was decided by the answer for another row.
     Settle(Record),
-    /// Record that a later run sends this row last, because it failed before any change was confirmed.
+    /// Record that a later run sends this row last, because it failed before any change was
+    /// confirmed.
     Defer(RowNumber),
     /// Wait until this time or for an answer.
     WaitUntil(Duration, Wait),
@@ -219,7 +226,8 @@ impl Policy {
         }
     }
 
-    /// Returns what to do at this time. The order of the questions is the product's list of priorities.
+    /// Returns what to do at this time. The order of the questions is the product's list of
+    /// priorities.
     pub fn next(&mut self, now: Duration) -> Next {
         self.check_deadlines(now);
         self.settle()
@@ -232,8 +240,8 @@ impl Policy {
             .unwrap_or_else(|| self.nothing_to_send(now))
     }
 
-    /// Takes note of how far the wall clock has advanced since the run began. It differs from the run's own clock if somebody
-    /// set it or the machine was suspended.
+    /// Takes note of how far the wall clock has advanced since the run began. It differs from the
+    /// run's own clock if somebody set it or the machine was suspended.
     pub fn set_wall_clock(&mut self, passed: Duration) {
         self.session.set_wall_clock(passed);
     }
@@ -260,7 +268,8 @@ impl Policy {
         self.offered = change;
     }
 
-    /// Takes the answer to a request. Returns the record of the row if the answer decides its outcome.
+    /// Takes the answer to a request. Returns the record of the row if the answer decides its
+    /// outcome.
     pub fn answered(
         &mut self,
         now: Duration,
@@ -320,7 +329,8 @@ impl Policy {
         self.end(now, Ending::Interrupted(signal));
     }
 
-    /// Ends the run because the rows can't be read any further. Nothing more is sent, and requests in flight get up to 10 s.
+    /// Ends the run because the rows can't be read any further. Nothing more is sent, and requests
+    /// in flight get up to 10 s.
     pub fn input_failed(&mut self, now: Duration, message: String) {
         self.stop(now, Stop::InputFailed { message });
     }
@@ -345,8 +355,8 @@ impl Policy {
         self.rows.left_doubt || self.in_flight > 0
     }
 
-    /// Returns the rows without an outcome whose change may have been made, because a request is in flight or an earlier one
-    /// may have made it. A row may appear twice.
+    /// Returns the rows without an outcome whose change may have been made, because a request is in
+    /// flight or an earlier one may have made it. A row may appear twice.
     pub fn rows_in_doubt(&self) -> impl Iterator<Item = RowNumber> + '_ {
         self.rows
             .in_doubt()
@@ -529,7 +539,8 @@ impl Policy {
         wanted.min(self.rules.max_in_flight)
     }
 
-    /// Returns the rate that the given concurrency allowed, if requests waited for others during a good part of the run.
+    /// Returns the rate that the given concurrency allowed, if requests waited for others during a
+    /// good part of the run.
     fn bound_by_concurrency(&self) -> Option<f64> {
         let given = self.rules.concurrency?.min(self.rules.max_in_flight);
         let given = u32::try_from(given).ok()?;

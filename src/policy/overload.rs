@@ -1,16 +1,20 @@
 //! Tells failures caused by too many requests from failures with other causes.
 //!
-//! Some limiters (nginx by default) refuse with 503 and no waiting time, and any server may fail with 5xx or a broken
-//! connection for reasons of its own. Lowering the rate helps in the first case only.
+//! Some limiters (nginx by default) refuse with 503 and no waiting time, and any server may fail
+//! with 5xx or a broken connection for reasons of its own. Lowering the rate helps in the first
+//! case only.
 //!
-//! - While most answers are failures, each failure counts as a refusal: at least half of the answers of two successive
-//!   seconds (five or more in each), and 14 of the last 20.
-//! - 503 says that the server is overloaded (RFC 9110, section 15.6.4). A 503 counts as a refusal once 503 responses have
-//!   come as a limiter sends them: in such a run of failures; eight in a row over at least 0.4 s; or, while `auto` has not
-//!   found a limit yet, so many among the last 60 answers that the share before them does not explain it.
-//! - A lower rate ends the refusals of a limiter. If five failures come alone at less than 60 % of the rate that was
-//!   measured before the first one, they have other causes: the rate is restored, and 503 responses no longer count.
-//! - Until then, failures lower the rate to half of that measured rate and no further, unless most answers are failures.
+//! - While most answers are failures, each failure counts as a refusal: at least half of the
+//!   answers of two successive seconds (five or more in each), and 14 of the last 20.
+//! - 503 says that the server is overloaded (RFC 9110, section 15.6.4). A 503 counts as a refusal
+//!   once 503 responses have come as a limiter sends them: in such a run of failures; eight in a
+//!   row over at least 0.4 s; or, while `auto` has not found a limit yet, so many among the last 60
+//!   answers that the share before them does not explain it.
+//! - A lower rate ends the refusals of a limiter. If five failures come alone at less than 60 % of
+//!   the rate that was measured before the first one, they have other causes: the rate is restored,
+//!   and 503 responses no longer count.
+//! - Until then, failures lower the rate to half of that measured rate and no further, unless most
+//!   answers are failures.
 //!
 //! Random failures of up to 20 to 30 % of the requests therefore leave the rate as it is.
 
@@ -47,7 +51,8 @@ const BACKGROUND_ANSWERS: f64 = 1_000.0;
 const DISMISSED_BELOW: f64 = 0.6;
 /// Number of such failures that ends the trial.
 const EVIDENCE: u32 = 5;
-/// Time after the first failure in which failures are no evidence, in seconds: the limiter may still be full.
+/// Time after the first failure in which failures are no evidence, in seconds: the limiter may
+/// still be full.
 const AFTERMATH: f64 = 3.0;
 /// Failures do not lower the rate below this share of the measured rate.
 const LOWEST_SHARE: f64 = 0.5;
@@ -173,7 +178,8 @@ impl<T: Copy> Overload<T> {
         (self.failures & RECENT).count_ones() >= SEVERAL
     }
 
-    /// Takes note that failures begin to lower the rate. `measured` is the rate before the first one.
+    /// Takes note that failures begin to lower the rate. `measured` is the rate before the first
+    /// one.
     pub(super) fn suspect(&mut self, now: f64, measured: f64, before: T) {
         self.trial.get_or_insert(Trial {
             since: now,
@@ -197,12 +203,14 @@ impl<T: Copy> Overload<T> {
         }
     }
 
-    /// Drops the suspicion that failures have other causes, because the server has refused requests outright.
+    /// Drops the suspicion that failures have other causes, because the server has refused requests
+    /// outright.
     pub(super) fn confirm(&mut self) {
         self.trial = None;
     }
 
-    /// Takes note of a failure after a success, at this rate. Returns what to restore if failures have other causes.
+    /// Takes note of a failure after a success, at this rate. Returns what to restore if failures
+    /// have other causes.
     pub(super) fn dismiss(&mut self, now: f64, rate: f64) -> Option<T> {
         let mostly_failed = self.mostly_failed();
         let trial = self.trial.as_mut()?;
@@ -228,7 +236,8 @@ impl<T: Copy> Overload<T> {
         self.unavailable = self.unavailable << 1 | u64::from(kind == Kind::Unavailable);
     }
 
-    /// Checks whether the share of 503 responses among the last 60 answers is far above the share before them.
+    /// Checks whether the share of 503 responses among the last 60 answers is far above the share
+    /// before them.
     fn has_risen(&self) -> bool {
         let count = (self.unavailable & SAMPLE).count_ones();
         let share = f64::from(count) / f64::from(SAMPLE_SIZE);

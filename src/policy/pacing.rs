@@ -1,12 +1,14 @@
-//! Decides when the next request may be sent. Requests are evenly spaced at the rate that `rate_controller` allows. None is sent
-//! while the Org asks for a pause, and never more than the rate plus one in any second.
+//! Decides when the next request may be sent. Requests are evenly spaced at the rate that
+//! `rate_controller` allows. None is sent while the Org asks for a pause, and never more than the
+//! rate plus one in any second.
 //!
 //! There are two ways to space requests:
-//! - A fixed rate that the Org accepts is kept to 99.9 %. Requests follow a schedule, and time lost to a stall is made up for
-//!   at twice the rate.
-//! - Under `auto`, below the fixed rate, and for a minute after a refusal, the interval counts from the last request that was
-//!   sent, because a limit without burst refuses a request that comes early. Timers fire late, so that these intervals would
-//!   be too long on average; the mean lateness is subtracted.
+//! - A fixed rate that the Org accepts is kept to 99.9 %. Requests follow a schedule, and time lost
+//!   to a stall is made up for at twice the rate.
+//! - Under `auto`, below the fixed rate, and for a minute after a refusal, the interval counts from
+//!   the last request that was sent, because a limit without burst refuses a request that comes
+//!   early. Timers fire late, so that these intervals would be too long on average; the mean
+//!   lateness is subtracted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,18 +16,19 @@ use std::time::Duration;
 use super::rate_controller::RateController;
 use crate::domain::Rate;
 
-/// Whether the engine's alarm fires within hundredths of a millisecond, rather than one or two or, on Windows, sixteen.
+/// Whether the engine's alarm fires within hundredths of a millisecond, rather than one or two or,
+/// on Windows, sixteen.
 const FINE_ALARM: bool = cfg!(target_os = "linux");
 /// Smallest delay that the schedule makes up for; timers fire late, and disks block.
 const MIN_CATCH_UP: Duration = Duration::from_millis(10);
 /// Largest delay that the schedule makes up for.
 const MAX_CATCH_UP: Duration = Duration::from_secs(3);
-/// Number of requests that the schedule makes up for. A second has room for one request more than the rate, so that these
-/// take half a minute. With more of them, requests would be sent at twice the rate and then wait for the second to pass, for
-/// minutes.
+/// Number of requests that the schedule makes up for. A second has room for one request more than
+/// the rate, so that these take half a minute. With more of them, requests would be sent at twice
+/// the rate and then wait for the second to pass, for minutes.
 const CATCH_UP_REQUESTS: f64 = 30.0;
-/// Delay that is made up for at once; the rest is made up for at twice the rate. A burst repeats a second later, when the
-/// window that it filled opens again.
+/// Delay that is made up for at once; the rest is made up for at twice the rate. A burst repeats a
+/// second later, when the window that it filled opens again.
 const BURST: Duration = if FINE_ALARM {
     Duration::from_millis(2)
 } else {
@@ -33,13 +36,15 @@ const BURST: Duration = if FINE_ALARM {
 };
 /// Time over which requests are counted against the rate.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Margin for requests that reach the Org slightly sooner or later than others, so that the Org does not count more of them in
-/// a second than the rate allows.
+/// Margin for requests that reach the Org slightly sooner or later than others, so that the Org
+/// does not count more of them in a second than the rate allows.
 const JITTER_MARGIN: Duration = Duration::from_millis(2);
-/// Largest margin as a share of the interval. With the whole interval, a late request could never be made up for.
+/// Largest margin as a share of the interval. With the whole interval, a late request could never
+/// be made up for.
 const JITTER_MARGIN_FRACTION: f64 = if FINE_ALARM { 0.75 } else { 0.5 };
-/// Smallest margin, also at high rates. With a fine alarm it costs 0.04 % of the rate, of which at most 0.1 % may be missing.
-/// Above some 1,500 requests a second, a stall can't be made up for, because the seconds after it are full.
+/// Smallest margin, also at high rates. With a fine alarm it costs 0.04 % of the rate, of which at
+/// most 0.1 % may be missing. Above some 1,500 requests a second, a stall can't be made up for,
+/// because the seconds after it are full.
 const MIN_JITTER_MARGIN: Duration = Duration::from_micros(if FINE_ALARM { 600 } else { 400 });
 /// Time after a refusal in which no delay is made up for.
 const NO_CATCHING_UP: Duration = Duration::from_mins(1);
@@ -125,7 +130,8 @@ impl Pacing {
         self.awaited = Some(turn);
     }
 
-    /// Returns until when the Org holds back all requests, because it asked for a pause or its limit is closed.
+    /// Returns until when the Org holds back all requests, because it asked for a pause or its
+    /// limit is closed.
     pub(super) fn held(&self, now: Duration) -> Option<Duration> {
         let until = match self.controller.probe_interval() {
             Some(_) => self.turn_after_last().max(self.held_until),
@@ -134,7 +140,8 @@ impl Pacing {
         (until > now).then_some(until)
     }
 
-    /// Takes note that a request is sent; it may leave the machine later: see [`mark_flushed`](Self::mark_flushed).
+    /// Takes note that a request is sent; it may leave the machine later: see
+    /// [`mark_flushed`](Self::mark_flushed).
     pub(super) fn sent(&mut self, now: Duration) {
         self.note_lateness(now);
         let rate = self.controller.rate();
@@ -159,8 +166,8 @@ impl Pacing {
         self.unflushed > 0
     }
 
-    /// Takes note that every request sent so far has left the machine by now. Its second counts from the latest moment at
-    /// which it can have left.
+    /// Takes note that every request sent so far has left the machine by now. Its second counts
+    /// from the latest moment at which it can have left.
     pub(super) fn mark_flushed(&mut self, now: Duration) {
         let unflushed = std::mem::take(&mut self.unflushed);
         self.recent
@@ -185,7 +192,8 @@ impl Pacing {
             .refused(now, sent_at, wait.is_some(), measured);
     }
 
-    /// Takes note of a failure that may be about the number of requests; `is_unavailable` for a 503.
+    /// Takes note of a failure that may be about the number of requests; `is_unavailable` for a
+    /// 503.
     pub(super) fn failed(&mut self, now: Duration, sent_at: Duration, is_unavailable: bool) {
         let measured = self.measured(now);
         self.controller
@@ -276,8 +284,8 @@ impl Pacing {
 
     /// Returns when the last second has room for another request under the highest rate.
     ///
-    /// With the schedule alone, a late request and one on time could fall into the same second. This guarantees that no
-    /// second has more requests than the rate plus one.
+    /// With the schedule alone, a late request and one on time could fall into the same second.
+    /// This guarantees that no second has more requests than the rate plus one.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -321,7 +329,8 @@ mod tests {
     fn a_request_that_left_late_counts_from_when_it_left() {
         let mut pacing = limited(50, 1);
         let late = Duration::from_millis(1500);
-        // The machine stops between two requests that may be sent at once; both leave when it continues.
+        // The machine stops between two requests that may be sent at once; both leave when it
+        // continues.
         pacing.sent(Duration::ZERO);
         pacing.sent(late);
         pacing.mark_flushed(late);
@@ -359,7 +368,8 @@ mod tests {
         assert!(!pacing.has_unflushed());
     }
 
-    /// Sends and confirms each request as soon as it is due, in steps of a millisecond. Returns the times.
+    /// Sends and confirms each request as soon as it is due, in steps of a millisecond. Returns the
+    /// times.
     fn send_all(pacing: &mut Pacing, from: u64, to: u64) -> Vec<u64> {
         let mut sent = Vec::new();
         for millisecond in from..to {

@@ -1,11 +1,12 @@
-//! Finds the rate that a hidden limit allows, and keeps to it. Pure arithmetic on state and time; `pacing` turns the rate
-//! into the times at which requests leave.
+//! Finds the rate that a hidden limit allows, and keeps to it. Pure arithmetic on state and time;
+//! `pacing` turns the rate into the times at which requests leave.
 //!
 //! # The law
 //!
-//! A *refusal* is an answer that asks for fewer requests: 429 and what counts like it. Refusals without a stretch of
-//! successes between them form an *episode*. An episode lowers the memory of the limit once, by what was *measured* before
-//! it: the changes confirmed in the 10 s or 60 s before its first refusal.
+//! A *refusal* is an answer that asks for fewer requests: 429 and what counts like it. Refusals
+//! without a stretch of successes between them form an *episode*. An episode lowers the memory of
+//! the limit once, by what was *measured* before it: the changes confirmed in the 10 s or 60 s
+//! before its first refusal.
 //!
 //! ```text
 //! no limit known   auto: 2/s, growing by half every 2 s (the slow start);  otherwise: the ceiling
@@ -29,25 +30,30 @@
 //!
 //! # Why it is like that
 //!
-//! - AIMD and CUBIC (RFC 9438) cut to 50 or 70 % of the rate that was refused. That shares a link among many senders; here
-//!   there is one sender and a fixed limit, and each cut costs what it takes to climb back. The AWS SDKs' adaptive mode is
-//!   CUBIC with a cut to 70 %. In simulation both reach the wanted share in 17 of 120 cases, this law in 115
-//!   (`cargo bench --bench pace`).
-//! - Like BBR, it measures what gets through instead of inferring it from its own rate. Unlike BBR, it measures *before* the
-//!   first refusal: a rate that contains the controller's own dip would lower the memory with every episode.
-//! - The curve is CUBIC's in purpose: fast up to the memory of the limit, slow around it, ever faster beyond it, so that a
-//!   raised limit is found. A doubled limit is found in about a minute.
-//! - A limit without burst refuses requests that come early by chance. Near it some refusals are the price of any rate, and a
-//!   controller that cuts for each of them ends far below. Hence the tolerated share. It does not apply once the server has
-//!   sent a waiting time, because then each refusal stops everything for that time.
-//! - A machine or a network that stalls for 30 ms makes such a limit refuse requests far below it. During the slow start a
-//!   cut would cost a minute of climbing, while an ignored refusal costs nothing: the rate grows on, and at a real limit
-//!   refusals become frequent within a second or two.
-//! - A closed window (fixed, 10 or 60 s) refuses everything until it opens. Its limit is what it let through as a whole:
-//!   measured before the first refusal where the rate was steady, before the last one where it was not.
-//! - A limit that stays closed for 10 s or more may also be an exception. If the rate had risen within the last minute to
-//!   where it was then steady, and the limit was not closed in that minute, the rate comes back to what it was. If the limit
-//!   is a window, it closes again and is measured then.
+//! - AIMD and CUBIC (RFC 9438) cut to 50 or 70 % of the rate that was refused. That shares a link
+//!   among many senders; here there is one sender and a fixed limit, and each cut costs what it
+//!   takes to climb back. The AWS SDKs' adaptive mode is CUBIC with a cut to 70 %. In simulation
+//!   both reach the wanted share in 17 of 120 cases, this law in 115 (`cargo bench --bench pace`).
+//! - Like BBR, it measures what gets through instead of inferring it from its own rate. Unlike BBR,
+//!   it measures *before* the first refusal: a rate that contains the controller's own dip would
+//!   lower the memory with every episode.
+//! - The curve is CUBIC's in purpose: fast up to the memory of the limit, slow around it, ever
+//!   faster beyond it, so that a raised limit is found. A doubled limit is found in about a minute.
+//! - A limit without burst refuses requests that come early by chance. Near it some refusals are
+//!   the price of any rate, and a controller that cuts for each of them ends far below. Hence the
+//!   tolerated share. It does not apply once the server has sent a waiting time, because then each
+//!   refusal stops everything for that time.
+//! - A machine or a network that stalls for 30 ms makes such a limit refuse requests far below it.
+//!   During the slow start a cut would cost a minute of climbing, while an ignored refusal costs
+//!   nothing: the rate grows on, and at a real limit refusals become frequent within a second or
+//!   two.
+//! - A closed window (fixed, 10 or 60 s) refuses everything until it opens. Its limit is what it
+//!   let through as a whole: measured before the first refusal where the rate was steady, before
+//!   the last one where it was not.
+//! - A limit that stays closed for 10 s or more may also be an exception. If the rate had risen
+//!   within the last minute to where it was then steady, and the limit was not closed in that
+//!   minute, the rate comes back to what it was. If the limit is a window, it closes again and is
+//!   measured then.
 
 use std::time::Duration;
 
@@ -115,7 +121,8 @@ pub(super) struct RateController {
     start: f64,
     /// Rate after the last dip, from which the rate doubles every second.
     resumed_from: f64,
-    /// Seconds since the last episode, the last outage or the beginning, as far as confirmed changes moved it.
+    /// Seconds since the last episode, the last outage or the beginning, as far as confirmed
+    /// changes moved it.
     clock: f64,
     limit: Option<Limit>,
     episode: Option<Episode>,
@@ -219,7 +226,8 @@ impl RateController {
         }
     }
 
-    /// Takes note of a refusal. `measured` is the rate at which requests were sent if there is no ceiling.
+    /// Takes note of a refusal. `measured` is the rate at which requests were sent if there is no
+    /// ceiling.
     pub(super) fn refused(
         &mut self,
         now: Duration,
@@ -453,7 +461,8 @@ impl RateController {
         self.resume_from(self.rate);
     }
 
-    /// Returns the floor below an estimate. Failures that may have other causes lower it only so far.
+    /// Returns the floor below an estimate. Failures that may have other causes lower it only so
+    /// far.
     fn floor(&mut self, episode: &Episode, estimate: f64) -> f64 {
         let mut floor = FLOOR_SHARE * estimate;
         if !episode.is_suspected {

@@ -38,7 +38,8 @@ impl RollingCount {
         self.slots[slot % SLOTS] += 1;
     }
 
-    /// Returns the events a second over the last `span` seconds, at most 60, or since the first event.
+    /// Returns the events a second over the last `span` seconds, at most 60, or since the first
+    /// event.
     #[expect(
         clippy::cast_precision_loss,
         reason = "counts and slots are far below 2^52"

@@ -1,5 +1,6 @@
-//! The rows that have no outcome yet, and what is known about each: attempts, the last answer, and whether the change may
-//! have been made. [`Rows`] keeps them in order; other modules decide when a row is due or given up.
+//! The rows that have no outcome yet, and what is known about each: attempts, the last answer, and
+//! whether the change may have been made. [`Rows`] keeps them in order; other modules decide when a
+//! row is due or given up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -22,8 +23,8 @@ pub(super) struct Pending {
     first_sent: Option<Duration>,
     last_answer: Duration,
     status: Option<u16>,
-    /// Whether an attempt, in this run or before an interruption, may have made the change without a confirmation. Only a
-    /// confirmation removes the doubt.
+    /// Whether an attempt, in this run or before an interruption, may have made the change without
+    /// a confirmation. Only a confirmation removes the doubt.
     in_doubt: bool,
     /// The message of the last answer.
     said: String,
@@ -186,7 +187,8 @@ impl Pending {
 /// The reason why a row's outcome cannot be decided yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
-    /// The row has no attempts left, and nothing has succeeded since: the cause may be the row or an outage.
+    /// The row has no attempts left, and nothing has succeeded since: the cause may be the row or
+    /// an outage.
     Spent,
     /// The row was answered with 403: the cause may be this user or revoked credentials.
     Forbidden,
@@ -199,7 +201,8 @@ pub(super) struct Rows {
     due: BTreeMap<(Duration, RowNumber), Pending>,
     /// Rows that wait for the second pass.
     later: VecDeque<Pending>,
-    /// Rows that wait for a success, which shows that the Org is not the cause; with the time since when.
+    /// Rows that wait for a success, which shows that the Org is not the cause; with the time since
+    /// when.
     suspected: Vec<(Duration, Suspicion, Pending)>,
     /// Whether any answer left its change in doubt.
     pub(super) left_doubt: bool,
@@ -260,7 +263,8 @@ impl Rows {
             .count()
     }
 
-    /// Begins the second pass, in which each row is due `rest` after its last answer. Returns whether there are any.
+    /// Begins the second pass, in which each row is due `rest` after its last answer. Returns
+    /// whether there are any.
     pub(super) fn begin_second_pass(&mut self, rest: Duration) -> bool {
         let any = !self.later.is_empty();
         for mut row in std::mem::take(&mut self.later) {
@@ -270,7 +274,8 @@ impl Rows {
         any
     }
 
-    /// Returns the records of the rows that were suspected before a request was sent that succeeded.
+    /// Returns the records of the rows that were suspected before a request was sent that
+    /// succeeded.
     pub(super) fn resolve(&mut self, success_sent_at: Duration) -> impl Iterator<Item = Record> {
         let (judged, open) = std::mem::take(&mut self.suspected)
             .into_iter()

@@ -1,5 +1,5 @@
-//! Decides when to log in: before the first request, before a token expires, and after a refusal, but not too often. `api`
-//! performs the log-in and keeps the token.
+//! Decides when to log in: before the first request, before a token expires, and after a refusal,
+//! but not too often. `api` performs the log-in and keeps the token.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ const MAX_LOG_IN_FAILURES: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Session {
     state: State,
-    /// Number of the current token, so that the refusal of an old token does not count against the new one.
+    /// Number of the current token, so that the refusal of an old token does not count against the
+    /// new one.
     generation: u32,
     last: Option<Duration>,
     /// Number of consecutive log-ins that failed.
@@ -42,8 +43,8 @@ enum State {
     Valid(Option<Renewal>),
 }
 
-/// When a token is renewed, by the clock that reaches the time first. The run's own clock may stop while the machine is
-/// suspended, and the wall clock may be set back.
+/// When a token is renewed, by the clock that reaches the time first. The run's own clock may stop
+/// while the machine is suspended, and the wall clock may be set back.
 #[derive(Debug, PartialEq)]
 struct Renewal {
     at: Duration,
@@ -163,8 +164,8 @@ impl Session {
         }
     }
 
-    /// Takes note of a temporary failure to log in. Returns whether to try again. After a success it is always tried again,
-    /// until the outage has lasted too long.
+    /// Takes note of a temporary failure to log in. Returns whether to try again. After a success
+    /// it is always tried again, until the outage has lasted too long.
     pub(super) fn log_in_failed(&mut self, now: Duration, proven: bool, fraction: f64) -> bool {
         self.failures += 1;
         self.failing_since.get_or_insert(now);

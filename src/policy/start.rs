@@ -1,17 +1,20 @@
-//! The rules that apply until a change of this run is confirmed. The address, the credentials and the rows may all be wrong
-//! then. Requests are sent one at a time, and no change of another run is repeated to find something out.
+//! The rules that apply until a change of this run is confirmed. The address, the credentials and
+//! the rows may all be wrong then. Requests are sent one at a time, and no change of another run is
+//! repeated to find something out.
 //!
-//! - While nobody answers at the address, one row is tried and the run stops when its attempts are spent: a wrong address
-//!   must not wait out the patience. An answer with any status shows that a server is there. Where the interrupted run had
-//!   confirmed a change, a request that was sent shows it too, because the address was right then.
-//! - With a server there, a row that keeps failing is set aside and the next one is tried. The run stops when ten rows were
-//!   set aside, when no other row is left, or when it has failed for as long as an outage may last. Where the interrupted
-//!   run had confirmed a change, address and credentials were right then: the number of rows is not limited, and once only
-//!   rows that were set aside are left, they are tried once more after the usual rest and then given up.
-//! - A row that is answered with 403 is set aside as well. Four in a row, or no other row left, are taken for a refusal of
-//!   the credentials; with a session, after one more log-in.
-//! - Rows that were set aside are deferred: a later run sends them last, so that every run tries rows that the ones before
-//!   it have not tried.
+//! - While nobody answers at the address, one row is tried and the run stops when its attempts are
+//!   spent: a wrong address must not wait out the patience. An answer with any status shows that a
+//!   server is there. Where the interrupted run had confirmed a change, a request that was sent
+//!   shows it too, because the address was right then.
+//! - With a server there, a row that keeps failing is set aside and the next one is tried. The run
+//!   stops when ten rows were set aside, when no other row is left, or when it has failed for as
+//!   long as an outage may last. Where the interrupted run had confirmed a change, address and
+//!   credentials were right then: the number of rows is not limited, and once only rows that were
+//!   set aside are left, they are tried once more after the usual rest and then given up.
+//! - A row that is answered with 403 is set aside as well. Four in a row, or no other row left, are
+//!   taken for a refusal of the credentials; with a session, after one more log-in.
+//! - Rows that were set aside are deferred: a later run sends them last, so that every run tries
+//!   rows that the ones before it have not tried.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -22,11 +25,12 @@ use super::session::Refusal;
 use super::verdict::Verdict;
 use crate::domain::{RowNumber, SendResult, Stop, TransportErrorKind};
 
-/// Number of 403 responses in a row, before any change is confirmed, that count as a refusal of the credentials.
+/// Number of 403 responses in a row, before any change is confirmed, that count as a refusal of the
+/// credentials.
 const MAX_FORBIDDEN: u32 = 4;
 
-/// Number of rows that are set aside, before any change is confirmed, after which the run stops. Each of them has spent its
-/// attempts, so that this takes about 40 seconds.
+/// Number of rows that are set aside, before any change is confirmed, after which the run stops.
+/// Each of them has spent its attempts, so that this takes about 40 seconds.
 const MAX_SET_ASIDE: u32 = 10;
 
 /// HTTP status 403.
@@ -84,7 +88,8 @@ impl AtStart {
         });
     }
 
-    /// Returns the reason to stop a run in which nothing has succeeded. A name that is never found is a wrong address.
+    /// Returns the reason to stop a run in which nothing has succeeded. A name that is never found
+    /// is a wrong address.
     pub(super) fn never_succeeded(&self) -> Stop {
         match self.last_failure.clone() {
             Some(Failure {
@@ -158,8 +163,8 @@ impl Policy {
         }
     }
 
-    /// Decides what follows when every row has been tried and no change is confirmed. Returns whether that is the end of
-    /// the run, or there are rows to be sent again.
+    /// Decides what follows when every row has been tried and no change is confirmed. Returns
+    /// whether that is the end of the run, or there are rows to be sent again.
     pub(super) fn no_row_left_at_start(&mut self, now: Duration) -> bool {
         if self.rows.forbidden() > 0 {
             self.doubt_credentials_at_start(now);
@@ -173,7 +178,8 @@ impl Policy {
         false
     }
 
-    /// Sends the forbidden rows again with a new token, or stops the run if there is none to be had.
+    /// Sends the forbidden rows again with a new token, or stops the run if there is none to be
+    /// had.
     fn doubt_credentials_at_start(&mut self, now: Duration) {
         self.start.forbidden_in_a_row = 0;
         match self.session.refused(now, self.session.generation()) {

@@ -1,5 +1,6 @@
-//! What an answer means for the run: the table of status codes, bodies and ways to get no answer. What follows from a
-//! verdict is decided elsewhere, and what a code means to a person is said in `report`.
+//! What an answer means for the run: the table of status codes, bodies and ways to get no answer.
+//! What follows from a verdict is decided elsewhere, and what a code means to a person is said in
+//! `report`.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(super) enum Verdict {
     RowRefused,
     /// Trouble that may pass: worth another attempt, and the attempt counts.
     TryAgain,
-    /// The client was too fast: costs time, never an attempt. Where the Org says for how long, all requests wait.
+    /// The client was too fast: costs time, never an attempt. Where the Org says for how long, all
+    /// requests wait.
     SlowDown(Option<Duration>),
     /// The credentials are not accepted.
     NotAuthenticated,
@@ -26,7 +28,8 @@ pub(super) enum Verdict {
     Forbidden,
     /// A redirect, never followed.
     Redirected,
-    /// A web page with a 2xx status before anything was confirmed: the address does not lead to the API.
+    /// A web page with a 2xx status before anything was confirmed: the address does not lead to the
+    /// API.
     WebPage,
     /// Something in between answered for the Org.
     Intercepted,
@@ -34,8 +37,9 @@ pub(super) enum Verdict {
     Unusable,
 }
 
-/// Returns the verdict on an answer. `wanted` is the flag that was sent, where one was; `proven` says whether a change of
-/// this run was confirmed before, so that address, certificate and credentials are known to be right.
+/// Returns the verdict on an answer. `wanted` is the flag that was sent, where one was; `proven`
+/// says whether a change of this run was confirmed before, so that address, certificate and
+/// credentials are known to be right.
 pub(super) fn of(answer: &SendResult, wanted: Option<Flag>, proven: bool) -> Verdict {
     match answer {
         SendResult::Reply(reply) => of_reply(reply, wanted, proven),
@@ -87,7 +91,8 @@ fn of_success(body: BodyKind, wanted: Option<Flag>, proven: bool) -> Verdict {
     }
 }
 
-/// Checks whether a 403 is about the number of requests and not about the user: some APIs send their quota as 403.
+/// Checks whether a 403 is about the number of requests and not about the user: some APIs send
+/// their quota as 403.
 fn asks_for_a_pause(reply: &Reply) -> bool {
     reply.retry_after.is_some() || reply.quota_reset.is_some()
 }
@@ -103,10 +108,11 @@ fn of_silence(silence: &TransportError, proven: bool) -> Verdict {
     }
 }
 
-/// Checks whether the change may have been made although the answer, on which this is the verdict, does not confirm it.
+/// Checks whether the change may have been made although the answer, on which this is the verdict,
+/// does not confirm it.
 ///
-/// A web page in the place of a confirmation says nothing about the change, unless nothing was confirmed before: then the
-/// address is wrong.
+/// A web page in the place of a confirmation says nothing about the change, unless nothing was
+/// confirmed before: then the address is wrong.
 pub(super) fn leaves_doubt(answer: &SendResult, verdict: Verdict) -> bool {
     match (answer, verdict) {
         (_, Verdict::Applied | Verdict::WebPage) => false,

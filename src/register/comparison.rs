@@ -1,4 +1,5 @@
-//! Holds a table against the register: what has to be sent for a row, who has left the table, whose opt-out has expired.
+//! Holds a table against the register: what has to be sent for a row, who has left the table, whose
+//! opt-out has expired.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -8,9 +9,11 @@ use super::Register;
 use crate::domain::{Flag, Threshold, UserId};
 use crate::error::{Error, Kind, Result};
 
-/// Share of a list's entries that may be missing from its table at once, in percent, if no limit is given.
+/// Share of a list's entries that may be missing from its table at once, in percent, if no limit is
+/// given.
 const DEFAULT_MISSING_PERCENT: u64 = 20;
-/// Number of entries that may be missing in any case, if no limit is given and that is no more than half of the list.
+/// Number of entries that may be missing in any case, if no limit is given and that is no more than
+/// half of the list.
 const DEFAULT_MISSING_AT_LEAST: u64 = 5;
 
 /// The rules of one comparison.
@@ -31,7 +34,8 @@ pub enum RowAction {
     Send,
     /// Nothing is sent: the register says the same. The entry joins the list.
     Keep,
-    /// Nothing is sent: the row's end date has passed, but the user belongs to another list. The entry leaves this list.
+    /// Nothing is sent: the row's end date has passed, but the user belongs to another list. The
+    /// entry leaves this list.
     LeaveList,
 }
 
@@ -42,7 +46,8 @@ pub struct Absent {
     pub departures: Vec<UserId>,
     /// They belong to no list and their end date has passed: they are opted back in.
     pub expiries: Vec<UserId>,
-    /// They belong to other lists as well or are opted in: their entry leaves this list, and nothing is sent.
+    /// They belong to other lists as well or are opted in: their entry leaves this list, and
+    /// nothing is sent.
     pub leaving: Vec<UserId>,
     /// Number of users of this list who are opted out or may be.
     pub list_size: u64,
@@ -51,8 +56,8 @@ pub struct Absent {
 }
 
 impl Register {
-    /// Returns what is to be done about a row that wants `flag` for `user`. `has_lapsed` says that the row wants an opt-in
-    /// only because its end date has passed.
+    /// Returns what is to be done about a row that wants `flag` for `user`. `has_lapsed` says that
+    /// the row wants an opt-in only because its end date has passed.
     #[must_use]
     pub fn action_for(
         &self,
@@ -114,7 +119,8 @@ impl Register {
 }
 
 impl Absent {
-    /// Checks that no more people are missing from the table than `limit` allows; `None` stands for the default.
+    /// Checks that no more people are missing from the table than `limit` allows; `None` stands for
+    /// the default.
     ///
     /// # Errors
     /// Of [`Kind::Refused`] if there are more.

@@ -63,7 +63,8 @@ impl fmt::Display for RegisteredFlag {
 pub struct Entry {
     /// The user's flag.
     pub flag: RegisteredFlag,
-    /// When the flag became what it is here. For an unknown flag, the last time at which a request may have been sent.
+    /// When the flag became what it is here. For an unknown flag, the last time at which a request
+    /// may have been sent.
     pub since: Timestamp,
     /// When the Org last confirmed a change for this user.
     pub confirmed_at: Option<Timestamp>,

@@ -30,8 +30,8 @@ pub struct ExceptionCounts {
 }
 
 impl Exception<'_> {
-    /// Checks whether the last day of the opt-out is today or within this many days. A day in the past counts as well: the
-    /// user is still opted out.
+    /// Checks whether the last day of the opt-out is today or within this many days. A day in the
+    /// past counts as well: the user is still opted out.
     #[must_use]
     pub fn ends_within(&self, days: i32, today: Date) -> bool {
         let Ok(last) = today.checked_add(days.days()) else {
@@ -42,7 +42,8 @@ impl Exception<'_> {
 }
 
 impl Register {
-    /// Returns everybody who is opted out or may be, those whose end date is nearest first and those without one last.
+    /// Returns everybody who is opted out or may be, those whose end date is nearest first and
+    /// those without one last.
     #[must_use]
     pub fn exceptions(&self) -> Vec<Exception<'_>> {
         let mut exceptions: Vec<Exception<'_>> = Vec::new();

@@ -1,8 +1,9 @@
 //! The register as a file, and the lock that one run at a time holds on it.
 //!
-//! The register is only ever replaced as a whole. Beside it stands `FILE.lock`, which is never deleted: the run that holds
-//! its lock may replace the register. The lock file names the journal of the last run that used the register. A journal
-//! that is still there when the next run takes the lock was left by a run that was interrupted.
+//! The register is only ever replaced as a whole. Beside it stands `FILE.lock`, which is never
+//! deleted: the run that holds its lock may replace the register. The lock file names the journal
+//! of the last run that used the register. A journal that is still there when the next run takes
+//! the lock was left by a run that was interrupted.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,7 +20,8 @@ use crate::output::{
 };
 use crate::text;
 
-/// Number of times that the lock file may be replaced between opening and locking before that is an error.
+/// Number of times that the lock file may be replaced between opening and locking before that is an
+/// error.
 const LOCK_ATTEMPTS: usize = 100;
 /// The size limit in bytes of the lock file.
 const MAX_LOCK_BYTES: u64 = 64 << 20;
@@ -49,8 +51,8 @@ pub struct LockState {
     pub was_written: bool,
     /// IDs of the users whose request failed last time, who are sent last next time.
     pub failed: Vec<u64>,
-    /// For users in doubt, whether the request that may have been made opts them out, by their IDs. It may be sent again at
-    /// once; its opposite may not.
+    /// For users in doubt, whether the request that may have been made opts them out, by their IDs.
+    /// It may be sent again at once; its opposite may not.
     pub doubts: BTreeMap<u64, bool>,
 }
 
@@ -63,7 +65,8 @@ pub struct RegisterLock {
 }
 
 impl RegisterFile {
-    /// Returns the file that a path leads to. Links and other spellings of one file give the same value.
+    /// Returns the file that a path leads to. Links and other spellings of one file give the same
+    /// value.
     ///
     /// # Errors
     /// Of [`Kind::Usage`] if its folder is not there.
@@ -101,7 +104,8 @@ impl RegisterFile {
     /// Reads the register; `None` if there is none.
     ///
     /// # Errors
-    /// Of [`Kind::Report`] if it can't be read, is open to other users, or is damaged; the line and the reason are named.
+    /// Of [`Kind::Report`] if it can't be read, is open to other users, or is damaged; the line and
+    /// the reason are named.
     pub fn read(&self) -> Result<Option<Stored>> {
         let Some(bytes) = read_private(&self.path)? else {
             return Ok(None);
@@ -130,7 +134,8 @@ impl RegisterFile {
     /// Takes the lock, creating the lock file if there is none.
     ///
     /// # Errors
-    /// [`Kind::Busy`] if another run holds the lock; [`Kind::Report`] if the lock file can't be used.
+    /// [`Kind::Busy`] if another run holds the lock; [`Kind::Report`] if the lock file can't be
+    /// used.
     pub fn lock(&self) -> Result<RegisterLock> {
         let path = self.lock_path();
         for _ in 0..LOCK_ATTEMPTS {
@@ -194,8 +199,8 @@ impl RegisterLock {
         &self.state
     }
 
-    /// Replaces what the lock file says and returns when that is on the disk. After a crash in between, the file may say
-    /// nothing; so a journal is named here before it is created.
+    /// Replaces what the lock file says and returns when that is on the disk. After a crash in
+    /// between, the file may say nothing; so a journal is named here before it is created.
     ///
     /// # Errors
     /// Of [`Kind::Report`] if it can't be written.

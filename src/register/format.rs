@@ -1,7 +1,8 @@
-//! The register as text: a CSV file with one line for each user, ordered by ID, that people can read and compare.
+//! The register as text: a CSV file with one line for each user, ordered by ID, that people can
+//! read and compare.
 //!
-//! The first line says what the file is, which Org it belongs to and how many entries follow, so that a file that was cut
-//! off is noticed. The second line names the columns:
+//! The first line says what the file is, which Org it belongs to and how many entries follow, so
+//! that a file that was cut off is noticed. The second line names the columns:
 //!
 //! ```text
 //! mfa-optout register,format=1,address=https://eu.core.resolver.com/,access=session,org=42,entries=1
@@ -63,7 +64,8 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Returns a text from a table as the register keeps it: one line that a spreadsheet does not take for a formula.
+/// Returns a text from a table as the register keeps it: one line that a spreadsheet does not take
+/// for a formula.
 #[must_use]
 pub fn kept_text(text: &str) -> String {
     without_formula(&one_line(text, MAX_TEXT))

@@ -1,9 +1,10 @@
 //! The register: what this tool last confirmed for each user of an Org.
 //!
-//! It is the memory with which [`sync`](comparison) sends differences only and opts people back in who have left a table.
-//! It is not the Org's state, for changes that were made by hand are not in it. A [`Register`] is a plain value that is
-//! parsed from a CSV file and formatted as one. [`comparison`] holds a table against it, and [`update`] says what the
-//! outcome of a request makes of an entry; both are pure. [`RegisterFile`] reads and replaces the file under a lock.
+//! It is the memory with which [`sync`](comparison) sends differences only and opts people back in
+//! who have left a table. It is not the Org's state, for changes that were made by hand are not in
+//! it. A [`Register`] is a plain value that is parsed from a CSV file and formatted as one.
+//! [`comparison`] holds a table against it, and [`update`] says what the outcome of a request makes
+//! of an entry; both are pure. [`RegisterFile`] reads and replaces the file under a lock.
 
 pub mod comparison;
 mod entry;
@@ -33,9 +34,11 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Returns in words how the Org that is used now differs from this one; `None` if both are the same.
+    /// Returns in words how the Org that is used now differs from this one; `None` if both are the
+    /// same.
     ///
-    /// With `new_key`, another API key counts as a new one of the same Org, and so does a change between key and session.
+    /// With `new_key`, another API key counts as a new one of the same Org, and so does a change
+    /// between key and session.
     #[must_use]
     pub fn difference(
         &self,

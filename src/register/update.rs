@@ -1,6 +1,7 @@
-//! What a run makes of the entries of the register. Every user that may change is marked as unknown before the first
-//! request; at the end each gets the entry that the outcome of the request calls for. A run that was interrupted is
-//! brought in later in the same way, so doing it twice changes nothing.
+//! What a run makes of the entries of the register. Every user that may change is marked as unknown
+//! before the first request; at the end each gets the entry that the outcome of the request calls
+//! for. A run that was interrupted is brought in later in the same way, so doing it twice changes
+//! nothing.
 
 use std::collections::BTreeSet;
 
@@ -74,7 +75,8 @@ impl RunFacts {
         lists
     }
 
-    /// Returns an entry whose flag is not known, as it has to be before a request is sent and where one is in doubt.
+    /// Returns an entry whose flag is not known, as it has to be before a request is sent and where
+    /// one is in doubt.
     #[must_use]
     pub fn unknown(&self, former: Option<&Entry>, request: &Request, at: Timestamp) -> Entry {
         // A departure in doubt stays on the list, so that it is a departure again next time.
@@ -133,7 +135,8 @@ impl RunFacts {
         entry
     }
 
-    /// Returns the entry of a user for whom nothing is sent because the register says what the row wants.
+    /// Returns the entry of a user for whom nothing is sent because the register says what the row
+    /// wants.
     #[must_use]
     pub fn kept(&self, former: &Entry, request: &Request) -> Entry {
         let mut entry = Entry {
@@ -207,8 +210,8 @@ impl Register {
         }
     }
 
-    /// Gives every user the entry that the outcome of the request calls for. `former` is the register as it was before the
-    /// users were marked.
+    /// Gives every user the entry that the outcome of the request calls for. `former` is the
+    /// register as it was before the users were marked.
     pub fn settle<'a>(
         &mut self,
         facts: &RunFacts,

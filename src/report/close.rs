@@ -115,8 +115,9 @@ impl Interrupted {
         })
     }
 
-    /// Removes what a process has left that was interrupted before it could send anything: a journal
-    /// without the record of a run, and its snapshot. What can't be removed is in nobody's way.
+    /// Removes what a process has left that was interrupted before it could send anything: a
+    /// journal without the record of a run, and its snapshot. What can't be removed is in nobody's
+    /// way.
     pub fn remove_false_start(paths: &Paths) {
         let Ok(Some(file)) = files::lock_existing(&paths.partial) else {
             return;
@@ -149,7 +150,8 @@ impl Interrupted {
         let is_free = [&report.report, &report.json]
             .iter()
             .all(|path| fs::symlink_metadata(path).is_err());
-        // A report that is there may be this run's own, put in place before the run was interrupted.
+        // A report that is there may be this run's own, put in place before the run was
+        // interrupted.
         is_free || self.on_record().rows.len() == self.run.rows
     }
 
@@ -177,7 +179,8 @@ impl Interrupted {
     ) -> Result<Completion> {
         let is_complete = self.on_record().rows.len() == self.run.rows;
         let places = if is_complete && !overwrite {
-            // The report may have been put in place before the run was interrupted; its content will tell.
+            // The report may have been put in place before the run was interrupted; its content
+            // will tell.
             Places::check(report, Existing::Keep)?
         } else {
             free_places(report, overwrite)?

@@ -75,8 +75,8 @@ pub struct Completion {
 }
 
 /// Makes the report and its JSON record from a journal in which all `rows` rows of the input are on
-/// record, puts them in place, does what has to be done `before_removal` of the journal, and removes
-/// the journal. Fails soon after `stop` is set.
+/// record, puts them in place, does what has to be done `before_removal` of the journal, and
+/// removes the journal. Fails soon after `stop` is set.
 ///
 /// # Errors
 /// [`Kind::Interrupted`] if `stop` is set, otherwise [`Kind::MidRun`], and those of

@@ -64,7 +64,8 @@ impl GroupRows {
 }
 
 impl Group {
-    /// Checks whether the rows would fail again in the same way, so that sending them again can't help.
+    /// Checks whether the rows would fail again in the same way, so that sending them again can't
+    /// help.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         self.outcome == Outcome::Failed

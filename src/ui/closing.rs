@@ -1,4 +1,5 @@
-//! The closing summary: counts, the reasons of failures and what they mean, the next command, and the report's path.
+//! The closing summary: counts, the reasons of failures and what they mean, the next command, and
+//! the report's path.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -114,7 +115,8 @@ pub fn closing_in_brief(view: &ClosingView<'_>) -> String {
     out
 }
 
-/// Returns one line about a run whose rows need attention: their number, the most frequent reason, and the report.
+/// Returns one line about a run whose rows need attention: their number, the most frequent reason,
+/// and the report.
 #[must_use]
 pub fn attention_line(view: &ClosingView<'_>) -> String {
     let rows = counted(view.tally.attention(), "row needs", "rows need");

@@ -1,5 +1,6 @@
-//! Everything that people and log readers see: the plan, the question, progress, the closing summary, JSON lines and
-//! errors. The texts are pure functions of plain figures; [`say`] and [`progress`] are the only modules that print.
+//! Everything that people and log readers see: the plan, the question, progress, the closing
+//! summary, JSON lines and errors. The texts are pure functions of plain figures; [`say`] and
+//! [`progress`] are the only modules that print.
 
 mod closing;
 mod ending;

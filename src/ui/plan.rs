@@ -81,7 +81,8 @@ const NAME_WIDTH: usize = 10;
 /// Name of the entry that the kinds of rows follow.
 const ROWS: &str = "rows";
 
-/// Returns the entries of the plan with their names. An entry without a name belongs to the one before it.
+/// Returns the entries of the plan with their names. An entry without a name belongs to the one
+/// before it.
 fn entries(plan: &PlanView) -> Vec<(&'static str, String)> {
     let mut entries = vec![
         ("Org", plan.address.clone()),
@@ -100,7 +101,8 @@ fn entries(plan: &PlanView) -> Vec<(&'static str, String)> {
     entries
 }
 
-/// Appends the number of rows of each kind, one kind a line. Opt-outs and opt-ins are shown even if there are none.
+/// Appends the number of rows of each kind, one kind a line. Opt-outs and opt-ins are shown even if
+/// there are none.
 fn push_row_kinds(out: &mut String, plan: &PlanView, look: Look) {
     let kinds = [
         (true, plan.opt_out, "to opt out of MFA"),

@@ -8,8 +8,8 @@ const HANGING_INDENT: usize = 4;
 
 /// Returns the message of an error, one problem a line, and what to do about it.
 ///
-/// The author of a message escapes foreign text in it. It is escaped again here, which changes nothing then, because
-/// this is the last place before the terminal.
+/// The author of a message escapes foreign text in it. It is escaped again here, which changes
+/// nothing then, because this is the last place before the terminal.
 #[must_use]
 pub fn error_text(message: &str, help: Option<&str>, look: Look) -> String {
     let label = look.bold(&look.red("error:"));
@@ -34,8 +34,8 @@ pub fn error_text(message: &str, help: Option<&str>, look: Look) -> String {
     lines.join("\n")
 }
 
-/// Colours the three parts of `PLACE: column NAME: what is wrong: "the cell"`, and the label of a note. Returns any
-/// other line as it is.
+/// Colours the three parts of `PLACE: column NAME: what is wrong: "the cell"`, and the label of a
+/// note. Returns any other line as it is.
 fn highlighted(line: &str, look: Look) -> String {
     if let Some(note) = line.strip_prefix("note: ") {
         return format!("{} {note}", look.bold(&look.cyan("note:")));

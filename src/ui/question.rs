@@ -47,7 +47,8 @@ impl Question {
         }
     }
 
-    /// Returns what an answer means. An empty line is not a yes, because a stray line break may have been pasted.
+    /// Returns what an answer means. An empty line is not a yes, because a stray line break may
+    /// have been pasted.
     #[must_use]
     pub fn judge(self, answer: &str) -> Answer {
         let answer = answer.trim();

@@ -1,5 +1,6 @@
-//! Prints what a command says besides its progress: the plan, notes, the closing summary and errors. With `--log-format
-//! json`, each is one JSON object on a line of standard error, with `at` (UTC) and `event`.
+//! Prints what a command says besides its progress: the plan, notes, the closing summary and
+//! errors. With `--log-format json`, each is one JSON object on a line of standard error, with `at`
+//! (UTC) and `event`.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -22,7 +23,8 @@ use crate::ui::{
     closing_text, ending_text, error_text, plan_text,
 };
 
-/// Prints the plan. If the user is asked to confirm it, it also goes to standard error, unless it is seen already.
+/// Prints the plan. If the user is asked to confirm it, it also goes to standard error, unless it
+/// is seen already.
 pub(crate) fn plan(settings: &Settings, plan: &PlanView, asked: bool) {
     say(
         settings.talk,
@@ -66,7 +68,8 @@ pub(crate) fn note(settings: &Settings, line: &str) {
     }
 }
 
-/// Prints the closing summary. With `--quiet`, it is printed only for a run that ended early, and short.
+/// Prints the closing summary. With `--quiet`, it is printed only for a run that ended early, and
+/// short.
 pub(crate) fn closing(settings: &Settings, closing: &ClosingView<'_>, exit: Exit) {
     let Logging { volume, format, .. } = settings.talk;
     match format {
@@ -138,7 +141,8 @@ pub(crate) fn usage_error(words: &str, exit_code: i32) {
     json_line(json!({"event": "error", "message": message, "help": null, "exit_code": exit_code}));
 }
 
-/// Returns the form of a command's messages. If its settings can't be read, the command line and the environment decide.
+/// Returns the form of a command's messages. If its settings can't be read, the command line and
+/// the environment decide.
 pub(crate) fn format_of(given: &CliOverrides) -> LogFormat {
     let found = read_early(given, |sources| {
         Ok(sources.only(Key::LogFormat)?.talk.format)
@@ -146,8 +150,8 @@ pub(crate) fn format_of(given: &CliOverrides) -> LogFormat {
     found.unwrap_or_else(|_| format_in(std::env::args_os()))
 }
 
-/// Sets whether messages are coloured from now on, as `--color` says. Settings that can't be read change nothing here;
-/// the command itself reports them.
+/// Sets whether messages are coloured from now on, as `--color` says. Settings that can't be read
+/// change nothing here; the command itself reports them.
 pub(crate) fn apply_color_option(given: &CliOverrides) {
     let found: Result<ColorChoice> =
         read_early(given, |sources| Ok(sources.only(Key::Color)?.talk.color));
@@ -251,7 +255,8 @@ fn to_standard_error(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// Prints a change that a dry run would send. `registered` is what the register says about the user.
+/// Prints a change that a dry run would send. `registered` is what the register says about the
+/// user.
 pub(crate) fn planned_change(settings: &Settings, change: &Change, registered: Option<&str>) {
     let place = match change.line {
         Some(line) => format!("line {line}"),
@@ -291,7 +296,8 @@ pub(crate) fn read_hidden(prompt: &str) -> Option<SecretString> {
     if is_empty { None } else { Some(secret) }
 }
 
-/// Prints to standard output. A reader that is gone is not an error: the exit code says how the command ended.
+/// Prints to standard output. A reader that is gone is not an error: the exit code says how the
+/// command ended.
 pub(crate) fn print(text: &[u8]) -> Exit {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text).and_then(|()| out.flush());

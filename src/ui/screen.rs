@@ -1,4 +1,5 @@
-//! What is known about the stream that text is shown on: whether it may be coloured, and at which width it wraps.
+//! What is known about the stream that text is shown on: whether it may be coloured, and at which
+//! width it wraps.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -10,7 +11,8 @@ use crate::config::ColorChoice;
 /// The choice of `--color` for this process.
 static CHOICE: OnceLock<ColorChoice> = OnceLock::new();
 
-/// Sets the choice of `--color` for everything that is shown from now on. Only the first call has an effect.
+/// Sets the choice of `--color` for everything that is shown from now on. Only the first call has
+/// an effect.
 pub(crate) fn choose_color(choice: ColorChoice) {
     let _ = CHOICE.set(choice);
 }
@@ -125,7 +127,8 @@ impl Look {
         style.force_styling(self.color).apply_to(text).to_string()
     }
 
-    /// Wraps a line between words. Further lines begin with `indent` spaces. A word that is too wide stays whole.
+    /// Wraps a line between words. Further lines begin with `indent` spaces. A word that is too
+    /// wide stays whole.
     #[must_use]
     pub fn wrap(self, line: &str, indent: usize) -> String {
         let Some(width) = self.width else {

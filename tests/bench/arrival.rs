@@ -1,5 +1,6 @@
-//! When the bytes of a connection came: where the kernel says so (Linux), when it took them in, and not when this process
-//! was awake to read them. Otherwise a server that sleeps for some milliseconds would lay its own lateness at the client's door.
+//! When the bytes of a connection came: where the kernel says so (Linux), when it took them in, and
+//! not when this process was awake to read them. Otherwise a server that sleeps for some
+//! milliseconds would lay its own lateness at the client's door.
 
 use std::io;
 use std::pin::Pin;

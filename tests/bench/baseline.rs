@@ -1,5 +1,5 @@
-//! What the tool is held against: the barest loops that do the same work at all. They keep no journal, check nothing,
-//! hold no pace and try nothing again.
+//! What the tool is held against: the barest loops that do the same work at all. They keep no
+//! journal, check nothing, hold no pace and try nothing again.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,8 +12,9 @@ use reqwest::{Client, Method, Request, Url, redirect, retry};
 /// What takes the place of the table's `csv` in the name of the report.
 pub const REPORT: &str = "baseline.csv";
 
-/// Sends a PUT for each row of a table and writes ID and status, as fast as one thread can with this HTTP client:
-/// headers and address are made once, nothing is followed or repeated, an empty answer is not read.
+/// Sends a PUT for each row of a table and writes ID and status, as fast as one thread can with
+/// this HTTP client: headers and address are made once, nothing is followed or repeated, an empty
+/// answer is not read.
 pub fn send(table: &Path, address: &str, concurrency: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

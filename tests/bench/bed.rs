@@ -1,5 +1,5 @@
-//! The bed that everything is measured on: a folder on the project's own disk, tables of any size, and the two programs
-//! set up alike.
+//! The bed that everything is measured on: a folder on the project's own disk, tables of any size,
+//! and the two programs set up alike.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -14,7 +14,8 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Makes the folder beside what was built: a temporary folder may be in memory, where a sync costs nothing.
+    /// Makes the folder beside what was built: a temporary folder may be in memory, where a sync
+    /// costs nothing.
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -31,7 +32,8 @@ impl Bed {
         path
     }
 
-    /// The tool, with a clean environment and nothing of an earlier run in its way: to take away a large file costs time.
+    /// The tool, with a clean environment and nothing of an earlier run in its way: to take away a
+    /// large file costs time.
     pub fn apply(&self, table: &Path, arguments: &[&str]) -> Command {
         for left in ["report.csv", "report.json", "report.csv.partial"] {
             remove(&table.with_extension(left));

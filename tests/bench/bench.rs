@@ -1,6 +1,7 @@
-//! What the tool costs, as ratios to the barest loops that do the same work, measured by turns in the same run:
-//! `cargo bench`, or `cargo bench -- --quick` for a first impression, or `cargo bench -- --only pace` for one part.
-//! Seconds differ from machine to machine and from hour to hour; ratios of one run tell something.
+//! What the tool costs, as ratios to the barest loops that do the same work, measured by turns in
+//! the same run: `cargo bench`, or `cargo bench -- --quick` for a first impression, or
+//! `cargo bench -- --only pace` for one part. Seconds differ from machine to machine and from hour
+//! to hour; ratios of one run tell something.
 
 #![allow(
     missing_docs,

@@ -1,5 +1,5 @@
-//! What is measured, one function for each question. Each gives lines for the table, and holds its figure against a
-//! baseline of the same run wherever there is one.
+//! What is measured, one function for each question. Each gives lines for the table, and holds its
+//! figure against a baseline of the same run wherever there is one.
 
 use std::path::Path;
 use std::process::Command;
@@ -160,7 +160,8 @@ fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
     .target("rate >= 0.999, most <= rate + 1")
 }
 
-/// Whether the pace is kept to when the process was stopped for a while: what it missed must not come in a burst.
+/// Whether the pace is kept to when the process was stopped for a while: what it missed must not
+/// come in a burst.
 #[cfg(unix)]
 fn stalled_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
     let (mut server, table) = (Server::exact(), bed.table(rate * seconds));
@@ -188,7 +189,8 @@ fn stalled_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
     .target("most <= rate + 1")
 }
 
-/// How long it takes to go on after all but the last row, and how long the report takes when that one is sent.
+/// How long it takes to go on after all but the last row, and how long the report takes when that
+/// one is sent.
 pub fn recovery(bed: &Bed, rows: u64) -> Vec<Line> {
     let table = bed.table(rows + 1);
     let mut server = Server::holding(FIRST_USER + rows + 1);
@@ -236,7 +238,8 @@ pub fn start(bed: &Bed, rounds: usize) -> Vec<Line> {
     ]
 }
 
-/// How time and memory grow with the table, for checking and for a whole run. The baseline is the size before.
+/// How time and memory grow with the table, for checking and for a whole run. The baseline is the
+/// size before.
 pub fn growth(bed: &Bed, most: u64) -> Vec<Line> {
     let server = Server::start();
     let sizes: Vec<u64> = [10_000, 100_000, 1_000_000, 10_000_000]

@@ -1,5 +1,6 @@
-//! Prints how well `--rate auto:500` finds each hidden limit of the table: `cargo bench --bench pace`, or with the number of
-//! seeds: `cargo bench --bench pace -- 8`. A cell reads `share refused`, both in percent; `<` and `!` mark what falls short.
+//! Prints how well `--rate auto:500` finds each hidden limit of the table:
+//! `cargo bench --bench pace`, or with the number of seeds: `cargo bench --bench pace -- 8`. A cell
+//! reads `share refused`, both in percent; `<` and `!` mark what falls short.
 
 #![allow(
     clippy::expect_used,

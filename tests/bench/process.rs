@@ -1,5 +1,6 @@
-//! Runs one process to its end and says what it took: time, CPU time, peak memory, as the kernel counted them for that
-//! process alone. What is run, and what the figures are held against, is not known here.
+//! Runs one process to its end and says what it took: time, CPU time, peak memory, as the kernel
+//! counted them for that process alone. What is run, and what the figures are held against, is not
+//! known here.
 
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ pub struct Used {
     pub peak: u64,
 }
 
-/// Runs `command`, which must end with exit code `code`: a figure of something that failed would be worse than none.
+/// Runs `command`, which must end with exit code `code`: a figure of something that failed would be
+/// worse than none.
 pub fn measure(command: &mut Command, code: i32) -> Used {
     measure_with(command, code, |_| ())
 }

@@ -1,5 +1,6 @@
-//! The other side of the wire: a bare HTTP server in a process of its own, which answers 204 to everything and remembers
-//! when each request came. It is asked for what it saw over its standard input, one line for one answer.
+//! The other side of the wire: a bare HTTP server in a process of its own, which answers 204 to
+//! everything and remembers when each request came. It is asked for what it saw over its standard
+//! input, one line for one answer.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Write as _};
@@ -117,7 +118,8 @@ impl Drop for Server {
     }
 }
 
-/// The time by which both sides go, since 1970. If it is set while something is measured, the figure is wrong.
+/// The time by which both sides go, since 1970. If it is set while something is measured, the
+/// figure is wrong.
 pub fn clock() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -214,7 +216,8 @@ fn answer_questions(log: &Log) {
     }
 }
 
-/// The most in any window of a second. The window is open at its end: what comes a whole second later is in the next.
+/// The most in any window of a second. The window is open at its end: what comes a whole second
+/// later is in the next.
 fn worst_second(came: &[Duration]) -> usize {
     let (mut worst, mut from) = (0, 0);
     for (index, at) in came.iter().enumerate() {

@@ -1,11 +1,12 @@
 //! Breaks runs, as many as asked for, and says what came of it. The same code runs in small doses
 //! among the tests.
 //!
-//! - `cargo bench --bench soak -- 2000`: kills runs at random instants. A second number is the seed.
-//! - `cargo bench --bench soak -- chaos 600`: for so many seconds, an Org with faults, kills, `retry`
-//!   until nothing is left, `undo`. A second number is the seed.
-//! - `cargo bench --bench soak -- crash`: a small run is killed, or meets a full or a broken disk, at
-//!   each of its calls on files. Linux on x86-64, as root.
+//! - `cargo bench --bench soak -- 2000`: kills runs at random instants. A second number is the
+//!   seed.
+//! - `cargo bench --bench soak -- chaos 600`: for so many seconds, an Org with faults, kills,
+//!   `retry` until nothing is left, `undo`. A second number is the seed.
+//! - `cargo bench --bench soak -- crash`: a small run is killed, or meets a full or a broken disk,
+//!   at each of its calls on files. Linux on x86-64, as root.
 //! - `cargo bench --bench soak -- crash-sync`: the same for a `sync` with arrivals and departures.
 
 #[cfg(unix)]

@@ -1,4 +1,5 @@
-//! Runs that are ended without sending the rest: `close`, and `--fresh`, which closes the old run first.
+//! Runs that are ended without sending the rest: `close`, and `--fresh`, which closes the old run
+//! first.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -465,7 +466,8 @@ fn a_run_is_never_closed_into_a_report_that_exists() {
     let first = closed_reports(&cli);
     assert_eq!(first.len(), 1);
     let content = cli.read(&first[0]);
-    // The name says when the run began, and the next run begins in another second or takes another name.
+    // The name says when the run began, and the next run begins in another second or takes another
+    // name.
     let mut child = start(cli.command(&apply(&org.url(), &["--fresh", "--overwrite"])));
     let sent = org.count();
     org.must_see(sent + 10, &mut child);

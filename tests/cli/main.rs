@@ -1,4 +1,5 @@
-//! Drives the built binary: what a person or a scheduled job sees, does and gets. One module per subject.
+//! Drives the built binary: what a person or a scheduled job sees, does and gets. One module per
+//! subject.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! The README, taken at its word: its commands are run in its order, and every option that it names exists.
+//! The README, taken at its word: its commands are run in its order, and every option that it names
+//! exists.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
-//! Nothing is lost, proved on the built binary: runs that are killed, stopped, contended for, and short of disk or
-//! memory. The Org's own books are held against the report. Instants are tied to what the Org has seen.
+//! Nothing is lost, proved on the built binary: runs that are killed, stopped, contended for, and
+//! short of disk or memory. The Org's own books are held against the report. Instants are tied to
+//! what the Org has seen.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -168,7 +169,8 @@ fn a_second_ctrl_c_leaves_at_once() {
     assert!(partial(&cli).is_empty());
 }
 
-/// Reads the tool's JSON lines until one tells of this; gives the reader back, for the pipe must stay open.
+/// Reads the tool's JSON lines until one tells of this; gives the reader back, for the pipe must
+/// stay open.
 fn wait_until_told(child: &mut Child, what: &str) -> std::io::BufReader<std::process::ChildStderr> {
     let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
@@ -276,8 +278,8 @@ fn of_twenty_processes_on_one_report_one_runs() {
     assert_eq!(org.count(), 3);
 }
 
-/// Checks whether the report is being made: it is written under a name of its own before it is put in place. A file with
-/// such a name and no content only tries whether files can be created.
+/// Checks whether the report is being made: it is written under a name of its own before it is put
+/// in place. A file with such a name and no content only tries whether files can be created.
 fn is_merging(cli: &Cli) -> bool {
     let mut entries = fs::read_dir(cli.folder())
         .unwrap()
@@ -766,8 +768,8 @@ fn a_small_memory_is_enough() {
     assert_true_to(&cli, &org, 5000);
 }
 
-/// A server on which everything goes wrong once in a while: errors, throttling, connections that break,
-/// and twenty users in a row that may not be changed.
+/// A server on which everything goes wrong once in a while: errors, throttling, connections that
+/// break, and twenty users in a row that may not be changed.
 fn troubled() -> Ledger {
     let tried = std::sync::Mutex::new(std::collections::HashMap::<u64, u32>::new());
     Ledger::scripted(move |seen| {
@@ -859,8 +861,8 @@ fn a_ragged_row_that_is_skipped_leaves_a_well_formed_report() {
     assert_eq!(told, wanted);
 }
 
-/// Answers 204, but loses the answer to user 5's change and throttles from then on; once the run is taken up again, user 5
-/// is refused.
+/// Answers 204, but loses the answer to user 5's change and throttles from then on; once the run is
+/// taken up again, user 5 is refused.
 fn loses_the_answer_of_user_5(is_taken_up: &Arc<AtomicBool>) -> Ledger {
     let is_taken_up = Arc::clone(is_taken_up);
     Ledger::scripted(move |seen| {
@@ -899,7 +901,8 @@ fn a_change_whose_answer_was_lost_before_an_interruption_is_unknown_when_the_org
         ];
         for time in 1..=times {
             let mut child = start(cli.command(&words));
-            // The fifth loses its answer; the sixth is told to wait, and so is all that comes later.
+            // The fifth loses its answer; the sixth is told to wait, and so is all that comes
+            // later.
             org.must_see(5 + time, &mut child);
             let ended = stop(child, signal);
             assert_ne!(ended.status.code(), Some(0));

@@ -1,5 +1,6 @@
-//! What comes after a report: `retry` runs again what did not succeed, `undo` sends the opposite of what did. Both are
-//! runs like any other, with plan, guards, confirmation, journal and a report of their own.
+//! What comes after a report: `retry` runs again what did not succeed, `undo` sends the opposite of
+//! what did. Both are runs like any other, with plan, guards, confirmation, journal and a report of
+//! their own.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader};
@@ -16,7 +17,8 @@ use rustix::process::Signal;
 
 const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
 
-/// The report of an earlier run: (user, flag, outcome) of each row. Its table stood below three other lines.
+/// The report of an earlier run: (user, flag, outcome) of each row. Its table stood below three
+/// other lines.
 fn earlier(rows: &[(u64, &str, &str)], finished_at: &str) -> String {
     let head =
         "user_id,mfa_opt_out,note,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n"
@@ -247,7 +249,8 @@ fn a_report_made_with_one_flag_for_all_is_retried_and_undone_with_it() {
     run(&["apply", "users.csv", "--set", "true"]).exits(1);
     run(&["retry", "users.report.csv"]).exits(0);
     run(&["undo", "users.report.csv"]).exits(0);
-    // What a retry and an undo sent is known of their reports as well, and an undo sent the opposite.
+    // What a retry and an undo sent is known of their reports as well, and an undo sent the
+    // opposite.
     run(&["undo", "users.retry-1.report.csv"]).exits(0);
     run(&["undo", "users.undo-1.report.csv"]).exits(0);
     let wanted = [
@@ -414,7 +417,8 @@ fn teller<'a>(cli: &'a Cli, org: &'a Ledger) -> impl Fn(&[&str], i32) -> crate::
 fn what_was_sent_for_an_opt_out_that_had_ended_is_known_whenever_and_wherever_it_is_undone() {
     let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
     let run = teller(&cli, &org);
-    // Row 1 was sent on the last day of its opt-out and recorded after midnight, row 2 on the day after.
+    // Row 1 was sent on the last day of its opt-out and recorded after midnight, row 2 on the day
+    // after.
     let head = "user_id,mfa_opt_out,opt_out_until,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n";
     let report = format!(
         "{head}1,true,2024-02-29,2,applied,true,204,1,5,2024-02-29T00:00:01.000Z,\n\

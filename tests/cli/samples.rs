@@ -1,5 +1,5 @@
-//! The samples, checked as far as a machine without a scheduler can: settings load, tables plan, units, tasks and jobs
-//! are well formed and say what the exit codes ask for.
+//! The samples, checked as far as a machine without a scheduler can: settings load, tables plan,
+//! units, tasks and jobs are well formed and say what the exit codes ask for.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,8 +73,8 @@ fn arguments(command_line: &str) -> Vec<String> {
         .collect()
 }
 
-/// Asserts that the binary understands a command line that a sample gives to a scheduler: it fails for want of the
-/// register or the table, not because of an option.
+/// Asserts that the binary understands a command line that a sample gives to a scheduler: it fails
+/// for want of the register or the table, not because of an option.
 #[track_caller]
 fn is_understood(arguments: &[String], replacements: &[(&str, &str)]) {
     let cli = Cli::new();

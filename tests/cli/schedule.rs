@@ -1,5 +1,6 @@
-//! Runs that nobody watches, on the built binary: only differences are sent, opt-outs end on their day, every line is
-//! JSON where that is asked for, figures are left for Prometheus, and settings come from where they should.
+//! Runs that nobody watches, on the built binary: only differences are sent, opt-outs end on their
+//! day, every line is JSON where that is asked for, figures are left for Prometheus, and settings
+//! come from where they should.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,7 +55,8 @@ fn today_in(zone: &str) -> Date {
         .date()
 }
 
-/// Runs a story about a day until none has ended meanwhile: at most twice, however close to midnight.
+/// Runs a story about a day until none has ended meanwhile: at most twice, however close to
+/// midnight.
 fn within_one_day<T>(zones: [&str; 2], mut story: impl FnMut([Date; 2]) -> T) -> T {
     loop {
         let days = zones.map(today_in);

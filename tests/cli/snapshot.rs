@@ -1,5 +1,5 @@
-//! The private copy of the input: whatever becomes of the table during a run changes nothing, and an interrupted run can be
-//! taken up from the copy.
+//! The private copy of the input: whatever becomes of the table during a run changes nothing, and
+//! an interrupted run can be taken up from the copy.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -18,7 +18,8 @@ use rustix::process::Signal;
 
 const ROWS: u64 = 400;
 
-/// A table that takes more than one reading from the disk, so that most of it is read after the first request.
+/// A table that takes more than one reading from the disk, so that most of it is read after the
+/// first request.
 fn large_table() -> String {
     let filler = "x".repeat(2000);
     (1..=ROWS).fold("user_id,mfa_opt_out,note\n".to_owned(), |text, id| {

@@ -1,5 +1,6 @@
-//! `sync`, the register and `exceptions` on the built binary: only differences are sent, people who have left the table
-//! are opted back in, broken exports send nothing, and nothing that an interrupted run leaves needs a person.
+//! `sync`, the register and `exceptions` on the built binary: only differences are sent, people who
+//! have left the table are opted back in, broken exports send nothing, and nothing that an
+//! interrupted run leaves needs a person.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,5 @@
-//! Tables that are odd as files, on the built binary: names, pipes, folders, sizes, and bombs. Nothing is sent of what is
-//! refused, and refusing takes little memory.
+//! Tables that are odd as files, on the built binary: names, pipes, folders, sizes, and bombs.
+//! Nothing is sent of what is refused, and refusing takes little memory.
 #![cfg(unix)]
 
 use std::ffi::OsStr;
@@ -32,8 +32,9 @@ fn run(mut command: Command) -> Ran {
     Ran::of(command.output().unwrap())
 }
 
-/// The most memory that may be mapped while something is refused, and how much of it for data, in KiB. What is held at a
-/// time is therefore less than 150 MB, the pages of the binary itself included.
+/// The most memory that may be mapped while something is refused, and how much of it for data, in
+/// KiB. What is held at a time is therefore less than 150 MB, the pages of the binary itself
+/// included.
 const REFUSAL: [u32; 2] = [180_000, 130_000];
 
 /// `apply` within that memory; with more it would not come to its words.
@@ -628,7 +629,8 @@ fn a_sheet_that_is_not_there_is_answered_with_the_first_names_only() {
     assert!(ran.stderr.len() < 4000, "{}", ran.stderr.len());
 }
 
-/// Cells that a report might bend: quotation marks, line breaks, what a spreadsheet takes for a formula, blanks.
+/// Cells that a report might bend: quotation marks, line breaks, what a spreadsheet takes for a
+/// formula, blanks.
 const ODD: [&str; 16] = [
     "a \"b\"",
     "\"",

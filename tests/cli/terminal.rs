@@ -1,5 +1,5 @@
-//! A person at a terminal, which is a pseudo-terminal here: what is asked, which answers count, and that nothing is
-//! sent without one.
+//! A person at a terminal, which is a pseudo-terminal here: what is asked, which answers count, and
+//! that nothing is sent without one.
 
 #![cfg(unix)]
 
@@ -48,7 +48,8 @@ fn end(mut session: PtySession) -> (String, i32) {
     }
 }
 
-/// Types the answers, each after the question or the hint, and returns what is said after them and the exit code.
+/// Types the answers, each after the question or the hint, and returns what is said after them and
+/// the exit code.
 fn answer(mut session: PtySession, answers: &[&str]) -> (String, i32) {
     for (number, answer) in answers.iter().enumerate() {
         if number > 0 {

@@ -138,8 +138,8 @@ impl Org {
     }
 }
 
-/// Brings one table of so many rows to its end, and undoes it. Panics where a report is not true, naming the
-/// seed.
+/// Brings one table of so many rows to its end, and undoes it. Panics where a report is not true,
+/// naming the seed.
 pub fn round(rows: u64, seed: u64) -> Done {
     Round::new(rows, seed).finish()
 }
@@ -215,7 +215,8 @@ impl Round {
         self.done
     }
 
-    /// Retries the last of these reports, and each further one, until nothing is left but users who are gone.
+    /// Retries the last of these reports, and each further one, until nothing is left but users who
+    /// are gone.
     fn retry_until_clean(&mut self, reports: &mut Vec<PathBuf>) {
         for number in 0..MAX_RETRIES {
             let last = reports.last().unwrap().clone();
@@ -247,7 +248,8 @@ impl Round {
             match code {
                 0 | 1 => return self.count(to),
                 5 | 129 | 130 | 143 | -9 => {}
-                // Killed between the last two steps, or amid the adding up of a report that is there.
+                // Killed between the last two steps, or amid the adding up of a report that is
+                // there.
                 2 if to.exists() && !partial.exists() => return self.count(to),
                 _ => panic!("seed {}: {command} ended with {code}: {said}", self.seed),
             }
@@ -373,8 +375,8 @@ fn to_retry(path: &Path) -> Vec<u64> {
     users
 }
 
-/// Makes a report two minutes older: a `retry` or `undo` waits until a minute after the last request for a row
-/// in doubt.
+/// Makes a report two minutes older: a `retry` or `undo` waits until a minute after the last
+/// request for a row in doubt.
 fn age(path: &Path) {
     let text = std::fs::read_to_string(path).unwrap();
     let mut reader = csv::Reader::from_reader(text.as_bytes());

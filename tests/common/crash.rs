@@ -244,7 +244,8 @@ fn crash_sync(at: usize, fault: Fault, done: &mut Crashed) -> bool {
     true
 }
 
-/// Checks that the register says nothing that is not so in the Org; at the end, also that it knows everything.
+/// Checks that the register says nothing that is not so in the Org; at the end, also that it knows
+/// everything.
 fn check_register(cli: &Cli, org: &Ledger, is_end: bool, complain: &mut dyn FnMut(String)) {
     let state: BTreeMap<u64, bool> = org.puts().iter().map(|put| (put.user, put.flag)).collect();
     let text = cli.read("register.csv");

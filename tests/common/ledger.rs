@@ -1,5 +1,6 @@
-//! An Org that keeps books for tests of interruption: every PUT in the order of its arrival, and a way to wait for them.
-//! And what goes with it: processes that are watched and stopped, and an independent reading of the journal.
+//! An Org that keeps books for tests of interruption: every PUT in the order of its arrival, and a
+//! way to wait for them. And what goes with it: processes that are watched and stopped, and an
+//! independent reading of the journal.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,8 +25,9 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Put {
     pub user: u64,
     pub flag: bool,
-    /// The number at the end of the key, which tells one process from another. When a PUT arrives says nothing of that:
-    /// one may lie in a socket until its sender is dead and the next one is at work.
+    /// The number at the end of the key, which tells one process from another. When a PUT arrives
+    /// says nothing of that: one may lie in a socket until its sender is dead and the next one is
+    /// at work.
     pub life: usize,
 }
 
@@ -102,7 +104,8 @@ impl Ledger {
         self.org.must_be_left();
     }
 
-    /// Waits until so many PUTs have arrived; `false` if the process ended before, or after `at_most`.
+    /// Waits until so many PUTs have arrived; `false` if the process ended before, or after
+    /// `at_most`.
     pub fn wait_for(&self, puts: usize, child: &mut Child, at_most: Duration) -> bool {
         let mut left = at_most;
         let mut books = self.books.lock();
@@ -192,9 +195,9 @@ pub fn through_shell(arranged: &str, command: &Command) -> Command {
     shell
 }
 
-/// Returns the numbers of the rows on record in a journal whose input has so many columns, read without the tool's own
-/// code: whole lines of the table that are as wide as a row. After the cells of the input these have eight cells of the
-/// report, the row's number and the check.
+/// Returns the numbers of the rows on record in a journal whose input has so many columns, read
+/// without the tool's own code: whole lines of the table that are as wide as a row. After the cells
+/// of the input these have eight cells of the report, the row's number and the check.
 pub fn on_record(partial: &Path, columns: usize) -> BTreeSet<u64> {
     let Ok(bytes) = fs::read(partial) else {
         return BTreeSet::new();

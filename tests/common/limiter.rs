@@ -1,6 +1,8 @@
-//! The policy against limiters that it knows nothing of, in virtual time: what the table of `--rate auto` promises.
+//! The policy against limiters that it knows nothing of, in virtual time: what the table of
+//! `--rate auto` promises.
 //!
-//! Requests and answers take their time on the way, timers are late, and every request is one change of an endless table.
+//! Requests and answers take their time on the way, timers are late, and every request is one
+//! change of an endless table.
 
 #![allow(dead_code, reason = "the tests and the bench each use a part of it")]
 
@@ -148,7 +150,8 @@ fn slots(limit: u32) -> u32 {
     (limit / 5).max(1)
 }
 
-/// Best share of the limit with less than 1 % refused, for an even sender that knows the limit; by limit and round trip.
+/// Best share of the limit with less than 1 % refused, for an even sender that knows the limit; by
+/// limit and round trip.
 type Frontier = [[f64; 3]; 5];
 const BURST_0: Frontier = [
     [0.997, 0.966, 0.858],
@@ -236,7 +239,8 @@ impl Cell {
 }
 
 impl Counts {
-    /// Returns the share of the capacity that was accepted, and the share of all requests that was refused.
+    /// Returns the share of the capacity that was accepted, and the share of all requests that was
+    /// refused.
     pub fn shares(&self, cell: Cell) -> (f64, f64) {
         let from = cell.wanted().from;
         let sum = |counts: &[u32]| {

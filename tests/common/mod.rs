@@ -1,6 +1,7 @@
-//! What the tests of the built binary share: `Cli`, which gives each test its own folder, a clean environment and the
-//! binary, and `Report`, which reads what it has written. Whatever the binary writes, into the folder or onto a stream, is
-//! searched for secrets. Servers that misbehave are in `hostile`.
+//! What the tests of the built binary share: `Cli`, which gives each test its own folder, a clean
+//! environment and the binary, and `Report`, which reads what it has written. Whatever the binary
+//! writes, into the folder or onto a stream, is searched for secrets. Servers that misbehave are in
+//! `hostile`.
 
 #![allow(
     dead_code,
@@ -35,8 +36,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A folder of its own, and the binary in a clean environment. When it is dropped, every file in the folder is searched
-/// for secrets, but for those into which the test itself wrote one.
+/// A folder of its own, and the binary in a clean environment. When it is dropped, every file in
+/// the folder is searched for secrets, but for those into which the test itself wrote one.
 pub struct Cli {
     folder: TempDir,
     secret_files: RefCell<Vec<PathBuf>>,
@@ -166,7 +167,8 @@ fn holds_a_secret(content: &[u8]) -> bool {
         .any(|secret| memchr::memmem::find(content, secret.as_bytes()).is_some())
 }
 
-/// For what comes another way than through [`Ran`], such as from a terminal or from a process that was killed.
+/// For what comes another way than through [`Ran`], such as from a terminal or from a process that
+/// was killed.
 #[track_caller]
 pub fn must_show_no_secret(said: &str) {
     assert!(

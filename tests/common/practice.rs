@@ -1,4 +1,5 @@
-//! A practice Org in a process of its own, and what it says of its members and of the requests it has seen.
+//! A practice Org in a process of its own, and what it says of its members and of the requests it
+//! has seen.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,6 +1,7 @@
-//! Runs that are killed at random instants until they are done: amid requests, amid recovery, amid the making of the
-//! report, with a second process that starts around the end. After each death the journal is held against what the Org
-//! has seen. A small dose is a test, a large one is `bench/soak`.
+//! Runs that are killed at random instants until they are done: amid requests, amid recovery, amid
+//! the making of the report, with a second process that starts around the end. After each death the
+//! journal is held against what the Org has seen. A small dose is a test, a large one is
+//! `bench/soak`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -34,7 +35,8 @@ pub struct Soaked {
     pub found_busy: usize,
 }
 
-/// Brings tables to their end until so many processes have been killed. Panics when a promise is broken, naming the seed.
+/// Brings tables to their end until so many processes have been killed. Panics when a promise is
+/// broken, naming the seed.
 pub fn soak(kills: usize, seed: u64) -> Soaked {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut done = Soaked::default();
@@ -157,7 +159,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A second process starts when the first is about to end, and whichever comes to it finishes the run.
+    /// A second process starts when the first is about to end, and whichever comes to it finishes
+    /// the run.
     fn overlap(&mut self) {
         let before = self.org.count();
         let mut first = start(self.command());

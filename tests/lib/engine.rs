@@ -1,5 +1,6 @@
-//! The engine alone: a scripted Org under a clock that the runtime moves, and a disk that fails when it is told to.
-//! What is checked is the order of things: on disk before anybody is told, and nothing sent after a failed write.
+//! The engine alone: a scripted Org under a clock that the runtime moves, and a disk that fails
+//! when it is told to. What is checked is the order of things: on disk before anybody is told, and
+//! nothing sent after a failed write.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -87,7 +88,8 @@ impl Disk {
         }
     }
 
-    /// The last row that a mark on the disk allows to be sent, as far as a power cut would leave it.
+    /// The last row that a mark on the disk allows to be sent, as far as a power cut would leave
+    /// it.
     fn mark(&self) -> u64 {
         last_mark(&self.bytes.borrow()[..self.synced.get()])
     }
@@ -299,7 +301,8 @@ async fn a_failed_write_ends_the_run_at_any_point() {
                     fails_at,
                     "the disk was used again after it had failed"
                 );
-                // Duplicates are told of without a request; at most eight requests were out and are not on record.
+                // Duplicates are told of without a request; at most eight requests were out and are
+                // not on record.
                 assert!(
                     org.requests() <= told.get() + 8 + 1,
                     "{} sent, {} told",
@@ -396,7 +399,8 @@ async fn a_signal_ends_a_run_in_which_no_row_has_to_be_sent() {
     }
 }
 
-/// Gives tokens of 5 ms, and answers when that time of day has gone by while the run's own clock stands still.
+/// Gives tokens of 5 ms, and answers when that time of day has gone by while the run's own clock
+/// stands still.
 struct Asleep {
     log_ins: Cell<usize>,
 }
@@ -505,7 +509,8 @@ async fn only_a_second_sigint_or_sigterm_abandons_requests_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn an_input_that_fails_during_the_run_ends_it_after_requests_in_flight_are_recorded() {
-    // Answers come long after the input has failed, the last one not within the time that is waited.
+    // Answers come long after the input has failed, the last one not within the time that is
+    // waited.
     for (latency, recorded) in [(2, 8), (9, 8), (11, 1)] {
         let org = Scripted {
             first: Some(Duration::from_millis(10)),
@@ -741,7 +746,8 @@ async fn sending_waits_until_the_mark_is_on_disk() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_in_doubt_since_an_interruption_stay_in_doubt_until_they_have_an_outcome() {
-    // Row 3 was in doubt and is refused now, row 4 was not and is refused too, row 50 is not reached.
+    // Row 3 was in doubt and is refused now, row 4 was not and is refused too, row 50 is not
+    // reached.
     let org = Scripted::new(Duration::from_millis(100), |user| match user {
         3 | 4 => 404,
         _ => 204,

@@ -1,5 +1,6 @@
-//! The tables that administrators have, held against the plan or the messages they give. Each file of `corpus` has a
-//! snapshot; a file `NAME.options` beside one holds its options, one `key=value` a line.
+//! The tables that administrators have, held against the plan or the messages they give. Each file
+//! of `corpus` has a snapshot; a file `NAME.options` beside one holds its options, one `key=value`
+//! a line.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -122,7 +123,8 @@ struct Case {
     expected: Vec<String>,
 }
 
-/// Reads a case file. `#` begins a case, `$` holds options, `|` a line of the table and `>` an expected line.
+/// Reads a case file. `#` begins a case, `$` holds options, `|` a line of the table and `>` an
+/// expected line.
 fn read_cases(file: &str) -> Vec<Case> {
     let text = fs::read_to_string(Path::new(CORPUS).join("cases").join(file)).unwrap();
     let mut cases: Vec<Case> = Vec::new();
@@ -808,7 +810,8 @@ enum Cell {
     Number(i64),
 }
 
-/// Any text that XML may hold (XML 1.0, 2.2), and such as looks like a character that is written in other ways.
+/// Any text that XML may hold (XML 1.0, 2.2), and such as looks like a character that is written in
+/// other ways.
 fn any_cell() -> impl Strategy<Value = Cell> {
     let may_be_held = |c: &char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
     let character = prop_oneof!["[ -~]", "[\t\r\n ]", "_x00[04][019AD]_", "&[a-z]{2,4};"]
@@ -925,7 +928,8 @@ proptest! {
 
 #[test]
 fn the_end_of_a_utf16_text_is_read_in_either_byte_order() {
-    // The last byte of the first is that of Ctrl-Z, which ends a text of single bytes; so is the one of the second.
+    // The last byte of the first is that of Ctrl-Z, which ends a text of single bytes; so is the
+    // one of the second.
     for (last, big_endian) in [('\u{11a}', true), ('\u{1a41}', false)] {
         let text = format!("\u{feff}user_id,mfa_opt_out,name\n1,true,Jo\n2,true,{last}");
         let mut bytes = Vec::new();

@@ -1,5 +1,5 @@
-//! Tests the library: the HTTP client, the engine, the input, the sandbox, and whole runs in virtual time. One module per
-//! subject.
+//! Tests the library: the HTTP client, the engine, the input, the sandbox, and whole runs in
+//! virtual time. One module per subject.
 
 #![allow(
     clippy::unwrap_used,

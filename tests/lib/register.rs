@@ -1,6 +1,6 @@
-//! The law of the register, in virtual time: after any sequence of runs, kills, faults and changed tables, the register
-//! never says what the Org contradicts, and one undisturbed `sync` of each list makes the Org match the tables, with no
-//! more requests than differences and doubts.
+//! The law of the register, in virtual time: after any sequence of runs, kills, faults and changed
+//! tables, the register never says what the Org contradicts, and one undisturbed `sync` of each
+//! list makes the Org match the tables, with no more requests than differences and doubts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,7 +109,8 @@ impl World {
         }
     }
 
-    /// Brings in what an interrupted run has left. May be interrupted itself, before the journal is removed.
+    /// Brings in what an interrupted run has left. May be interrupted itself, before the journal is
+    /// removed.
     fn fold(&mut self, is_killed: bool) {
         self.let_late_requests_arrive();
         let Some(leftover) = &self.leftover else {
@@ -310,8 +311,8 @@ impl World {
         users.iter().filter(differs).count() as u64
     }
 
-    /// Returns the number of users in both tables who are not on both lists yet. Until they are, one list may opt a user
-    /// back in whom the other one opts out again.
+    /// Returns the number of users in both tables who are not on both lists yet. Until they are,
+    /// one list may opt a user back in whom the other one opts out again.
     fn not_on_both_lists(&self) -> u64 {
         let in_both = self.tables[0]
             .keys()
@@ -361,7 +362,8 @@ fn play(seed: u64, nights: u32) {
         }
     }
     world.fold(false);
-    // What was applied by day and not confirmed is unknown and on no list, so it is applied once more.
+    // What was applied by day and not confirmed is unknown and on no list, so it is applied once
+    // more.
     for id in BY_DAY..BY_DAY + 3 {
         if let Some(until) = world.by_day.get(&id).copied() {
             let apply = Request {

@@ -1,4 +1,5 @@
-//! Progress as JSON lines: one object for each event, always with `at` (UTC) and `event`. Pure text.
+//! Progress as JSON lines: one object for each event, always with `at` (UTC) and `event`. Pure
+//! text.
 
 use std::time::Duration;
 
@@ -63,7 +64,8 @@ struct Figures {
     seconds_left: Option<u64>,
 }
 
-/// Returns the line for an event, or `None` for an event that is only counted: a request, an answer, a pause of the rate.
+/// Returns the line for an event, or `None` for an event that is only counted: a request, an
+/// answer, a pause of the rate.
 pub(super) fn event(
     state: &State,
     began: Timestamp,

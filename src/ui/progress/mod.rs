@@ -1,5 +1,6 @@
-//! Shows a run in progress: a bar, plain lines, JSON lines, or nothing. This is the only module that prints during a run.
-//! Errors of writing are ignored on purpose, because the run goes on without its terminal.
+//! Shows a run in progress: a bar, plain lines, JSON lines, or nothing. This is the only module
+//! that prints during a run. Errors of writing are ignored on purpose, because the run goes on
+//! without its terminal.
 
 mod json;
 mod output;
@@ -165,7 +166,8 @@ impl Progress {
         }
     }
 
-    /// Prints a line about an event: with `--verbose` about every row, and without a bar about pauses and outages.
+    /// Prints a line about an event: with `--verbose` about every row, and without a bar about
+    /// pauses and outages.
     fn report(&mut self, now: Duration, event: &Event<'_>) {
         let lines = self.style == Style::Lines;
         let words = match event {
@@ -191,8 +193,8 @@ impl Progress {
         self.output.line(&words);
     }
 
-    /// Checks whether a pause is reported: a long one always, a short one at most once in a period, so that an Org that
-    /// throttles often does not fill the log.
+    /// Checks whether a pause is reported: a long one always, a short one at most once in a period,
+    /// so that an Org that throttles often does not fill the log.
     fn is_worth_reporting(&mut self, now: Duration, until: Duration) -> bool {
         let is_worth_reporting = until >= now + LONG || now >= self.next_pause;
         if is_worth_reporting {

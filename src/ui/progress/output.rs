@@ -1,5 +1,5 @@
-//! Writes lines and the bar to standard error, in a thread of its own, so that a stopped terminal or a full pipe does not
-//! hold up the run.
+//! Writes lines and the bar to standard error, in a thread of its own, so that a stopped terminal
+//! or a full pipe does not hold up the run.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,14 +17,14 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Frames a second up to which indicatif draws the bar; its frames come at most ten times a second.
 const MAX_FRAME_RATE: u8 = u8::MAX;
 
-/// Turns off wrapping (DECAWM), so that a bar is cut off if the terminal has become narrower. Only where every terminal
-/// knows the sequence.
+/// Turns off wrapping (DECAWM), so that a bar is cut off if the terminal has become narrower. Only
+/// where every terminal knows the sequence.
 const WRAP_OFF: &str = if cfg!(unix) { "\u{1b}[?7l" } else { "" };
 /// Turns on wrapping again.
 const WRAP_ON: &str = if cfg!(unix) { "\u{1b}[?7h" } else { "" };
 
-/// Clears from the start of the cursor's line to the end of the screen, in two steps: some terminals keep the screen in
-/// their history when all of it is cleared at once.
+/// Clears from the start of the cursor's line to the end of the screen, in two steps: some
+/// terminals keep the screen in their history when all of it is cleared at once.
 const CLEAR: &str = "\r\u{1b}[K\u{1b}[C\u{1b}[0J\r";
 
 /// The destination of lines and the bar.
@@ -111,7 +111,8 @@ impl Output {
     }
 }
 
-/// Writes messages until the channel closes. Errors are ignored: the reader may be gone, and the run must go on.
+/// Writes messages until the channel closes. Errors are ignored: the reader may be gone, and the
+/// run must go on.
 fn write(term: &Term, messages: &Receiver<Message>) {
     let bar = bar_on(term);
     while let Ok(first) = messages.recv() {
@@ -165,8 +166,9 @@ fn write_lines(term: &Term, lines: &[String]) {
 
 /// A terminal on which the cursor rests where the bar begins.
 ///
-/// A terminal that becomes narrower may wrap the lines of the bar. All of them are behind the cursor, so that they can be
-/// cleared together. Moving up by the number of lines, as indicatif does, would leave some of them.
+/// A terminal that becomes narrower may wrap the lines of the bar. All of them are behind the
+/// cursor, so that they can be cleared together. Moving up by the number of lines, as indicatif
+/// does, would leave some of them.
 #[derive(Debug)]
 struct AnchoredTerm {
     term: Term,
@@ -212,7 +214,8 @@ impl TermLike for AnchoredTerm {
         self.write_str(line)
     }
 
-    /// Writes a text as a line of its own. Blanks that fill a line are left out, because they would wrap.
+    /// Writes a text as a line of its own. Blanks that fill a line are left out, because they would
+    /// wrap.
     fn write_str(&self, text: &str) -> io::Result<()> {
         if text.trim().is_empty() {
             return Ok(());

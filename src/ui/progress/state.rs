@@ -1,5 +1,5 @@
-//! The state of a run in progress: counts, recent speed, and what holds it back. Pure; the time comes with each event,
-//! as the time since the run began.
+//! The state of a run in progress: counts, recent speed, and what holds it back. Pure; the time
+//! comes with each event, as the time since the run began.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ pub struct State {
     pub requests: u64,
     /// What holds the run back, if anything.
     pub condition: Condition,
-    /// Why nothing can be sent right now, and until when. The rate, which holds back every request, is left out.
+    /// Why nothing can be sent right now, and until when. The rate, which holds back every request,
+    /// is left out.
     pub waiting: Option<(Wait, Duration)>,
     begun: u64,
     in_flight: u64,
@@ -140,7 +141,8 @@ impl State {
         self.rows.saturating_sub(self.done()).saturating_sub(begun)
     }
 
-    /// Returns the latest attempt while no request of this run has succeeded and no row has its outcome.
+    /// Returns the latest attempt while no request of this run has succeeded and no row has its
+    /// outcome.
     #[must_use]
     pub fn first_attempt(&self) -> Option<Attempt> {
         let is_over = self.has_success || self.finished > 0 || self.last_attempt.number == 0;
@@ -163,8 +165,8 @@ impl State {
         self.sent.per_second(now)
     }
 
-    /// Returns the time that the remaining rows take at the recent speed. `None` while nothing is recorded or the Org does
-    /// not respond.
+    /// Returns the time that the remaining rows take at the recent speed. `None` while nothing is
+    /// recorded or the Org does not respond.
     #[must_use]
     pub fn time_left(&self, now: Duration) -> Option<Duration> {
         let speed = self.recorded.per_second(now);

@@ -12,7 +12,8 @@ use crate::ui::screen::Look;
 /// Minimum number of columns at which the bar itself is drawn.
 const MIN_WIDTH_OF_BAR: usize = 50;
 
-/// Returns one plain line: `1,200 of 3,000 rows, 9.8 requests/s, 1,197 applied, 3 failed, about 3 min left`.
+/// Returns one plain line:
+/// `1,200 of 3,000 rows, 9.8 requests/s, 1,197 applied, 3 failed, about 3 min left`.
 #[must_use]
 pub fn line(state: &State, now: Duration) -> String {
     let mut parts = vec![format!(
@@ -179,7 +180,8 @@ fn stopping(state: &State, left: Duration) -> [String; 3] {
     ]
 }
 
-/// Returns the status before the first success, such as `waiting for the first answer (attempt 2: 503)`.
+/// Returns the status before the first success, such as
+/// `waiting for the first answer (attempt 2: 503)`.
 fn first_answer(state: &State, now: Duration) -> Option<[String; 3]> {
     let attempt = state.first_attempt()?;
     let number = attempt.number;

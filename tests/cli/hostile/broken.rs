@@ -1,5 +1,5 @@
-//! Connections and answers that break: every request is one of the attempts in the report, and what can't be known is
-//! said.
+//! Connections and answers that break: every request is one of the attempts in the report, and what
+//! can't be known is said.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Long runs against an Org that is bad for a good part of the time: every row has to come to its end, and the Org's own
-//! books have to agree with the report.
+//! Long runs against an Org that is bad for a good part of the time: every row has to come to its
+//! end, and the Org's own books have to agree with the report.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,8 +29,8 @@ type Known = (u64, Option<bool>);
 struct Books(Arc<Mutex<BTreeMap<u64, Known>>>);
 
 impl Books {
-    /// Counts a request and draws a number below 100 for it. Each user has draws of their own, so that the run's course is
-    /// the same however requests overtake each other.
+    /// Counts a request and draws a number below 100 for it. Each user has draws of their own, so
+    /// that the run's course is the same however requests overtake each other.
     fn draw(&self, seen: &Seen) -> u64 {
         let user = seen.user().expect("only PUTs come here");
         let mut books = self.0.lock().unwrap();

@@ -1,4 +1,5 @@
-//! The file with the key: what is taken from it, what is refused, and that its content is never shown.
+//! The file with the key: what is taken from it, what is refused, and that its content is never
+//! shown.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! The built binary against networks and servers that do what they shouldn't: what the server saw, what the report says,
-//! what a person reads, and the exit code.
+//! The built binary against networks and servers that do what they shouldn't: what the server saw,
+//! what the report says, what a person reads, and the exit code.
 
 mod broken;
 mod credentials;

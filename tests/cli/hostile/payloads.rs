@@ -1,5 +1,6 @@
-//! Texts that would do something if anybody let them: move a cursor, set a clipboard, reorder a line, run in a
-//! spreadsheet or on a page. Whether one stands in an answer, a cell or a file's name, a person reads it as text.
+//! Texts that would do something if anybody let them: move a cursor, set a clipboard, reorder a
+//! line, run in a spreadsheet or on a page. Whether one stands in an answer, a cell or a file's
+//! name, a person reads it as text.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -190,7 +191,8 @@ fn refusing() -> Hostile {
     })
 }
 
-/// A table with a text in each row, that of the answer to it; those that can't stand in a table are left out.
+/// A table with a text in each row, that of the answer to it; those that can't stand in a table are
+/// left out.
 fn table_of_payloads() -> String {
     let mut table = csv::Writer::from_writer(Vec::new());
     table
@@ -331,8 +333,8 @@ fn a_terminal_gets_no_sequence_but_the_tools_own() {
     let said = String::from_utf8(bytes).unwrap();
     crate::common::must_show_no_secret(&said);
     assert!(said.contains("\u{1b}[0J"), "there is a bar");
-    // Of the bar: it is wiped, it is cut off rather than wrapped, the cursor goes up and to the line's start, and it has two
-    // colours.
+    // Of the bar: it is wiped, it is cut off rather than wrapped, the cursor goes up and to the
+    // line's start, and it has two colours.
     let wipes = [
         "\u{1b}[0J",
         "\u{1b}[K",
@@ -480,7 +482,8 @@ fn names_of_files_that_are_taken_for_arguments_are_shown_as_text() {
     let can_be_an_argument = |name: &Vec<u8>| name.len() < 200 && !name.contains(&0);
     for name in payloads().into_iter().filter(can_be_an_argument) {
         let name = OsStr::from_bytes(&name);
-        // As a shell hands on `apply *.csv`, and in the place of a command, an option and its value.
+        // As a shell hands on `apply *.csv`, and in the place of a command, an option and its
+        // value.
         for words in [&["apply", "a.csv"][..], &[], &["apply", "a.csv", "--rate"]] {
             let mut command = cli.command(words);
             must_be_harmless(&Ran::of(command.arg(name).output().unwrap()).text());

@@ -1,5 +1,6 @@
-//! What somebody has put in the way: links under the names that the tool will write to, and settings, options and
-//! variables that should talk it out of its guard. And what an auditor finds when the run was shot.
+//! What somebody has put in the way: links under the names that the tool will write to, and
+//! settings, options and variables that should talk it out of its guard. And what an auditor finds
+//! when the run was shot.
 
 #![cfg(unix)]
 
@@ -100,7 +101,8 @@ fn nothing_talks_the_tool_out_of_its_guard() {
         &["--yes", "--reason", "urgent", "--problems", "problems.csv"],
         &["--dry-run"],
     ];
-    // With the wrong row left out, there are 11 left of 12: shares are of all rows, and rounded down.
+    // With the wrong row left out, there are 11 left of 12: shares are of all rows, and rounded
+    // down.
     for limit in ["8", "0", "74.9%"] {
         for place in 0..4 {
             for way in ways {

@@ -1,5 +1,6 @@
-//! The key, the password and the token are nowhere but in the requests: not in what the tool writes and says, nor in what
-//! the system tells of its process. Every run of every test is searched; here the search itself is tried.
+//! The key, the password and the token are nowhere but in the requests: not in what the tool writes
+//! and says, nor in what the system tells of its process. Every run of every test is searched; here
+//! the search itself is tried.
 
 use crate::common::hostile::{Hostile, Reply, Seen};
 use crate::common::{Cli, KEY, PASSWORD, Ran, TOKEN, must_show_no_secret, table};
@@ -85,7 +86,8 @@ fn a_run_that_is_watched_closely_shows_no_secret() {
     }
 }
 
-/// What was typed or set in the wrong place is searched for in every output, as in every run of every test.
+/// What was typed or set in the wrong place is searched for in every output, as in every run of
+/// every test.
 #[test]
 fn a_key_where_a_path_a_number_or_a_name_belongs_is_not_repeated() {
     let cli = Cli::new();

@@ -1,5 +1,5 @@
-//! Ways to the Org that are wrong from the start: names that nobody has, ports that speak something else, proxies that
-//! won't, and where trust in certificates comes from.
+//! Ways to the Org that are wrong from the start: names that nobody has, ports that speak something
+//! else, proxies that won't, and where trust in certificates comes from.
 
 use std::io::Write as _;
 

@@ -1,6 +1,7 @@
-//! HTTP/2 as far as a test needs it (RFC 9113): a connection on which every request is answered as a script says, frame
-//! by frame. Of the headers of requests only the names are unpacked; the tests count requests and look at their bodies.
-//! Every request must have one `:authority` and no `host`: some servers refuse a request that has both.
+//! HTTP/2 as far as a test needs it (RFC 9113): a connection on which every request is answered as
+//! a script says, frame by frame. Of the headers of requests only the names are unpacked; the tests
+//! count requests and look at their bodies. Every request must have one `:authority` and no `host`:
+//! some servers refuse a request that has both.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -16,7 +17,8 @@ pub enum Frames {
     Refused,
     /// `RST_STREAM` with `INTERNAL_ERROR`: whether the request was looked at, nobody knows.
     Cut,
-    /// `GOAWAY` that names no request: none of those without an answer was looked at, and none will be.
+    /// `GOAWAY` that names no request: none of those without an answer was looked at, and none will
+    /// be.
     GoAway,
 }
 
@@ -107,7 +109,8 @@ impl Names {
     fn read(&mut self, mut block: &[u8]) -> Vec<Name> {
         let mut names = Vec::new();
         while let Some(first) = block.first() {
-            // An entry of the table, a new entry of it, a new size of it, or a field that is not added.
+            // An entry of the table, a new entry of it, a new size of it, or a field that is not
+            // added.
             match first {
                 0x80.. => {
                     let index = integer(&mut block, 7);

@@ -1,10 +1,12 @@
-//! A server on loopback that misbehaves by script, for tests of what no well-behaved server does: replies cut anywhere,
-//! resets, garbage, endless or dripping bodies, TLS that can't be accepted. Nothing in it knows the client's code.
+//! A server on loopback that misbehaves by script, for tests of what no well-behaved server does:
+//! replies cut anywhere, resets, garbage, endless or dripping bodies, TLS that can't be accepted.
+//! Nothing in it knows the client's code.
 //!
-//! [`Hostile::start`] takes a closure that is asked, request by request, for a [`Reply`]; [`Hostile::raw`] hands over
-//! the bare connection. The server takes a port that the system picks and ends with its value. It records every
-//! request. When it is dropped it fails the test if something went wrong inside: a panic in a script, a request that is
-//! not proper HTTP/1.1, or an error on the wire that is not the client going away.
+//! [`Hostile::start`] takes a closure that is asked, request by request, for a [`Reply`];
+//! [`Hostile::raw`] hands over the bare connection. The server takes a port that the system picks
+//! and ends with its value. It records every request. When it is dropped it fails the test if
+//! something went wrong inside: a panic in a script, a request that is not proper HTTP/1.1, or an
+//! error on the wire that is not the client going away.
 //!
 //! ```ignore
 //! let org = Hostile::start(|seen| match seen.number {
@@ -158,7 +160,8 @@ impl Hostile {
         self.shared.lock().connections
     }
 
-    /// Waits until nobody is connected any more: what a dead client had sent may lie in a socket for a while.
+    /// Waits until nobody is connected any more: what a dead client had sent may lie in a socket
+    /// for a while.
     pub fn must_be_left(&self) {
         let waited = self.shared.left.wait_timeout_while(
             self.shared.lock(),
@@ -267,7 +270,8 @@ fn accept(
         let (handler, shared) = (Arc::clone(handler), Arc::clone(shared));
         threads.push(thread::spawn(move || {
             let result = handler(number, wire, &shared);
-            // The last handle on the socket: the connection ends here, by a reset where that was asked for.
+            // The last handle on the socket: the connection ends here, by a reset where that was
+            // asked for.
             shared.lock().sockets.remove(&number);
             shared.left.notify_all();
             if let Err(error) = result
@@ -284,7 +288,8 @@ fn accept(
     }
 }
 
-/// A client may close at any time, and refuses a TLS handshake by an alert, which comes as `InvalidData`.
+/// A client may close at any time, and refuses a TLS handshake by an alert, which comes as
+/// `InvalidData`.
 fn is_client_gone(error: &io::Error) -> bool {
     let is_alert = matches!(
         error.get_ref().and_then(|inner| inner.downcast_ref()),

@@ -17,8 +17,8 @@ impl ClosedPort {
     }
 }
 
-/// A port that takes no more connections and doesn't refuse them either: on Linux, a full queue lets a connection
-/// attempt hang.
+/// A port that takes no more connections and doesn't refuse them either: on Linux, a full queue
+/// lets a connection attempt hang.
 #[cfg(target_os = "linux")]
 pub struct SilentPort {
     socket: Socket,

@@ -63,8 +63,8 @@ impl Authority {
         self.certified(&params)
     }
 
-    /// A server with a self-signed certificate for these names, marked as an authority's or not and valid until this year,
-    /// and the certificate in a file.
+    /// A server with a self-signed certificate for these names, marked as an authority's or not and
+    /// valid until this year, and the certificate in a file.
     pub fn self_signed(names: &[&str], is_ca: bool, until: i32) -> (ServerConfig, NamedTempFile) {
         let mut params = Self::params(names);
         if is_ca {
@@ -80,7 +80,8 @@ impl Authority {
         (config(&certificate, &key), file)
     }
 
-    /// A server with a certificate of an authority that nobody knows, and that server's certificate in a file.
+    /// A server with a certificate of an authority that nobody knows, and that server's certificate
+    /// in a file.
     pub fn issued(names: &[&str]) -> (ServerConfig, NamedTempFile) {
         let key = KeyPair::generate().expect("keys can be made");
         let certificate = Self::params(names)

@@ -1,5 +1,6 @@
-//! Any bytes as the journal of an interrupted run: looked at, taken up, finished. It may be refused, but nothing may
-//! panic, and what is taken up must hold what was on record. From the top folder:
+//! Any bytes as the journal of an interrupted run: looked at, taken up, finished. It may be
+//! refused, but nothing may panic, and what is taken up must hold what was on record. From the top
+//! folder:
 //!
 //! ```text
 //! mkdir -p tests/fuzz/corpus/journal
@@ -7,8 +8,9 @@
 //!     tests/fuzz/corpus/journal tests/fuzz/seeds/journal -- -rss_limit_mb=400 -timeout=10 -max_total_time=300
 //! ```
 //!
-//! After a first byte of 1, a journal is written as the tool does and then damaged: four bytes say where it is cut and
-//! which bit is flipped, the others are the cells of its rows. All else is a journal as it is.
+//! After a first byte of 1, a journal is written as the tool does and then damaged: four bytes say
+//! where it is cut and which bit is flipped, the others are the cells of its rows. All else is a
+//! journal as it is.
 
 #![no_main]
 
@@ -115,7 +117,8 @@ fn append(journal: &mut journal::Journal<fs::File>, row: u64, text: &[u8]) {
     journal.commit(Duration::ZERO).expect("the journal can be written to");
 }
 
-/// Cut anywhere, it has every row that was written whole. With a bit flipped it has these, fewer at its end, or is refused.
+/// Cut anywhere, it has every row that was written whole. With a bit flipped it has these, fewer at
+/// its end, or is refused.
 fn damage(journal: &Path, ends: &[u64], cut: usize, flip: usize) {
     let mut bytes = fs::read(journal).expect("the journal can be read");
     let cut = bytes.len() - cut % bytes.len();

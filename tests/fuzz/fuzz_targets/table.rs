@@ -1,5 +1,5 @@
-//! Any bytes as a table: opened, checked and planned twice. It may be refused, but nothing may panic, take much memory or
-//! long, and both passes must be alike. From the top folder:
+//! Any bytes as a table: opened, checked and planned twice. It may be refused, but nothing may
+//! panic, take much memory or long, and both passes must be alike. From the top folder:
 //!
 //! ```text
 //! mkdir -p tests/fuzz/corpus/table
@@ -7,9 +7,10 @@
 //!     tests/fuzz/corpus/table tests/corpus tests/fuzz/seeds/table -- -rss_limit_mb=400 -timeout=10 -max_total_time=300
 //! ```
 //!
-//! The first byte says what the others are, so that a change of one byte reaches what lies behind checksums:
-//! 1 is a text to be compressed, 2 the worksheet of an Excel workbook and, behind a zero byte, its table of texts, 3 the
-//! content of an OpenDocument spreadsheet. All else is a file as it is, such as those of the corpus.
+//! The first byte says what the others are, so that a change of one byte reaches what lies behind
+//! checksums: 1 is a text to be compressed, 2 the worksheet of an Excel workbook and, behind a zero
+//! byte, its table of texts, 3 the content of an OpenDocument spreadsheet. All else is a file as it
+//! is, such as those of the corpus.
 
 #![no_main]
 

@@ -7,7 +7,8 @@ use mfa_optout::policy::Rules;
 
 use super::world::*;
 
-/// Sends 20 rows to a server that answers row 5 with these, one after the other, and with the last one from then on.
+/// Sends 20 rows to a server that answers row 5 with these, one after the other, and with the last
+/// one from then on.
 fn outcome_after(answers: &[SendResult]) -> (Outcome, String) {
     let mut asked = 0;
     let server = &mut |_, change: Change| {
@@ -50,8 +51,9 @@ fn an_answer_that_came_before_the_change_was_begun_leaves_no_doubt() {
     }
 }
 
-/// Eight requests are in flight when the Org goes, so that eight rows have spent their only attempt of the first pass. Each
-/// of them fails once more afterwards; a row whose attempt was not given back would be given up then.
+/// Eight requests are in flight when the Org goes, so that eight rows have spent their only attempt
+/// of the first pass. Each of them fails once more afterwards; a row whose attempt was not given
+/// back would be given up then.
 #[test]
 fn attempts_during_an_outage_are_refunded() {
     let mut failed_later = std::collections::BTreeSet::new();

@@ -29,8 +29,9 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever the server does: the run ends, no row has two records, a complete run has one for each row, no request
-    /// is unaccounted for, and no second sees more requests than the rate allows.
+    /// Whatever the server does: the run ends, no row has two records, a complete run has one for
+    /// each row, no request is unaccounted for, and no second sees more requests than the rate
+    /// allows.
     #[test]
     fn the_laws_hold_whatever_the_server_does(
         rules in any_rules(),
@@ -114,7 +115,8 @@ proptest! {
     }
 }
 
-/// A request may leave milliseconds after its turn, when the machine has done something else in between.
+/// A request may leave milliseconds after its turn, when the machine has done something else in
+/// between.
 #[test]
 fn requests_that_leave_late_never_exceed_the_rate() {
     for rate in [50, 500, 5_000] {

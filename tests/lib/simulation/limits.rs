@@ -1,4 +1,5 @@
-//! `--rate auto` and fixed rates against limiters that they know nothing of. All cells of the table: `cargo bench --bench pace`.
+//! `--rate auto` and fixed rates against limiters that they know nothing of. All cells of the
+//! table: `cargo bench --bench pace`.
 
 use mfa_optout::domain::Rate;
 
@@ -124,7 +125,8 @@ fn a_limit_that_answers_503_is_found() {
     ]);
 }
 
-/// Returns how many seconds after a gap from second 60 to 90 the following five seconds reach 90 % of the former rate.
+/// Returns how many seconds after a gap from second 60 to 90 the following five seconds reach 90 %
+/// of the former rate.
 fn recovery(cell: Cell, rate: Rate, seed: u64) -> usize {
     let counts = cell.run_with(rate, Disturbance::Gap { from: 60.0 }, seed);
     let before = counts.mean(40, 60);
@@ -167,7 +169,8 @@ fn requests_that_are_late_by_chance_do_not_end_the_slow_start() {
     }
 }
 
-/// What helps against a limiter that answers 503 must not slow down a run against a server that fails now and then.
+/// What helps against a limiter that answers 503 must not slow down a run against a server that
+/// fails now and then.
 #[test]
 fn random_503_responses_do_not_lower_the_rate() {
     for share in [0.02, 0.05, 0.1, 0.2] {

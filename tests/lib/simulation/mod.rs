@@ -1,5 +1,6 @@
-//! The policy against made-up servers on made-up time: a plain loop plays engine and Org, so that a night's run takes
-//! milliseconds and the laws of the product can be held against thousands of them.
+//! The policy against made-up servers on made-up time: a plain loop plays engine and Org, so that a
+//! night's run takes milliseconds and the laws of the product can be held against thousands of
+//! them.
 
 mod doubt;
 mod laws;
@@ -226,7 +227,8 @@ fn refusals_within_half_a_second_lower_the_rate_once_and_it_recovers() {
     );
 }
 
-/// Only a confirmed change may raise the rate: a server that fails above its limit is not asked for more.
+/// Only a confirmed change may raise the rate: a server that fails above its limit is not asked for
+/// more.
 #[test]
 fn answers_that_confirm_nothing_do_not_raise_the_rate() {
     for code in [400, 404, 500, 502] {
@@ -244,7 +246,8 @@ fn answers_that_confirm_nothing_do_not_raise_the_rate() {
     }
 }
 
-/// Where the server's word is not needed: with half of the answers 500, the limit is felt all the same.
+/// Where the server's word is not needed: with half of the answers 500, the limit is felt all the
+/// same.
 #[test]
 fn a_run_of_failures_lowers_the_rate() {
     let mut number = 0;
@@ -696,7 +699,8 @@ fn a_stall_is_not_followed_by_a_burst() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_stall_is_made_up_for_at_no_more_than_twice_the_rate() {
-    // Of a hundred milliseconds the Org answers in eighty, and all requests wait for it in the others.
+    // Of a hundred milliseconds the Org answers in eighty, and all requests wait for it in the
+    // others.
     let mut server = |now: Duration, _: Change| {
         let into = now.as_micros() % 100_000;
         let left = u64::try_from(100_000 - into).expect("it is below 100,000");
@@ -715,7 +719,8 @@ fn a_stall_is_made_up_for_at_no_more_than_twice_the_rate() {
         ..rules()
     };
     let trace = simulate(quick, 20_000, &mut server);
-    // Twice the rate for a millisecond, the first one, and two milliseconds at twice the rate at once.
+    // Twice the rate for a millisecond, the first one, and two milliseconds at twice the rate at
+    // once.
     assert!(
         trace.busiest(ms(1)) <= 10 + 20 + 1,
         "{} in a millisecond",

@@ -500,8 +500,8 @@ impl Journal {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// However the bad rows lie, the same command given again and again comes to every good row: each run that confirms
-    /// nothing tries at least one row that no run before it has tried.
+    /// However the bad rows lie, the same command given again and again comes to every good row:
+    /// each run that confirms nothing tries at least one row that no run before it has tried.
     #[test]
     fn continued_runs_come_to_every_good_row(
         kinds in prop::collection::vec(

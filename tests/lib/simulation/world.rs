@@ -1,4 +1,5 @@
-//! The made-up world: engine and Org played by a plain loop on made-up time, and what happened in it.
+//! The made-up world: engine and Org played by a plain loop on made-up time, and what happened in
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -149,7 +150,8 @@ pub enum Arrival {
 /// By chance, the machine does something else between turns, or between a turn and the wire.
 pub struct Stalls {
     pub random: fastrand::Rng,
-    /// After how many turns, on average, it does so for some milliseconds, and now and then for seconds.
+    /// After how many turns, on average, it does so for some milliseconds, and now and then for
+    /// seconds.
     pub one_in: u32,
 }
 
@@ -293,8 +295,8 @@ impl<'a> Simulation<'a> {
         self.leaving += 1;
     }
 
-    /// What was sent leaves, some time between its turn and now, which may be a good deal later. Whether anybody waits for
-    /// that.
+    /// What was sent leaves, some time between its turn and now, which may be a good deal later.
+    /// Whether anybody waits for that.
     fn depart(&mut self) -> bool {
         let leaving = std::mem::take(&mut self.leaving);
         if !self.policy.has_unflushed() {
@@ -383,7 +385,8 @@ impl<'a> Simulation<'a> {
     }
 }
 
-/// Answers by chance: shares of a hundred that are throttled, in trouble, or reset; the rest is well.
+/// Answers by chance: shares of a hundred that are throttled, in trouble, or reset; the rest is
+/// well.
 pub struct Chance {
     pub random: fastrand::Rng,
     pub throttled: f64,
