@@ -25,8 +25,8 @@ const VERSION: &str = env!("VERSION_AND_COMMIT");
 /// Switches MFA off, or back on, for many users of a Resolver Core Org.
 ///
 /// Reads a table of user IDs and opt-out flags, checks the whole table before anything is sent,
-/// sends the changes within a rate limit, tries again what is worth it, and leaves a report with
-/// one row for every row of the table.
+/// sends the changes within a rate limit, retries requests that are worth retrying, and writes a
+/// report with one row for every row of the table.
 #[derive(Debug, Parser)]
 // With a name of its own, no message shows the name by which the program was started.
 #[command(name = "mfa-optout", bin_name = "mfa-optout")]
@@ -51,34 +51,34 @@ pub enum Command {
     /// Make an Org match a table of exceptions.
     ///
     /// The table is the list of everybody who should be opted out. Sends only what differs from the
-    /// register, and opts people back in who have left the table. Made for scheduled jobs: an
-    /// interrupted run needs no person.
+    /// register, and opts people back in who have left the table. Made for scheduled jobs: after an
+    /// interruption the next run continues by itself.
     #[command(after_long_help = texts::SYNC, after_help = texts::SEE_MORE)]
     Sync(Box<Sync>),
     /// List who is opted out according to the register.
     #[command(after_long_help = texts::EXCEPTIONS)]
     Exceptions(Exceptions),
-    /// Run again the rows of an earlier report that did not succeed.
+    /// Send the rows of an earlier report that did not succeed again.
     #[command(after_long_help = texts::RETRY, after_help = texts::SEE_MORE)]
     Retry(Box<Retry>),
-    /// Send the opposite flag for every row that an earlier report says was applied.
+    /// Send the opposite flag for every applied row of an earlier report.
     ///
-    /// Opt-outs whose outcome is unknown are opted back in as well. What the state was before the
-    /// earlier run is not known: a user who was opted out before it is opted back in by this, too.
+    /// Opt-outs whose outcome is unknown are opted back in as well. The state before the earlier run
+    /// is not known: a user who was already opted out then is opted back in, too.
     #[command(after_long_help = texts::UNDO, after_help = texts::SEE_MORE)]
     Undo(Box<Undo>),
     /// End an interrupted run without sending anything.
     ///
-    /// Makes the report of a run that was interrupted or stopped early: rows on record as they are,
-    /// rows that were not sent as `not_sent`, and rows for which a request may have been on its way
-    /// as `unknown`. Needs no credentials and no network. The report can be given to `retry` and
-    /// `undo` then.
+    /// Writes the report of a run that was interrupted or stopped early. Recorded rows keep their
+    /// outcome, rows that were not sent are `not_sent`, and rows whose request may have been in
+    /// flight are `unknown`. Needs no credentials and no network. `retry` and `undo` accept the
+    /// report.
     #[command(after_long_help = texts::CLOSE, after_help = texts::SEE_MORE)]
     Close(Close),
     /// Serve a practice Org on this machine.
     ///
-    /// It listens on the loopback address only, keeps everything in memory and forgets it at the
-    /// end. It prints its address and an API key to practise with.
+    /// It listens on the loopback address only and keeps its data in memory. It prints its address
+    /// and an API key.
     #[command(after_long_help = texts::SANDBOX)]
     Sandbox(Sandbox),
     /// Show and check the settings that apply, and where each comes from.
@@ -89,12 +89,12 @@ pub enum Command {
     Config(Box<Config>),
     /// Print completions for a shell.
     Completions {
-        /// For which shell.
+        /// Name of the shell.
         shell: Shell,
     },
     /// Print the manual page, or write the pages of all commands into a folder.
     Man {
-        /// The folder that the pages are written into; it is made if it does not exist.
+        /// The folder for the pages; it is created if it does not exist.
         folder: Option<PathBuf>,
     },
 }

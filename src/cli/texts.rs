@@ -1,7 +1,7 @@
 //! The longer help texts: examples, exit codes, variables. Text only.
 
 /// Below the short help.
-pub(super) const SEE_MORE: &str = "`--help` has more: examples, exit codes, environment variables.";
+pub(super) const SEE_MORE: &str = "`--help` shows examples, exit codes and environment variables.";
 
 /// Below the long help of the program.
 pub(super) const EXIT_CODES: &str = "\
@@ -11,10 +11,10 @@ EXIT CODES
   2    nothing was changed: usage, settings, input, a guard, or the wrong address
   3    the credentials were refused
   4    another run is working on this report or register
-  5    stopped early; the same command goes on where it was
-  129  interrupted by SIGHUP, as when a terminal is closed; the same command goes on where it was
-  130  interrupted by Ctrl-C; the same command goes on where it was
-  143  interrupted by SIGTERM; the same command goes on where it was
+  5    stopped early; the same command continues the run
+  129  interrupted by SIGHUP, as when a terminal is closed; the same command continues the run
+  130  interrupted by Ctrl-C; the same command continues the run
+  143  interrupted by SIGTERM; the same command continues the run
 
 EXAMPLES
   Practise first; nothing leaves this machine:
@@ -35,22 +35,22 @@ THE TABLE
 EXAMPLES
   Practise first; nothing leaves this machine:
     mfa-optout apply users.csv --sandbox
-  Opt out everybody in a file of IDs, at a gentle pace:
+  Opt out everybody in a file of IDs, slowly:
     mfa-optout apply ids.txt --no-header --id-column 1 --set true --rate 2/s
-  Opt out at most 20 people, whatever the table says:
+  Refuse to opt out more than 20 people:
     mfa-optout apply users.csv --yes --max-opt-outs 20
 
 ENVIRONMENT
   MFA_OPTOUT_API_KEY holds the API key; or MFA_OPTOUT_EMAIL, MFA_OPTOUT_PASSWORD and
-  MFA_OPTOUT_ORG say how to begin a session.
+  MFA_OPTOUT_ORG sign in with a session.
   Options with a value can be given as variables, such as MFA_OPTOUT_MAX_WAIT for --max-wait;
   --set cannot, and switches, such as --yes, count on the command line only.
-  The command line comes before the environment, the environment before mfa-optout.toml.
+  The command line overrides the environment, and the environment overrides mfa-optout.toml.
 
 EXIT CODES
   0 all done   1 some rows need attention   2 nothing was changed   3 credentials refused
   4 another run has the report or register   5 stopped early   130, 143 interrupted
-  After 5, 129, 130 and 143 the same command goes on where it was.";
+  After 5, 129, 130 and 143 the same command continues the run.";
 
 /// Below the long help of `sync`.
 pub(super) const SYNC: &str = "\
@@ -70,7 +70,7 @@ EXIT CODES
 /// Below the long help of `exceptions`.
 pub(super) const EXCEPTIONS: &str = "\
 EXAMPLES
-  Everybody who is opted out, those whose end is nearest first:
+  Everybody who is opted out, sorted by end date:
     mfa-optout exceptions --register register.csv
   Fail if anybody is opted out without an end:
     mfa-optout exceptions --register register.csv --without-end --fail-if-any";
