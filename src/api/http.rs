@@ -311,7 +311,7 @@ fn client(
     }
     if let Some(ip) = localhost {
         let address = SocketAddr::new(ip, options.address.port());
-        // `localhost` is this machine (RFC 6761, section 6.3), whatever a resolver says.
+        // `localhost` must be this machine (RFC 6761, section 6.3), so no resolver is asked.
         builder = builder.resolve("localhost", address);
     }
     with_trust(builder, options)?.build().map_err(|error| {

@@ -83,7 +83,7 @@ pub(super) fn classify(context: &RequestContext, error: ClientError<'_>) -> Tran
     }
 }
 
-/// Returns the error of a request whose deadline has passed, in whatever stage.
+/// Returns the error of a request whose deadline has passed.
 pub(super) fn timed_out(context: &RequestContext) -> TransportError {
     let RequestContext { host, timeout, .. } = context;
     TransportError {

@@ -54,7 +54,7 @@ pub(super) fn announcement(paths: &Paths) -> Option<String> {
 /// file that this run reads, if it has a name.
 ///
 /// # Errors
-/// [`Kind::Busy`] if the run goes on, and whatever keeps the report from being made.
+/// [`Kind::Busy`] if the run is still active; the errors of writing the report.
 pub(super) fn close_interrupted(
     settings: &Settings,
     paths: &Paths,

@@ -1,5 +1,5 @@
-//! Checks, before anything is read or sent, that nothing that a run writes takes the place of
-//! anything that it reads or writes besides, under whatever name.
+//! Checks, before anything is read or sent, that no output of a run is also one of its inputs or
+//! another of its outputs. Files are compared by identity, so other names of a file are recognised.
 
 use std::path::{Path, PathBuf};
 

@@ -181,8 +181,8 @@ fn open(
             return Ok((Some(file), notes));
         }
     } else if here.symlink_metadata().is_ok() {
-        // Whoever can put a file there could send the key elsewhere, and nobody is watching. It is
-        // not even opened.
+        // Anyone who can create this file could send the key to another server, and no person sees
+        // the plan. Therefore it is not even opened.
         notes.push(format!(
             "{} does not count without a terminal; name it with --config {NAME} if it should",
             shown_path(&here)

@@ -452,7 +452,7 @@ pub const TABLE: &[Setting] = &[
         name: "full",
         scope: Scope::Flag,
         heading: REGISTER,
-        help: "Send every row, whatever the register says; creates the register if it is missing",
+        help: "Send every row, including unchanged ones; creates the register if it is missing",
         commands: SYNC,
         set: |to, raw| raw.store(&mut to.register.full, values::switch),
         ..OPTION

@@ -18,8 +18,8 @@ impl Threshold {
         match self {
             Self::Count(count) => count,
             Self::Percent(percent) => {
-                // Whole millionths of a percent: 0.29 % of 10,000 rows are 29, whatever binary
-                // fractions make of it.
+                // Counts in whole millionths of a percent, because 0.29 has no exact binary
+                // fraction: 0.29 % of 10,000 rows must be 29, not 28.
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,

@@ -339,8 +339,8 @@ impl Look {
             .saturating_add(self.all_text)
     }
 
-    /// What stands before the first text says how many there are. It is looked for in whatever
-    /// stands there, as who reads it later may take what is no tag here for one.
+    /// Looks for the declared number of texts, which stands before the first text. It searches the raw
+    /// bytes, because the reader of the workbook may see a tag where this scanner sees none.
     fn look_for_a_count(&mut self) {
         if let Some(said) = &mut self.said
             && self.texts == 0

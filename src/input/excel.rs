@@ -195,7 +195,7 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
     Some(value.into_owned())
 }
 
-/// Returns the relation to which a tag refers: the attribute `id` of whatever namespace.
+/// Returns the relation to which a tag refers: its attribute `id`, in any namespace.
 fn relation_id(tag: &BytesStart<'_>) -> Option<String> {
     for attribute in tag.attributes().flatten() {
         if attribute.key.prefix().is_some() && attribute.key.local_name().as_ref() == "id" {

@@ -99,7 +99,7 @@ impl Workbook {
     ) -> Result<Self> {
         let name = &bytes.name;
         let limit = inflated_limit(bytes.size, options.max_input);
-        // What is read here are the bytes that have been hashed, whatever becomes of the file.
+        // The copy has exactly the bytes that were hashed, even if the file changes now.
         let (mut file, raw_hashes) = bytes.private_copy()?;
         let raw = file.try_clone().map_err(|error| unreadable(name, &error))?;
         let raw = Bytes::of_file(raw, name.clone())?;

@@ -299,8 +299,8 @@ pub(crate) fn metadata_of(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Opens or creates the journal, and locks it. The lock belongs to the open file and is released
-/// when the process ends, in whatever way.
+/// Opens or creates the journal, and locks it. The system releases the lock when the process ends,
+/// even if it is killed.
 ///
 /// # Errors
 /// [`Kind::Busy`] if another run has the lock. [`Kind::Report`] if the file is a link, a pipe,

@@ -523,7 +523,7 @@ impl<R: BufRead> Reader<R> {
         (self.parser.parse(&self.frame), &self.frame)
     }
 
-    /// Returns the input. Whoever has read elsewhere in it must bring it back to the end of the
+    /// Returns the input. After reading elsewhere in it, the caller must seek back to the end of the
     /// current record.
     pub(crate) fn input(&mut self) -> &mut R {
         &mut self.input

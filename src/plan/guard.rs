@@ -4,7 +4,7 @@
 use crate::domain::Threshold;
 use crate::error::{Error, Kind, Result};
 
-/// Whether so many opt-outs among so many rows are allowed.
+/// Checks whether a limit allows this number of opt-outs among this number of rows.
 ///
 /// # Errors
 ///

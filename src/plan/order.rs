@@ -16,7 +16,7 @@ pub struct SendOrder {
 }
 
 impl SendOrder {
-    /// Returns the order for an input with so many `rows`. Rows `on_record` are left out; each
+    /// Returns the order for an input of `rows` rows. Rows `on_record` are left out; each
     /// group of `deferred` rows comes after all others and after the groups before it.
     #[must_use]
     pub fn new<'a>(

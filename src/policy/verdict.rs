@@ -33,7 +33,7 @@ pub(super) enum Verdict {
     WebPage,
     /// Something in between answered for the Org.
     Intercepted,
-    /// The way to the Org is wrong, and trying again will not mend it.
+    /// The Org cannot be reached with these settings, and retrying cannot help.
     Unusable,
 }
 

@@ -21,7 +21,7 @@ const DEFAULT_MISSING_AT_LEAST: u64 = 5;
 pub struct SyncRules {
     /// The name of the list that the table is.
     pub list: String,
-    /// Whether every row is sent, whatever the register says.
+    /// Whether every row is sent, including those that the register has already.
     pub full: bool,
     /// The day on which the run takes place.
     pub today: Date,

@@ -71,7 +71,7 @@ impl Default for SandboxOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// Number of requests, whatever the response was.
+    /// Number of requests, including those that failed.
     pub requests: u64,
     /// Number of PUTs, including those for users who are not in the Org.
     pub puts: u64,

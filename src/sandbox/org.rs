@@ -51,7 +51,7 @@ pub struct Member {
     pub profile: Profile,
     /// Whether the user signs in without multi-factor authentication. Starts as `false`.
     pub mfa_opt_out: bool,
-    /// Number of PUTs received for this user, whatever the response was.
+    /// Number of PUTs received for this user, including those that failed.
     pub puts: u64,
     /// Number of PUTs that were carried out (204).
     pub changes: u64,
@@ -231,7 +231,7 @@ impl PracticeOrg {
             .map(|(&id, _)| id)
     }
 
-    /// Counts a PUT for a user, whatever the response will be.
+    /// Counts a PUT for a user, before it is known whether it succeeds.
     pub(super) fn note_put(&mut self, id: u64) {
         if self.has(id) {
             self.touched.entry(id).or_default().puts += 1;
