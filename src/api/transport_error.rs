@@ -604,7 +604,8 @@ mod tests {
                 Stage::Connecting,
                 true,
                 TransportErrorKind::ConnectTimeout,
-                "the proxy http://proxy.example:3128 has not connected to org.example:443 within 10s",
+                "the proxy http://proxy.example:3128 has not connected to org.example:443 within \
+                 10s",
             ),
             (
                 Stage::LookUp,

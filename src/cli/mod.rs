@@ -237,7 +237,8 @@ fn parse_retryable(word: &str) -> Result<Outcome, String> {
     match Outcome::from_word(word.trim()) {
         Some(outcome) if outcome.is_retryable() => Ok(outcome),
         _ => Err(
-            "only rows that are failed, unknown or not_sent can be sent again, such as --only failed,unknown"
+            "only rows that are failed, unknown or not_sent can be sent again, such as --only \
+             failed,unknown"
                 .into(),
         ),
     }

@@ -83,7 +83,8 @@ impl Beginning<'_> {
             };
             report::write_metrics_of_unfinished(metrics, &run)?;
         }
-        let line = "nothing to do: the Org is as the table says according to the register; no report is made";
+        let line = "nothing to do: the Org is as the table says according to the register; no \
+            report is made";
         say::note(self.settings, line);
         Ok(Exit::Done)
     }

@@ -27,7 +27,8 @@ use crate::ui::say::{self, now};
 /// The detail of a row for which no request was sent.
 const NOT_SENT: &str = "not sent: the run was closed before this row's turn came";
 /// The detail of a row for which a request may have been sent.
-const IN_DOUBT: &str = "the run was interrupted while a request for this row may have been under way, and was closed without sending it again";
+const IN_DOUBT: &str = "the run was interrupted while a request for this row may have been under \
+    way, and was closed without sending it again";
 
 pub(super) fn close(args: &Close) -> Result<Exit> {
     let paths = Paths::of(report_of(&args.report));

@@ -64,7 +64,8 @@ impl Closing {
         let recorded = journal.recorded();
         let (done, mut work) = oneshot::channel();
         let begun = {
-            let (closing, sent) = (Arc::clone(&closing), sent.clone());
+            let closing = Arc::clone(&closing);
+            let sent = sent.clone();
             Builder::new()
                 .name("closing".to_owned())
                 .spawn(move || done.send(closing.close(journal, &sent)))
@@ -102,7 +103,8 @@ impl Closing {
     /// does the rest.
     fn say_interrupted(&self, sent: &Sent, signal: Signal, recorded: u64) -> Exit {
         if recorded == self.rows {
-            let line = "every row has its outcome; running the same command again sends nothing and only makes the report";
+            let line = "every row has its outcome; running the same command again sends nothing \
+                and only makes the report";
             say::note(&self.settings, line);
         }
         let exit = Exit::of_signal(signal);
@@ -337,7 +339,8 @@ impl Closing {
 
     /// Returns the error for a run in which rows are missing.
     fn unbalanced(&self, recorded: u64) -> Error {
-        let (rows, partial) = (self.rows, visible_path(&self.paths.partial));
+        let rows = self.rows;
+        let partial = visible_path(&self.paths.partial);
         Error::new(
             Kind::MidRun,
             format!("row counts do not match: {rows} rows planned, {recorded} recorded"),

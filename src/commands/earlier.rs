@@ -103,7 +103,8 @@ pub(super) fn has_registered_column(report: &Path, carried: &[String]) -> Result
     }
     let Some(run) = run_of(report) else {
         let message = format!(
-            "the record of the run beside {} is missing: without it, it is not known what its column {REGISTERED_COLUMN} means",
+            "the record of the run beside {} is missing: without it, it is not known what its \
+             column {REGISTERED_COLUMN} means",
             visible_path(report)
         );
         return Err(

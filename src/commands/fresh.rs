@@ -38,7 +38,8 @@ pub(super) fn announcement(paths: &Paths) -> Option<String> {
     let done = on_record.rows.len();
     let rows = interrupted.run().rows;
     let words = format!(
-        "--fresh closes the interrupted run of {began:.0} into {report}: {done} of its {rows} rows have an outcome"
+        "--fresh closes the interrupted run of {began:.0} into {report}: {done} of its {rows} rows \
+         have an outcome"
     );
     let in_doubt = on_record.in_doubt.len();
     if in_doubt == 0 {

@@ -90,15 +90,17 @@ impl Job {
             .address
             .as_deref()
             .and_then(|text| Address::parse(text).ok());
-        let (address, input) = (
-            address
-                .map(|address| address.to_string())
-                .unwrap_or_default(),
-            visible_path(&self.input),
-        );
-        let (command, format, started) = (self.command, settings.talk.format, now());
+        let address = address
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        let input = visible_path(&self.input);
+        let command = self.command;
+        let format = settings.talk.format;
+        let started = now();
         Some(move |exit: Exit| {
-            let (address, input, exit_code) = (&address, &input, exit.code());
+            let address = &address;
+            let input = &input;
+            let exit_code = exit.code();
             let run = Unfinished {
                 address,
                 input,
@@ -357,7 +359,8 @@ impl Job {
         (plan, rest): (&Plan, &RemainingWork),
         paths: &Paths,
     ) -> PlanView {
-        let (counts, found) = (&rest.counts, plan.input().found());
+        let counts = &rest.counts;
+        let found = plan.input().found();
         let columns = [
             Some(&found.id_column),
             found.flag_column.as_ref(),
@@ -423,9 +426,11 @@ impl Job {
             return None;
         }
         let note = if plan.options().has_registered_column {
-            "every user gets back what the register said before that sync; the next sync of the same list will change it again"
+            "every user gets back what the register said before that sync; the next sync of the \
+             same list will change it again"
         } else {
-            "what was set before the earlier run is not known; every user it changed gets the opposite of what it sent"
+            "what was set before the earlier run is not known; every user it changed gets the \
+             opposite of what it sent"
         };
         Some(note.to_owned())
     }
@@ -588,7 +593,8 @@ fn say_what_is_resumed(settings: &Settings, on_record: &OnRecord, rows: u64) {
     say::note(
         settings,
         &format!(
-            "continuing the run of {began}: {done} of {rows} rows are recorded and are not sent again"
+            "continuing the run of {began}: {done} of {rows} rows are recorded and are not sent \
+             again"
         ),
     );
     let in_doubt = on_record.in_doubt.len();
@@ -596,7 +602,8 @@ fn say_what_is_resumed(settings: &Settings, on_record: &OnRecord, rows: u64) {
         say::note(
             settings,
             &format!(
-                "up to {in_doubt} of the other rows may have been changed without being recorded; they are sent again"
+                "up to {in_doubt} of the other rows may have been changed without being recorded; \
+                 they are sent again"
             ),
         );
     }

@@ -81,7 +81,8 @@ impl RegisterUser<'_> {
             if !may_create {
                 let message = format!("the register {path} is not there");
                 return Err(Error::new(Kind::Refused, message).help(
-                    "run `mfa-optout sync TABLE --full` once, which sends every row and creates it, also if it is lost",
+                    "run `mfa-optout sync TABLE --full` once, which sends every row and creates \
+                     it, also if it is lost",
                 ));
             }
             let access = Access::of(credentials);
@@ -92,8 +93,10 @@ impl RegisterUser<'_> {
         if let Some(difference) = register.owner.difference(&address, credentials, new_key) {
             let message =
                 format!("the register {path} belongs to another Org; what differs is {difference}");
-            return Err(Error::new(Kind::Refused, message)
-                .help("name the register of this Org with --register; if its API key was replaced, add --new-key once"));
+            return Err(Error::new(Kind::Refused, message).help(
+                "name the register of this Org with --register; if its API key was replaced, \
+                    add --new-key once",
+            ));
         }
         if register
             .owner
@@ -118,7 +121,8 @@ impl OpenRegister {
             if user.is_sync() {
                 let message = "sync needs a register, the memory of what was set for whom";
                 return Err(Error::new(Kind::Usage, message).help(
-                    "name its file with --register, or with `register` in a profile; `sync --full` creates it",
+                    "name its file with --register, or with `register` in a profile; `sync --full` \
+                     creates it",
                 ));
             }
             return Ok(None);
@@ -520,7 +524,8 @@ fn keep_unusable(paths: &Paths, error: &Error, user: RegisterUser<'_>) {
     } else {
         match Interrupted::set_aside(paths) {
             Ok(kept) => format!(
-                "an interrupted run can't be brought into the register: {why}; its journal is kept as {}",
+                "an interrupted run can't be brought into the register: {why}; its journal is kept \
+                 as {}",
                 visible_path(&kept)
             ),
             Err(second) => format!(

@@ -105,11 +105,9 @@ mod hang_up {
 pub(super) fn listen() -> Result<BoxStream<'static, Signal>> {
     use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_shutdown};
     let failed = |error| super::broken("listen for Ctrl-C", &error);
-    let (c, close, shutdown) = (
-        ctrl_c().map_err(failed)?,
-        ctrl_close().map_err(failed)?,
-        ctrl_shutdown().map_err(failed)?,
-    );
+    let c = ctrl_c().map_err(failed)?;
+    let close = ctrl_close().map_err(failed)?;
+    let shutdown = ctrl_shutdown().map_err(failed)?;
     let c = stream::unfold(c, |mut s| async move {
         s.recv().await.map(|()| (Signal::Interrupt, s))
     })

@@ -133,7 +133,8 @@ pub(super) fn warnings(plan: &Plan) -> Vec<String> {
     }
     if counts.not_restorable > 0 {
         warnings.push(format!(
-            "{} not taken back, for it is not known for certain what the user was set to before; see the report",
+            "{} not taken back, for it is not known for certain what the user was set to before; \
+             see the report",
             counted(counts.not_restorable, "row is", "rows are")
         ));
     }

@@ -160,8 +160,10 @@ impl Target {
 fn address(settings: &Settings) -> Result<Address> {
     let address = settings.connection.address.as_deref();
     Address::parse(address.ok_or_else(|| {
-        Error::new(Kind::Usage, "no address given")
-            .help("give the Org's base address with --address, such as https://eu.core.resolver.com, or try --sandbox")
+        Error::new(Kind::Usage, "no address given").help(
+            "give the Org's base address with --address, such as \
+                https://eu.core.resolver.com, or try --sandbox",
+        )
     })?)
 }
 

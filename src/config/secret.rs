@@ -168,7 +168,8 @@ fn not_there(path: &Path, error: &std::io::Error) -> Error {
     }
     let message = format!("can't read the secret from the file that is named for it: {error}");
     Error::new(Kind::Usage, message).help(
-        "give the name of the file that holds the secret, not the secret itself; the name is not shown here, for it may be one",
+        "give the name of the file that holds the secret, not the secret itself; the name is not \
+         shown here, for it may be one",
     )
 }
 
@@ -216,7 +217,8 @@ fn check_key(key: &SecretString) -> Result<()> {
     {
         return Ok(());
     }
-    let message = "this is not a possible key: it has blanks, control characters or letters beyond ASCII in it";
+    let message = "this is not a possible key: it has blanks, control characters or letters beyond \
+        ASCII in it";
     Err(Error::new(Kind::Usage, message)
         .help("copy the API key again, without anything before or after it"))
 }
@@ -229,7 +231,8 @@ fn readable_by_others(metadata: &Metadata, name: &str) -> Option<String> {
     let owner = metadata.uid();
     if mode & 0o077 != 0 {
         return Some(format!(
-            "{name} can be read by others than its owner (mode {mode:04o}, user {owner}): chmod 600 {name}"
+            "{name} can be read by others than its owner (mode {mode:04o}, user {owner}): chmod \
+             600 {name}"
         ));
     }
     owned_by_another(owner, rustix::process::geteuid().as_raw(), name)

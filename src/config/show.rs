@@ -28,7 +28,8 @@ pub fn config_text(sources: Sources<'_>, notes: &[String]) -> String {
             .max()
             .unwrap_or(0)
     };
-    let (names, values) = (width(|row| &row.name), width(|row| &row.value));
+    let names = width(|row| &row.name);
+    let values = width(|row| &row.value);
     let mut out = String::new();
     for row in &rows {
         let Row {

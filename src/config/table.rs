@@ -474,7 +474,8 @@ pub const TABLE: &[Setting] = &[
         heading: REGISTER,
         help: "Send nothing if more people of the list than this are missing from the table: 10, or \
             20% of the list",
-        more: "Without it, 20% of the list may be missing, at least 5 people, and never more than half.",
+        more: "Without it, 20% of the list may be missing, at least 5 people, and never more than \
+            half.",
         commands: SYNC,
         set: |to, raw| raw.store_some(&mut to.register.max_missing, values::limit),
         ..OPTION
@@ -656,7 +657,8 @@ pub const TABLE: &[Setting] = &[
         form: Form::OneOf("WHEN", &["auto", "always", "never"]),
         default: Some("auto"),
         heading: MESSAGES,
-        help: "Whether messages are coloured: auto colours them at a terminal unless NO_COLOR is set",
+        help: "Whether messages are coloured: auto colours them at a terminal unless NO_COLOR is \
+            set",
         commands: RUNS_AND_CLOSE,
         set: |to, raw| raw.store(&mut to.talk.color, values::color),
         ..OPTION

@@ -232,7 +232,10 @@ fn a_dry_run_stays_one_whatever_else_is_said() {
 #[test]
 fn config_shows_values_and_origins_but_no_secret() {
     let case = case()
-        .file("default_profile = 'eu'\nconcurrency = 4\n[profile.eu]\naddress = 'https://eu.core.resolver.com'\n")
+        .file(
+            "default_profile = 'eu'\nconcurrency = 4\n[profile.eu]\naddress = \
+            'https://eu.core.resolver.com'\n",
+        )
         .variable("MFA_OPTOUT_API_KEY", "hush-hush")
         .variable("MFA_OPTOUT_RATE", "5/s")
         .flag(Key::MaxOptOuts, "5%");
@@ -284,7 +287,8 @@ fn every_option_counts_exactly_where_its_scope_says_and_changes_its_field() {
         .iter()
         .filter(|setting| setting.scope != Scope::Secret)
     {
-        let (key, text) = (setting.key, sample(setting));
+        let key = setting.key;
+        let text = sample(setting);
         let by_flag = case().flag(key, text);
         assert_ne!(
             alone(&by_flag, key),

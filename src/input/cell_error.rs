@@ -95,7 +95,8 @@ impl CellError {
             Self::EmptyId => "the user ID is missing",
             Self::Thousands => "has a thousands separator; write the ID in plain digits",
             Self::Scientific => {
-                "is in scientific notation: a spreadsheet has damaged the ID; format the column as text and enter it again"
+                "is in scientific notation: a spreadsheet has damaged the ID; format the column as \
+                 text and enter it again"
             }
             Self::Decimal => "is a decimal number; an ID is a whole number in plain digits",
             Self::Sign => "has a sign; an ID is a positive whole number in plain digits",
@@ -113,13 +114,15 @@ impl CellError {
             }
             Self::Nul => "has a NUL byte in it; this may be a binary file",
             Self::Email => {
-                "is an email address; the numeric user ID is needed, as in the address of the Edit User page"
+                "is an email address; the numeric user ID is needed, as in the address of the Edit \
+                 User page"
             }
             Self::Uuid => {
                 "is a UUID; the numeric user ID is needed, as in the address of the Edit User page"
             }
             Self::Address => {
-                "is an address that does not plainly end in a user ID; give the number alone, without `?`, `#` or a slash at the end"
+                "is an address that does not plainly end in a user ID; give the number alone, \
+                 without `?`, `#` or a slash at the end"
             }
             Self::OtherHost => {
                 "is an address of another host than the Org's; give the ID of a user of this Org"
@@ -131,16 +134,20 @@ impl CellError {
             Self::Date => "is a date or a time; format the column as text and enter the ID again",
             Self::Several => "has several numbers in one cell; give each user a row",
             Self::Words => {
-                "is not a number; the numeric user ID is needed, as in the address of the Edit User page"
+                "is not a number; the numeric user ID is needed, as in the address of the Edit \
+                 User page"
             }
             Self::LongNumber => {
-                "is a number cell with more than 15 digits, and a spreadsheet keeps only 15: it may be another user's; format the column as text and enter the ID again"
+                "is a number cell with more than 15 digits, and a spreadsheet keeps only 15: it \
+                 may be another user's; format the column as text and enter the ID again"
             }
             Self::Computed => {
-                "is computed from other rows, as a total is; an ID must be entered as a plain number"
+                "is computed from other rows, as a total is; an ID must be entered as a plain \
+                 number"
             }
             Self::Total => {
-                "is the sum or the number of the IDs above it, as in a row of totals; if it is a user's ID, give --keep-last-row"
+                "is the sum or the number of the IDs above it, as in a row of totals; if it is a \
+                 user's ID, give --keep-last-row"
             }
             Self::OddBoolean => {
                 "is stored as a truth value, but is neither true nor false; enter it again"
@@ -152,7 +159,8 @@ impl CellError {
             Self::NoSuchDate => "is a date that does not exist",
             Self::DateFormat => "is not a date written as year-month-day, such as 2026-11-24",
             Self::DateSerial => {
-                "looks like a spreadsheet's number for a date; write it as year-month-day, such as 2026-11-24"
+                "looks like a spreadsheet's number for a date; write it as year-month-day, such as \
+                 2026-11-24"
             }
             Self::TooManyCells => "the row has more cells than the header",
             Self::TooFewCells => "the row has fewer cells than the header",

@@ -163,11 +163,13 @@ impl<'a> ColumnCheck<'a> {
     fn almost_until(&self, column: usize) -> HeaderProblem {
         HeaderProblem::new(
             format!(
-                "{} holds dates and is almost called opt_out_until: are these the days on which opt-outs end?",
+                "{} holds dates and is almost called opt_out_until: are these the days on which \
+                 opt-outs end?",
                 header::in_words(self.header, column)
             ),
             format!(
-                "if they are, give --until-column {}; if opt-outs don't end, give --until-column none",
+                "if they are, give --until-column {}; if opt-outs don't end, give --until-column \
+                 none",
                 column + 1
             ),
         )

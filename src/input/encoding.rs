@@ -145,8 +145,12 @@ impl EncodingProbe {
                 .map_or((UTF_8, false), |detector| (guess(detector), true)),
         };
         if let Some(line) = self.broken_line.filter(|_| encoding == UTF_8) {
-            return Err(Error::new(Kind::Input, format!("{name}:{line}: is not valid UTF-8"))
-                .help("save it as UTF-8, or say what it is with --encoding, such as --encoding windows-1252"));
+            return Err(
+                Error::new(Kind::Input, format!("{name}:{line}: is not valid UTF-8")).help(
+                    "save it as UTF-8, or say what it is with --encoding, such as --encoding \
+                    windows-1252",
+                ),
+            );
         }
         let wide = encoding == UTF_16LE || encoding == UTF_16BE;
         let cut = (!wide && self.ctrl_z > 0).then(|| self.length - self.ctrl_z);
@@ -175,7 +179,8 @@ fn looks_like_utf16(head: &[u8]) -> bool {
             .filter(|b| **b == 0)
             .count()
     };
-    let (even, odd) = (zeros(0), zeros(1));
+    let even = zeros(0);
+    let odd = zeros(1);
     head.len() >= 4 && even.abs_diff(odd) * 2 > head.len() / 2
 }
 

@@ -365,7 +365,8 @@ fn set_twice(column: usize, name: &str) -> HeaderProblem {
 fn report_of_format_1() -> HeaderProblem {
     HeaderProblem::new(
         "this is a report that was written by an earlier version of mfa-optout (format 1)",
-        "use that version for its retry or undo, or run apply on the table that the report was made from",
+        "use that version for its retry or undo, or run apply on the table that the report was \
+         made from",
     )
 }
 

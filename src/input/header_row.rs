@@ -210,7 +210,8 @@ fn id_above_header(header: &HeadRow, above: &HeadRow, columns: &Columns) -> Head
             header.place,
             shown(id)
         ),
-        "move the row below the header or delete it; if the header is elsewhere, give its line with --header-row",
+        "move the row below the header or delete it; if the header is elsewhere, give its line \
+         with --header-row",
     )
 }
 

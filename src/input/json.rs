@@ -107,7 +107,8 @@ pub(super) fn read(
     read_list(BufReader::with_capacity(1 << 16, text), &mut take).map_err(|error| {
         let message = format!("{}: {}", bytes.name, one_line(&error.to_string(), 200));
         Error::new(Kind::Input, message).help(
-            "give a JSON file with one list of users, as the Org's Swagger page saves it, or a table",
+            "give a JSON file with one list of users, as the Org's Swagger page saves it, or a \
+             table",
         )
     })
 }

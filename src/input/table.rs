@@ -528,7 +528,8 @@ impl Form {
     fn notes(&self) -> Vec<String> {
         match self {
             Self::Text { format, .. } if format.encoding.guessed => vec![format!(
-                "the text is not Unicode and does not say what it is: {} is a guess; where names look wrong, give --encoding",
+                "the text is not Unicode and does not say what it is: {} is a guess; where names \
+                 look wrong, give --encoding",
                 format.encoding.encoding.name()
             )],
             Self::Text { .. } => Vec::new(),

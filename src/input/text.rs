@@ -419,12 +419,18 @@ fn io_trouble(name: &str, line: u64, error: &io::Error) -> Error {
         Some(inner) if inner.is::<Changed>() => changed(name),
         Some(inner) if inner.is::<TooLong>() => Error::new(
             Kind::Input,
-            format!("{name}:{line}: the row that begins here is longer than {} MiB", MAX_ROW >> 20),
+            format!(
+                "{name}:{line}: the row that begins here is longer than {} MiB",
+                MAX_ROW >> 20
+            ),
         )
         .help("is a quotation mark left open there?"),
         Some(inner) if inner.is::<TooMany>() => Error::new(
             Kind::Input,
-            format!("{name}:{line}: the row that begins here has more than {MAX_DELIMITERS} delimiters; at most {MAX_COLUMNS} columns are read"),
+            format!(
+                "{name}:{line}: the row that begins here has more than {MAX_DELIMITERS} \
+                delimiters; at most {MAX_COLUMNS} columns are read"
+            ),
         )
         .help("is it the right --delimiter, and the right file?"),
         _ => Error::new(Kind::MidRun, format!("can't read {name}: {error}")),

@@ -212,7 +212,8 @@ impl Workbook {
                 notes.push(format!("hidden in the workbook and left out: {rows}"));
             } else {
                 notes.push(format!(
-                    "hidden in the workbook and read like all others: {rows}; --visible-only leaves them out"
+                    "hidden in the workbook and read like all others: {rows}; --visible-only \
+                     leaves them out"
                 ));
             }
         }
@@ -226,7 +227,8 @@ impl Workbook {
         }
         if marks.has_missing_results {
             notes.push(
-                "the workbook has formulas without their results, which are read as empty; open it in a spreadsheet program and save it"
+                "the workbook has formulas without their results, which are read as empty; open it \
+                 in a spreadsheet program and save it"
                     .to_owned(),
             );
         }

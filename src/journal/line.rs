@@ -373,7 +373,8 @@ impl Parser {
     fn split(&mut self, mut input: &[u8]) -> Option<usize> {
         self.csv.reset();
         self.text.resize(input.len().max(self.text.len()), 0);
-        let (mut written, mut count) = (0, 0);
+        let mut written = 0;
+        let mut count = 0;
         loop {
             let (result, read, wrote, ended) =
                 self.csv

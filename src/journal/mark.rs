@@ -206,7 +206,8 @@ mod tests {
             steps in prop::collection::vec((1..50_u64, 0..50_u64), 1..500),
         ) {
             let mut marks = Marks::default();
-            let (mut row, mut now) = (0, Duration::ZERO);
+            let mut row = 0;
+            let mut now = Duration::ZERO;
             let mut sent: Vec<Duration> = Vec::new();
             for (rows, millis) in steps {
                 row += rows;

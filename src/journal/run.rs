@@ -76,10 +76,12 @@ impl Access {
                 "the API key: another one was used (`--new-key` says it is the same Org's)"
             }
             (Self::ApiKey { .. }, Credentials::Session { .. }) => {
-                "the authentication: it was an API key, now it is a log-in (`--new-key` says same Org)"
+                "the authentication: it was an API key, now it is a log-in (`--new-key` says same \
+                 Org)"
             }
             (Self::Session { .. }, Credentials::Key(_)) => {
-                "the authentication: it was a log-in, now it is an API key (`--new-key` says same Org)"
+                "the authentication: it was a log-in, now it is an API key (`--new-key` says same \
+                 Org)"
             }
         };
         if new_key {

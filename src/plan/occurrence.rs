@@ -137,7 +137,8 @@ mod tests {
         fn occurrences_are_those_of_plain_sets(
             asks in prop::collection::vec((prop_oneof![1..20_u64, 1..40_000_u64, 1..=UserId::MAX], any::<bool>()), 0..3000),
         ) {
-            let (mut asked, mut seen) = (OccurrenceMap::default(), BTreeSet::new());
+            let mut asked = OccurrenceMap::default();
+            let mut seen = BTreeSet::new();
             for (user, opt_out) in asks {
                 let got = asked.note(UserId::new(user).unwrap(), Flag::from_opt_out(opt_out));
                 prop_assert_eq!(got, expected(&mut seen, user, opt_out), "user {}", user);
@@ -147,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_page_that_fills_up_keeps_every_user() {
-        let (mut asked, mut seen) = (OccurrenceMap::default(), BTreeSet::new());
+        let mut asked = OccurrenceMap::default();
+        let mut seen = BTreeSet::new();
         for round in 0..3_u64 {
             for user in (1..5000).rev() {
                 let opt_out = round == 2 || user % 2 == 0;

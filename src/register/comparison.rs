@@ -130,7 +130,8 @@ impl Absent {
             return Ok(());
         }
         let message = format!(
-            "{} of the {} people on this list are missing from the table, and --max-missing allows {allowed}",
+            "{} of the {} people on this list are missing from the table, and --max-missing allows \
+             {allowed}",
             self.missing, self.list_size
         );
         Err(Error::new(Kind::Refused, message).help(

@@ -115,7 +115,8 @@ impl RegisterFile {
             Err(damage) => {
                 let message = format!("the register {} is damaged, {damage}", shown(&self.path));
                 Err(Error::new(Kind::Report, message).help(
-                    "bring back the file from a backup; without one, remove it and run `mfa-optout sync TABLE --full`",
+                    "bring back the file from a backup; without one, remove it and run `mfa-optout \
+                     sync TABLE --full`",
                 ))
             }
         }

@@ -170,7 +170,8 @@ fn where_the_record_is(journal: &File, paths: &Paths) -> String {
             files::name(&saved)
         ),
         Ok(_) => format!(
-            "everything is on record in {partial}; the same command again sends nothing and only finishes"
+            "everything is on record in {partial}; the same command again sends nothing and only \
+             finishes"
         ),
         Err(error) => error.to_string(),
     }
@@ -488,7 +489,8 @@ fn check_journal_is_ours(journal: &File, paths: &Paths) -> Result<()> {
     if is_replaced {
         let partial = files::name(&paths.partial);
         return Err(failed(format!(
-            "{partial} was replaced during the run and may be another run's; nothing that stands there is touched"
+            "{partial} was replaced during the run and may be another run's; nothing that stands \
+             there is touched"
         )));
     }
     Ok(())
@@ -625,7 +627,8 @@ fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Some(format!(
-                "the report is in place, but the run's journal {partial} had been removed by something else"
+                "the report is in place, but the run's journal {partial} had been removed by \
+                 something else"
             ));
         }
         Err(error) => {

@@ -215,12 +215,15 @@ fn advice_in_doubt(class: Option<StatusClass>) -> (&'static str, &'static str) {
             "run mfa-optout retry on this report; sending a row again is harmless",
         ),
         Some(StatusClass::ServerFailed) => (
-            "the Org or a server in front of it failed at every attempt: the change may or may not have been made",
+            "the Org or a server in front of it failed at every attempt: the change may or may not \
+             have been made",
             "run mfa-optout retry on this report later; sending a row again is harmless",
         ),
         Some(StatusClass::Success) => (
-            "the answer was a web page or contradicted the change: the change may or may not have been made",
-            "read the message and look one of these users up in the Org, then run mfa-optout retry on this report",
+            "the answer was a web page or contradicted the change: the change may or may not have \
+             been made",
+            "read the message and look one of these users up in the Org, then run mfa-optout retry \
+             on this report",
         ),
         Some(_) => (
             "the change may or may not have been made by an earlier request",
@@ -251,7 +254,8 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
         ),
         StatusClass::NotFound => (
             "the Org does not know these users",
-            "compare the IDs with the address of each user's Edit User page, and check that this is the right Org",
+            "compare the IDs with the address of each user's Edit User page, and check that this \
+             is the right Org",
         ),
         StatusClass::Conflict => (
             "the Org refused because something else changed the user at the same time",
@@ -318,7 +322,8 @@ mod tests {
 
     #[test]
     fn keeps_the_whole_message_and_hides_what_differs() {
-        let long = "the membership of this user cannot be changed because the Org is being moved to another region";
+        let long = "the membership of this user cannot be changed because the Org is being moved \
+            to another region";
         for (message, reason) in [
             (long, long),
             ("user \"Ada B. Almeida\" is locked", "user … is locked"),

@@ -331,7 +331,8 @@ fn histogram_columns(times: &Histogram<u64>) -> Vec<(u64, u64)> {
     let width = (most.saturating_sub(times.min()) / HISTOGRAM_COLUMNS).max(1);
     let mut columns: Vec<(u64, u64)> = Vec::new();
     for step in times.iter_linear(width) {
-        let (up_to, count) = (step.value_iterated_to(), step.count_since_last_iteration());
+        let up_to = step.value_iterated_to();
+        let count = step.count_since_last_iteration();
         match columns.last_mut() {
             Some(last) if last.0 >= most => *last = (up_to, last.1 + count),
             None if count == 0 => {}

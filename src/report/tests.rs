@@ -201,10 +201,8 @@ fn a_run_that_was_killed_and_continued_has_the_report_of_an_uninterrupted_one() 
         "user_id,name,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n";
     let rows: Vec<String> = (1..=7_u64)
         .map(|row| {
-            let (own, time) = (
-                String::from_utf8(cells(row)).unwrap(),
-                at(row.cast_signed()),
-            );
+            let own = String::from_utf8(cells(row)).unwrap();
+            let time = at(row.cast_signed());
             format!(
                 "{own},{},applied,true,204,1,{},{time:.3},\n",
                 row + 1,

@@ -517,7 +517,8 @@ mod tests {
             org.log_in("admin@example.com", "sandbox-password", 1, now)
                 .unwrap()
         };
-        let ((first, end), (second, _)) = (log_in(NOON), log_in(NOON));
+        let (first, end) = log_in(NOON);
+        let (second, _) = log_in(NOON);
         assert_ne!(first, second);
         assert_eq!(first.len(), TOKEN_LENGTH);
         log_in(end);

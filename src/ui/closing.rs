@@ -224,7 +224,8 @@ fn rate_found(view: &ClosingView<'_>) -> Vec<String> {
         && limit < MENTIONED_BELOW * asked
     {
         lines.push(format!(
-            "note: the Org accepts about {}, less than the requested rate; use --rate auto or --rate {}",
+            "note: the Org accepts about {}, less than the requested rate; use --rate auto or \
+             --rate {}",
             per_second(limit),
             lower_rate(limit),
         ));

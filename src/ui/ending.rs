@@ -76,7 +76,8 @@ fn reason(stop: &Stop) -> String {
                 one_line(to, 200)
             };
             format!(
-                "the address answered with a redirect ({status}) to {to}; redirects are not followed"
+                "the address answered with a redirect ({status}) to {to}; redirects are not \
+                 followed"
             )
         }
         Stop::Unusable { message, .. } | Stop::InputFailed { message } => one_line(message, 300),
@@ -152,10 +153,12 @@ fn after_colon(message: &str) -> String {
 fn help(stop: &Stop) -> Option<&'static str> {
     Some(match stop {
         Stop::CredentialsRefused { accepted: 0, .. } => {
-            "check that the key is complete, belongs to an administrator, and to an Org at this address"
+            "check that the key is complete, belongs to an administrator, and to an Org at this \
+             address"
         }
         Stop::CredentialsRefused { .. } => {
-            "get a valid key and run the same command again; if it is a new key of the same Org, add --new-key"
+            "get a valid key and run the same command again; if it is a new key of the same Org, \
+             add --new-key"
         }
         Stop::LogInRefused { .. } => {
             "check the email address, the password and the number of the Org"
@@ -174,10 +177,12 @@ fn help(stop: &Stop) -> Option<&'static str> {
         Stop::Unusable { .. } => "check the address",
         Stop::Intercepted { .. } => "check the network: a proxy or a sign-in page is in the way",
         Stop::WebPage { .. } => {
-            "check the address and the network: a sign-in, portal or maintenance page answers instead of the Org"
+            "check the address and the network: a sign-in, portal or maintenance page answers \
+             instead of the Org"
         }
         Stop::Contradicted { .. } => {
-            "check this user in the Org before you run the same command again: the change may or may not have been made"
+            "check this user in the Org before you run the same command again: the change may or \
+             may not have been made"
         }
         Stop::NeverAnswered {
             status: Some(_), ..

@@ -86,7 +86,8 @@ fn headers() -> HeaderMap {
 /// Reads a table and looks at nothing.
 pub fn check(table: &Path) {
     let mut rows = csv::Reader::from_path(table).expect("the table is there");
-    let (mut row, mut cells) = (csv::ByteRecord::new(), 0);
+    let mut row = csv::ByteRecord::new();
+    let mut cells = 0;
     while rows.read_byte_record(&mut row).expect("the table is good") {
         cells += row.len();
     }

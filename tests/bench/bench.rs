@@ -122,7 +122,9 @@ impl Options {
         if !self.quick {
             return self;
         }
-        let (send_rows, check_rows, journal_rows) = (20_000, 500_000, 50_000);
+        let send_rows = 20_000;
+        let check_rows = 500_000;
+        let journal_rows = 50_000;
         Self {
             rounds: 3,
             send_rows,

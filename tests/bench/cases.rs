@@ -85,7 +85,8 @@ fn seconds(duration: Duration) -> String {
 
 /// How fast rows are sent when nothing but the wire limits them.
 pub fn sending(bed: &Bed, rows: u64, rounds: usize) -> Vec<Line> {
-    let (server, table) = (Server::start(), bed.table(rows));
+    let server = Server::start();
+    let table = bed.table(rows);
     let at = |concurrency: usize| {
         let width = concurrency.to_string();
         let tool = || bed.apply(&table, &unlimited(&server, &width));
@@ -138,7 +139,8 @@ pub fn pace(bed: &Bed, seconds: u64) -> Vec<Line> {
 }
 
 fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
-    let (mut server, table) = (Server::exact(), bed.table(rate * seconds));
+    let mut server = Server::exact();
+    let table = bed.table(rate * seconds);
     let asked = format!("{rate}/s");
     let arguments = [
         "--address",
@@ -164,7 +166,8 @@ fn one_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
 /// come in a burst.
 #[cfg(unix)]
 fn stalled_pace(bed: &Bed, rate: u64, seconds: u64) -> Line {
-    let (mut server, table) = (Server::exact(), bed.table(rate * seconds));
+    let mut server = Server::exact();
+    let table = bed.table(rate * seconds);
     let asked = format!("{rate}/s");
     let arguments = [
         "--address",
@@ -222,7 +225,8 @@ pub fn recovery(bed: &Bed, rows: u64) -> Vec<Line> {
 
 /// How long a small run takes from its start to its exit.
 pub fn start(bed: &Bed, rounds: usize) -> Vec<Line> {
-    let (server, table) = (Server::start(), bed.table(20));
+    let server = Server::start();
+    let table = bed.table(20);
     let tool = || bed.apply(&table, &unlimited(&server, "8"));
     let duel = Duel::fight(rounds, tool, || {
         bed.baseline(&["send", &server.address, "8"], &table)

@@ -72,10 +72,8 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = command.spawn().expect("the server can be started");
-        let (asks, says) = (
-            child.stdin.take().expect("it is piped"),
-            child.stdout.take().expect("it is piped"),
-        );
+        let asks = child.stdin.take().expect("it is piped");
+        let says = child.stdout.take().expect("it is piped");
         let mut server = Self {
             child,
             asks,
@@ -153,7 +151,8 @@ async fn accept(listener: TcpListener, log: &Arc<Log>, exact: bool, hold: Option
     ));
     while let Ok((socket, _)) = listener.accept().await {
         let _ = socket.set_nodelay(true);
-        let (log, first_refused) = (Arc::clone(log), Arc::clone(&first_refused));
+        let log = Arc::clone(log);
+        let first_refused = Arc::clone(&first_refused);
         if exact {
             let connection = Noting::new(socket);
             let last = connection.last();
@@ -219,7 +218,8 @@ fn answer_questions(log: &Log) {
 /// The most in any window of a second. The window is open at its end: what comes a whole second
 /// later is in the next.
 fn worst_second(came: &[Duration]) -> usize {
-    let (mut worst, mut from) = (0, 0);
+    let mut worst = 0;
+    let mut from = 0;
     for (index, at) in came.iter().enumerate() {
         while at.saturating_sub(came[from]) >= Duration::from_secs(1) {
             from += 1;

@@ -435,7 +435,8 @@ fn a_run_that_may_have_changed_somebody_keeps_its_journal_and_does_not_say_that_
         (Reply::new(401), 3),
         (Reply::new(302).header("Location", "/elsewhere"), 2),
     ] {
-        let (cli, org) = (Cli::new(), Hostile::start(move |_| reply.clone()));
+        let cli = Cli::new();
+        let org = Hostile::start(move |_| reply.clone());
         cli.write("users.csv", table(3));
         cli.run(&["apply", "users.csv", "--yes", "--address", &org.url()])
             .exits(code)

@@ -367,14 +367,22 @@ async fn report_page_runs_no_hostile_script_loads_nothing_and_fits() {
                 let found = visit.text("#found").await;
                 let all = format!("of {} listed rows", grouped(table.len()));
                 assert!(found.ends_with(&all), "{found}");
-                let root = "const root = document.documentElement; return root.scrollWidth <= root.clientWidth";
-                assert_eq!(visit.script(root).await, json!(true), "{page} is wider than {width} pixels");
+                let root = "const root = document.documentElement; return root.scrollWidth <= \
+                    root.clientWidth";
+                assert_eq!(
+                    visit.script(root).await,
+                    json!(true),
+                    "{page} is wider than {width} pixels"
+                );
                 assert!(!visit.browser.title().await.unwrap().contains("executed"));
-                let active = "return document.querySelectorAll('img, iframe, link, object, [onerror], [onmouseover]').length";
+                let active = "return document.querySelectorAll('img, iframe, link, object, \
+                    [onerror], [onmouseover]').length";
                 assert_eq!(visit.script(active).await, json!(0), "{page}");
                 let scripts = "return document.scripts.length";
                 assert_eq!(visit.script(scripts).await, json!(2), "{page}");
-                let loaded = visit.script("return performance.getEntriesByType('resource').length").await;
+                let loaded = visit
+                    .script("return performance.getEntriesByType('resource').length")
+                    .await;
                 assert_eq!(loaded, json!(0), "{page}");
             }
         })
@@ -500,13 +508,23 @@ async fn report_page_copies_the_ids_of_the_rows_that_are_shown() {
         visit.click("#copy").await;
         let copied = visit.find("#copied:not(:empty)").await;
         assert_eq!(copied.text().await.unwrap(), "10 IDs copied");
-        let add_area = "const area = document.createElement('textarea'); area.id = 'area'; document.querySelector('h1').append(area)";
+        let add_area = "const area = document.createElement('textarea'); area.id = 'area'; \
+            document.querySelector('h1').append(area)";
         visit.script(add_area).await;
         let paste = format!("{}v{}", char::from(Key::Control), char::from(Key::Null));
         visit.type_into("#area", &paste).await;
-        let pasted = visit.script("return document.getElementById('area').value").await;
+        let pasted = visit
+            .script("return document.getElementById('area').value")
+            .await;
         let ids: Vec<String> = (21..=30).map(|id| id.to_string()).collect();
-        assert_eq!(pasted.as_str().unwrap().split_whitespace().collect::<Vec<_>>(), ids);
+        assert_eq!(
+            pasted
+                .as_str()
+                .unwrap()
+                .split_whitespace()
+                .collect::<Vec<_>>(),
+            ids
+        );
     })
     .await;
 }

@@ -67,7 +67,8 @@ fn a_kill_loses_at_most_the_requests_of_the_last_second() {
     use crate::common::ledger::{Ledger, start, stop};
     use rustix::process::Signal;
 
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.csv", table(250));
     let url = org.url();
     let words = [
@@ -84,7 +85,8 @@ fn a_kill_loses_at_most_the_requests_of_the_last_second() {
     stop(child, Signal::KILL);
     org.must_be_left();
     cli.run(&words).exits(0);
-    let (counted, sent) = (bars(&cli).iter().sum::<u64>(), org.requests() as u64);
+    let counted = bars(&cli).iter().sum::<u64>();
+    let sent = org.requests() as u64;
     assert!(
         counted <= sent && sent - counted <= 101,
         "{counted} of {sent}"

@@ -31,7 +31,8 @@ fn apply<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 /// Stops a run of `users.csv` by this signal after 20 changes.
 fn stopped_run(content: &str, signal: Signal, more: &[&str]) -> (Cli, Ledger) {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(20)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(20));
     cli.write("users.csv", content);
     let mut child = start(cli.command(&apply(&org.url(), more)));
     org.must_see(20, &mut child);
@@ -176,7 +177,8 @@ fn a_run_that_goes_on_is_left_alone() {
 
 #[test]
 fn where_there_is_nothing_to_close_that_is_said() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     close(&cli, &["users.report.csv"])
         .exits(2)
         .says("nothing to close");
@@ -245,7 +247,8 @@ fn a_table_is_read_by_close_as_it_was_by_the_run() {
         text + &format!("Zo\u{eb};{id};\"a\nb\"\n")
     });
     let (latin, _, _) = encoding_rs::WINDOWS_1252.encode(&odd);
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(20)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(20));
     cli.write("users.csv", latin);
     let more = [
         "--no-header",
@@ -346,7 +349,8 @@ fn a_journal_is_no_report_and_the_command_that_makes_it_one_is_given() {
 
 #[test]
 fn a_finished_report_is_replaced_by_close_only_with_overwrite() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(20)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(20));
     cli.write("users.csv", table(ROWS));
     cli.write("users.report.csv", "finished\n");
     let mut child = start(cli.command(&apply(&org.url(), &["--overwrite"])));
@@ -448,7 +452,10 @@ fn a_plan_that_starts_over_says_that_a_journal_without_outcomes_is_kept() {
     cli.run(&apply(&wrong, &["--max-attempts", "1"])).exits(5);
     cli.run(&apply(&wrong, &["--fresh", "--dry-run"]))
         .exits(0)
-        .says("--fresh keeps users.report.csv.partial, in which no row has an outcome, under another name");
+        .says(
+            "--fresh keeps users.report.csv.partial, in which no row has an outcome, under \
+            another name",
+        );
     cli.write("users.report.csv.partial", "not a journal");
     cli.run(&apply(&wrong, &["--fresh", "--dry-run"]))
         .exits(0)

@@ -60,7 +60,8 @@ fn assert_all_applied(cli: &Cli, rows: usize) {
 #[test]
 fn a_foreign_report_that_appears_during_the_run_is_kept() {
     let earlier = {
-        let (cli, org) = (cli(300), Ledger::start(Duration::ZERO));
+        let cli = cli(300);
+        let org = Ledger::start(Duration::ZERO);
         apply(&cli, &org, &[]).exits(0);
         cli.read(REPORT)
     };
@@ -239,7 +240,8 @@ fn pages_and_figures_that_appear_during_the_run_are_kept() {
 
 #[test]
 fn a_report_without_csv_in_its_name_does_not_share_its_record_with_one_that_has_it() {
-    let (cli, org) = (cli(3), Ledger::start(Duration::ZERO));
+    let cli = cli(3);
+    let org = Ledger::start(Duration::ZERO);
     apply(&cli, &org, &["--report", "out.csv"]).exits(0);
     let record = cli.read("out.json");
     apply(&cli, &org, &["--report", "out"]).exits(0);
@@ -262,7 +264,8 @@ fn run_with_problems(cli: &Cli, org: &Ledger, problems: &str) -> Ran {
 
 #[test]
 fn the_list_of_problems_belongs_to_its_owner_only() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     let header = "file,place,column,kind,problem,cell\n";
     // One that was planted for others to read and write, and that has a second name.
     let planted = cli.write("problems.csv", header);
@@ -281,7 +284,8 @@ fn the_list_of_problems_belongs_to_its_owner_only() {
 
 #[test]
 fn the_list_of_problems_takes_no_other_files_place() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.csv", BAD_TABLE);
     fs::hard_link(cli.path("users.csv"), cli.path("linked.csv")).unwrap();
     cli.write("key.txt", KEY);
@@ -366,7 +370,8 @@ fn a_report_that_can_not_be_replaced_is_found_before_anything_is_sent() {
         ));
     }
     for (mode, of_another, words) in cases {
-        let (cli, org) = (cli(3), Ledger::start(Duration::ZERO));
+        let cli = cli(3);
+        let org = Ledger::start(Duration::ZERO);
         let arguments = [
             "apply",
             "users.csv",
@@ -392,7 +397,8 @@ fn a_report_that_can_not_be_replaced_is_found_before_anything_is_sent() {
 
 #[test]
 fn a_page_is_replaced_with_overwrite_only() {
-    let (cli, org) = (cli(3), Ledger::start(Duration::ZERO));
+    let cli = cli(3);
+    let org = Ledger::start(Duration::ZERO);
     cli.write("page.html", "");
     let options = ["--html", "page.html"];
     apply(&cli, &org, &options).exits(0);
@@ -416,10 +422,8 @@ fn a_page_is_replaced_with_overwrite_only() {
 
 #[test]
 fn the_page_of_an_interrupted_run_is_replaced_by_the_run_that_continues_it_and_by_no_other() {
-    let (cli, org) = (
-        cli(20),
-        Ledger::scripted(|seen| Reply::new(if seen.number == 10 { 401 } else { 204 })),
-    );
+    let cli = cli(20);
+    let org = Ledger::scripted(|seen| Reply::new(if seen.number == 10 { 401 } else { 204 }));
     let options = ["--html", "page.html", "--concurrency", "1"];
     cli.apply(&org.url(), &options).exits(3);
     let page = cli.read("page.html");
@@ -486,7 +490,8 @@ fn a_run_whose_journal_can_not_be_read_again_ends_with_the_code_that_it_has_earn
 fn an_immutable_file_is_found_before_anything_is_sent() {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
-    let (cli, org) = (cli(3), Ledger::start(Duration::ZERO));
+    let cli = cli(3);
+    let org = Ledger::start(Duration::ZERO);
     apply(&cli, &org, &["--html", "page.html"]).exits(0);
     let page = cli.read("page.html");
     let file = fs::File::open(cli.path("page.html")).unwrap();
@@ -541,7 +546,8 @@ fn a_folder_in_which_no_report_can_be_put_in_place_is_found_before_a_run_goes_on
 
 #[test]
 fn a_key_file_of_another_account_is_warned_of() {
-    let (cli, org) = (cli(1), Ledger::start(Duration::ZERO));
+    let cli = cli(1);
+    let org = Ledger::start(Duration::ZERO);
     let key = cli.write("key.txt", KEY);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let is_root = rustix::process::geteuid().is_root();

@@ -69,7 +69,8 @@ fn fifty_places(puts: usize) -> Vec<usize> {
 
 #[test]
 fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_flight() {
-    let (cli, org) = (Cli::new(), Ledger::start(LATENCY));
+    let cli = Cli::new();
+    let org = Ledger::start(LATENCY);
     cli.write("users.csv", table(3000));
     let url = org.url();
     let life = |number| {
@@ -103,7 +104,8 @@ fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_fli
 
 /// Interrupts a run in good order fifty times.
 fn interrupted(signal: Signal, code: i32) {
-    let (cli, org) = (Cli::new(), Ledger::start(LATENCY));
+    let cli = Cli::new();
+    let org = Ledger::start(LATENCY);
     cli.write("users.csv", table(3000));
     for place in fifty_places(2900) {
         let mut child = start(cli.command(&apply(&org.url(), &[])));
@@ -143,10 +145,8 @@ fn kills_amid_recovery_and_the_last_steps_and_a_second_process_around_the_end_br
 
 #[test]
 fn a_second_ctrl_c_leaves_at_once() {
-    let (cli, org) = (
-        Cli::new(),
-        Ledger::scripted(|_| Reply::raw("").then(Then::Hang)),
-    );
+    let cli = Cli::new();
+    let org = Ledger::scripted(|_| Reply::raw("").then(Then::Hang));
     cli.write("users.csv", table(3));
     let mut child = start(cli.command(&apply(&org.url(), &[])));
     org.must_see(1, &mut child);
@@ -189,7 +189,8 @@ fn sigterm_is_heard_in_a_throttle_wait_and_in_a_back_off() {
     let failing = || Reply::new(503);
     let waits: [(fn() -> Reply, _); 2] = [(throttled, "\"waiting\""), (failing, "\"waiting\"")];
     for (reply, told) in waits {
-        let (cli, org) = (Cli::new(), Ledger::scripted(move |_| reply()));
+        let cli = Cli::new();
+        let org = Ledger::scripted(move |_| reply());
         cli.write("users.csv", table(3));
         let mut child = start(cli.command(&apply(&org.url(), &["--log-format", "json"])));
         let lines = wait_until_told(&mut child, told);
@@ -204,7 +205,8 @@ fn sigterm_is_heard_in_a_throttle_wait_and_in_a_back_off() {
 
 #[test]
 fn a_closed_time_window_ends_a_run_in_good_order_also_in_a_throttle_wait() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.csv", table(40));
     let url = org.url();
     let slowly = [
@@ -223,10 +225,8 @@ fn a_closed_time_window_ends_a_run_in_good_order_also_in_a_throttle_wait() {
     assert_true_to(&cli, &org, 40);
     assert_eq!(org.count(), 40);
 
-    let (cli, org) = (
-        Cli::new(),
-        Ledger::scripted(|_| Reply::new(429).header("retry-after", "120")),
-    );
+    let cli = Cli::new();
+    let org = Ledger::scripted(|_| Reply::new(429).header("retry-after", "120"));
     cli.write("users.csv", table(3));
     cli.run(&apply(&org.url(), &["--max-duration", "1s"]))
         .exits(5)
@@ -295,7 +295,8 @@ fn is_merging(cli: &Cli) -> bool {
 
 #[test]
 fn a_signal_amid_the_merge_ends_the_run_and_the_next_one_only_merges() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     let rows = 300_000;
     cli.write(
         "users.csv",
@@ -336,7 +337,8 @@ fn a_signal_amid_the_merge_ends_the_run_and_the_next_one_only_merges() {
 
 /// A run of 60 rows that was killed with some of them on record.
 fn killed_run() -> (Cli, Ledger) {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(20)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(20));
     cli.write("users.csv", table(60));
     let mut child = start(cli.command(&apply(&org.url(), &[])));
     org.must_see(20, &mut child);
@@ -349,7 +351,8 @@ fn killed_run() -> (Cli, Ledger) {
 #[test]
 fn a_different_run_is_refused_by_what_differs() {
     let (cli, org) = killed_run();
-    let (url, sent) = (org.url(), org.count());
+    let url = org.url();
+    let sent = org.count();
     let elsewhere = Ledger::start(Duration::ZERO);
     cli.run(&apply(&elsewhere.url(), &[]))
         .exits(2)
@@ -396,7 +399,8 @@ fn a_different_run_is_refused_by_what_differs() {
 fn starting_over_closes_the_old_run_and_overwrite_keeps_the_old_report_until_the_new_one_is_there()
 {
     let (cli, org) = killed_run();
-    let (old, sent) = (partial(&cli), org.count());
+    let old = partial(&cli);
+    let sent = org.count();
     let fresh = cli.run(&apply(&org.url(), &["--fresh"])).exits(0);
     let (_, name) = fresh
         .stderr
@@ -580,7 +584,8 @@ fn a_first_try_that_got_nowhere_is_not_in_the_way() {
 
 #[test]
 fn a_place_that_can_not_hold_a_report_is_found_before_anything_is_sent() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     let url = org.url();
     cli.write("users.csv", table(3));
     fs::create_dir(cli.path("folder")).unwrap();
@@ -630,7 +635,8 @@ fn a_place_that_can_not_hold_a_report_is_found_before_anything_is_sent() {
 
 #[test]
 fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
-    let (cli, org) = (Cli::new(), Ledger::start(LATENCY));
+    let cli = Cli::new();
+    let org = Ledger::start(LATENCY);
     cli.write("users.csv", table(1000));
     let run = cli.command(&apply(&org.url(), &[]));
     // POSIX counts in blocks of 512 bytes.
@@ -692,7 +698,8 @@ fn a_report_that_can_not_be_put_in_place_costs_nothing() {
 
 #[test]
 fn files_are_the_owners_own_whatever_the_umask() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.csv", table(3));
     let mode = |name: &str| fs::metadata(cli.path(name)).unwrap().permissions().mode() & 0o777;
     let limited = cli.command(&[
@@ -717,10 +724,9 @@ fn files_are_the_owners_own_whatever_the_umask() {
 #[test]
 fn nobody_has_to_be_listening() {
     for closed in ["true", "exec >&-", "exec 2>&-", "exec >&- 2>&-"] {
-        let (cli, org) = (
-            Cli::new(),
-            Ledger::scripted(|seen| Reply::new(if seen.user() == Some(3) { 404 } else { 204 })),
-        );
+        let cli = Cli::new();
+        let org =
+            Ledger::scripted(|seen| Reply::new(if seen.user() == Some(3) { 404 } else { 204 }));
         cli.write("users.csv", table(50));
         let mut child = start(through_shell(
             closed,
@@ -734,7 +740,8 @@ fn nobody_has_to_be_listening() {
             49
         );
     }
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.csv", table(3));
     let mut command = cli.command(&apply(&org.url(), &[]));
     let full = || {
@@ -758,7 +765,8 @@ fn nobody_has_to_be_listening() {
 
 #[test]
 fn a_small_memory_is_enough() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.csv", table(5000));
     // Kilobytes of address space.
     let run = through_shell("ulimit -v 131072", &cli.command(&apply(&org.url(), &[])))
@@ -792,7 +800,8 @@ fn troubled() -> Ledger {
 
 #[test]
 fn every_request_is_accounted_for() {
-    let (cli, org) = (Cli::new(), troubled());
+    let cli = Cli::new();
+    let org = troubled();
     cli.write("users.csv", table(300));
     let mut command: Command = cli.command(&apply(
         &org.url(),
@@ -834,7 +843,8 @@ fn every_request_is_accounted_for() {
 
 #[test]
 fn a_ragged_row_that_is_skipped_leaves_a_well_formed_report() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write(
         "users.csv",
         "user_id,mfa_opt_out,note\n1,true,a\n2\n3,true,a,b,c\n\"x\ny\",true,\"a\nb\"\n5,true,e\n",
@@ -885,7 +895,8 @@ fn a_change_whose_answer_was_lost_before_an_interruption_is_unknown_when_the_org
         (Signal::KILL, 2),
     ] {
         let is_taken_up = Arc::new(AtomicBool::new(false));
-        let (cli, org) = (Cli::new(), loses_the_answer_of_user_5(&is_taken_up));
+        let cli = Cli::new();
+        let org = loses_the_answer_of_user_5(&is_taken_up);
         cli.write("users.csv", table(9));
         let url = org.url();
         let words = [
@@ -931,14 +942,12 @@ fn a_change_whose_answer_was_lost_before_an_interruption_is_unknown_when_the_org
 
 #[test]
 fn after_an_orderly_end_a_row_that_was_not_sent_is_not_in_doubt() {
-    let (cli, org) = (
-        Cli::new(),
-        Ledger::scripted(|seen| match (seen.user(), seen.number) {
-            (_, 4) => Reply::new(429).header("retry-after", "120"),
-            (Some(9), _) => Reply::new(422),
-            _ => Reply::new(204),
-        }),
-    );
+    let cli = Cli::new();
+    let org = Ledger::scripted(|seen| match (seen.user(), seen.number) {
+        (_, 4) => Reply::new(429).header("retry-after", "120"),
+        (Some(9), _) => Reply::new(422),
+        _ => Reply::new(204),
+    });
     cli.write("users.csv", table(9));
     let url = org.url();
     let words = [
@@ -965,7 +974,8 @@ fn after_an_orderly_end_a_row_that_was_not_sent_is_not_in_doubt() {
 
 #[test]
 fn a_journal_of_format_1_is_refused_in_words_and_can_be_set_aside() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.csv", table(3));
     let json = r#"{""format"":1,""at"":""2026-11-01T10:00:00Z""}"#;
     let body = format!("mfa-optout run,\"{json}\"");

@@ -59,7 +59,8 @@ fn put(user: u64, flag: bool) -> Put {
 /// Runs a command on the mixed report and gives what the Org saw.
 #[track_caller]
 fn on_mixed(words: &[&str]) -> (Cli, Vec<Put>) {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.report.csv", earlier(&MIXED, LONG_AGO));
     let url = org.url();
     let one_by_one = [
@@ -183,7 +184,8 @@ fn an_undo_can_be_undone_and_a_retry_retried() {
 
 #[test]
 fn both_show_a_plan_and_go_through_confirmation_and_guards() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     cli.write("users.report.csv", earlier(&MIXED, LONG_AGO));
     let url = org.url();
     for command in ["retry", "undo"] {
@@ -223,10 +225,8 @@ fn both_show_a_plan_and_go_through_confirmation_and_guards() {
 
 #[test]
 fn a_report_made_with_one_flag_for_all_is_retried_and_undone_with_it() {
-    let (cli, org) = (
-        Cli::new(),
-        Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 })),
-    );
+    let cli = Cli::new();
+    let org = Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 }));
     cli.write("users.csv", "user_id\n1\n2\n3\n");
     let url = org.url();
     let run = |words: &[&str]| {
@@ -264,7 +264,8 @@ fn a_report_made_with_one_flag_for_all_is_retried_and_undone_with_it() {
 
 #[test]
 fn an_interrupted_retry_goes_on_in_its_own_report() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(10)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(10));
     let rows: Vec<_> = (1..=60).map(|user| (user, "yes", "failed")).collect();
     cli.write("users.report.csv", earlier(&rows, LONG_AGO));
     let url = org.url();
@@ -281,10 +282,8 @@ fn an_interrupted_retry_goes_on_in_its_own_report() {
     org.must_see(30, &mut child);
     stop(child, Signal::KILL);
     org.must_be_left();
-    let (recorded, sent) = (
-        on_record(&cli.path("users.retry-1.report.csv.partial"), 3),
-        org.count(),
-    );
+    let recorded = on_record(&cli.path("users.retry-1.report.csv.partial"), 3);
+    let sent = org.count();
     assert!(!recorded.is_empty());
     cli.run(&words)
         .exits(0)
@@ -305,7 +304,8 @@ fn an_interrupted_retry_goes_on_in_its_own_report() {
 fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_interrupted() {
     let now = format!("{:.3}", jiff::Timestamp::now());
     for (command, signal, code) in [("retry", Signal::TERM, 143), ("undo", Signal::INT, 130)] {
-        let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+        let cli = Cli::new();
+        let org = Ledger::start(Duration::ZERO);
         cli.write("users.report.csv", earlier(&MIXED, &now));
         let mut child = start(cli.command(&[
             command,
@@ -331,7 +331,8 @@ fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_i
 
 #[test]
 fn an_interrupted_run_whose_zone_or_header_has_changed_is_refused() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(10)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(10));
     let table = (1..=60).fold(
         "user_id,mfa_opt_out,opt_out_until\n".to_owned(),
         |text, user| text + &format!("{user},true,2999-12-31\n"),
@@ -415,11 +416,13 @@ fn teller<'a>(cli: &'a Cli, org: &'a Ledger) -> impl Fn(&[&str], i32) -> crate::
 
 #[test]
 fn what_was_sent_for_an_opt_out_that_had_ended_is_known_whenever_and_wherever_it_is_undone() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     let run = teller(&cli, &org);
     // Row 1 was sent on the last day of its opt-out and recorded after midnight, row 2 on the day
     // after.
-    let head = "user_id,mfa_opt_out,opt_out_until,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n";
+    let head = " \
+        user_id,mfa_opt_out,opt_out_until,line,outcome,wanted,http_status,attempts,elapsed_ms,finished_at,detail\n";
     let report = format!(
         "{head}1,true,2024-02-29,2,applied,true,204,1,5,2024-02-29T00:00:01.000Z,\n\
          2,true,2024-02-29,3,applied,false,204,1,5,2024-02-28T23:59:59.000Z,\n"
@@ -439,10 +442,8 @@ fn what_was_sent_for_an_opt_out_that_had_ended_is_known_whenever_and_wherever_it
 
 #[test]
 fn a_report_alone_tells_what_its_run_had_set() {
-    let (cli, org) = (
-        Cli::new(),
-        Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 })),
-    );
+    let cli = Cli::new();
+    let org = Ledger::scripted(|seen| Reply::new(if seen.number == 3 { 404 } else { 204 }));
     let run = teller(&cli, &org);
     cli.write(
         "users.csv",
@@ -496,7 +497,8 @@ fn a_report_alone_tells_what_its_run_had_set() {
 
 #[test]
 fn a_row_whose_wanted_flag_is_missing_is_refused() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     let run = teller(&cli, &org);
     cli.write("users.csv", "user_id\n1\n2\n");
     run(&["apply", "users.csv", "--set", "true"], 0);
@@ -515,7 +517,8 @@ fn a_row_whose_wanted_flag_is_missing_is_refused() {
 
 #[test]
 fn a_report_of_format_1_is_refused_in_words() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     let run = teller(&cli, &org);
     cli.write(
         "users.report.csv",
@@ -540,7 +543,8 @@ fn not_sent_rows_are_retried_and_not_undone() {
         (2, "yes", "not_sent"),
         (3, "no", "not_sent"),
     ];
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::ZERO);
     let run = teller(&cli, &org);
     cli.write("users.report.csv", earlier(&rows, LONG_AGO));
     run(&["retry", "users.report.csv", "--only", "not_sent"], 0);
@@ -786,7 +790,8 @@ fn a_report_has_the_form_of_its_table_and_is_read_back_by_retry_undo_and_close()
 #[test]
 fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
     let cli = Cli::new();
-    let how = "delimiter = ';'\nencoding = 'utf-16le'\nno_header = true\nid_column = 1\nflag_column = 2\n";
+    let how = "delimiter = ';'\nencoding = 'utf-16le'\nno_header = true\nid_column = \
+        1\nflag_column = 2\n";
     cli.write("s.toml", how);
     let table: Vec<u8> = "1;yes\n99;no\n"
         .encode_utf16()

@@ -284,7 +284,8 @@ fn the_image_is_made_of_what_is_there_and_has_what_a_run_reads_from_the_system()
 fn the_task_for_windows_is_well_formed_and_its_run_can_be_understood() {
     let xml = text("task-scheduler.xml");
     let mut reader = Reader::from_str(&xml);
-    let (mut open, mut command_line) = (Vec::new(), String::new());
+    let mut open = Vec::new();
+    let mut command_line = String::new();
     loop {
         match reader.read_event().unwrap() {
             Event::Start(start) => open.push(start.name().as_ref().to_owned()),

@@ -81,7 +81,8 @@ fn an_opt_out_lasts_through_its_day() {
 #[test]
 fn it_ends_earlier_where_it_is_already_tomorrow() {
     // Their clocks are 26 hours apart: it is never the same day in both.
-    let (late, early) = ("Etc/GMT+12", "Pacific/Kiritimati");
+    let late = "Etc/GMT+12";
+    let early = "Pacific/Kiritimati";
     let sent = within_one_day([late, early], |[today, _]| {
         [sent_until(&[today], late), sent_until(&[today], early)]
     });
@@ -262,10 +263,8 @@ fn errors_are_json_as_well() {
     cli.write("unknown.toml", "log_format = \"json\"\nrat = \"5/s\"\n");
     cli.write("good.toml", "log_format = \"json\"\n");
     let json = ["--log-format", "json"];
-    let (no_file, bad) = (
-        ["apply", "none.csv", "--sandbox", "--yes"],
-        ["apply", "bad.csv", "--sandbox", "--yes"],
-    );
+    let no_file = ["apply", "none.csv", "--sandbox", "--yes"];
+    let bad = ["apply", "bad.csv", "--sandbox", "--yes"];
     for arguments in [
         [&no_file[..], &json].concat(),
         [&bad[..], &json].concat(),
@@ -390,7 +389,8 @@ type Samples = BTreeMap<(String, String), f64>;
 fn samples(path: &Path) -> Samples {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.ends_with('\n') && !text.contains(KEY));
-    let (mut samples, mut typed) = (Samples::new(), Vec::new());
+    let mut samples = Samples::new();
+    let mut typed = Vec::new();
     for line in text.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
             let (kind, rest) = comment.split_once(' ').unwrap();

@@ -68,7 +68,8 @@ fn wait_for_drain(child: &mut Child) -> BufReader<std::process::ChildStderr> {
 
 #[test]
 fn a_hang_up_ends_a_run_in_good_order_and_the_same_command_goes_on() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(5));
     cli.write("users.csv", table(400));
     let mut child = start(command(&cli, &org, &[]));
     org.must_see(60, &mut child);
@@ -84,7 +85,8 @@ fn a_hang_up_ends_a_run_in_good_order_and_the_same_command_goes_on() {
 
 #[test]
 fn repeated_hang_ups_leave_requests_in_flight_their_time() {
-    let (cli, (org, release)) = (Cli::new(), holding_org());
+    let cli = Cli::new();
+    let (org, release) = holding_org();
     cli.write("users.csv", table(2));
     let mut child = start(command(&cli, &org, &["--log-format", "json"]));
     org.must_see(2, &mut child);
@@ -106,7 +108,8 @@ fn repeated_hang_ups_leave_requests_in_flight_their_time() {
 
 #[test]
 fn after_a_hang_up_one_ctrl_c_waits_for_requests_in_flight_and_the_second_leaves_at_once() {
-    let (cli, (org, release)) = (Cli::new(), holding_org());
+    let cli = Cli::new();
+    let (org, release) = holding_org();
     cli.write("users.csv", table(3));
     let mut child = start(command(&cli, &org, &["--log-format", "json"]));
     org.must_see(2, &mut child);
@@ -128,7 +131,8 @@ fn after_a_hang_up_one_ctrl_c_waits_for_requests_in_flight_and_the_second_leaves
 
 #[test]
 fn a_run_under_nohup_goes_on_after_a_hang_up() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(5));
     cli.write("users.csv", table(400));
     let mut child = start(through_shell("trap '' HUP", &command(&cli, &org, &[])));
     org.must_see(60, &mut child);
@@ -155,7 +159,8 @@ fn terminal() -> (PtyMaster, fs::File) {
 
 #[test]
 fn a_terminal_that_is_closed_ends_a_run_in_good_order() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(5));
     cli.write("users.csv", table(400));
     let (terminal, other_end) = terminal();
     let run = command(&cli, &org, &[]);
@@ -249,7 +254,8 @@ fn ctrl_c_in_the_closing_says_that_the_run_was_interrupted_and_how_it_goes_on() 
 #[test]
 fn requests_in_flight_are_bounded_by_the_number_of_files_that_may_be_open() {
     for (limit, is_bounded) in [("ulimit -n 64", true), ("ulimit -Sn 64", false)] {
-        let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(5)));
+        let cli = Cli::new();
+        let org = Ledger::start(Duration::from_millis(5));
         cli.write("users.csv", table(3_000));
         let mut run = through_shell(limit, &command(&cli, &org, &["--concurrency", "200"]));
         let ran = Ran::of(run.output().unwrap()).exits(0);
@@ -264,7 +270,8 @@ fn requests_in_flight_are_bounded_by_the_number_of_files_that_may_be_open() {
 #[test]
 fn with_any_number_of_file_descriptors_a_run_is_made_or_refused_and_never_panics() {
     let org = Ledger::start(Duration::ZERO);
-    let (mut made, mut refused) = (0, 0);
+    let mut made = 0;
+    let mut refused = 0;
     for limit in 3..=40 {
         let cli = Cli::new();
         cli.write("users.csv", table(2));

@@ -243,7 +243,8 @@ fn a_planted_snapshot_is_refused_before_anything_is_sent() {
         ),
     ];
     for (plant, reason) in plants {
-        let (cli, org) = (Cli::new(), Ledger::start(Duration::ZERO));
+        let cli = Cli::new();
+        let org = Ledger::start(Duration::ZERO);
         cli.write("users.csv", table(3));
         let target = cli.write("precious", "precious");
         fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
@@ -269,7 +270,8 @@ fn a_snapshot_without_a_journal_is_replaced() {
 
 #[test]
 fn standard_input_is_taken_up_again_when_the_same_bytes_come() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(2)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(2));
     let url = org.url();
     let fed = |content: String| {
         let mut command = cli.command(&words("-", &url));
@@ -300,7 +302,8 @@ fn standard_input_is_taken_up_again_when_the_same_bytes_come() {
 
 #[test]
 fn a_workbook_is_kept_as_it_was() {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(20)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(20));
     let mut book = rust_xlsxwriter::Workbook::new();
     let sheet = book.add_worksheet();
     sheet.write_row(0, 0, ["user_id", "mfa_opt_out"]).unwrap();

@@ -85,10 +85,8 @@ fn a_file_may_have_any_name() {
     fs::create_dir(cli.path("deep")).unwrap();
     for (name, report_name) in names {
         let org = org();
-        let (input, there) = (
-            OsStr::from_bytes(name),
-            cli.folder().join(OsStr::from_bytes(report_name)),
-        );
+        let input = OsStr::from_bytes(name);
+        let there = cli.folder().join(OsStr::from_bytes(report_name));
         fs::write(cli.folder().join(input), table(2)).unwrap();
         let ran = run(apply(&cli, &org, input)).exits(0);
         assert_eq!(outcomes(&report(&there), "applied"), 2, "{}", ran.text());
@@ -125,7 +123,8 @@ fn a_file_may_have_any_name() {
 
 #[test]
 fn a_name_that_leaves_no_room_for_the_reports_is_refused_before_anything_is_sent() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     let name = format!("{}.csv", "n".repeat(246));
     cli.write(&name, table(2));
     run(apply(&cli, &org, OsStr::new(&name))).exits(2);
@@ -167,7 +166,8 @@ fn what_can_not_be_read_is_named_with_the_reason() {
 fn a_file_that_others_may_not_read_is_refused() {
     /// Nobody; root may read everything, so that it has to step down.
     const NOBODY: u32 = 65_534;
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     fs::set_permissions(cli.folder(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(
         cli.write("users.csv", table(2)),
@@ -197,7 +197,8 @@ fn a_file_that_others_may_not_read_is_refused() {
 
 #[test]
 fn a_pipe_that_never_says_anything_can_be_left() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     assert!(
         Command::new("mkfifo")
             .arg(cli.path("users.csv"))
@@ -227,7 +228,8 @@ fn a_pipe_that_never_says_anything_can_be_left() {
 
 #[test]
 fn standard_input_is_read_twice_and_leaves_nothing_behind() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     let temporary = cli.path("tmp");
     fs::create_dir(&temporary).unwrap();
     let mut command = apply(&cli, &org, OsStr::new("-"));
@@ -297,17 +299,29 @@ fn workbook(sheet: &str) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         (
             "_rels/.rels",
-            format!("<Relationships xmlns=\"{package}\"><Relationship Id=\"r1\" Type=\"{relation}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"),
+            format!(
+                "<Relationships xmlns=\"{package}\"><Relationship Id=\"r1\" \
+                Type=\"{relation}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"
+            ),
         ),
         (
             "xl/workbook.xml",
-            format!("<workbook xmlns=\"{main}\" xmlns:r=\"{relation}\"><sheets><sheet name=\"a\" sheetId=\"1\" r:id=\"r1\"/></sheets></workbook>"),
+            format!(
+                "<workbook xmlns=\"{main}\" xmlns:r=\"{relation}\"><sheets><sheet name=\"a\" \
+                sheetId=\"1\" r:id=\"r1\"/></sheets></workbook>"
+            ),
         ),
         (
             "xl/_rels/workbook.xml.rels",
-            format!("<Relationships xmlns=\"{package}\"><Relationship Id=\"r1\" Type=\"{relation}/worksheet\" Target=\"worksheets/a.xml\"/></Relationships>"),
+            format!(
+                "<Relationships xmlns=\"{package}\"><Relationship Id=\"r1\" \
+                Type=\"{relation}/worksheet\" Target=\"worksheets/a.xml\"/></Relationships>"
+            ),
         ),
-        ("xl/worksheets/a.xml", format!("<worksheet xmlns=\"{main}\"><sheetData>{sheet}</sheetData></worksheet>")),
+        (
+            "xl/worksheets/a.xml",
+            format!("<worksheet xmlns=\"{main}\"><sheetData>{sheet}</sheetData></worksheet>"),
+        ),
     ]
     .into_iter()
     .map(|(name, text)| (name, text.into_bytes()))
@@ -324,7 +338,8 @@ fn zip(to: &Path, parts: &[(&str, Vec<u8>)]) {
     zip.finish().unwrap();
 }
 
-const HEADER: &str = "<row r=\"1\"><c r=\"A1\" t=\"inlineStr\"><is><t>user_id</t></is></c><c r=\"B1\" t=\"inlineStr\"><is><t>opt_out</t></is></c></row>";
+const HEADER: &str = "<row r=\"1\"><c r=\"A1\" t=\"inlineStr\"><is><t>user_id</t></is></c><c \
+    r=\"B1\" t=\"inlineStr\"><is><t>opt_out</t></is></c></row>";
 
 #[test]
 fn a_cell_in_the_far_corner_is_a_row_like_others() {
@@ -390,7 +405,8 @@ fn texts_of_a_workbook_that_would_fill_the_memory_are_refused() {
 
 #[test]
 fn a_workbook_with_very_many_parts_is_refused() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     for (parts, is_read) in [(2_000, true), (100_000, false)] {
         let mut workbook = workbook(&format!("{HEADER}{TRUE_FOR_5}"));
         let names: Vec<String> = (0..parts)
@@ -415,7 +431,8 @@ const TRUE_FOR_5: &str =
 
 #[test]
 fn as_many_texts_as_fit_into_the_memory_are_read() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     let mut parts = workbook(&format!("{HEADER}{TRUE_FOR_5}"));
     parts.push((
         "xl/sharedStrings.xml",
@@ -428,7 +445,8 @@ fn as_many_texts_as_fit_into_the_memory_are_read() {
 
 #[test]
 fn a_workbook_is_not_believed_how_many_texts_it_has() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     for (start, read) in [
         ("<sst count=\"9999999\" uniqueCount=\"1\">".to_owned(), true),
         (
@@ -518,7 +536,8 @@ fn a_spreadsheet_that_repeats_its_cells_for_ever_is_refused() {
     let cli = Cli::new();
     let cell = |times: u64| {
         format!(
-            "<table:table-cell office:value-type=\"float\" office:value=\"5\" table:number-columns-repeated=\"{times}\"/>"
+            "<table:table-cell office:value-type=\"float\" office:value=\"5\" \
+             table:number-columns-repeated=\"{times}\"/>"
         )
     };
     for (rows, columns, words) in [
@@ -531,7 +550,8 @@ fn a_spreadsheet_that_repeats_its_cells_for_ever_is_refused() {
             cell(columns)
         );
         let content = format!(
-            "<office:document-content><office:body><office:spreadsheet><table:table table:name=\"a\">{row}</table:table></office:spreadsheet></office:body></office:document-content>"
+            "<office:document-content><office:body><office:spreadsheet><table:table \
+             table:name=\"a\">{row}</table:table></office:spreadsheet></office:body></office:document-content>"
         );
         let kind = b"application/vnd.oasis.opendocument.spreadsheet".to_vec();
         zip(
@@ -580,7 +600,8 @@ fn long_names_of_sheets_and_styles_do_not_fill_the_memory() {
     let long = "x".repeat(1 << 20);
     let sheet = |name: &str| format!("<table:table table:name=\"{name}\"/>");
     let style = format!(
-        "<style:style style:name=\"{long}\"><style:table-properties table:display=\"false\"/></style:style>"
+        "<style:style style:name=\"{long}\"><style:table-properties \
+         table:display=\"false\"/></style:style>"
     );
     let contents = [
         spreadsheet(&sheet(&long).repeat(300)),
@@ -607,7 +628,8 @@ fn long_names_of_sheets_and_styles_do_not_fill_the_memory() {
 
 #[test]
 fn a_sheet_that_is_not_there_is_answered_with_the_first_names_only() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     let name = "x".repeat(1000);
     let sheets: Vec<String> = (0..5000)
         .map(|number| format!("<table:table table:name=\"{number}{name}\"/>"))

@@ -86,7 +86,8 @@ fn a_few_people_need_a_yes() {
         (&["3", "yep"], 2, 0),
     ];
     for (answers, exit, sent) in cases {
-        let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+        let cli = Cli::new();
+        let org = Hostile::start(|_| Reply::new(204));
         let mut session = apply(&cli, &org, 3);
         must_show_no_secret(&session.exp_string("[y/N]").unwrap());
         assert!(
@@ -113,7 +114,8 @@ fn many_people_need_their_number() {
         (&["", ""], 2, 0),
     ];
     for (answers, exit, sent) in cases {
-        let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+        let cli = Cli::new();
+        let org = Hostile::start(|_| Reply::new(204));
         let mut session = apply(&cli, &org, 51);
         must_show_no_secret(&session.exp_string("Type 51").unwrap());
         let (said, code) = answer(session, answers);
@@ -128,7 +130,8 @@ fn many_people_need_their_number() {
 #[test]
 fn the_end_of_input_is_a_no() {
     for (rows, question) in [(3, "[y/N]"), (51, "Type 51")] {
-        let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+        let cli = Cli::new();
+        let org = Hostile::start(|_| Reply::new(204));
         let mut session = apply(&cli, &org, rows);
         must_show_no_secret(&session.exp_string(question).unwrap());
         session.send_control('d').unwrap();
@@ -140,7 +143,8 @@ fn the_end_of_input_is_a_no() {
 
 #[test]
 fn a_file_of_settings_in_the_working_folder_is_named_in_the_plan() {
-    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(2));
     cli.write("mfa-optout.toml", format!("address = \"{}\"\n", org.url()));
     let mut session = start(cli.command(&["apply", "users.csv"]));
@@ -160,7 +164,8 @@ fn a_file_of_settings_in_the_working_folder_is_named_in_the_plan() {
 
 #[test]
 fn the_bar_is_gone_when_the_summary_comes() {
-    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(3));
     let session = start(cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]));
     let (said, code) = end(session);
@@ -176,7 +181,8 @@ fn the_bar_is_gone_when_the_summary_comes() {
 
 #[test]
 fn without_colours_or_on_a_plain_terminal_it_stays_readable() {
-    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(3));
     let arguments = [
         "apply",
@@ -199,7 +205,8 @@ fn without_colours_or_on_a_plain_terminal_it_stays_readable() {
 
 #[test]
 fn problems_stand_out_at_a_terminal_and_what_is_invisible_is_shown() {
-    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
     cli.write(
         "users.csv",
         "user_id,mfa_opt_out\n17\u{200b}32,true\n\u{1b}[31m,true\n",
@@ -238,7 +245,8 @@ fn whoever_is_asked_sees_the_plan_whatever_is_quiet_and_wherever_standard_output
         (vec!["--quiet"], true),
         (vec![], true),
     ] {
-        let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+        let cli = Cli::new();
+        let org = Hostile::start(|_| Reply::new(204));
         cli.write("users.csv", table(3));
         let mut command = cli.command(
             &[
@@ -268,7 +276,8 @@ fn whoever_is_asked_sees_the_plan_whatever_is_quiet_and_wherever_standard_output
 
 #[test]
 fn a_finished_report_is_found_before_anybody_is_asked() {
-    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(3));
     cli.apply(&org.url(), &[]).exits(0);
     let report = cli.read("users.report.csv");
@@ -300,17 +309,15 @@ fn a_resumed_plan_asks_about_what_is_still_to_come() {
     };
     let cli = Cli::new();
     cli.write("users.csv", table(100));
-    let (url, guards) = (
-        org.url(),
-        [
-            "--max-failures",
-            "5",
-            "--rate",
-            "unlimited",
-            "--concurrency",
-            "1",
-        ],
-    );
+    let url = org.url();
+    let guards = [
+        "--max-failures",
+        "5",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "1",
+    ];
     cli.apply(&url, &guards).exits(5);
     assert_eq!(org.requests().len(), 45);
 
@@ -384,7 +391,8 @@ fn a_terminal_made_narrower_is_cleared_before_a_narrower_bar_is_drawn() {
 
 #[test]
 fn missing_key_is_asked_for_without_echo() {
-    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(2));
     let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]);
     command.env_remove("MFA_OPTOUT_API_KEY");
@@ -407,7 +415,8 @@ fn missing_key_is_asked_for_without_echo() {
 
 #[test]
 fn color_option_decides_over_the_terminal() {
-    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(404)));
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(404));
     cli.write("users.csv", table(3));
     let url = org.url();
     let arguments = |color| {

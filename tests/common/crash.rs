@@ -64,7 +64,8 @@ fn command(cli: &Cli, org: &Ledger) -> Command {
 
 /// One run with a fault, and those that follow it. Gives whether the fault happened at all.
 fn crash(at: usize, fault: Fault, done: &mut Crashed) -> bool {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(2)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(2));
     cli.write("users.csv", table(ROWS));
     let traced = run(&command(&cli, &org), cli.folder(), at, fault);
     let Some(call) = &traced.hit else {
@@ -190,7 +191,8 @@ fn sync(cli: &Cli, org: &Ledger, more: &[&str]) -> Command {
 }
 
 fn crash_sync(at: usize, fault: Fault, done: &mut Crashed) -> bool {
-    let (cli, org) = (Cli::new(), Ledger::start(Duration::from_millis(1)));
+    let cli = Cli::new();
+    let org = Ledger::start(Duration::from_millis(1));
     let table = |users: std::ops::RangeInclusive<u64>| {
         let rows: Vec<String> = users.map(|id| format!("{id},true\n")).collect();
         format!("user_id,mfa_opt_out\n{}", rows.concat())

@@ -381,7 +381,8 @@ pub(super) fn latencies(latency: &Latency) -> Option<String> {
             mark("slow", "99 % within", latency.p99_ms),
         ],
         note: format!(
-            "90 % within {} ms, 95 % within {} ms, the slowest {} ms. The last column holds all slower answers.",
+            "90 % within {} ms, 95 % within {} ms, the slowest {} ms. The last column holds all \
+             slower answers.",
             grouped(whole_ms(latency.p90_ms)),
             grouped(whole_ms(latency.p95_ms)),
             grouped(whole_ms(latency.max_ms)),

@@ -444,10 +444,12 @@ impl RowSelection {
         match self {
             Self::All => None,
             Self::NotApplied => Some(format!(
-                "Rows that were applied are not listed here, because a page lists at most {limit} rows. They are in {file}."
+                "Rows that were applied are not listed here, because a page lists at most {limit} \
+                 rows. They are in {file}."
             )),
             Self::NeedAttention => Some(format!(
-                "Only {} that need attention are listed here, because a page lists at most {limit} rows. All rows are in {file}.",
+                "Only {} that need attention are listed here, because a page lists at most {limit} \
+                 rows. All rows are in {file}.",
                 if attention > MAX_LISTED {
                     format!("the first {limit} of {} rows", grouped(attention))
                 } else {

@@ -279,7 +279,8 @@ mod tests {
     #[test]
     fn the_cursor_stays_where_the_bar_begins() {
         let bar = || Message::Bar("one\ntwo".to_owned());
-        let (drawn, cleared) = ("\u{1b}[?7lone\ntwo\u{1b}[1A\r\u{1b}[?7h", CLEAR.repeat(2));
+        let drawn = "\u{1b}[?7lone\ntwo\u{1b}[1A\r\u{1b}[?7h";
+        let cleared = CLEAR.repeat(2);
         assert_eq!(written(vec![bar()]), format!("{drawn}{cleared}"));
         let term = written(vec![bar(), Message::Line("a row".to_owned()), bar()]);
         assert_eq!(

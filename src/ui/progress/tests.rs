@@ -412,7 +412,8 @@ fn form_follows_options_and_screen() {
             },
         )
     };
-    let (normal, text) = (Volume::Normal, LogFormat::Text);
+    let normal = Volume::Normal;
+    let text = LogFormat::Text;
     assert_eq!(
         choose(normal, text, true, Some("xterm"), None),
         Style::Bar { color: true }
@@ -508,6 +509,7 @@ fn stopping_run_shows_what_is_not_sent_and_that_ctrl_c_stops_at_once() {
     );
     assert_eq!(
         words::waiting(progress.state(), at(12.0)).unwrap(),
-        "stopping: 2,880 rows not sent yet; up to 10 s for the last answers; Ctrl-C again stops at once"
+        "stopping: 2,880 rows not sent yet; up to 10 s for the last answers; Ctrl-C again stops at \
+         once"
     );
 }

@@ -173,7 +173,8 @@ fn stopping(state: &State, left: Duration) -> [String; 3] {
     let not_sent = counted(state.not_sent(), "row", "rows");
     [
         format!(
-            "stopping: {not_sent} not sent yet; up to {left} for the last answers; Ctrl-C again stops at once"
+            "stopping: {not_sent} not sent yet; up to {left} for the last answers; Ctrl-C again \
+             stops at once"
         ),
         format!("stopping: {left}; Ctrl-C stops at once"),
         format!("stopping: {left}"),

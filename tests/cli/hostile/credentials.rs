@@ -12,7 +12,8 @@ fn cli(rows: u64) -> Cli {
 #[test]
 fn a_key_that_is_refused_costs_few_requests_and_its_source_is_named() {
     for (status, requests) in [(401, 1), (403, 4)] {
-        let (cli, org) = (cli(50), Hostile::start(move |_| Reply::new(status)));
+        let cli = cli(50);
+        let org = Hostile::start(move |_| Reply::new(status));
         cli.apply(&org.url(), &[])
             .exits(3)
             .says("refused the credentials")

@@ -45,7 +45,8 @@ fn write_key(cli: &Cli, content: impl AsRef<[u8]>) {
 
 #[test]
 fn the_key_is_the_one_line_of_its_file() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     for content in [
         KEY.to_owned(),
         format!("{KEY}\n"),
@@ -63,7 +64,8 @@ fn the_key_is_the_one_line_of_its_file() {
 
 #[test]
 fn what_can_not_be_a_key_is_refused_before_anything_is_sent() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     let two_lines = format!("{KEY}\n{KEY}\n");
     let header = format!("{KEY}\r\nx-evil: 1");
     for (content, words) in [
@@ -100,7 +102,8 @@ fn what_can_not_be_a_key_is_refused_before_anything_is_sent() {
 
 #[test]
 fn a_variable_with_an_impossible_key_is_refused_without_it() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     cli.write("users.csv", table(1));
     for (key, words) in [
         (format!("{KEY}\nx: y"), "more than one line"),
@@ -119,7 +122,8 @@ fn a_variable_with_an_impossible_key_is_refused_without_it() {
 fn a_key_that_others_can_read_is_warned_of_and_used() {
     use std::os::unix::fs::PermissionsExt;
 
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     let path = cli.write("key", KEY);
     for mode in [0o644, 0o640, 0o604] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -133,7 +137,8 @@ fn a_key_that_others_can_read_is_warned_of_and_used() {
 
 #[test]
 fn a_key_comes_from_standard_input_as_well() {
-    let (cli, org) = (Cli::new(), org());
+    let cli = Cli::new();
+    let org = org();
     let run = |content: &str| {
         let mut command = apply(&cli, &org, "-");
         command

@@ -69,7 +69,8 @@ fn memory_stays_small_whatever_the_org_answers() {
     let seen_peak = Arc::new(OnceLock::<u64>::new());
     let asked = std::sync::Mutex::new(std::collections::HashSet::new());
     let org = Hostile::start({
-        let (process, seen_peak) = (Arc::clone(&process), Arc::clone(&seen_peak));
+        let process = Arc::clone(&process);
+        let seen_peak = Arc::clone(&seen_peak);
         move |seen| {
             let user = seen.user().unwrap();
             if user == last {

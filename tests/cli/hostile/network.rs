@@ -22,7 +22,8 @@ const QUICK: [&str; 6] = [
 
 #[test]
 fn a_closed_port_stops_the_run_with_the_command_to_go_on() {
-    let (cli, closed) = (cli(3), ClosedPort::new());
+    let cli = cli(3);
+    let closed = ClosedPort::new();
     let host = format!("127.0.0.1:{} refused", closed.port());
     let ran = cli
         .apply(&format!("http://127.0.0.1:{}", closed.port()), &QUICK)
@@ -34,7 +35,8 @@ fn a_closed_port_stops_the_run_with_the_command_to_go_on() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connection_that_is_never_made_names_host_and_seconds() {
-    let (cli, silent) = (cli(3), crate::common::hostile::SilentPort::new());
+    let cli = cli(3);
+    let silent = crate::common::hostile::SilentPort::new();
     let words = format!(
         "no answer from 127.0.0.1:{}: not connected within 900ms",
         silent.port()
@@ -47,7 +49,8 @@ fn a_connection_that_is_never_made_names_host_and_seconds() {
 #[test]
 fn a_certificate_that_is_wrong_gets_no_request() {
     let authority = Authority::new();
-    let (own, other) = (authority.file(), Authority::new().file());
+    let own = authority.file();
+    let other = Authority::new().file();
     for (tls, trusted, words) in [
         (
             authority.expired_server(&["127.0.0.1"]),
@@ -61,7 +64,8 @@ fn a_certificate_that_is_wrong_gets_no_request() {
         ),
         (authority.server(&["127.0.0.1"]), &other, "does not trust"),
     ] {
-        let (cli, org) = (cli(3), Hostile::start_tls(tls, |_| Reply::new(204)));
+        let cli = cli(3);
+        let org = Hostile::start_tls(tls, |_| Reply::new(204));
         let ran = cli
             .apply(
                 &org.url(),
@@ -82,10 +86,8 @@ fn a_certificate_that_is_wrong_gets_no_request() {
 #[test]
 fn a_company_authority_is_trusted_when_it_is_given() {
     let authority = Authority::new();
-    let (cli, org) = (
-        cli(3),
-        Hostile::start_tls(authority.server(&["127.0.0.1"]), |_| Reply::new(204)),
-    );
+    let cli = cli(3);
+    let org = Hostile::start_tls(authority.server(&["127.0.0.1"]), |_| Reply::new(204));
     cli.apply(
         &org.url(),
         &["--ca-cert", &authority.file().path().to_string_lossy()],
@@ -108,10 +110,8 @@ fn a_redirect_is_shown_and_not_followed() {
         } else {
             target.clone()
         };
-        let (cli, org) = (
-            cli(3),
-            Hostile::start(move |_| Reply::new(status).header("location", &target)),
-        );
+        let cli = cli(3);
+        let org = Hostile::start(move |_| Reply::new(status).header("location", &target));
         cli.apply(&org.url(), &QUICK)
             .exits(2)
             .says(&shown)
@@ -134,13 +134,11 @@ fn a_304_is_not_called_a_redirect() {
 
 #[test]
 fn a_redirect_in_mid_run_stops_it() {
-    let (cli, org) = (
-        cli(9),
-        Hostile::start(|seen| match seen.user() {
-            Some(4) => Reply::new(302).header("location", "https://login.example/"),
-            _ => Reply::new(204),
-        }),
-    );
+    let cli = cli(9);
+    let org = Hostile::start(|seen| match seen.user() {
+        Some(4) => Reply::new(302).header("location", "https://login.example/"),
+        _ => Reply::new(204),
+    });
     cli.apply(&org.url(), &["--concurrency", "1", "--rate", "unlimited"])
         .exits(5)
         .says("https://login.example/");
@@ -149,7 +147,8 @@ fn a_redirect_in_mid_run_stops_it() {
 
 #[test]
 fn not_found_for_everybody_asks_about_the_path() {
-    let (cli, org) = (cli(30), Hostile::start(|_| Reply::new(404)));
+    let cli = cli(30);
+    let org = Hostile::start(|_| Reply::new(404));
     cli.apply(&org.url(), &QUICK)
         .exits(5)
         .says("check that the path of the address is right");
@@ -159,7 +158,8 @@ fn not_found_for_everybody_asks_about_the_path() {
 #[test]
 fn a_portal_is_not_the_org() {
     for status in [407, 501, 505, 511] {
-        let (cli, org) = (cli(3), Hostile::start(move |_| Reply::new(status)));
+        let cli = cli(3);
+        let org = Hostile::start(move |_| Reply::new(status));
         cli.apply(&org.url(), &QUICK)
             .exits(2)
             .says("a proxy or a portal answered instead of the Org");
@@ -224,10 +224,9 @@ fn a_success_is_a_success_whatever_comes_with_it() {
 fn a_web_page_for_every_row_stops_the_run_after_one_request() {
     let page = "<!doctype html><html><head><title>Sign in to Example</title></head></html>";
     for status in [200, 201, 203] {
-        let (cli, org) = (
-            cli(40),
-            Hostile::start(move |_| Reply::new(status).body("text/html; charset=utf-8", page)),
-        );
+        let cli = cli(40);
+        let org =
+            Hostile::start(move |_| Reply::new(status).body("text/html; charset=utf-8", page));
         cli.apply(&org.url(), &["--rate", "unlimited"])
             .exits(2)
             .says("the answer is a web page, not the API")
@@ -272,10 +271,8 @@ fn a_contradiction_of_the_first_change_stops_the_run_and_the_row_is_unknown() {
         ),
     ];
     for (status, body, words) in bodies {
-        let (cli, org) = (
-            cli(40),
-            Hostile::start(move |_| Reply::new(status).body("application/json", body)),
-        );
+        let cli = cli(40);
+        let org = Hostile::start(move |_| Reply::new(status).body("application/json", body));
         cli.apply(&org.url(), &["--rate", "unlimited"])
             .exits(5)
             .says("contradicted the change")
@@ -349,11 +346,9 @@ fn rows_that_are_refused_are_sent_once_and_told_apart() {
 
 #[test]
 fn a_proxy_never_hears_of_a_loopback_address() {
-    let (proxy, org, cli) = (
-        Hostile::start(|_| Reply::new(403)),
-        Hostile::start(|_| Reply::new(204)),
-        cli(3),
-    );
+    let proxy = Hostile::start(|_| Reply::new(403));
+    let org = Hostile::start(|_| Reply::new(204));
+    let cli = cli(3);
     let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]);
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env(name, proxy.url());
@@ -365,10 +360,8 @@ fn a_proxy_never_hears_of_a_loopback_address() {
 #[test]
 fn a_proxy_never_hears_of_an_https_loopback_address() {
     let authority = Authority::new();
-    let (file, tls) = (
-        authority.file(),
-        authority.server(&["127.0.0.1", "localhost"]),
-    );
+    let file = authority.file();
+    let tls = authority.server(&["127.0.0.1", "localhost"]);
     let proxy = Hostile::start(|_| Reply::new(403));
     let org = Hostile::start_tls(tls, |_| Reply::new(204));
     for host in ["127.0.0.1", "localhost"] {

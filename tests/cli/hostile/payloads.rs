@@ -256,7 +256,9 @@ fn must_be_sound(rows: &[ReportRow], table: &str) {
 
 #[test]
 fn what_the_org_says_is_only_text_in_a_pipe_in_the_report_and_on_the_page() {
-    let (cli, org, table) = (Cli::new(), refusing(), table_of_payloads());
+    let cli = Cli::new();
+    let org = refusing();
+    let table = table_of_payloads();
     cli.write("users.csv", &table);
     let ran = cli.apply(&org.url(), &OPTIONS).exits(1);
     must_be_harmless(&ran.text());
@@ -288,7 +290,8 @@ fn what_the_org_says_is_only_text_in_a_pipe_in_the_report_and_on_the_page() {
 
 #[test]
 fn json_lines_are_json_and_only_text() {
-    let (cli, org) = (Cli::new(), refusing());
+    let cli = Cli::new();
+    let org = refusing();
     cli.write("users.csv", table_of_payloads());
     let ran = cli
         .apply(
@@ -309,7 +312,8 @@ fn json_lines_are_json_and_only_text() {
 #[cfg(unix)]
 #[test]
 fn a_terminal_gets_no_sequence_but_the_tools_own() {
-    let (cli, org) = (Cli::new(), refusing());
+    let cli = Cli::new();
+    let org = refusing();
     cli.write("users.csv", table_of_payloads());
     let url = org.url();
     let mut command = cli.command(
@@ -443,7 +447,8 @@ fn names_of_files_are_shown_as_text() {
     let names: Vec<_> = payloads().into_iter().filter(can_be_a_name).collect();
     assert!(names.len() >= 60, "{}", names.len());
     for name in names {
-        let (cli, name) = (Cli::new(), OsStr::from_bytes(&name));
+        let cli = Cli::new();
+        let name = OsStr::from_bytes(&name);
         std::fs::write(
             cli.folder().join(name),
             "user_id,mfa_opt_out\n1,true\n2,true\n",

@@ -32,7 +32,8 @@ fn a_planted_link_is_not_written_through() {
     ] {
         for target in ["precious", "missing"] {
             for more in [&[][..], &["--overwrite"], &["--fresh"]] {
-                let (cli, before) = (Cli::new(), org.requests().len());
+                let cli = Cli::new();
+                let before = org.requests().len();
                 cli.write("users.csv", table(3) + "Jo,true\n");
                 cli.write("precious", "precious");
                 symlink(target, cli.path(name)).unwrap();
@@ -144,7 +145,8 @@ fn nothing_talks_the_tool_out_of_its_guard() {
 
 #[test]
 fn consent_can_not_be_left_lying_around() {
-    let (cli, org) = (Cli::new(), Hostile::start(|_| Reply::new(204)));
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
     cli.write("users.csv", table(1));
     for name in [
         "MFA_OPTOUT_YES",

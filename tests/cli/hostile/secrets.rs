@@ -30,7 +30,8 @@ fn echo(seen: &Seen) -> Reply {
 fn a_run_that_is_watched_closely_shows_no_secret() {
     for format in ["text", "json"] {
         for session in [false, true] {
-            let (cli, org) = (Cli::new(), Hostile::start(echo));
+            let cli = Cli::new();
+            let org = Hostile::start(echo);
             cli.write("users.csv", table(4));
             let url = org.url();
             let options = [
@@ -177,7 +178,8 @@ fn the_system_tells_no_secret_of_a_run_and_keeps_no_core() {
     org.must_see(2, &mut child);
     let told =
         |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
-    let (line, limits) = (told("cmdline"), told("limits"));
+    let line = told("cmdline");
+    let limits = told("limits");
     stop(child, rustix::process::Signal::TERM);
     must_show_no_secret(&line);
     assert!(line.contains("users.csv"), "{line:?}");

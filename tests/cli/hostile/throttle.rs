@@ -172,7 +172,8 @@ fn the_pace_is_found_under_a_limit_that_nobody_tells() {
         .exits(0);
     ran.says("rate found: ");
     assert_eq!(outcomes(&cli.report(), "applied"), 60);
-    let (seen, refused) = (org.requests(), refused.lock().unwrap());
+    let seen = org.requests();
+    let refused = refused.lock().unwrap();
     assert_eq!(seen.len(), 60 + refused.len());
     assert!(!refused.is_empty(), "it rises until it is told to stop");
     for (number, at) in refused.iter() {

@@ -208,7 +208,8 @@ fn the_plan_names_the_address_of_localhost() {
 #[cfg(all(unix, not(target_vendor = "apple")))]
 #[test]
 fn certificates_that_replace_the_systems_are_named_and_used() {
-    let (own, other) = (Authority::new(), Authority::new());
+    let own = Authority::new();
+    let other = Authority::new();
     for (trusted, exit, sent) in [(own.file(), 0, 3), (other.file(), 2, 0)] {
         let cli = cli();
         let org = Hostile::start_tls(own.server(&["127.0.0.1"]), |_| Reply::new(204));

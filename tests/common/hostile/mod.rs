@@ -130,7 +130,8 @@ impl Hostile {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared::default());
         let accepting = {
-            let (shared, tls) = (Arc::clone(&shared), tls.map(Arc::new));
+            let shared = Arc::clone(&shared);
+            let tls = tls.map(Arc::new);
             thread::spawn(move || accept(&listener, tls.as_ref(), &handler, &shared))
         };
         Self {
@@ -267,7 +268,8 @@ fn accept(
                 Wire::Tls(Box::new(StreamOwned::new(session, socket)))
             }
         };
-        let (handler, shared) = (Arc::clone(handler), Arc::clone(shared));
+        let handler = Arc::clone(handler);
+        let shared = Arc::clone(shared);
         threads.push(thread::spawn(move || {
             let result = handler(number, wire, &shared);
             // The last handle on the socket: the connection ends here, by a reset where that was

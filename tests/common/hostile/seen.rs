@@ -111,7 +111,8 @@ fn parse_head(head: &[u8], connection: usize) -> Option<Seen> {
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         })
         .collect::<Option<Vec<_>>>()?;
-    let (method, path) = (method.to_owned(), path.to_owned());
+    let method = method.to_owned();
+    let path = path.to_owned();
     Some(Seen {
         number: 0,
         connection,

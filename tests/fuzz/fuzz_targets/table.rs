@@ -42,7 +42,8 @@ fn check(source: &Source) {
         let Ok(input) = Input::open(source, &options.input) else { return };
         let Ok(plan) = Plan::check(input, options) else { continue };
         let none = RoaringTreemap::new();
-        let (mut sent, mut rows) = (0, 0);
+        let mut sent = 0;
+        let mut rows = 0;
         for step in plan.changes(&none).expect("what was checked can be read again") {
             let step = step.expect("what was checked can be read again");
             rows += 1;

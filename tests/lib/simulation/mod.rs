@@ -762,7 +762,8 @@ fn the_rate_is_kept_with_late_timers() {
 #[test]
 fn rate_auto_finds_a_hidden_limit() {
     // A bucket that refills at 200/s and answers what does not fit with 429.
-    let (mut level, mut last) = (20.0_f64, Duration::ZERO);
+    let mut level = 20.0_f64;
+    let mut last = Duration::ZERO;
     let mut refused = BTreeMap::<u64, u32>::new();
     let mut taken = BTreeMap::<u64, u32>::new();
     let server = &mut |now: Duration, _| {
