@@ -13,7 +13,7 @@ use crate::journal::recovery;
 use crate::output::{
     Existing, Output, check_private, disk, folder_of, guarded, is_at, is_same_file, kind_in_words,
 };
-use crate::text;
+use crate::text::{self, visible_path};
 
 /// The number of times that the journal may be replaced between opening and locking before it is an
 /// error.
@@ -141,11 +141,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Returns a path as it is shown.
-pub(crate) fn name(path: &Path) -> String {
-    text::visible(&path.to_string_lossy())
-}
-
 fn refused(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::new(Kind::Report, format!("{} {why}", text::shown_path(path)))
 }
@@ -201,7 +196,7 @@ fn check_record_is_not_shared(paths: &Paths) -> Result<()> {
         let shares = report.file_name() != paths.report.file_name()
             && Paths::of(report.clone()).json.file_name() == paths.json.file_name();
         if shares && !is_same_file(&report, &paths.report) {
-            let why = format!("is the place of the record of {}", name(&report));
+            let why = format!("is the place of the record of {}", visible_path(&report));
             return Err(
                 refused(&paths.json, why).help("give this report another name with --report")
             );
@@ -416,7 +411,7 @@ fn busy(partial: &Path, file: &File) -> Error {
     );
     Error::new(
         Kind::Busy,
-        format!("{} is being written by {holder}", name(partial)),
+        format!("{} is being written by {holder}", visible_path(partial)),
     )
     .help("let it finish, or give this run another report with --report")
 }
@@ -476,7 +471,7 @@ pub(crate) fn ensure_saved(partial: &Path, journal: &File) -> Result<Option<Path
         let message = format!(
             "{} was removed or replaced during the run and can't be saved again: {error}; what was done is not on \
              record",
-            name(partial)
+            visible_path(partial)
         );
         Error::new(Kind::MidRun, message)
     })?;

@@ -16,7 +16,7 @@ use crate::journal::run::{Run, Start};
 use crate::journal::snapshot::{self, NewSection, Snapshot};
 use crate::journal::writer::Journal;
 use crate::output::{self, Existing, is_at};
-use crate::text;
+use crate::text::{self, visible_path};
 
 /// What to do about an interrupted run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub fn prepare<'a>(
 ) -> Result<Prepared<'a>> {
     files::check_places(paths, input)?;
     output::probe_folder(&paths.report, Kind::Report)?;
-    let name = files::name(&paths.partial);
+    let name = visible_path(&paths.partial);
     let mut file = files::lock(&paths.partial)?;
     let mut kept = None;
     if mode.begin == Begin::Fresh && !is_empty(&file) {
@@ -181,7 +181,7 @@ pub fn look(paths: &Paths, input: Option<&Path>, start: &Start, mode: Mode) -> R
     }
     let recovered = recover(
         BufReader::with_capacity(1 << 16, &file),
-        &files::name(&paths.partial),
+        &visible_path(&paths.partial),
     )?;
     if is_false_start(&recovered.on_record, start, mode) {
         return nothing();
@@ -281,7 +281,7 @@ fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
     }
     let message = format!(
         "{} belongs to a different run; this one differs in\n    {}",
-        files::name(&paths.partial),
+        visible_path(&paths.partial),
         differences.join("\n    ")
     );
     Err(Error::new(Kind::Report, message).help(format!(

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::journal::files;
 use crate::output::{disk, is_at};
+use crate::text::visible_path;
 
 /// The section that holds the raw bytes of the input.
 pub const INPUT: &str = "input";
@@ -108,7 +109,7 @@ impl Snapshot {
         let Some(file) = files::open_private(path, "a snapshot")? else {
             return Ok(None);
         };
-        let name = files::name(path);
+        let name = visible_path(path);
         let sections = read_sections(&file)
             .map_err(|error| Error::new(Kind::Report, format!("{name} can't be read: {error}")))?;
         Ok(sections.map(|sections| Self {
@@ -124,7 +125,7 @@ impl Snapshot {
     /// [`Kind::Input`] if the content can't be read or does not match its hash, and
     /// [`Kind::Report`] if the file can't be written. No file is left then.
     pub(crate) fn create(path: &Path, sections: &mut [NewSection<'_>]) -> Result<Self> {
-        let name = files::name(path);
+        let name = visible_path(path);
         let file = files::create_private(path)
             .map_err(|error| not_written(&name, &error))?
             .ok_or_else(|| {
@@ -143,7 +144,7 @@ impl Snapshot {
 }
 
 fn write(mut file: &File, path: &Path, sections: &mut [NewSection<'_>]) -> Result<Vec<Section>> {
-    let name = &files::name(path);
+    let name = &visible_path(path);
     let mut header = format!("{MAGIC}\n");
     for section in &*sections {
         let NewSection {

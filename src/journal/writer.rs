@@ -46,6 +46,7 @@ use crate::journal::results::{self, RowResults};
 use crate::journal::run::{Mark, Note, Noted, Run, Stop};
 use crate::journal::timestamp::FormattedTimestamp;
 use crate::output::{disk, is_at};
+use crate::text::visible_path;
 
 /// The number of records after which a sync is due.
 ///
@@ -222,8 +223,8 @@ impl Journal<File> {
         };
         Ok(Some(format!(
             "{} was removed or replaced during the run; the run's journal was saved as {}",
-            files::name(&self.path),
-            files::name(&place)
+            visible_path(&self.path),
+            visible_path(&place)
         )))
     }
 
@@ -234,7 +235,7 @@ impl Journal<File> {
         if !self.was_removed {
             return None;
         }
-        let name = files::name(&self.path);
+        let name = visible_path(&self.path);
         Some(format!(
             "{name} was removed during the run and was written again"
         ))
@@ -246,7 +247,7 @@ impl Journal<File> {
     /// [`Kind::MidRun`] if the journal can't be read.
     pub fn results(&self) -> Result<RowResults> {
         results::read(&self.storage).map_err(|error| {
-            let name = files::name(&self.path);
+            let name = visible_path(&self.path);
             Error::new(Kind::MidRun, format!("{name} can't be read: {error}"))
         })
     }
@@ -282,7 +283,7 @@ impl Journal<File> {
             return Ok(());
         }
         files::remove_private(&paths.snapshot, "a snapshot")?;
-        let name = files::name(&self.path);
+        let name = visible_path(&self.path);
         files::remove_journal(&self.path, &self.storage)
             .map_err(|error| Error::new(Kind::MidRun, format!("can't remove {name}: {error}")))
     }
@@ -537,7 +538,7 @@ impl<S: Storage> Journal<S> {
     }
 
     fn failed(&self) -> Error {
-        let name = files::name(&self.path);
+        let name = visible_path(&self.path);
         let why = self.failure.as_deref().unwrap_or("an earlier failure");
         let rows = match self.recorded {
             1 => "1 row is".to_owned(),

@@ -153,7 +153,7 @@ pub fn missing_allowance(limit: Option<Threshold>, list_size: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::register) mod tests {
     use super::*;
     use crate::journal::Access;
     use crate::register::{Entry, Owner, RegisteredFlag};
@@ -172,8 +172,8 @@ mod tests {
         }
     }
 
-    /// Returns a register with these flags and lists, by ID from 1.
-    fn register(entries: &[(&str, &[&str], Option<Date>)]) -> Register {
+    /// Returns a register with these flags, lists and end dates. User IDs count from 1.
+    pub(in crate::register) fn register(entries: &[(&str, &[&str], Option<Date>)]) -> Register {
         let access = Access::Session {
             org: 1,
             email: String::new(),

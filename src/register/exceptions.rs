@@ -78,49 +78,21 @@ impl Register {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::journal::Access;
-    use crate::register::{Owner, RegisteredFlag};
+    use crate::register::comparison::tests::register;
 
     const TODAY: Date = jiff::civil::date(2026, 11, 28);
 
-    fn register(entries: &[(u64, &str, Option<Date>)]) -> Register {
-        let access = Access::Session {
-            org: 1,
-            email: String::new(),
-        };
-        let mut register = Register::new(Owner {
-            address: "address".to_owned(),
-            access,
-        });
-        for (id, flag, until) in entries {
-            let entry = Entry {
-                flag: RegisteredFlag::from_word(flag).unwrap(),
-                since: Timestamp::UNIX_EPOCH,
-                confirmed_at: None,
-                until: *until,
-                reason: String::new(),
-                name: String::new(),
-                lists: [].into(),
-                run: String::new(),
-            };
-            register.set(UserId::new(*id).unwrap(), Some(entry));
-        }
-        register
-    }
-
     #[test]
-    fn those_who_may_be_opted_out_are_listed_with_the_nearest_end_first() {
+    fn exceptions_are_sorted_by_end_date_without_those_opted_in() {
         let in_a_week = TODAY.checked_add(7.days()).unwrap();
         let in_eight_days = TODAY.checked_add(8.days()).unwrap();
         let register = register(&[
-            (1, "true", None),
-            (2, "unknown", Some(in_eight_days)),
-            (3, "false", Some(TODAY)),
-            (4, "true", Some(in_a_week)),
-            (5, "true", TODAY.yesterday().ok()),
+            ("true", &[], None),
+            ("unknown", &[], Some(in_eight_days)),
+            ("false", &[], Some(TODAY)),
+            ("true", &[], Some(in_a_week)),
+            ("true", &[], TODAY.yesterday().ok()),
         ]);
         let exceptions = register.exceptions();
         let ids: Vec<u64> = exceptions.iter().map(|one| one.user.get()).collect();

@@ -23,6 +23,7 @@ use crate::journal::snapshot::Snapshot;
 use crate::journal::writer::Journal;
 use crate::output::Existing;
 use crate::report::merge::{self, Completion};
+use crate::text::visible_path;
 
 /// The number of rows that are buffered before they are written.
 const BATCH_SIZE: u64 = 256;
@@ -59,7 +60,7 @@ impl Interrupted {
         };
         let recovered = recover(
             BufReader::with_capacity(1 << 16, &file),
-            &files::name(&paths.partial),
+            &visible_path(&paths.partial),
         )?;
         let Some(run) = recovered.on_record.runs.last().cloned() else {
             return Ok(None);
@@ -110,7 +111,7 @@ impl Interrupted {
     /// Of [`Kind::Report`] if the journal can't be read.
     pub fn results(&self) -> Result<RowResults> {
         results::read(&self.file).map_err(|error| {
-            let name = files::name(&self.paths.partial);
+            let name = visible_path(&self.paths.partial);
             Error::new(Kind::Report, format!("{name} can't be read: {error}"))
         })
     }
@@ -122,7 +123,7 @@ impl Interrupted {
         let Ok(Some(file)) = files::lock_existing(&paths.partial) else {
             return;
         };
-        let name = files::name(&paths.partial);
+        let name = visible_path(&paths.partial);
         let Ok(recovered) = recover(BufReader::new(&file), &name) else {
             return;
         };
@@ -138,7 +139,7 @@ impl Interrupted {
     /// As [`find`](Self::find), and if it can't be renamed.
     pub fn set_aside(paths: &Paths) -> Result<PathBuf> {
         let Some(file) = files::lock_existing(&paths.partial)? else {
-            let name = files::name(&paths.partial);
+            let name = visible_path(&paths.partial);
             return Err(Error::new(Kind::Report, format!("{name} is not there")));
         };
         files::set_aside(&paths.partial, &file)

@@ -27,6 +27,7 @@ use crate::output::{Occupancy, Output, disk, fill, guarded, is_at};
 use crate::report::summary::{Summary, SummaryBuilder};
 use crate::report::window::{Keep, LIMITS, Limits, Next, WaitingRow, Window};
 use crate::report::writer::ReportWriter;
+use crate::text::visible_path;
 
 /// The journal as the source of a report. Every read fails once `stop` is set.
 #[derive(Clone, Copy)]
@@ -162,12 +163,12 @@ fn make_report(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) ->
 
 /// Returns advice that names the file with the record of a run whose report could not be finished.
 fn where_the_record_is(journal: &File, paths: &Paths) -> String {
-    let partial = files::name(&paths.partial);
+    let partial = visible_path(&paths.partial);
     match files::ensure_saved(&paths.partial, journal) {
         Ok(Some(saved)) if saved != paths.partial => format!(
             "everything is on record in {}, because another file is {partial} now; give it this name, and the same \
              command sends nothing and only finishes",
-            files::name(&saved)
+            visible_path(&saved)
         ),
         Ok(_) => format!(
             "everything is on record in {partial}; the same command again sends nothing and only \
@@ -487,7 +488,7 @@ fn check_journal_is_ours(journal: &File, paths: &Paths) -> Result<()> {
     let is_replaced =
         files::metadata_of(&paths.partial)?.is_some() && !is_at(&paths.partial, journal);
     if is_replaced {
-        let partial = files::name(&paths.partial);
+        let partial = visible_path(&paths.partial);
         return Err(failed(format!(
             "{partial} was replaced during the run and may be another run's; nothing that stands \
              there is touched"
@@ -551,7 +552,7 @@ fn is_occupied(output: &Output) -> Result<bool> {
 }
 
 fn in_the_way(output: &Output) -> Error {
-    let name = files::name(output.path());
+    let name = visible_path(output.path());
     let what = if output.was_occupied() {
         "is there already and is not this run's"
     } else {
@@ -608,8 +609,8 @@ fn is_record_of(output: &Output, hash: blake3::Hash) -> io::Result<bool> {
 /// Makes the names of the report and its record durable, and removes the journal. Returns a warning
 /// if that fails. The run has not failed then, because the report is in place.
 fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
-    let partial = files::name(&paths.partial);
-    let folder = files::name(paths.folder());
+    let partial = visible_path(&paths.partial);
+    let folder = visible_path(paths.folder());
     if let Err(error) = disk::sync_folder(paths.folder()) {
         return Some(format!(
             "the report is in place, but {folder} can't be synced: {error}; {partial} is left, and the same command \

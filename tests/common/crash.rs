@@ -62,7 +62,17 @@ fn command(cli: &Cli, org: &Ledger) -> Command {
     cli.command(&words)
 }
 
-/// One run with a fault, and those that follow it. Gives whether the fault happened at all.
+impl Crashed {
+    /// Counts a fault that happened at this system call, and the exit code of the run that it hit.
+    fn count(&mut self, call: &str, fault: Fault, code: Option<i32>) {
+        let name = call.split(' ').next().unwrap_or_default();
+        *self.faults.entry(format!("{fault:?}")).or_default() += 1;
+        *self.calls.entry(name.to_owned()).or_default() += 1;
+        *self.codes.entry(code.unwrap_or(-1)).or_default() += 1;
+    }
+}
+
+/// Runs the tool with a fault, then the runs that follow it. Returns whether the fault happened.
 fn crash(at: usize, fault: Fault, done: &mut Crashed) -> bool {
     let cli = Cli::new();
     let org = Ledger::start(Duration::from_millis(2));
@@ -72,10 +82,7 @@ fn crash(at: usize, fault: Fault, done: &mut Crashed) -> bool {
         return false;
     };
     org.must_be_left();
-    let what = call.split(' ').next().unwrap_or_default();
-    *done.faults.entry(format!("{fault:?}")).or_default() += 1;
-    *done.calls.entry(what.to_owned()).or_default() += 1;
-    *done.codes.entry(traced.code.unwrap_or(-1)).or_default() += 1;
+    done.count(call, fault, traced.code);
     let mut complain = |why: String| {
         let said = &traced.said;
         done.wrong
@@ -206,10 +213,7 @@ fn crash_sync(at: usize, fault: Fault, done: &mut Crashed) -> bool {
         return false;
     };
     org.must_be_left();
-    let what = call.split(' ').next().unwrap_or_default();
-    *done.faults.entry(format!("{fault:?}")).or_default() += 1;
-    *done.calls.entry(what.to_owned()).or_default() += 1;
-    *done.codes.entry(traced.code.unwrap_or(-1)).or_default() += 1;
+    done.count(call, fault, traced.code);
     let mut complain = |why: String| {
         let said = &traced.said;
         done.wrong

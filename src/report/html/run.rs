@@ -9,7 +9,6 @@ use askama::Template;
 
 use crate::domain::{Outcome, REPORT_COLUMNS, Rate};
 use crate::error::{Error, Kind, Result};
-use crate::journal::files;
 use crate::journal::identity::Identity;
 use crate::journal::line::{CELLS_BEHIND_A_ROW, Finished};
 use crate::journal::run::Run;
@@ -27,7 +26,7 @@ use crate::report::html::rows::{
 use crate::report::html::time::{PageTime, duration};
 use crate::report::reasons::{Group, GroupIndex};
 use crate::report::summary::Summary;
-use crate::text::{counted, grouped, visible};
+use crate::text::{counted, grouped, visible, visible_path};
 
 /// The facts of a page that the summary does not hold.
 #[derive(Clone, Debug)]
@@ -50,7 +49,7 @@ pub fn write_page(
     context: &RunPageContext,
 ) -> Result<()> {
     let file = File::open(report).map_err(|error| {
-        let name = files::name(report);
+        let name = visible_path(report);
         Error::new(
             Kind::MidRun,
             format!("{name} can't be read for the page: {error}"),
@@ -94,7 +93,7 @@ fn write_run_page(
     report: &Path,
     context: &RunPageContext,
 ) -> io::Result<()> {
-    let name = files::name(report);
+    let name = visible_path(report);
     let (file, mark) = match rows.table.source {
         RowSource::Report => (name, None),
         RowSource::Journal => (format!("{name}.partial"), Some(unfinished_mark(report))),
