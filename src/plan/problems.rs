@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::input::cell::CellError;
 use crate::input::{Directory, Input, Place, Row};
 use crate::output::{Existing, Output};
-use crate::text::{shorten, visible, without_formula};
+use crate::text::{counted, shorten, visible, without_formula};
 
 /// Number of problems that are shown one by one.
 const SHOWN: usize = 20;
@@ -199,7 +199,8 @@ impl Listing {
                 .iter()
                 .map(|(kind, count)| format!("{count} {kind}"))
                 .collect();
-            lines.push(format!("in all {}: {}", self.total, kinds.join(", ")));
+            let total = counted(self.total, "problem", "problems");
+            lines.push(format!("{total}: {}", kinds.join(", ")));
         }
         lines.extend(notes.iter().map(|note| format!("note: {note}")));
         lines.join("\n")
