@@ -25,7 +25,7 @@
 //! - **Mark**: an entry of the journal that names the last row that may be sent.
 //! - **Org**: the organisation whose users are changed, and the server that stands for it.
 //! - **Outage**: nothing answers any more. One probe at a time is sent until something does.
-//! - **[Outcome](domain::Outcome)**: what became of a row, such as `applied` or `unknown`.
+//! - **[Outcome](domain::Outcome)**: the outcome of a row, such as `applied` or `unknown`.
 //! - **Probe**: a repetition of a confirmed change of the same run, sent to find out whether the
 //!   Org answers again.
 //! - **[Record](domain::Record)**: the outcome of one row with its details, as it is written to the

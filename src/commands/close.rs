@@ -87,8 +87,8 @@ fn nothing_to_close(paths: &Paths) -> Error {
     Error::new(Kind::Usage, message).help(help)
 }
 
-/// Gives every row that is not on record its outcome, and makes the report in the place that
-/// `report` names. `plan` is needed unless all rows are on record.
+/// Gives every row that is not recorded its outcome, and makes the report in the place that
+/// `report` names. `plan` is needed unless all rows are recorded.
 fn close_into(
     interrupted: &Interrupted,
     plan: Option<&Plan>,

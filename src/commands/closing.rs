@@ -280,7 +280,7 @@ impl Closing {
     }
 
     /// Sums up a run that stopped early. Returns `None` if its journal can't be read again, which
-    /// changes nothing in what came of the run.
+    /// does not change the result of the run.
     fn stopped(
         &self,
         mut journal: Journal<File>,

@@ -502,7 +502,7 @@ async fn send(
         !is_beyond
     });
     let run = Run {
-        // The one seed that nobody chose: runs on two machines must not wait in step.
+        // A random seed: runs on two machines must not wait in step.
         policy: Policy::new(Rules {
             confirmed_before: on_record.tally.count(Outcome::Applied) > 0,
             max_in_flight: target.max_in_flight,

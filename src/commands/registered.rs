@@ -422,7 +422,7 @@ pub(super) fn run_name(began: Timestamp) -> String {
     format!("{began:.0}")
 }
 
-/// Returns what became of each request. `in_doubt` are the rows without an outcome whose change may
+/// Returns the outcome of each request. `in_doubt` are the rows without an outcome whose change may
 /// have been made, and the latest time at which a request for one of them may have been sent.
 pub(super) fn outcomes<'a>(
     requests: &'a [(RowNumber, Request)],

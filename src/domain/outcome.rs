@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Flag;
 
-/// What became of a row.
+/// The outcome of a row.
 ///
 /// All questions about an outcome are answered here by exhaustive matches, so that a new outcome
 /// can't be forgotten.

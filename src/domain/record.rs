@@ -14,7 +14,7 @@ pub struct Record {
     pub row: RowNumber,
     /// The place of the row in the input, or `None` if the row is not in the input.
     pub line: Option<LineNumber>,
-    /// What became of the row.
+    /// The outcome of the row.
     pub outcome: Outcome,
     /// The flag that the row asked for, or `None` if that can't be told.
     pub wanted: Option<Flag>,

@@ -9,7 +9,7 @@ pub enum ReportColumn {
     /// The place of the row in the input: the first physical line of the record, or the row of the
     /// sheet.
     Line,
-    /// What became of the row.
+    /// The outcome of the row.
     Outcome,
     /// The flag that the row asked for, `true` or `false`; empty if that is not known.
     Wanted,

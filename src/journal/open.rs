@@ -200,7 +200,7 @@ fn make_room(paths: &Paths, journal: &File) -> Result<(File, Option<PathBuf>)> {
     Ok((files::lock(&paths.partial)?, Some(kept)))
 }
 
-/// Returns the first of `rows` rows that will be sent: the first one that is neither on record nor
+/// Returns the first of `rows` rows that will be sent: the first one that is neither recorded nor
 /// deferred, or else the first deferred row.
 fn first_to_send(
     on_record: &RoaringTreemap,

@@ -1,4 +1,4 @@
-//! Reads a journal that an earlier process left: which rows are on record, which are in doubt, and
+//! Reads a journal that an earlier process left: which rows are recorded, which are in doubt, and
 //! where the valid part ends. Tells a record that was torn by a kill or a power cut from damage.
 //! Changes nothing; the caller cuts off the torn end.
 
@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::journal::line::{self, Entry, Frame, Reader, Step};
 use crate::journal::run::{FORMAT, Mark, Note, Noted, Run, Stop};
 
-/// What an interrupted run has put on record.
+/// What an interrupted run has recorded.
 #[derive(Debug, Default)]
 pub struct OnRecord {
     /// The rows that have an outcome and are not sent again.
@@ -407,7 +407,7 @@ mod tests {
         recover(Cursor::new(bytes), "users.report.csv.partial")
     }
 
-    /// Asserts what is on record when the valid part ends at `ends[records]`.
+    /// Asserts what is recorded when the valid part ends at `ends[records]`.
     fn assert_holds(bytes: &[u8], ends: &[usize], records: usize) {
         let found = recovered(bytes).unwrap();
         let rows = records.saturating_sub(2) as u64;

@@ -1,4 +1,4 @@
-//! The outcome of every row that a journal has on record, for the register.
+//! The outcome of every row that a journal holds, for the register.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::domain::{Outcome, RowNumber};
 use crate::journal::line::{Entry, Reader, Step};
 
-/// What became of a row.
+/// The outcome of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowResult {
     /// Its outcome.
@@ -20,7 +20,7 @@ pub struct RowResult {
     pub finished_at: Timestamp,
 }
 
-/// What became of the rows on record, by their numbers.
+/// The outcomes of the recorded rows, by row number.
 pub type RowResults = HashMap<RowNumber, RowResult>;
 
 /// Reads the outcomes in the good part of a journal.

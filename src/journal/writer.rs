@@ -188,7 +188,7 @@ pub struct Journal<S> {
 }
 
 impl Journal<File> {
-    /// Continues a file in which `recorded` rows are on record and whose last record has this
+    /// Continues a file that holds `recorded` records and whose last record has this
     /// checksum.
     pub(crate) fn resume(file: File, path: PathBuf, checksum: u32, recorded: u64) -> Self {
         Self {
@@ -241,7 +241,7 @@ impl Journal<File> {
         ))
     }
 
-    /// Returns the outcomes of the rows on record.
+    /// Returns the outcomes of the recorded rows.
     ///
     /// # Errors
     /// [`Kind::MidRun`] if the journal can't be read.
@@ -340,7 +340,7 @@ impl<S: Storage> Journal<S> {
     ///
     /// # Errors
     /// [`Kind::MidRun`] if the disk is full or broken, or if an earlier write or sync has failed.
-    /// It says how many rows are on record. Every later call fails too.
+    /// It says how many rows are recorded. Every later call fails too.
     pub fn write(&mut self, now: Duration) -> Result<()> {
         if let Some(sync) = &mut self.background_sync
             && sync.is_over()
@@ -489,7 +489,7 @@ impl<S: Storage> Journal<S> {
         self.sync()
     }
 
-    /// Returns the number of rows that are on record.
+    /// Returns the number of rows that are recorded.
     #[must_use]
     pub fn recorded(&self) -> u64 {
         self.recorded

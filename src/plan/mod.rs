@@ -451,7 +451,7 @@ pub enum Action {
     Send(Change),
     /// The row has its outcome without being sent: duplicate, invalid, unchanged.
     Settled(Record),
-    /// Many rows that are on record or not selected were skipped, so that the caller can do other
+    /// Many rows that are recorded or not selected were skipped, so that the caller can do other
     /// work in between.
     Skipped,
 }
@@ -499,7 +499,7 @@ impl Iterator for Changes<'_> {
 }
 
 impl Changes<'_> {
-    /// Returns the step of the next row behind those of the table that is not on record.
+    /// Returns the step of the next row that comes after the table's rows and is not recorded.
     fn appended_step(&mut self) -> Option<Step> {
         loop {
             let index = self.appended?;
@@ -518,7 +518,7 @@ impl Changes<'_> {
         }
         self.number += 1;
         let is_new = !self.on_record.contains(self.number);
-        // The first row of a repeated ID has to be remembered even if it is on record.
+        // The first row of a repeated ID has to be remembered even if it is recorded.
         let is_repeated = match &check {
             RowCheck::Request(request) => self.is_repeated(request),
             RowCheck::Invalid(_) | RowCheck::NotSelected => false,

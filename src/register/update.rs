@@ -39,7 +39,7 @@ pub struct Request {
     pub reason: String,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
     /// The Org has confirmed the change, at this time.

@@ -1,4 +1,4 @@
-//! Ends an interrupted run without sending anything: the rows on record and the outcomes of all
+//! Ends an interrupted run without sending anything: the recorded rows and the outcomes of all
 //! others become a report.
 //!
 //! The journal stays as it is until the report is in place. The other outcomes are appended to a
@@ -73,7 +73,7 @@ impl Interrupted {
         }))
     }
 
-    /// Returns what the run has put on record.
+    /// Returns what the run has recorded.
     #[must_use]
     pub fn on_record(&self) -> &OnRecord {
         &self.recovered.on_record
@@ -105,7 +105,7 @@ impl Interrupted {
         first.map_or(self.run.at, |run| run.at)
     }
 
-    /// Returns the outcomes of the rows on record.
+    /// Returns the outcomes of the recorded rows.
     ///
     /// # Errors
     /// Of [`Kind::Report`] if the journal can't be read.
@@ -133,7 +133,7 @@ impl Interrupted {
         }
     }
 
-    /// Gives a journal that can't be gone on with another name, and returns that.
+    /// Renames a journal that cannot be continued, and returns its new name.
     ///
     /// # Errors
     /// As [`find`](Self::find), and if it can't be renamed.
@@ -166,7 +166,7 @@ impl Interrupted {
     }
 
     /// Makes the report in the place that `report` names, and removes the journal and the snapshot.
-    /// `rows` are all rows that are not on record.
+    /// `rows` are all rows that are not recorded.
     ///
     /// # Errors
     /// Any error of `rows`. [`Kind::Report`] if the report exists and `overwrite` is not set, and

@@ -72,7 +72,7 @@ impl fmt::Display for ColumnKind {
     }
 }
 
-/// What became of a row, or what will.
+/// The outcome or the planned change of a row.
 #[derive(Serialize)]
 pub(super) struct PageOutcome {
     pub(super) name: &'static str,

@@ -1,4 +1,4 @@
-//! The page of a run, for people who want to look at it instead of a table: what became of it, why
+//! The page of a run, for people who want to look at it instead of a table: what its result is, why
 //! rows need attention, its course, and its rows.
 
 use std::fs::File;
