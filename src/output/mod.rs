@@ -13,6 +13,7 @@ use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
 
@@ -39,10 +40,38 @@ pub struct Output {
 enum Previous {
     /// No file.
     Nothing,
-    /// A file that may be replaced. It is kept open, so that no other file can get its identity.
-    Replaceable(Arc<File>),
+    /// A file that may be replaced as long as nobody writes to it.
+    Replaceable(Arc<PreviousFile>),
     /// A file that must not be replaced.
     Kept,
+}
+
+/// A file that was at the place of an output when it was checked.
+#[derive(Debug)]
+struct PreviousFile {
+    /// The open file, so that no other file can get its identity.
+    file: File,
+    length: u64,
+    /// When it was last written to; `None` on systems that do not say so.
+    modified: Option<SystemTime>,
+}
+
+impl PreviousFile {
+    fn new(file: File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self {
+            file,
+            length: found.len(),
+            modified: found.modified().ok(),
+        })
+    }
+
+    /// Checks whether this file is at `path` and has not been written to since it was checked.
+    fn is_unchanged_at(&self, path: &Path) -> io::Result<bool> {
+        let found = self.file.metadata()?;
+        let is_unchanged = found.len() == self.length && found.modified().ok() == self.modified;
+        Ok(is_unchanged && is_at(path, &self.file))
+    }
 }
 
 /// What to do with a file that already exists at the place of an output.
@@ -120,7 +149,9 @@ impl Output {
             Ok(_) => {}
         }
         match &self.previous {
-            Previous::Replaceable(file) if is_at(&self.path, file) => Ok(Occupancy::Replaceable),
+            Previous::Replaceable(previous) if previous.is_unchanged_at(&self.path)? => {
+                Ok(Occupancy::Replaceable)
+            }
             _ => Ok(Occupancy::Occupied),
         }
     }
@@ -252,18 +283,18 @@ fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Previous, Ob
         Existing::Keep => Ok(Previous::Kept),
         Existing::Replace => open_to_replace(path).map(Previous::Replaceable),
         Existing::ReplaceIfBegins(beginning) => {
-            let file = open_to_replace(path)?;
-            if begins_with(&file, beginning)? {
-                return Ok(Previous::Replaceable(file));
+            let previous = open_to_replace(path)?;
+            if begins_with(&previous.file, beginning)? {
+                return Ok(Previous::Replaceable(previous));
             }
             Err(Obstacle::new(
                 "can't be written: another kind of file is there, which would be lost",
             ))
         }
         Existing::RefuseUnlessBegins(beginning) => {
-            let file = open_to_replace(path)?;
-            if begins_with(&file, beginning)? {
-                return Ok(Previous::Replaceable(file));
+            let previous = open_to_replace(path)?;
+            if begins_with(&previous.file, beginning)? {
+                return Ok(Previous::Replaceable(previous));
             }
             Err(Obstacle {
                 reason: "exists already".to_owned(),
@@ -287,14 +318,15 @@ fn check_plain(found: &Metadata) -> std::result::Result<(), Obstacle> {
 ///
 /// It is opened for writing although nothing is written to it. This fails if it is immutable or
 /// write-protected or, on Windows, in use by another program.
-fn open_to_replace(path: &Path) -> std::result::Result<Arc<File>, Obstacle> {
+fn open_to_replace(path: &Path) -> std::result::Result<Arc<PreviousFile>, Obstacle> {
     let owner = fs::symlink_metadata(path).map_err(cant_be_replaced)?;
     identity::check_owner(&owner).map_err(Obstacle::new)?;
     let file = guarded().write(true).open(path).map_err(cant_be_replaced)?;
     let found = file.metadata().map_err(cant_be_replaced)?;
     check_plain(&found)?;
     identity::check_owner(&found).map_err(Obstacle::new)?;
-    Ok(Arc::new(file))
+    let previous = PreviousFile::new(file).map_err(cant_be_replaced)?;
+    Ok(Arc::new(previous))
 }
 
 #[expect(
@@ -451,6 +483,23 @@ mod tests {
         fs::write(&path, "another").unwrap();
         text(&output, "new").unwrap_err();
         assert_eq!(fs::read(&path).unwrap(), b"another");
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_after_the_check_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.html");
+        for content in ["a longer one", "new"] {
+            fs::write(&path, "old").unwrap();
+            let output = checked(&path, Existing::Replace).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            (&file).write_all(content.as_bytes()).unwrap();
+            // The clock of the file system may be too coarse to tell the two times apart.
+            let another = SystemTime::UNIX_EPOCH;
+            file.set_modified(another).unwrap();
+            text(&output, "mine").unwrap_err();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
     }
 
     #[test]
