@@ -36,6 +36,8 @@ pub(super) struct OpenRegister {
     version: Option<blake3::Hash>,
     /// What the lock file said.
     state: LockState,
+    /// The credentials that the register names once the run begins.
+    access: Access,
 }
 
 /// A run that wants to use a register.
@@ -88,7 +90,7 @@ impl RegisterUser<'_> {
             let access = Access::of(credentials);
             return Ok((Register::new(Owner { address, access }), None));
         };
-        let mut register = stored.register;
+        let register = stored.register;
         let new_key = self.settings.outputs.new_key;
         if let Some(difference) = register.owner.difference(&address, credentials, new_key) {
             let message =
@@ -98,14 +100,19 @@ impl RegisterUser<'_> {
                     add --new-key once",
             ));
         }
-        if register
-            .owner
-            .difference(&address, credentials, false)
-            .is_some()
-        {
-            register.owner.access = Access::of(credentials);
-        }
         Ok((register, Some(blake3::hash(&stored.bytes))))
+    }
+
+    /// Returns the credentials that a register names once the run begins: those that it names
+    /// already, unless `--new-key` has brought others.
+    fn access(&self, register: &Register) -> Access {
+        let credentials = &self.target.credentials;
+        let former = &register.owner.access;
+        if former.difference(credentials, false).is_some() {
+            Access::of(credentials)
+        } else {
+            former.clone()
+        }
     }
 }
 
@@ -136,6 +143,7 @@ impl OpenRegister {
         let (register, version) = user.read(&file, &state)?;
         let mut opened = Self {
             file,
+            access: user.access(&register),
             register: Arc::new(register),
             version,
             state,
@@ -208,6 +216,13 @@ impl OpenRegister {
         lock.set_state(self.state.clone())
     }
 
+    /// Returns the register with the credentials of this run.
+    fn of_this_run(&self) -> Register {
+        let mut register = Register::clone(&self.register);
+        register.owner.access = self.access.clone();
+        register
+    }
+
     /// Returns the rows whose user failed last time.
     pub(super) fn rows_that_failed(&self, requests: &RegisterRequests) -> RoaringTreemap {
         let failed: RoaringTreemap = self.state.failed.iter().copied().collect();
@@ -264,7 +279,7 @@ impl OpenRegister {
         requests: &RegisterRequests,
         today: Date,
     ) -> Result<ExceptionFigures> {
-        let mut register = Register::clone(&self.register);
+        let mut register = self.of_this_run();
         register.bring_in_unsent(facts, &requests.kept, requests.leaving.iter().copied());
         let version = blake3::hash(&register.to_csv());
         if self.version != Some(version) {
@@ -358,7 +373,7 @@ impl RegisterRun {
             requests,
             today,
         } = begin;
-        let mut register = Register::clone(&opened.register);
+        let mut register = opened.of_this_run();
         let kept = &requests.kept;
         register.bring_in_unsent(&facts, kept, requests.leaving.iter().copied());
         let sent = requests.sent.iter().map(|(_, request)| request);

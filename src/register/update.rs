@@ -212,15 +212,23 @@ impl Register {
 
     /// Gives every user the entry that the outcome of the request calls for. `former` is the
     /// register as it was before the users were marked.
+    ///
+    /// Credentials that have changed nothing are not known to be the Org's, so the register keeps
+    /// the former ones then.
     pub fn settle<'a>(
         &mut self,
         facts: &RunFacts,
         former: &Register,
         outcomes: impl IntoIterator<Item = (&'a Request, RequestOutcome)>,
     ) {
+        let mut is_unchanged = true;
         for (request, outcome) in outcomes {
+            is_unchanged &= matches!(outcome, RequestOutcome::NotMade);
             let entry = facts.settled(former.get(request.user), request, outcome);
             self.set(request.user, entry);
+        }
+        if is_unchanged {
+            self.owner.access = former.owner.access.clone();
         }
     }
 }

@@ -272,6 +272,42 @@ fn a_register_of_another_org_is_refused_and_a_new_key_is_said_once() {
 }
 
 #[test]
+fn a_new_key_that_has_changed_nothing_does_not_become_the_key_of_the_register() {
+    let desk = Desk::with(&[1]);
+    let new_key = |more: &[&str]| {
+        let url = desk.org.url();
+        let words = [
+            "sync",
+            "exceptions.csv",
+            "--yes",
+            "--new-key",
+            "--register",
+            "register.csv",
+            "--address",
+            &url,
+        ];
+        let mut command = desk.cli.command(&[&words, more].concat());
+        Ran::of(
+            command
+                .env("MFA_OPTOUT_API_KEY", "another-key")
+                .output()
+                .unwrap(),
+        )
+    };
+    desk.write("exceptions.csv", &[1, 2, 3]);
+    desk.sync("exceptions.csv", &["--limit", "1"]).exits(5);
+    // It brings the interrupted run into the register, and then is refused for the empty table.
+    desk.write("exceptions.csv", &[]);
+    new_key(&[]).exits(2).says("has no rows");
+    desk.write("exceptions.csv", &[1, 2, 3]);
+    desk.refuse(users(1..=3), 401);
+    new_key(&[]).exits(3);
+    desk.refused.lock().unwrap().clear();
+    desk.sync("exceptions.csv", &[]).exits(0);
+    assert_eq!(desk.opted_out(), BTreeSet::from([1, 2, 3]));
+}
+
+#[test]
 fn people_who_left_are_listed_and_left_alone_on_request_or_while_rows_are_invalid() {
     let desk = Desk::with(&users(1..=10));
     desk.write("exceptions.csv", &users(1..=8));
