@@ -134,8 +134,11 @@ fn finish_from(
         Ok(summary) => summary,
         Err(_) if source.is_stopped() => return Err(interrupted()),
         Err(error) => {
-            let message = format!("the report could not be finished: {error}");
-            let help = where_the_record_is(source.journal, paths);
+            let message = format!("the report could not be finished: {}", error.message());
+            let help = match error.advice() {
+                Some(advice) => advice.to_owned(),
+                None => where_the_record_is(source.journal, paths),
+            };
             return Err(failed(message).help(help));
         }
     };
@@ -294,8 +297,12 @@ fn no_run() -> Error {
 
 fn modified(at: u64) -> Error {
     failed(format!(
-        "the journal was modified during the run, at byte {at}"
+        "another program modified the journal during the run, at byte {at}"
     ))
+    .help(
+        "every row may have been changed, and the journal does not say which ones any more; \
+         the same command with --fresh sends all rows again, which is harmless within minutes",
+    )
 }
 
 /// Collects the rows of the first pass, and checks that each row of the input comes exactly once.

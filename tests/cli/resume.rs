@@ -697,6 +697,27 @@ fn a_report_that_can_not_be_put_in_place_costs_nothing() {
 }
 
 #[test]
+fn a_journal_that_another_program_has_emptied_is_not_said_to_be_complete() {
+    let cli = Cli::new();
+    cli.write("users.csv", table(20));
+    let journal = cli.path("users.report.csv.partial");
+    let org = Ledger::scripted(move |seen| {
+        if seen.number == 10 {
+            fs::File::create(&journal).unwrap();
+        }
+        Reply::new(204)
+    });
+    let ran = cli
+        .run(&apply(&org.url(), &[]))
+        .exits(5)
+        .says("another program modified the journal")
+        .says("--fresh");
+    assert!(!ran.stderr.contains("on record"), "{}", ran.stderr);
+    cli.run(&apply(&org.url(), &["--fresh"])).exits(0);
+    assert_true_to(&cli, &org, 20);
+}
+
+#[test]
 fn files_are_the_owners_own_whatever_the_umask() {
     let cli = Cli::new();
     let org = Ledger::start(Duration::ZERO);
