@@ -10,9 +10,9 @@
 //!   once 503 responses have come as a limiter sends them: in such a run of failures; eight in a
 //!   row over at least 0.4 s; or, while `auto` has not found a limit yet, so many among the last 60
 //!   answers that the share before them does not explain it.
-//! - A lower rate ends the refusals of a limiter. If five failures come alone at less than 60 % of
-//!   the rate that was measured before the first one, they have other causes: the rate is restored,
-//!   and 503 responses no longer count.
+//! - A lower rate ends most refusals of a limiter. If five failures come alone at less than 60 % of
+//!   the rate that was measured before the first one, and at least half as often as before, they
+//!   have other causes: the rate is restored, and 503 responses no longer count.
 //! - Until then, failures lower the rate to half of that measured rate and no further, unless most
 //!   answers are failures.
 //!
@@ -49,8 +49,10 @@ const BACKGROUND_ANSWERS: f64 = 1_000.0;
 
 /// Failures at a rate below this share of the measured rate have other causes.
 const DISMISSED_BELOW: f64 = 0.6;
-/// Number of such failures that ends the trial.
+/// Number of such failures that can end the trial.
 const EVIDENCE: u32 = 5;
+/// They end it if their share is at least this part of the share before the trial.
+const SAME_SHARE: f64 = 0.5;
 /// Time after the first failure in which failures are no evidence, in seconds: the limiter may
 /// still be full.
 const AFTERMATH: f64 = 3.0;
@@ -88,7 +90,12 @@ struct Trial<T> {
     /// The rate that was measured before the first failure.
     reference: f64,
     before: T,
+    /// Share of failures among the last 60 answers before the rate was lowered.
+    share: f64,
+    /// Number of failures that may be evidence of another cause.
     evidence: u32,
+    /// Number of answers since the first of them.
+    answers: u32,
 }
 
 /// The number of answers and failures in this second and the one before.
@@ -181,11 +188,14 @@ impl<T: Copy> Overload<T> {
     /// Takes note that failures begin to lower the rate. `measured` is the rate before the first
     /// one.
     pub(super) fn suspect(&mut self, now: f64, measured: f64, before: T) {
+        let share = f64::from((self.failures & SAMPLE).count_ones()) / f64::from(SAMPLE_SIZE);
         self.trial.get_or_insert(Trial {
             since: now,
             reference: measured,
             before,
+            share,
             evidence: 0,
+            answers: 0,
         });
     }
 
@@ -219,7 +229,15 @@ impl<T: Copy> Overload<T> {
             return None;
         }
         trial.evidence += 1;
+        if trial.evidence == 1 {
+            trial.answers = 1;
+        }
         if trial.evidence < EVIDENCE {
+            return None;
+        }
+        let share = f64::from(trial.evidence) / f64::from(trial.answers);
+        if share < SAME_SHARE * trial.share {
+            trial.evidence = 0;
             return None;
         }
         let before = trial.before;
@@ -232,6 +250,9 @@ impl<T: Copy> Overload<T> {
     fn remember(&mut self, kind: Kind) {
         let leaves_sample = self.unavailable >> (SAMPLE_SIZE - 1) & 1 == 1;
         self.background.add(leaves_sample);
+        if let Some(trial) = &mut self.trial {
+            trial.answers = trial.answers.saturating_add(1);
+        }
         self.failures = self.failures << 1 | u64::from(kind != Kind::Success);
         self.unavailable = self.unavailable << 1 | u64::from(kind == Kind::Unavailable);
     }
@@ -368,6 +389,27 @@ mod tests {
         };
         assert!(refusals(UNAVAILABLE_IN_SEARCH, answers()) > 25);
         assert_eq!(refusals(UNAVAILABLE, answers()), 0);
+    }
+
+    #[test]
+    fn failures_that_are_rarer_at_a_lower_rate_are_a_limiters() {
+        let mut overload = Overload::default();
+        for number in 0..60 {
+            if number % 4 == 0 {
+                overload.note_failure(UNAVAILABLE);
+            } else {
+                overload.note_success(0.0);
+            }
+        }
+        overload.suspect(100.0, 50.0, "before");
+        for second in 0..200 {
+            let now = 110.0 + f64::from(second);
+            for _ in 0..9 {
+                overload.note_success(now);
+            }
+            overload.note_failure(UNAVAILABLE);
+            assert_eq!(overload.dismiss(now, 25.0), None, "after {second} s");
+        }
     }
 
     #[test]

@@ -122,6 +122,8 @@ fn a_limit_that_answers_503_is_found() {
         cell(Kind::Bucket(0), 20, 0, Refusal::Unavailable),
         cell(Kind::Bucket(0), 60, 0, Refusal::Unavailable),
         cell(Kind::Bucket(0), 150, 0, Refusal::Unavailable),
+        cell(Kind::Bucket(0), 60, 300, Refusal::Unavailable),
+        cell(Kind::Bucket(0), 400, 300, Refusal::Unavailable),
     ]);
 }
 
