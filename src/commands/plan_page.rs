@@ -61,7 +61,6 @@ fn planned_row(cells: Vec<u8>, action: Action) -> Option<PlannedRow> {
             } else {
                 PlannedAction::OptIn
             },
-            from: None,
             to: Some(change.flag),
             detail: String::new(),
         },
@@ -77,9 +76,6 @@ fn planned_row(cells: Vec<u8>, action: Action) -> Option<PlannedRow> {
                 | Outcome::Invalid
                 | Outcome::NotSent => PlannedAction::Invalid,
             },
-            from: record
-                .wanted
-                .filter(|_| record.outcome == Outcome::Unchanged),
             to: record.wanted,
             detail: record.detail,
         },

@@ -845,3 +845,20 @@ mod processes {
         assert_eq!(desk.org.requests().len(), before);
     }
 }
+
+#[test]
+fn page_of_a_planned_sync_says_from_what_to_what() {
+    let desk = Desk::with(&[1, 2]);
+    desk.write("exceptions.csv", &[1, 3]);
+    let options = ["--dry-run", "--html", "plan.html", "--max-missing", "100%"];
+    let sent = desk.sent_by(|| desk.sync("exceptions.csv", &options).exits(0));
+    assert_eq!(sent, []);
+    let page = desk.cli.read("plan.html");
+    for row in [
+        r#"2,"1","opt out","opt out",null,"#,
+        r#"3,"3","not known","opt out",null,"#,
+        r#"null,"2","opt out","opt in",null,"#,
+    ] {
+        assert!(page.contains(row), "{row} is not in {page}");
+    }
+}

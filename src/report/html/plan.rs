@@ -13,7 +13,7 @@ use crate::output::Output;
 use crate::report::html::frame::{Assets, guards_line, write_with_rows};
 use crate::report::html::rows::{
     ColumnKind, Listing, MAX_LISTED, PageCell, PageColumn, PageOutcome, PageRow, PageRows,
-    carried_id_column, other_columns,
+    carried_id_column, other_columns, registered_column,
 };
 use crate::report::html::time::PageTime;
 use crate::text::{counted, grouped, visible};
@@ -82,8 +82,6 @@ pub struct PlannedRow {
     pub line: Option<LineNumber>,
     /// What the run would do.
     pub action: PlannedAction,
-    /// The present flag, if it is known.
-    pub from: Option<Flag>,
     /// The flag that is wanted, if it is known.
     pub to: Option<Flag>,
     /// Remark on the row.
@@ -108,6 +106,7 @@ where
         let mut rows = PlanRows {
             start: rows,
             id_column: carried_id_column(identity),
+            registered_column: registered_column(identity),
             other_columns: other_columns(identity),
         };
         let mut listing = Listing {
@@ -160,6 +159,7 @@ fn columns(identity: &Identity, other_columns: &[usize]) -> Vec<PageColumn> {
 struct PlanRows<F> {
     start: F,
     id_column: Option<usize>,
+    registered_column: Option<usize>,
     /// Indices of the input's own columns that are shown.
     other_columns: Vec<usize>,
 }
@@ -194,13 +194,15 @@ impl<F> PlanRows<F> {
                 .get(index)
                 .map_or(PageCell::Empty, PageCell::of_input)
         };
+        let registered = self.registered_column.and_then(|index| record.get(index));
+        let from = registered.and_then(Flag::from_word);
         let mut cells = vec![
             PageCell::number(row.line),
             self.id_column.map_or(PageCell::Empty, cell),
         ];
         cells.extend(self.other_columns.iter().map(|index| cell(*index)));
         cells.extend([
-            row.from.map_or_else(PageCell::not_known, PageCell::of_flag),
+            from.map_or_else(PageCell::not_known, PageCell::of_flag),
             row.to.map_or(PageCell::Empty, PageCell::of_flag),
             PageCell::Empty,
             PageCell::Text(visible(&row.detail)),

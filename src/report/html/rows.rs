@@ -161,6 +161,9 @@ impl Serialize for PageRow {
 /// The column that carries the IDs of people who were found by `--ids`.
 const ADDED_ID_COLUMN: &str = "user_id";
 
+/// The column that carries what the register said before.
+const REGISTERED_COLUMN: &str = "registered";
+
 /// Returns the index of the column of IDs among the columns that the report carries.
 pub(super) fn carried_id_column(identity: &Identity) -> Option<usize> {
     let added = |column: &CarriedColumn| column.added && column.name == ADDED_ID_COLUMN;
@@ -179,12 +182,18 @@ fn carried_index(identity: &Identity, number: usize) -> Option<usize> {
     Some(index)
 }
 
+/// Returns the index of the column that says what the register said before, if a report carries it.
+pub(super) fn registered_column(identity: &Identity) -> Option<usize> {
+    let registered = |column: &CarriedColumn| column.added && column.name == REGISTERED_COLUMN;
+    identity.header.iter().position(registered)
+}
+
 /// Returns the indices of the input's own columns that a page shows besides ID and flag.
 pub(super) fn other_columns(identity: &Identity) -> Vec<usize> {
     let id_column = carried_id_column(identity);
     let flag_column = carried_flag_column(identity);
-    let others = (0..identity.header.len())
-        .filter(|index| Some(*index) != id_column && Some(*index) != flag_column);
+    let own = [id_column, flag_column, registered_column(identity)];
+    let others = (0..identity.header.len()).filter(|index| !own.contains(&Some(*index)));
     others.take(MAX_OTHER_COLUMNS).collect()
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use askama::Template;
 
-use crate::domain::{Outcome, REPORT_COLUMNS, Rate};
+use crate::domain::{Flag, Outcome, REPORT_COLUMNS, Rate};
 use crate::error::{Error, Kind, Result};
 use crate::journal::identity::Identity;
 use crate::journal::line::{CELLS_BEHIND_A_ROW, Finished};
@@ -21,7 +21,7 @@ use crate::report::html::frame::{
 };
 use crate::report::html::rows::{
     ColumnKind, Listing, MAX_LISTED, PageCell, PageColumn, PageOutcome, PageRow, PageRows,
-    carried_id_column, other_columns,
+    carried_id_column, other_columns, registered_column,
 };
 use crate::report::html::time::{PageTime, duration};
 use crate::report::reasons::{Group, GroupIndex};
@@ -491,6 +491,7 @@ struct RunTable<'a> {
     source: RowSource,
     identity: &'a Identity,
     id_column: Option<usize>,
+    registered_column: Option<usize>,
     /// Indices of the input's own columns that are shown.
     other_columns: Vec<usize>,
     selection: RowSelection,
@@ -511,6 +512,7 @@ impl<'a> RunTable<'a> {
             source,
             identity,
             id_column: carried_id_column(identity),
+            registered_column: registered_column(identity),
             other_columns: other_columns(identity),
             selection: RowSelection::of(summary),
             causes: GroupIndex::of(&summary.failures),
@@ -523,6 +525,9 @@ impl<'a> RunTable<'a> {
             PageColumn::new("ID", ColumnKind::Id),
             PageColumn::new("Wanted", ColumnKind::Word),
         ];
+        if self.registered_column.is_some() {
+            columns.push(PageColumn::new("Registered", ColumnKind::Word));
+        }
         for index in &self.other_columns {
             let name = &self.identity.header[*index].name;
             columns.push(PageColumn::new(name, ColumnKind::Text));
@@ -561,6 +566,12 @@ impl<'a> RunTable<'a> {
             self.id_column.map_or(PageCell::Empty, input_cell),
             row.wanted.map_or(PageCell::Empty, PageCell::of_flag),
         ];
+        if let Some(index) = self.registered_column {
+            cells.push(match record.get(index).and_then(Flag::from_word) {
+                Some(flag) => PageCell::of_flag(flag),
+                None => input_cell(index),
+            });
+        }
         cells.extend(self.other_columns.iter().map(|index| input_cell(*index)));
         cells.extend([
             PageCell::Empty,
