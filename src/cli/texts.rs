@@ -35,10 +35,12 @@ THE TABLE
 EXAMPLES
   Practise first; nothing leaves this machine:
     mfa-optout apply users.csv --sandbox
-  Opt out everybody in a file of IDs, slowly:
-    mfa-optout apply ids.txt --no-header --id-column 1 --set true --rate 2/s
-  Refuse to opt out more than 20 people:
-    mfa-optout apply users.csv --yes --max-opt-outs 20
+  Opt out everybody in a table that has no flags:
+    mfa-optout apply ids.csv --set true --address https://eu.core.resolver.com
+  Do not ask, but refuse to opt out more than 20 people:
+    mfa-optout apply users.csv --yes --max-opt-outs 20 --address https://eu.core.resolver.com
+  Write the plan as a page, to be attached to a ticket; nothing is sent:
+    mfa-optout apply users.csv --dry-run --html plan.html --address https://eu.core.resolver.com
 
 ENVIRONMENT
   MFA_OPTOUT_API_KEY holds the API key; or MFA_OPTOUT_EMAIL, MFA_OPTOUT_PASSWORD and
@@ -55,14 +57,14 @@ EXIT CODES
 /// Below the long help of `sync`.
 pub(super) const SYNC: &str = "\
 EXAMPLES
-  The first time, and once a week against drift: send every row:
-    mfa-optout sync exceptions.csv --register register.csv --full
+  The first time, and once a week against drift, send every row:
+    mfa-optout sync exceptions.csv --full --config /etc/mfa-optout.toml
   A scheduled job, with address, key and register in a config file:
     mfa-optout sync exceptions.csv --yes --quiet --config /etc/mfa-optout.toml
 
 WHAT IS SENT
-  Rows that differ from the register. People who have left the table are opted back in, unless they
-  are on another list. If too many are missing at once (--max-missing), nothing is sent.
+  Only rows that differ from the register. People who have left the table are opted back in, unless
+  they are on another list. If too many are missing at once (--max-missing), nothing is sent.
 
 EXIT CODES
   Those of `apply`. After an interruption run the same command again, also with another table.";
@@ -78,10 +80,10 @@ EXAMPLES
 /// Below the long help of `retry`.
 pub(super) const RETRY: &str = "\
 EXAMPLES
-  Run again what failed or is unknown:
-    mfa-optout retry users.report.csv
-  Only what is unknown, and see the plan first:
-    mfa-optout retry users.report.csv --only unknown --dry-run
+  Send again what failed, is unknown or was not sent:
+    mfa-optout retry users.report.csv --address https://eu.core.resolver.com
+  Only what is unknown:
+    mfa-optout retry users.report.csv --only unknown --address https://eu.core.resolver.com
 
 The result is a new report; the earlier one stays as it is. Exit codes are those of `apply`.";
 
@@ -89,18 +91,19 @@ The result is a new report; the earlier one stays as it is. Exit codes are those
 pub(super) const UNDO: &str = "\
 EXAMPLES
   See what would be sent:
-    mfa-optout undo users.report.csv --dry-run
+    mfa-optout undo users.report.csv --dry-run --address https://eu.core.resolver.com
   Send it:
-    mfa-optout undo users.report.csv --reason \"opted out by mistake\"
+    mfa-optout undo users.report.csv --reason \"a mistake\" --address https://eu.core.resolver.com
 
 The result is a new report; the earlier one stays as it is. Exit codes are those of `apply`.";
 
 /// Below the long help of `close`.
 pub(super) const CLOSE: &str = "\
 EXAMPLES
-  End a run that was interrupted because the table was wrong, then take back what it had done:
+  End a run that was interrupted because the table was wrong:
     mfa-optout close users.report.csv
-    mfa-optout undo users.report.csv
+  Then take back what it had done:
+    mfa-optout undo users.report.csv --address https://eu.core.resolver.com
 
 EXIT CODES
   0 the report was made   2 there is nothing to close   4 the run goes on, and is left alone

@@ -3,12 +3,13 @@
 use roaring::RoaringTreemap;
 
 use crate::config::Settings;
+use crate::domain::RowLabels;
 use crate::error::Result;
 use crate::plan::{Action, Plan};
 use crate::register::Register;
 use crate::ui::say;
 
-/// Prints every change that would be sent, one a line. `on_record` holds the rows that an
+/// Prints every change that would be sent, one on each line. `on_record` holds the rows that an
 /// interrupted run has recorded.
 ///
 /// # Errors
@@ -18,9 +19,11 @@ pub(super) fn print(
     plan: &Plan,
     on_record: &RoaringTreemap,
     register: Option<&Register>,
+    labels: &RowLabels,
 ) -> Result<()> {
     for step in plan.changes(on_record)? {
-        let Action::Send(change) = step?.action else {
+        let step = step?;
+        let Action::Send(change) = step.action else {
             continue;
         };
         let registered = match register {
@@ -30,7 +33,7 @@ pub(super) fn print(
             }),
             None => None,
         };
-        say::planned_change(settings, &change, registered);
+        say::planned_change(settings, &change, &labels.label(&step.cells), registered);
     }
     Ok(())
 }

@@ -1,26 +1,24 @@
 //! `mfa-optout close`: ends an interrupted run without sending anything. `--fresh` ends the old run
 //! in the same way.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
-use super::closing::{as_a_word, in_a_shell, this_program};
 use super::registered::{outcomes, run_name, state_after};
 use super::{job, reading};
 use crate::cli::Close;
-use crate::config::Key;
+use crate::config::{CliOverrides, Key};
 use crate::domain::{Change, Outcome, Record};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::input::{Input, Source};
-use crate::journal::{self, OnRecord, Paths, RowResults, Stop};
+use crate::journal::{self, Access, OnRecord, Paths, RowResults, Run, Stop};
 use crate::plan::{Action, Plan, RegisterRequests, Step};
 use crate::register::update::RunFacts;
 use crate::register::{LockState, Owner, Register, RegisterFile};
 use crate::report::{ClosedRow, Completion, Interrupted};
-use crate::text::{visible, visible_path};
+use crate::text::{command_line, path_word, visible, visible_path};
 use crate::ui::ClosedView;
 use crate::ui::say::{self, now};
 
@@ -45,7 +43,11 @@ pub(super) fn close(args: &Close) -> Result<Exit> {
     let retryable = summary.outcomes.count_where(Outcome::is_retryable);
     let view = ClosedView {
         tally: &summary.outcomes,
-        next: (retryable > 0).then(|| command_on("retry", &paths.report)),
+        next: if retryable > 0 {
+            Some(retry_command(&paths.report, interrupted.run()))
+        } else {
+            None
+        },
         report: visible_path(&paths.report),
     };
     say::closed(&args.given, &view);
@@ -66,12 +68,19 @@ fn report_of(path: &Path) -> PathBuf {
 
 /// Returns the command that closes the run of this report, to be pasted.
 pub(super) fn close_command(report: &Path) -> String {
-    command_on("close", report)
+    command_line(["close".into(), path_word(report)])
 }
 
-fn command_on(command: &str, report: &Path) -> String {
-    let words: [OsString; 3] = [this_program(), command.into(), as_a_word(report)];
-    in_a_shell(words.into_iter())
+/// Returns the command that sends the rest of a run that was closed, with the options that the run
+/// has recorded.
+fn retry_command(report: &Path, run: &Run) -> String {
+    let other_sign_in: &[Key] = match run.access {
+        Access::ApiKey { .. } => &[Key::Email, Key::PasswordFile, Key::Org],
+        Access::Session { .. } => &[Key::ApiKeyFile],
+    };
+    let options = CliOverrides::of_record(&run.who.options, other_sign_in);
+    let words = ["retry".into(), path_word(report)];
+    command_line(words.into_iter().chain(options.carried_words()))
 }
 
 fn nothing_to_close(paths: &Paths) -> Error {

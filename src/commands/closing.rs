@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::Builder;
@@ -16,15 +15,16 @@ use roaring::RoaringTreemap;
 
 use super::outputs::ExtraOutputs;
 use super::registered::RegisterRun;
-use crate::config::{CliOverrides, Settings};
+use crate::config::{CliOverrides, Form, Key, Settings};
 use crate::domain::{Ending, Outcome, Signal, Tally};
 use crate::engine::Sent;
 use crate::error::{Error, Exit, Kind, Result};
 use crate::journal::{Identity, Journal, Paths, RowResults, Stop};
 use crate::report::{
-    self, Completion, ExceptionFigures, Group, RunPageContext, Summary, Unfinished,
+    self, Completion, ExceptionFigures, Group, RunPageContext, Span, Summary, SyncOverview,
+    Unfinished,
 };
-use crate::text::{shell_word, visible_path};
+use crate::text::{command_line, path_word, visible_path};
 use crate::ui::say::{self, now};
 use crate::ui::{ClosingView, ending_text};
 
@@ -49,6 +49,8 @@ pub(super) struct Closing {
     /// Whether people who have left the table are not opted back in because it may not be all of
     /// the list.
     pub(super) is_incomplete: bool,
+    /// How the table differs from the register, for the page of a `sync`.
+    pub(super) sync: Option<SyncOverview>,
 }
 
 impl Closing {
@@ -109,7 +111,7 @@ impl Closing {
         }
         let exit = Exit::of_signal(signal);
         let ending = Ending::Interrupted(signal);
-        let view = self.view(sent, &ending, exit, &[]);
+        let view = self.view(sent, &ending, exit, None);
         say::closing(&self.settings, &view, exit);
         exit
     }
@@ -163,22 +165,25 @@ impl Closing {
                 Some(register) => register.settle(&results, &RoaringTreemap::new()),
                 None => Ok(()),
             };
-            Some(self.finished(journal, exit, settle)?)
+            let summary = self.finished(journal, settle)?;
+            if let Some(page) = &self.outputs.html {
+                let context = self.page_context(exit, &summary, register.as_ref());
+                let report = &self.paths.report;
+                self.warn_on_error(report::write_page(page, &summary, report, &context));
+            }
+            Some(summary)
         } else {
             if let Some(register) = &mut register {
                 register.settle(&results, &sent.rows_in_doubt)?;
             }
-            self.stopped(journal, exit, sent.in_doubt)?
+            self.stopped(journal, (exit, sent.in_doubt), register.as_ref())?
         };
         let exceptions = register.as_ref().map(RegisterRun::figures);
         self.write_metrics(summary.as_ref(), exit, exceptions);
         if let (Some(register), true) = (register, whole) {
             self.warn_on_error(register.end(&results));
         }
-        let groups = summary
-            .as_ref()
-            .map_or(&[][..], |summary| &summary.failures);
-        let view = self.view(sent, &ending, exit, groups);
+        let view = self.view(sent, &ending, exit, summary.as_ref());
         say::closing(&self.settings, &view, exit);
         Ok(exit)
     }
@@ -189,8 +194,16 @@ impl Closing {
         sent: &'a Sent,
         ending: &'a Ending,
         exit: Exit,
-        groups: &'a [Group],
+        summary: Option<&'a Summary>,
     ) -> ClosingView<'a> {
+        let groups: &[Group] = match summary {
+            Some(summary) => &summary.failures,
+            None => &[],
+        };
+        let outages: &[Span] = match summary {
+            Some(summary) => &summary.outages,
+            None => &[],
+        };
         let whole = *ending == Ending::Complete;
         let place = if whole {
             &self.paths.report
@@ -216,6 +229,7 @@ impl Closing {
             retries: sent.traffic.retries,
             elapsed: sent.elapsed,
             throttled: sent.traffic.throttled(),
+            outages: outages.iter().map(|outage| outage.lasted()).collect(),
             rate: self.settings.sending.rate,
             concurrency: self.settings.sending.concurrency,
             pace: sent.pace,
@@ -257,7 +271,6 @@ impl Closing {
     fn finished(
         &self,
         journal: Journal<File>,
-        exit: Exit,
         settle: impl FnOnce() -> Result<()>,
     ) -> Result<Summary> {
         if let Some(warning) = journal.removal() {
@@ -268,14 +281,6 @@ impl Closing {
         if let Some(warning) = warning {
             self.warn(&warning);
         }
-        if let Some(page) = &self.outputs.html {
-            self.warn_on_error(report::write_page(
-                page,
-                &summary,
-                &self.paths.report,
-                &self.page_context(exit, &summary),
-            ));
-        }
         Ok(summary)
     }
 
@@ -284,8 +289,8 @@ impl Closing {
     fn stopped(
         &self,
         mut journal: Journal<File>,
-        exit: Exit,
-        in_doubt: bool,
+        (exit, in_doubt): (Exit, bool),
+        register: Option<&RegisterRun>,
     ) -> Result<Option<Summary>> {
         let summary = match report::summarize(&mut journal, &self.stop) {
             Ok(summary) => Some(summary),
@@ -301,7 +306,7 @@ impl Closing {
                 summary,
                 &journal,
                 &self.paths.report,
-                &self.page_context(exit, summary),
+                &self.page_context(exit, summary, register),
             ));
         }
         let is_needless = matches!(exit, Exit::NothingChanged | Exit::CredentialsRefused)
@@ -317,10 +322,20 @@ impl Closing {
         Ok(summary)
     }
 
-    fn page_context(&self, exit: Exit, summary: &Summary) -> RunPageContext {
+    fn page_context(
+        &self,
+        exit: Exit,
+        summary: &Summary,
+        register: Option<&RegisterRun>,
+    ) -> RunPageContext {
+        let mut sync = self.sync.clone();
+        if let (Some(sync), Some(register)) = (&mut sync, register) {
+            sync.ending_soon = register.ending_soon();
+        }
         RunPageContext {
             next: self.next_command(exit, &summary.outcomes, &summary.failures),
             rate: self.settings.sending.rate,
+            sync,
         }
     }
 
@@ -363,68 +378,77 @@ impl Closing {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
             Exit::RowsNeedAttention if to_retry <= permanent => None,
             Exit::RowsNeedAttention => {
-                let words = [
-                    this_program(),
-                    "retry".into(),
-                    as_a_word(&self.paths.report),
-                ]
-                .into_iter();
-                Some(in_a_shell(words.chain(self.given.carried_words())))
+                let words = ["retry".into(), path_word(&self.paths.report)];
+                let options = self.given.carried_words();
+                Some(command_line(words.into_iter().chain(options)))
             }
             Exit::CredentialsRefused
             | Exit::StoppedEarly
             | Exit::HungUp
             | Exit::Interrupted
-            | Exit::Terminated => {
-                // `--fresh` would start over instead of going on.
-                let words = std::env::args_os().skip(1).filter(|word| word != "--fresh");
-                Some(in_a_shell(std::iter::once(this_program()).chain(words)))
-            }
+            | Exit::Terminated => words_to_continue(std::env::args_os().skip(1)).map(command_line),
         }
     }
 }
 
-/// Returns the name by which the program was called, because its folder may not be in `PATH`.
-pub(super) fn this_program() -> OsString {
-    let called = std::env::args_os()
-        .next()
-        .filter(|called| cfg!(unix) && !called.is_empty());
-    called.unwrap_or_else(|| "mfa-optout".into())
-}
+/// Options of this run that the command that continues it does not repeat: `--fresh` would start
+/// over, and `--limit` would stop the rest of the run as well.
+const NOT_REPEATED: [Key; 2] = [Key::Fresh, Key::Limit];
 
-/// Returns a path as a word that is not mistaken for an option.
-pub(super) fn as_a_word(path: &Path) -> OsString {
-    let taken_for_an_option = path.as_os_str().as_encoded_bytes().starts_with(b"-");
-    if taken_for_an_option {
-        Path::new(".").join(path).into()
-    } else {
-        path.into()
+/// Returns the words of the command that continues a run, from those with which it was started.
+/// Returns `None` if one of them is `-`: what came from standard input can't be pasted.
+fn words_to_continue(words: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
+    let mut kept = Vec::new();
+    let mut is_value_left_out = false;
+    for word in words {
+        if is_value_left_out {
+            is_value_left_out = false;
+            continue;
+        }
+        if word == "-" {
+            return None;
+        }
+        let text = word.to_string_lossy();
+        let (flag, value) = match text.split_once('=') {
+            Some((flag, value)) => (flag, Some(value)),
+            None => (&*text, None),
+        };
+        let left_out = NOT_REPEATED.into_iter().find(|key| key.flag() == flag);
+        match left_out {
+            Some(key) => {
+                is_value_left_out = value.is_none() && key.setting().form != Form::Switch;
+            }
+            None => kept.push(word),
+        }
     }
-}
-
-/// Returns a command line that a shell splits into these words.
-pub(super) fn in_a_shell(words: impl Iterator<Item = OsString>) -> String {
-    let quoted = words.map(|word| shell_word(&word.to_string_lossy()));
-    quoted.collect::<Vec<_>>().join(" ")
+    Some(kept)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn continued(words: &str) -> Option<String> {
+        let words = words.split(' ').map(OsString::from);
+        let kept = words_to_continue(words)?;
+        let kept: Vec<_> = kept.iter().map(|word| word.to_string_lossy()).collect();
+        Some(kept.join(" "))
+    }
+
     #[test]
-    fn a_shell_takes_the_words_as_they_were() {
-        let words = [
-            "users.csv",
-            "all users.csv",
-            "it's",
-            "",
-            "$HOME `x` !",
-            "--rate=600/m",
-            "a\"b\\",
-        ];
-        let line = in_a_shell(words.into_iter().map(OsString::from));
-        assert_eq!(shlex::split(&line).unwrap(), words);
-        assert!(line.starts_with("users.csv 'all users.csv' "), "{line}");
+    fn command_that_continues_neither_stops_again_nor_starts_over() {
+        let apply = "apply users.csv --yes";
+        for (given, repeated) in [
+            ("apply users.csv --yes", Some(apply)),
+            ("apply --limit 5 users.csv --fresh --yes", Some(apply)),
+            ("apply users.csv --limit=5 --yes", Some(apply)),
+            (
+                "apply users.csv --rate=5/s --max-wait 5m",
+                Some("apply users.csv --rate=5/s --max-wait 5m"),
+            ),
+            ("apply - --yes", None),
+        ] {
+            assert_eq!(continued(given).as_deref(), repeated, "{given}");
+        }
     }
 }

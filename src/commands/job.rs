@@ -23,7 +23,7 @@ use crate::api::Address;
 use crate::config::{
     BadRows, CliOverrides, Consent, EarlierRun, Key, ProcessEnv, Settings, Volume,
 };
-use crate::domain::{Ending, Event, Outcome, Signal, Stop};
+use crate::domain::{Ending, Event, Outcome, RowLabels, Signal, Stop};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Exit, Kind, Result};
 use crate::input::{self, ColumnChoice, HeaderChoice, Input, PrivateCopy, Source, UntilChoice};
@@ -163,6 +163,7 @@ impl Job {
             plan: &plan,
             on_record: &on_record,
             order: &order,
+            labels: identity.row_labels(),
         };
         let sent = send(&sending, &mut journal, &mut signals).await?;
         let rows = plan.counts().rows;
@@ -177,6 +178,7 @@ impl Job {
             stop: Arc::default(),
             register: Mutex::new(register),
             is_incomplete: plan.holds_back_departures(),
+            sync: sync::overview(&plan),
         };
         closing.close_listening(journal, sent, signals).await
     }
@@ -238,7 +240,8 @@ impl Job {
             let on_record = found.map(|found| found.rows).unwrap_or_default();
             if settings.talk.volume == Volume::Verbose {
                 let register = register.as_ref().map(|open| &*open.register);
-                change_list::print(settings, &plan, &on_record, register)?;
+                let labels = start.identity.row_labels();
+                change_list::print(settings, &plan, &on_record, register, &labels)?;
             }
             if let Some(page) = &outputs.html {
                 plan_page::write(page, &plan, &start, &view, &on_record)?;
@@ -461,6 +464,7 @@ struct Sending<'a> {
     plan: &'a Plan,
     on_record: &'a OnRecord,
     order: &'a SendOrder,
+    labels: RowLabels,
 }
 
 /// Sends what the plan asks for, showing how it goes.
@@ -475,9 +479,16 @@ async fn send(
         plan,
         on_record,
         order,
+        labels: _,
     } = sending;
     let style = with_screen(|screen| Style::choose(settings.talk, screen));
-    let mut progress = Progress::new(style, settings.talk.volume, plan.counts().rows, now());
+    let mut progress = Progress::new(
+        style,
+        settings.talk.volume,
+        plan.counts().rows,
+        now(),
+        sending.labels.clone(),
+    );
     progress.on(
         Duration::ZERO,
         &Event::Planned {

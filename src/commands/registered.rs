@@ -14,6 +14,7 @@ use jiff::civil::Date;
 use roaring::RoaringTreemap;
 
 use super::close::Leftover;
+use super::sync;
 use super::target::Target;
 use crate::config::{Consent, EarlierRun, Settings};
 use crate::domain::{Outcome, RowNumber, StatusClass};
@@ -347,6 +348,8 @@ pub(super) struct RegisterRun {
     requests: Vec<(RowNumber, Request)>,
     today: Date,
     figures: ExceptionFigures,
+    /// Whose exception ends soon, in words.
+    ending_soon: Option<String>,
 }
 
 /// What a run needs to begin with a register.
@@ -390,6 +393,7 @@ impl RegisterRun {
             requests: requests.sent,
             today,
             figures: figures(&register, today),
+            ending_soon: sync::expiry_note(&register, today),
         })
     }
 
@@ -415,7 +419,13 @@ impl RegisterRun {
         register.settle(&self.facts, &self.former, outcomes);
         self.file.write(&register)?;
         self.figures = figures(&register, self.today);
+        self.ending_soon = sync::expiry_note(&register, self.today);
         Ok(())
+    }
+
+    /// Says whose exception ends soon; `None` if nobody's does.
+    pub(super) fn ending_soon(&self) -> Option<String> {
+        self.ending_soon.clone()
     }
 
     /// Returns the number of exceptions in the register.

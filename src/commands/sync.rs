@@ -14,6 +14,7 @@ use crate::output::folder_of;
 use crate::plan::{Plan, RegisterUse, SyncUse};
 use crate::register::comparison::SyncRules;
 use crate::register::{Register, SOON_DAYS};
+use crate::report::{SyncFact, SyncKind, SyncOverview};
 use crate::text::{counted, visible_path};
 
 /// Number of people who are named in the note on exceptions that end soon.
@@ -113,6 +114,34 @@ pub(super) fn comparison_note(plan: &Plan) -> Option<String> {
         "compared with the register as list {}: {differences}, {unchanged} unchanged",
         visible_path(Path::new(&sync.rules.list))
     ))
+}
+
+/// Returns what the page of a run says about the comparison with the register; `None` for a command
+/// other than `sync`.
+pub(super) fn overview(plan: &Plan) -> Option<SyncOverview> {
+    let RegisterUse::Sync(sync) = &plan.options().register else {
+        return None;
+    };
+    let counts = plan.sync_counts();
+    let changes = if sync.rules.full {
+        SyncFact::new("Changed or sent again (--full)", counts.changes, "")
+    } else {
+        SyncFact::new("Changes", counts.changes, SyncKind::Change.word())
+    };
+    let not_in_table = SyncKind::NotInTable.word();
+    Some(SyncOverview {
+        list: sync.rules.list.clone(),
+        facts: vec![
+            SyncFact::new("Arrivals", counts.arrivals, SyncKind::Arrival.word()),
+            changes,
+            SyncFact::new("In doubt", counts.doubts, SyncKind::Doubt.word()),
+            SyncFact::new("Departures", counts.departures, not_in_table),
+            SyncFact::new("Departures not sent", counts.withheld, not_in_table),
+            SyncFact::new("Expired", counts.expiries, not_in_table),
+            SyncFact::new("Left this list only", counts.leaving, ""),
+        ],
+        ending_soon: None,
+    })
 }
 
 /// Says what a person should know about rows that are not sent.

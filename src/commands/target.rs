@@ -50,7 +50,7 @@ impl Target {
         let address = address(settings)?;
         let sign_in = match settings.connection.sign_in.clone() {
             Some(sign_in) => sign_in,
-            None => ask_for_key()?,
+            None => SignIn::Key(SecretPlace::Terminal),
         };
         if sign_in.reads_standard_input() && is_standard_input(input) {
             return Err(Error::new(
@@ -60,7 +60,7 @@ impl Target {
             .help("put one of them into a file"));
         }
         let words = sign_in.in_words();
-        let (credentials, warning) = sign_in.read(std::io::stdin())?;
+        let (credentials, warning) = sign_in.read(std::io::stdin(), &ask_at_terminal)?;
         let mut target = Self::new(settings, address, credentials)?;
         target.sign_in = words;
         target.warnings.extend(warning);
@@ -167,22 +167,26 @@ fn address(settings: &Settings) -> Result<Address> {
     })?)
 }
 
-/// Asks for the API key at the terminal, without echo.
+/// Asks for a secret at the terminal, without echo.
 ///
 /// # Errors
 /// There is no terminal, or nothing was typed.
-fn ask_for_key() -> Result<SignIn> {
-    if !ProcessEnv::of_this_process().terminal {
-        return Err(no_credentials());
-    }
-    match say::read_hidden("API key (not shown): ") {
-        Some(key) => Ok(SignIn::Key(SecretPlace::Terminal(key))),
-        None => Err(no_credentials()),
-    }
-}
-
-fn no_credentials() -> Error {
-    Error::new(Kind::Usage, "no credentials given").help(
-        "put the API key into a file and name it with --api-key-file, or set MFA_OPTOUT_API_KEY",
-    )
+fn ask_at_terminal(name: &str) -> Result<SecretString> {
+    let typed = if ProcessEnv::of_this_process().terminal {
+        say::read_hidden(&format!("{name} (not shown): "))
+    } else {
+        None
+    };
+    let missing = if name == "password" {
+        Error::new(Kind::Usage, "no password given").help(
+            "put the password into a file and name it with --password-file, or set \
+             MFA_OPTOUT_PASSWORD",
+        )
+    } else {
+        Error::new(Kind::Usage, "no credentials given").help(
+            "put the API key into a file and name it with --api-key-file, or set \
+             MFA_OPTOUT_API_KEY",
+        )
+    };
+    typed.ok_or(missing)
 }

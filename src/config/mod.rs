@@ -27,7 +27,7 @@ use crate::policy::Rules;
 pub use file::File;
 pub use locate::{ProcessEnv, load, may_hold_settings};
 pub use origin::{CliOverrides, Environment, Origin, Sources};
-pub use secret::{SecretPlace, SignIn};
+pub use secret::{Ask, SecretPlace, SignIn};
 pub use setting::{Form, Scope, Setting};
 pub use show::{config_text, faults};
 pub use table::{Key, TABLE};
@@ -410,9 +410,12 @@ fn sign_in(sources: Sources<'_>, connection: &Connection) -> Result<Option<SignI
 
 fn session_of(connection: &Connection, password: Option<Placed>) -> Result<SignIn> {
     match (connection.email.clone(), password, connection.org) {
-        (Some(email), Some((password, _)), Some(org)) => Ok(SignIn::Session {
+        (Some(email), password, Some(org)) => Ok(SignIn::Session {
             email,
-            password,
+            password: match password {
+                Some((place, _)) => place,
+                None => SecretPlace::Terminal,
+            },
             org,
         }),
         (email, password, org) => {

@@ -2,6 +2,7 @@
 //! before the profile before the rest of the file. Nothing here touches the process; the
 //! environment is a function that is passed in.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use secrecy::SecretString;
 use crate::config::Settings;
 use crate::config::file::File;
 use crate::config::setting::{Form, Scope, Setting};
-use crate::config::table::Key;
+use crate::config::table::{Key, TABLE};
 use crate::config::values::{self, Parsed};
 use crate::error::{Error, Kind, Result};
 use crate::text::shown_value;
@@ -80,11 +81,34 @@ impl CliOverrides {
         self.get(key).is_some()
     }
 
+    /// Returns the options in the record of a run, by the names of their flags. Options that have
+    /// their default value are left out, and those of `except`.
+    #[must_use]
+    pub fn of_record(options: &BTreeMap<String, String>, except: &[Key]) -> Self {
+        let mut given = Self::default();
+        for setting in TABLE {
+            let Some(text) = options.get(&setting.label()) else {
+                continue;
+            };
+            let is_default = setting.default() == Some(text.as_str());
+            if !is_default && !except.contains(&setting.key) {
+                given
+                    .0
+                    .retain(|(other, _)| !setting.conflicts.contains(other));
+                given.insert(setting.key, text);
+            }
+        }
+        given
+    }
+
     /// Returns the words of the options that the suggested next command repeats, as they were
-    /// given.
+    /// given. What came from standard input can't be repeated.
     #[must_use]
     pub fn carried_words(&self) -> Vec<OsString> {
-        let carried = self.0.iter().filter(|(key, _)| key.setting().carried);
+        let carried = self
+            .0
+            .iter()
+            .filter(|(key, text)| key.setting().carried && text != "-");
         carried.flat_map(|(key, text)| words(*key, text)).collect()
     }
 

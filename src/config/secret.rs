@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::Credentials;
 use crate::error::{Error, Kind, Result};
-use crate::text::{is_like_path, may_be_secret, visible, visible_path};
+use crate::text::{is_like_path, may_be_secret, shell_word, visible, visible_path};
 use crate::trusted_file::{self, ReadError};
 
 /// Maximum length of a key or password in bytes. Anything longer is another file.
@@ -25,25 +25,31 @@ pub enum SecretPlace {
     File(PathBuf),
     /// Standard input.
     StandardInput,
-    /// The terminal, at which this secret was typed.
-    Terminal(SecretString),
+    /// The terminal, at which it is asked for.
+    Terminal,
 }
+
+/// Asks for a secret at the terminal by its name, such as `API key`.
+pub type Ask<'a> = &'a dyn Fn(&str) -> Result<SecretString>;
 
 /// Credentials whose secret has not been read yet.
 pub type SignIn = Credentials<SecretPlace>;
 
 impl SignIn {
-    /// Reads the secret. The second value is a warning if others can read the file.
+    /// Reads the secret. `ask` asks for it at the terminal by its name. The second value is a warning
+    /// if others can read the file.
     ///
     /// # Errors
-    /// The file can't be read or can't be a secret, or the key has characters that no key has.
+    /// The file can't be read or can't be a secret, or the key has characters that no key has; and
+    /// the errors of `ask`.
     pub fn read(
         self,
         standard_input: impl Read,
+        ask: Ask<'_>,
     ) -> Result<(Credentials<SecretString>, Option<String>)> {
         match self {
             Self::Key(place) => {
-                let (secret, warning) = place.read(standard_input)?;
+                let (secret, warning) = place.read(standard_input, "API key", ask)?;
                 check_key(&secret)?;
                 Ok((Credentials::Key(secret), warning))
             }
@@ -52,7 +58,7 @@ impl SignIn {
                 password,
                 org,
             } => {
-                let (password, warning) = password.read(standard_input)?;
+                let (password, warning) = password.read(standard_input, "password", ask)?;
                 Ok((
                     Credentials::Session {
                         email,
@@ -70,9 +76,7 @@ impl SignIn {
     pub fn file(&self) -> Option<&Path> {
         match self.secret() {
             SecretPlace::File(path) => Some(path),
-            SecretPlace::Variable(..) | SecretPlace::StandardInput | SecretPlace::Terminal(_) => {
-                None
-            }
+            SecretPlace::Variable(..) | SecretPlace::StandardInput | SecretPlace::Terminal => None,
         }
     }
 
@@ -118,19 +122,24 @@ impl SecretPlace {
             Self::Variable(name, _) => name.clone(),
             Self::File(path) => visible_path(path),
             Self::StandardInput => "standard input".to_owned(),
-            Self::Terminal(_) => "the terminal".to_owned(),
+            Self::Terminal => "the terminal".to_owned(),
         }
     }
 
-    fn read(self, standard_input: impl Read) -> Result<(SecretString, Option<String>)> {
+    fn read(
+        self,
+        standard_input: impl Read,
+        name: &str,
+        ask: Ask<'_>,
+    ) -> Result<(SecretString, Option<String>)> {
         match self {
             Self::Variable(name, secret) => {
                 Ok((trimmed(secret.expose_secret().as_bytes(), &name)?, None))
             }
-            Self::Terminal(secret) => Ok((
-                trimmed(secret.expose_secret().as_bytes(), "the terminal")?,
-                None,
-            )),
+            Self::Terminal => {
+                let secret = ask(name)?;
+                Ok((trimmed(secret.expose_secret().as_bytes(), name)?, None))
+            }
             Self::StandardInput => Ok((read_from(standard_input, "standard input")?, None)),
             Self::File(path) => read_file(&path),
         }
@@ -232,7 +241,8 @@ fn readable_by_others(metadata: &Metadata, name: &str) -> Option<String> {
     if mode & 0o077 != 0 {
         return Some(format!(
             "{name} can be read by others than its owner (mode {mode:04o}, user {owner}): chmod \
-             600 {name}"
+             600 {}",
+            shell_word(name)
         ));
     }
     owned_by_another(owner, rustix::process::geteuid().as_raw(), name)
@@ -260,8 +270,12 @@ fn readable_by_others(_: &Metadata, _: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn nobody(name: &str) -> Result<SecretString> {
+        panic!("nobody is to be asked for the {name}");
+    }
+
     fn key(bytes: &[u8]) -> Result<String> {
-        let (credentials, _) = SignIn::Key(SecretPlace::StandardInput).read(bytes)?;
+        let (credentials, _) = SignIn::Key(SecretPlace::StandardInput).read(bytes, &nobody)?;
         let Credentials::Key(key) = credentials else {
             unreachable!()
         };
@@ -306,7 +320,7 @@ mod tests {
             password: SecretPlace::StandardInput,
             org: 4,
         };
-        let (credentials, _) = session.read(" pä ss \n".as_bytes()).unwrap();
+        let (credentials, _) = session.read(" pä ss \n".as_bytes(), &nobody).unwrap();
         assert!(
             matches!(&credentials, Credentials::Session { password, .. } if password.expose_secret() == " pä ss ")
         );
@@ -348,7 +362,8 @@ mod tests {
     #[test]
     fn only_a_regular_file_holds_a_secret() {
         let folder = tempfile::tempdir().unwrap();
-        let read = |path: PathBuf| SignIn::Key(SecretPlace::file(path)).read(std::io::empty());
+        let read =
+            |path: PathBuf| SignIn::Key(SecretPlace::file(path)).read(std::io::empty(), &nobody);
         assert!(
             read(folder.path().to_owned())
                 .unwrap_err()
@@ -374,7 +389,9 @@ mod tests {
             "aGVsbG8/d29ybGQ+Zm9v",
         ] {
             let place = SecretPlace::file(PathBuf::from(secret));
-            let error = SignIn::Key(place).read(std::io::empty()).unwrap_err();
+            let error = SignIn::Key(place)
+                .read(std::io::empty(), &nobody)
+                .unwrap_err();
             let text = format!("{error}{error:?}");
             assert!(text.contains("not the secret itself"), "{text}");
             assert!(!text.contains(secret), "{text}");
@@ -386,7 +403,9 @@ mod tests {
             "/run/secrets/Key2026",
         ] {
             let place = SecretPlace::file(PathBuf::from(path));
-            let error = SignIn::Key(place).read(std::io::empty()).unwrap_err();
+            let error = SignIn::Key(place)
+                .read(std::io::empty(), &nobody)
+                .unwrap_err();
             assert!(error.to_string().contains(path), "{error}");
         }
     }
@@ -418,7 +437,7 @@ mod tests {
         let warning_at = |mode| {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             SignIn::Key(SecretPlace::file(path.clone()))
-                .read(std::io::empty())
+                .read(std::io::empty(), &nobody)
                 .unwrap()
                 .1
         };

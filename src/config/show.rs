@@ -94,14 +94,19 @@ fn public(sources: Sources<'_>, key: Key, text: &OsStr) -> String {
 }
 
 /// Returns every option that is in effect, for the run's record: by the name of its flag, with its
-/// text as it was given. Secrets and switches that are off are left out.
+/// text as it was given. A relative path in the config file is given with the file's folder.
+/// Secrets and switches that are off are left out.
 pub(super) fn in_effect(sources: Sources<'_>) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     for setting in TABLE {
         let Some(found) = sources.find(setting.key) else {
             continue;
         };
-        let text = public(sources, setting.key, &found.text);
+        let text = match (setting.form, sources.path(setting.key)) {
+            (Form::Path(_), Some(path)) => path.into_os_string(),
+            _ => found.text,
+        };
+        let text = public(sources, setting.key, &text);
         if setting.form != Form::Switch || text.trim() == "true" {
             options.insert(setting.label(), text);
         }

@@ -235,7 +235,7 @@ pub const TABLE: &[Setting] = &[
         short: Some('n'),
         scope: Scope::Flag,
         heading: GUARDS,
-        help: "Show the plan and send nothing",
+        help: "Show the plan and send nothing; --verbose lists every change",
         set: |to, raw| raw.store(&mut to.guards.dry_run, values::switch),
         ..OPTION
     },
@@ -597,6 +597,7 @@ pub const TABLE: &[Setting] = &[
         form: Form::Path("FILE"),
         heading: REPORT,
         help: "Also write the report as an HTML page",
+        more: "With --dry-run it writes the plan: who would be changed, from what to what.",
         set: |to, raw| raw.store_path(&mut to.outputs.html),
         ..OPTION
     },

@@ -160,7 +160,7 @@ fn the_stronger_way_to_sign_in_counts() {
         .connection
         .sign_in
         .unwrap()
-        .read(std::io::empty())
+        .read(std::io::empty(), &|name| panic!("asked for the {name}"))
         .unwrap();
     assert!(matches!(credentials, Credentials::Key(key) if key.expose_secret() == "k3y"));
     assert_eq!(warning, None);
@@ -196,6 +196,15 @@ fn an_incomplete_session_says_what_is_missing() {
     a session needs an email address, a password and the number of the Org
       help: still missing: MFA_OPTOUT_PASSWORD or --password-file; MFA_OPTOUT_ORG or --org
     ");
+    let without_password = case()
+        .flag(Key::Email, "jo@example.com")
+        .flag(Key::Org, "42")
+        .settings()
+        .unwrap();
+    assert_eq!(
+        without_password.connection.sign_in.unwrap().in_words(),
+        "session of jo@example.com in Org 42, password from the terminal"
+    );
 }
 
 #[test]

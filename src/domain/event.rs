@@ -77,7 +77,12 @@ pub enum Event<'a> {
         until: Duration,
     },
     /// A row has its outcome, which is in the journal.
-    Recorded(&'a Record),
+    Recorded {
+        /// The outcome.
+        record: &'a Record,
+        /// The cells of the input that the report carries, as CSV.
+        cells: &'a [u8],
+    },
     /// The Org stopped responding.
     OutageBegan,
     /// The Org responds again.

@@ -466,8 +466,8 @@ struct Recorder<'a, S> {
     time_of_day: Timestamp,
     /// The cells of the rows that have no outcome yet.
     cells: BTreeMap<RowNumber, Vec<u8>>,
-    /// Records whose events are emitted once they are written.
-    pending_events: Vec<Record>,
+    /// Records whose events are emitted once they are written, with the cells of their rows.
+    pending_events: Vec<(Record, Vec<u8>)>,
     condition: Condition,
     held_until: Duration,
     waiting: Option<(Wait, Duration)>,
@@ -531,7 +531,7 @@ impl<S: Storage> Recorder<'_, S> {
         let cells = self.cells.remove(&record.row).unwrap_or_default();
         self.journal.append(&record, &cells, self.time_of_day);
         self.tally.add(record.outcome);
-        self.pending_events.push(record);
+        self.pending_events.push((record, cells));
         if self.pending_events.len() >= BATCH_SIZE {
             self.write(now)
         } else {
@@ -564,8 +564,12 @@ impl<S: Storage> Recorder<'_, S> {
     }
 
     fn emit_records(&mut self, now: Duration) {
-        for record in std::mem::take(&mut self.pending_events) {
-            self.emit(now, &Event::Recorded(&record));
+        for (record, cells) in std::mem::take(&mut self.pending_events) {
+            let event = Event::Recorded {
+                record: &record,
+                cells: &cells,
+            };
+            self.emit(now, &event);
         }
     }
 

@@ -5,8 +5,11 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{LineNumber, Outcome, TableFormat};
+use crate::domain::{LineNumber, Outcome, RowLabels, TableFormat};
 use crate::text::visible;
+
+/// The column that carries the IDs of people who were found by `--ids`.
+const ADDED_ID_COLUMN: &str = "user_id";
 
 /// The facts that must be the same for a run to be continued. Only the input's name may differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +159,33 @@ impl Identity {
         if self.header != now.header {
             found.add("the header: the report has other columns".to_owned());
         }
+    }
+
+    /// Returns the index of the column of IDs among the columns that the report carries.
+    #[must_use]
+    pub fn carried_id_column(&self) -> Option<usize> {
+        let is_added = |column: &CarriedColumn| column.added && column.name == ADDED_ID_COLUMN;
+        match self.header.iter().position(is_added) {
+            Some(index) => Some(index),
+            None => self.carried_index(self.table.id_column),
+        }
+    }
+
+    /// Returns the index of a column of the input, given by its number, among the columns that the
+    /// report carries.
+    #[must_use]
+    pub fn carried_index(&self, number: usize) -> Option<usize> {
+        let columns = self.header.iter().zip(0..);
+        let mut of_input = columns.filter(|(column, _)| !column.added);
+        let (_, index) = of_input.nth(number.checked_sub(1)?)?;
+        Some(index)
+    }
+
+    /// Returns what names the rows of the run for people.
+    #[must_use]
+    pub fn row_labels(&self) -> RowLabels {
+        let names = self.header.iter().map(|column| column.name.as_str());
+        RowLabels::new(self.carried_id_column(), names)
     }
 
     /// Returns the options that change what is sent, with their values in words.

@@ -285,8 +285,11 @@ fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
         differences.join("\n    ")
     );
     Err(Error::new(Kind::Report, message).help(format!(
-        "nothing was sent; there are three ways on: end the old run with `mfa-optout close {}`; start over with \
+        "nothing was sent; there are three ways on: end the old run with `{}`; start over with \
          --fresh, which closes it into a report of its own; or run it as it was, with the old table",
-        text::visible(&text::shell_word(&paths.report.to_string_lossy()))
+        text::visible(&text::command_line([
+            "close".into(),
+            text::path_word(&paths.report)
+        ]))
     )))
 }

@@ -5,7 +5,6 @@
 mod guard;
 mod occurrence;
 mod order;
-mod people;
 mod problems;
 mod registered;
 mod row_check;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use roaring::RoaringTreemap;
 
-use super::people::People;
 use super::row_check::{Reading, RowCheck, RowRequest};
 use super::{Action, Counts, Plan, Step};
-use crate::domain::{Change, Flag, Outcome, Record, RowNumber, Threshold, UserId};
+use crate::domain::{Change, Flag, Outcome, People, Record, RowNumber, Threshold, UserId};
 use crate::error::{Error, Kind, Result};
 use crate::input::Row;
 use crate::register::comparison::{Absent, RowAction, SyncRules};
@@ -310,7 +309,7 @@ impl Plan {
     /// If the input can't be read any more, or was changed.
     pub fn register_requests(&self, reason: Option<&str>) -> Result<RegisterRequests> {
         let mut requests = RegisterRequests::default();
-        let people = People::find(self.header());
+        let people = self.people();
         let mut seen = RoaringTreemap::new();
         let mut number = 0;
         let mut rows = self.row_reader()?;
@@ -380,9 +379,13 @@ impl Plan {
         })
     }
 
+    fn people(&self) -> People {
+        People::find(self.header().iter().map(String::as_str))
+    }
+
     fn appended_cells(&self, appended: &Appended) -> Vec<u8> {
         let columns = self.input.columns();
-        let name_column = People::find(self.header()).only_name_column();
+        let name_column = self.people().only_name_column();
         let mut out = Vec::new();
         for column in 0..columns.carried {
             if column == columns.id {
@@ -406,13 +409,13 @@ fn request_of(
     people: &People,
     reason: Option<&str>,
 ) -> Request {
-    let in_table = kept_text(&people.reason(row));
+    let in_table = kept_text(&people.reason(&row.cells));
     Request {
         user: ask.user,
         flag: ask.flag,
         origin: Origin::Row,
         until: reading.until_of_opt_out(row, ask),
-        name: kept_text(&people.name(row)),
+        name: kept_text(&people.name(&row.cells)),
         reason: match reason {
             Some(reason) if in_table.is_empty() => kept_text(reason),
             _ => in_table,

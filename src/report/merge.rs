@@ -195,8 +195,8 @@ pub fn summarize(journal: &mut Journal<File>, stop: &AtomicBool) -> Result<Summa
         stop,
         limits: LIMITS,
     };
-    let read = for_each_record(source, |entry, _| {
-        builder.add(&entry);
+    let read = for_each_record(source, |entry, record| {
+        builder.add(&entry, record.frame);
         Ok(())
     });
     if read.is_err() && source.is_stopped() {
@@ -239,7 +239,7 @@ fn first_pass(source: Source<'_>, places: &Places, rows: u64) -> Result<FirstPas
     let mut builder = SummaryBuilder::default();
     let mut collector = RowCollector::new(rows, source.limits, ReportWriter::new(&places.report)?);
     for_each_record(source, |entry, record| {
-        builder.add(&entry);
+        builder.add(&entry, record.frame);
         match entry {
             Entry::Row(row, _) => collector.add(row, record)?,
             Entry::Run(run) => collector.write_header(&run.identity),

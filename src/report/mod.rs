@@ -14,14 +14,14 @@ mod writer;
 
 pub use close::{ClosedRow, Interrupted};
 pub use html::{
-    PlanPage, PlannedAction, PlannedRow, RunPageContext, check_page_place, write_page,
-    write_page_so_far, write_plan_page,
+    PlanPage, PlannedAction, PlannedRow, RunPageContext, SyncFact, SyncKind, SyncOverview,
+    check_page_place, write_page, write_page_so_far, write_plan_page,
 };
 pub use merge::{Completion, finish, summarize};
 pub use prometheus::{
     ExceptionFigures, Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished,
 };
-pub use reasons::{Group, Reasons};
+pub use reasons::{Group, Reasons, RowExample};
 pub use summary::{Latency, Summary};
 pub use timeline::{Bar, Series, Span};
 

@@ -1,17 +1,20 @@
 //! Causes: rows that need attention, grouped by outcome, status and message, with what it means and
 //! what to do.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use serde::Serialize;
 
-use crate::domain::{LineNumber, Outcome, StatusClass};
+use crate::domain::{LineNumber, Outcome, StatusClass, row_name};
 use crate::journal::line::Finished;
+use crate::text::grouped;
 
 /// Largest number of groups; further messages are counted together.
 const MAX_GROUPS: usize = 100;
 
-/// Number of lines that each group names.
+/// Number of rows that each group names.
 const MAX_EXAMPLES: usize = 5;
 
 /// The reason of the groups that hold all further messages.
@@ -28,12 +31,34 @@ pub struct Group {
     pub reason: String,
     /// Number of rows.
     pub count: u64,
-    /// Lines of the first of these rows, in order.
-    pub lines: Vec<LineNumber>,
+    /// The first of these rows, in the order of the input.
+    pub examples: Vec<RowExample>,
     /// What it means.
     pub meaning: &'static str,
     /// What to do about it.
     pub next: &'static str,
+}
+
+/// A row that a group names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RowExample {
+    /// Line of the row in the input; `None` for a row that is not in it.
+    pub line: Option<LineNumber>,
+    /// ID and name of the user.
+    pub user: String,
+}
+
+impl RowExample {
+    /// Returns the place by which rows are ordered. Rows that are not in the input come last.
+    fn place(&self) -> LineNumber {
+        self.line.unwrap_or(LineNumber::MAX)
+    }
+}
+
+impl fmt::Display for RowExample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&row_name(self.line, &self.user))
+    }
 }
 
 /// What the rows of a group have in common: outcome, status and reason.
@@ -46,24 +71,36 @@ pub struct Reasons(BTreeMap<GroupKey, GroupRows>);
 #[derive(Clone, Debug, Default)]
 struct GroupRows {
     count: u64,
-    first_lines: Vec<LineNumber>,
+    examples: Vec<RowExample>,
 }
 
 impl GroupRows {
-    fn add(&mut self, line: Option<LineNumber>) {
+    fn add(&mut self, line: Option<LineNumber>, user: impl FnOnce() -> String) {
         self.count += 1;
-        let Some(line) = line else {
-            return;
-        };
-        let index = self.first_lines.partition_point(|known| *known < line);
+        let place = line.unwrap_or(LineNumber::MAX);
+        let index = self
+            .examples
+            .partition_point(|known| known.place() <= place);
         if index < MAX_EXAMPLES {
-            self.first_lines.insert(index, line);
-            self.first_lines.truncate(MAX_EXAMPLES);
+            let user = user();
+            self.examples.insert(index, RowExample { line, user });
+            self.examples.truncate(MAX_EXAMPLES);
         }
     }
 }
 
 impl Group {
+    /// Returns the names of the first rows, and the number of further ones.
+    #[must_use]
+    pub fn row_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.examples.iter().map(RowExample::to_string).collect();
+        let more = self.count.saturating_sub(names.len() as u64);
+        if more > 0 {
+            names.push(format!("and {} more", grouped(more)));
+        }
+        names
+    }
+
     /// Checks whether the rows would fail again in the same way, so that sending them again can't
     /// help.
     #[must_use]
@@ -76,22 +113,25 @@ impl Group {
 }
 
 impl Reasons {
-    /// Counts a row if it needs attention.
-    pub fn add(&mut self, row: &Finished<'_>) {
+    /// Counts a row if it needs attention. `user` returns its user's ID and name.
+    pub fn add(&mut self, row: &Finished<'_>, user: impl FnOnce() -> String) {
         let Some(mut key) = key_of(row) else {
             return;
         };
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key) {
             OTHER_MESSAGES.clone_into(&mut key.2);
         }
-        self.0.entry(key).or_default().add(row.line);
+        self.0.entry(key).or_default().add(row.line, user);
     }
 
     /// Returns the groups, the largest first.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
         let mut groups: Vec<Group> = self.0.iter().map(|(key, rows)| group(key, rows)).collect();
-        groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.lines.cmp(&b.lines)));
+        let places = |group: &Group| -> Vec<LineNumber> {
+            group.examples.iter().map(RowExample::place).collect()
+        };
+        groups.sort_by_key(|group| (Reverse(group.count), places(group)));
         groups
     }
 }
@@ -103,7 +143,7 @@ fn group((outcome, status, reason): &GroupKey, rows: &GroupRows) -> Group {
         http_status: *status,
         reason: reason.clone(),
         count: rows.count,
-        lines: rows.first_lines.clone(),
+        examples: rows.examples.clone(),
         meaning,
         next,
     }
@@ -198,7 +238,7 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
         Outcome::Unknown => advice_in_doubt(class),
         Outcome::NotSent if class.is_none() => (
             "the run ended before these rows were sent",
-            "run mfa-optout retry on this report",
+            "retry this report",
         ),
         Outcome::Failed
         | Outcome::NotSent
@@ -212,22 +252,21 @@ fn advice_in_doubt(class: Option<StatusClass>) -> (&'static str, &'static str) {
     match class {
         None => (
             "a request was sent and no answer came back: the change may or may not have been made",
-            "run mfa-optout retry on this report; sending a row again is harmless",
+            "retry this report; sending a row again is harmless",
         ),
         Some(StatusClass::ServerFailed) => (
             "the Org or a server in front of it failed at every attempt: the change may or may not \
              have been made",
-            "run mfa-optout retry on this report later; sending a row again is harmless",
+            "retry this report later; sending a row again is harmless",
         ),
         Some(StatusClass::Success) => (
             "the answer was a web page or contradicted the change: the change may or may not have \
              been made",
-            "read the message and look one of these users up in the Org, then run mfa-optout retry \
-             on this report",
+            "read the message and look one of these users up in the Org, then retry this report",
         ),
         Some(_) => (
             "the change may or may not have been made by an earlier request",
-            "run mfa-optout retry on this report; sending a row again is harmless",
+            "retry this report; sending a row again is harmless",
         ),
     }
 }
@@ -236,7 +275,7 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
     let Some(class) = class else {
         return (
             "the Org was not reached, and nothing was changed for these users",
-            "check the connection, then run mfa-optout retry on this report",
+            "check the connection, then retry this report",
         );
     };
     match class {
@@ -246,7 +285,7 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
         ),
         StatusClass::Unauthorized => (
             "the credentials were not accepted",
-            "check the key or log-in, then run mfa-optout retry on this report",
+            "check the key or log-in, then retry this report",
         ),
         StatusClass::Forbidden => (
             "the credentials may not change these users",
@@ -259,7 +298,7 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
         ),
         StatusClass::Conflict => (
             "the Org refused because something else changed the user at the same time",
-            "run mfa-optout retry on this report",
+            "retry this report",
         ),
         StatusClass::RepeatRequest
         | StatusClass::TooManyRequests
@@ -269,7 +308,7 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
         | StatusClass::NetworkAuthRequired
         | StatusClass::OtherServerError => (
             "the Org was not able to make the change at any attempt",
-            "run mfa-optout retry on this report later",
+            "retry this report later",
         ),
         StatusClass::Success
         | StatusClass::NotModified
@@ -277,7 +316,7 @@ fn advice_after_refusal(class: Option<StatusClass>) -> (&'static str, &'static s
         | StatusClass::ProxyAuthRequired
         | StatusClass::Other => (
             "the Org refused",
-            "read the message, then run mfa-optout retry on this report",
+            "read the message, then retry this report",
         ),
     }
 }
@@ -304,20 +343,27 @@ mod tests {
         }
     }
 
+    fn lines(group: &Group) -> Vec<Option<LineNumber>> {
+        group.examples.iter().map(|row| row.line).collect()
+    }
+
     #[test]
     fn groups_messages_that_differ_in_ids_only() {
         let mut reasons = Reasons::default();
         for row in [9, 2, 7, 4, 1, 8] {
-            reasons.add(&failed(row, &format!("user {row} not found")));
+            reasons.add(&failed(row, &format!("user {row} not found")), || {
+                format!("{row} Ada")
+            });
         }
-        reasons.add(&failed(3, "gone"));
+        reasons.add(&failed(3, "gone"), String::new);
         let groups = reasons.groups();
         assert_eq!(groups.len(), 2);
         assert_eq!(
             (groups[0].reason.as_str(), groups[0].count),
             ("user … not found", 6)
         );
-        assert_eq!(groups[0].lines, [1, 2, 4, 7, 8]);
+        assert_eq!(lines(&groups[0]), [1, 2, 4, 7, 8].map(Some));
+        assert_eq!(groups[0].row_names()[4..], ["line 8: 8 Ada", "and 1 more"]);
     }
 
     #[test]
@@ -348,7 +394,7 @@ mod tests {
             rows.push((line, word));
         }
         for (line, word) in &rows {
-            reasons.add(&failed(*line, word));
+            reasons.add(&failed(*line, word), String::new);
         }
         let groups = reasons.groups();
         let index = GroupIndex::of(&groups);
@@ -372,22 +418,27 @@ mod tests {
         let detail = "there is no such user in this Org";
         for (line, outcome) in [
             (1, Outcome::Failed),
-            (2, Outcome::Unknown),
             (3, Outcome::Unknown),
+            (2, Outcome::Unknown),
         ] {
-            reasons.add(&Finished {
+            let row = Finished {
                 outcome,
+                line: Some(line).filter(|line| *line != 3),
                 ..failed(line, detail)
-            });
+            };
+            reasons.add(&row, String::new);
         }
         let told: Vec<_> = reasons
             .groups()
-            .into_iter()
-            .map(|group| (group.outcome, group.lines))
+            .iter()
+            .map(|group| (group.outcome, lines(group)))
             .collect();
         assert_eq!(
             told,
-            [(Outcome::Unknown, vec![2, 3]), (Outcome::Failed, vec![1])]
+            [
+                (Outcome::Unknown, vec![Some(2), None]),
+                (Outcome::Failed, vec![Some(1)])
+            ]
         );
     }
 
@@ -403,11 +454,12 @@ mod tests {
             "contradiction: cell A12 opts user 1700 out, cell A4 opts the same user back in",
         ];
         for (row, detail) in (1..).zip(details) {
-            reasons.add(&Finished {
+            let row = Finished {
                 outcome: Outcome::Invalid,
                 http_status: None,
                 ..failed(row, detail)
-            });
+            };
+            reasons.add(&row, String::new);
         }
         let told: Vec<_> = reasons
             .groups()
@@ -460,7 +512,7 @@ mod tests {
                 .chars()
                 .map(|digit| char::from(b'a' + (digit as u8 - b'0')))
                 .collect();
-            reasons.add(&failed(row, &word));
+            reasons.add(&failed(row, &word), String::new);
         }
         assert_eq!(reasons.groups().len(), MAX_GROUPS + 1);
         assert_eq!(

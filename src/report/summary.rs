@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::domain::{Outcome, Tally};
+use crate::domain::{Outcome, RowLabels, Tally};
 use crate::journal::identity::Identity;
-use crate::journal::line::{Entry, Finished};
+use crate::journal::line::{Entry, Finished, report_row};
 use crate::journal::run::{FORMAT, Note, Noted, Run, Stop, Traffic};
 use crate::report::reasons::{Group, Reasons};
 use crate::report::timeline::{Series, Span, add_span};
@@ -128,6 +128,7 @@ pub(crate) struct SummaryBuilder {
     outages: Vec<Span>,
     series: Option<Series>,
     reasons: Reasons,
+    labels: RowLabels,
     /// Time of the last record.
     last: Option<Timestamp>,
     /// The stop record, if it is the last record of a process.
@@ -152,13 +153,13 @@ impl Default for Latencies {
 }
 
 impl SummaryBuilder {
-    /// Adds one record of the journal, in the journal's order.
-    pub(crate) fn add(&mut self, entry: &Entry<'_>) {
+    /// Adds one record of the journal, in the journal's order. `frame` are its bytes.
+    pub(crate) fn add(&mut self, entry: &Entry<'_>, frame: &[u8]) {
         match entry {
             Entry::Run(run) => self.add_run(run),
             Entry::Note(noted) => self.add_note(*noted),
             Entry::Stop(stop) => self.add_stop(stop),
-            Entry::Row(_, row) => self.add_row(row),
+            Entry::Row(_, row) => self.add_row(row, frame),
             Entry::Mark(_) | Entry::OtherFormat(_) => {}
         }
     }
@@ -171,6 +172,7 @@ impl SummaryBuilder {
         self.begin_count();
         self.stop = None;
         self.series.get_or_insert_with(|| Series::starting(run.at));
+        self.labels = run.identity.row_labels();
         self.last = Some(run.at);
         self.runs.push(run.clone());
     }
@@ -240,7 +242,7 @@ impl SummaryBuilder {
         }
     }
 
-    fn add_row(&mut self, row: &Finished<'_>) {
+    fn add_row(&mut self, row: &Finished<'_>, frame: &[u8]) {
         self.tally.add(row.outcome);
         self.last = self.last.max(Some(row.finished_at));
         self.current.requests += u64::from(row.attempts);
@@ -251,7 +253,8 @@ impl SummaryBuilder {
                 self.latency.add(row);
             }
         }
-        self.reasons.add(row);
+        let labels = &self.labels;
+        self.reasons.add(row, || labels.label(report_row(frame)));
         if let Some(series) = &mut self.series
             && row.outcome != Outcome::NotSent
         {

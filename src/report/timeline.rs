@@ -1,6 +1,8 @@
 //! Requests and rows over time in constant memory: a series of bars that become wider as the run
 //! grows longer, and the time spans in which something held the run back. No I/O.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -113,6 +115,12 @@ pub struct Span {
 }
 
 impl Span {
+    /// Returns its length.
+    #[must_use]
+    pub fn lasted(self) -> Duration {
+        Duration::from_millis(self.lasted_ms)
+    }
+
     pub(crate) fn until_ms(self) -> i64 {
         self.from
             .as_millisecond()

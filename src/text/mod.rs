@@ -1,12 +1,13 @@
 //! Text for people: makes text from outside safe to show, keeps back what may be a secret, and
 //! formats numbers.
 
+mod command_line;
 mod number;
 mod secret;
 
-use std::borrow::Cow;
 use std::path::Path;
 
+pub use self::command_line::{command_line, path_word, shell_word};
 pub use self::number::{countdown, counted, grouped, rough};
 pub use self::secret::{is_like_path, may_be_secret, shown_path, shown_value};
 
@@ -42,15 +43,6 @@ fn is_unsafe(c: char) -> bool {
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Returns a word of a shell command, quoted if necessary.
-#[must_use]
-pub fn shell_word(word: &str) -> String {
-    // Only NUL, which no command line can contain, can't be quoted.
-    shlex::try_quote(word)
-        .map(Cow::into_owned)
-        .unwrap_or_default()
 }
 
 /// Returns a message as it is stored in a report: escaped, with white space folded, and cut to

@@ -38,6 +38,8 @@ pub struct ClosingView<'a> {
     pub elapsed: Duration,
     /// Time for which the Org held back all requests.
     pub throttled: Duration,
+    /// Lengths of the outages of the Org; zero for one that lasted until the run ended.
+    pub outages: Vec<Duration>,
     /// The requested rate.
     pub rate: Rate,
     /// Maximum number of requests in flight, if one was given.
@@ -65,6 +67,7 @@ pub fn closing_text(view: &ClosingView<'_>, look: Look) -> String {
     }
     let mut out = format!("{}\n\n{}", lines.join("\n"), counts(view.tally, look));
     let mut lines = vec![effort(view)];
+    lines.extend(outages(view));
     lines.extend(rate_found(view));
     for line in lines {
         let _ = writeln!(out, "{}", look.wrap(&format!("  {line}"), 4));
@@ -209,6 +212,23 @@ fn effort(view: &ClosingView<'_>) -> String {
     words
 }
 
+/// Returns how long the Org did not respond; `None` if there was no outage.
+fn outages(view: &ClosingView<'_>) -> Option<String> {
+    let total: Duration = view.outages.iter().sum();
+    let times = match view.outages.len() {
+        0 => return None,
+        1 => String::new(),
+        number => format!(", in {number} outages"),
+    };
+    if view.outages.last().is_some_and(Duration::is_zero) {
+        return Some("the Org did not respond when the run ended".to_owned());
+    }
+    Some(format!(
+        "the Org did not respond for {}{times}",
+        rough(total)
+    ))
+}
+
 /// Returns what was found out about the rate, one finding a line.
 fn rate_found(view: &ClosingView<'_>) -> Vec<String> {
     let mut lines = Vec::new();
@@ -265,30 +285,11 @@ fn group_text(group: &Group, look: Look) -> String {
     } else {
         format!("{title}: {reason}")
     };
-    let lines = [
-        look.wrap(&first, 2),
-        look.dim(&look.wrap(&format!("  {}", lines(group)), 4)),
-        look.wrap(&format!("  means: {}", group.meaning), 9),
-        look.wrap(&format!("  to do: {}", group.next), 9),
-    ];
+    let mut lines = vec![look.wrap(&first, 2)];
+    for row in group.row_names() {
+        lines.push(look.dim(&look.wrap(&format!("    {row}"), 6)));
+    }
+    lines.push(look.wrap(&format!("  means: {}", group.meaning), 9));
+    lines.push(look.wrap(&format!("  to do: {}", group.next), 9));
     format!("{}\n", lines.join("\n"))
-}
-
-fn lines(group: &Group) -> String {
-    if group.lines.is_empty() {
-        return "rows that are not in the table".to_owned();
-    }
-    let numbers = group
-        .lines
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    let more = group.count.saturating_sub(group.lines.len() as u64);
-    let label = if group.count == 1 { "line" } else { "lines" };
-    if more > 0 {
-        format!("{label} {numbers} and {} more", grouped(more))
-    } else {
-        format!("{label} {numbers}")
-    }
 }

@@ -15,7 +15,7 @@ pub use closing::{
     CLOSED, ClosedView, ClosingView, attention_line, closed_text, closing_in_brief, closing_text,
 };
 pub use ending::ending_text;
-pub use plan::{PlanView, plan_text};
+pub use plan::{PlanView, plan_text, planned_change_text};
 pub use problem::error_text;
 pub use question::{Answer, Question};
 pub(crate) use screen::with_screen;

@@ -4,11 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::screen::Look;
-use crate::domain::Rate;
-use crate::text::counted;
-use crate::text::grouped;
-use crate::text::rough;
-use crate::text::visible;
+use crate::domain::{Change, Flag, Rate, row_name};
+use crate::text::{counted, grouped, rough, visible};
 
 /// The figures of a plan. Texts from outside are escaped when they are shown.
 #[derive(Clone, Debug)]
@@ -74,6 +71,32 @@ pub fn plan_text(plan: &PlanView, look: Look) -> String {
         out.push_str("This is a dry run: nothing is sent.\n");
     }
     out
+}
+
+/// Returns the line about a change that a dry run would send, such as
+/// `line 2: 1701 Amelia Hart: opted in -> opted out`. `registered` is what the register says about
+/// the user, if there is a register.
+#[must_use]
+pub fn planned_change_text(change: &Change, label: &str, registered: Option<&str>) -> String {
+    let row = row_name(change.line, label);
+    match registered {
+        Some(from) => {
+            let from = match Flag::from_word(from) {
+                Some(flag) => state_of(flag),
+                None => from,
+            };
+            format!("{row}: {from} -> {}", state_of(change.flag))
+        }
+        None if change.flag.is_opt_out() => format!("{row}: opt out of MFA"),
+        None => format!("{row}: opt back in"),
+    }
+}
+
+fn state_of(flag: Flag) -> &'static str {
+    match flag {
+        Flag::OptOut => "opted out",
+        Flag::OptIn => "opted in",
+    }
 }
 
 /// Width of the names of the entries.

@@ -3,8 +3,8 @@
 //! (UTC) and `event`.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use console::Term;
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::text::visible;
 use crate::ui::screen::choose_color;
 use crate::ui::{
     CLOSED, ClosedView, ClosingView, Look, PlanView, attention_line, closed_text, closing_in_brief,
-    closing_text, ending_text, error_text, plan_text,
+    closing_text, ending_text, error_text, plan_text, planned_change_text,
 };
 
 /// Prints the plan. If the user is asked to confirm it, it also goes to standard error, unless it
@@ -237,6 +237,7 @@ fn closing_json(closing: &ClosingView<'_>, exit: Exit) -> Value {
         "retries": closing.retries,
         "seconds": closing.elapsed.as_secs_f64(),
         "seconds_throttled": closing.throttled.as_secs_f64(),
+        "seconds_of_outages": closing.outages.iter().sum::<Duration>().as_secs_f64(),
         "rate_found": closing.pace.rate,
         "limit_found": closing.pace.limit,
         "failures": closing.groups,
@@ -255,32 +256,24 @@ fn to_standard_error(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// Prints a change that a dry run would send. `registered` is what the register says about the
-/// user.
-pub(crate) fn planned_change(settings: &Settings, change: &Change, registered: Option<&str>) {
-    let place = match change.line {
-        Some(line) => format!("line {line}"),
-        None => "not in the table".to_owned(),
-    };
-    let user = change.user;
-    let action = if change.flag.is_opt_out() {
-        "opt out of MFA"
-    } else {
-        "opt back in"
-    };
-    let mut text = format!("{place}: user {user}: {action}");
-    if let Some(registered) = registered {
-        let _ = write!(text, " ({registered} -> {})", change.flag.is_opt_out());
-    }
+/// Prints a change that a dry run would send. `label` names the user; `registered` is what the
+/// register says about the user.
+pub(crate) fn planned_change(
+    settings: &Settings,
+    change: &Change,
+    label: &str,
+    registered: Option<&str>,
+) {
     match settings.talk.format {
         LogFormat::Text => {
-            text.push('\n');
-            print(text.as_bytes());
+            let line = format!("{}\n", planned_change_text(change, label, registered));
+            print(line.as_bytes());
         }
         LogFormat::Json => json_line(json!({
             "event": "planned_change",
             "line": change.line,
-            "user_id": user.to_string(),
+            "user": label,
+            "user_id": change.user.to_string(),
             "from": registered,
             "to": change.flag.is_opt_out(),
         })),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::{Ending, Outcome, PaceFound, Rate, Signal, Stop, Tally, TransportErrorKind};
-use crate::report::Group;
+use crate::report::{Group, RowExample};
 
 fn plan() -> PlanView {
     PlanView {
@@ -92,6 +92,7 @@ fn closing(ending: &Ending, tally: &Tally, groups: &[Group], next: Option<&str>)
             retries: 12,
             elapsed: Duration::from_secs(131),
             throttled: Duration::from_secs(4),
+            outages: vec![Duration::from_secs(42)],
             rate: Rate::Limited {
                 requests: 10,
                 per: Duration::from_secs(1),
@@ -119,7 +120,12 @@ fn rows_that_need_attention_are_grouped_by_reason() {
         http_status: Some(404),
         reason: "User not found".into(),
         count: 8,
-        lines: vec![17, 20, 31, 44, 58],
+        examples: [17, 20, 31, 44, 58]
+            .map(|line| RowExample {
+                line: Some(line),
+                user: format!("{} Ada", 1000 + line),
+            })
+            .into(),
         meaning: "the Org does not know these users",
         next: "check the IDs",
     };
@@ -128,9 +134,12 @@ fn rows_that_need_attention_are_grouped_by_reason() {
         http_status: None,
         reason: "connection reset".into(),
         count: 1,
-        lines: vec![99],
+        examples: vec![RowExample {
+            line: Some(99),
+            user: "1099".to_owned(),
+        }],
         meaning: "no answer came back",
-        next: "run `mfa-optout retry` on this report",
+        next: "retry this report",
     };
     let next = Some("mfa-optout retry users.report.csv");
     insta::assert_snapshot!(closing(&Ending::Complete, &tally, &[gone, lost], next));
@@ -288,6 +297,7 @@ fn closing_of_pace(rate: Rate, concurrency: Option<usize>, pace: PaceFound) -> S
             retries: 0,
             elapsed: Duration::from_secs(10),
             throttled: Duration::ZERO,
+            outages: Vec::new(),
             rate,
             concurrency,
             pace,
@@ -414,6 +424,7 @@ fn view_of_doubt(tally: &Tally) -> ClosingView<'_> {
         retries: 0,
         elapsed: Duration::from_secs(10),
         throttled: Duration::ZERO,
+        outages: Vec::new(),
         rate: TEN_A_SECOND,
         concurrency: None,
         pace: PaceFound::default(),

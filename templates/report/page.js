@@ -206,10 +206,11 @@ function addButton(parent, text, action) {
 }
 
 function followFilterLink(event) {
-  const link = event.target.closest("a[data-cause], a[data-outcome]");
+  const link = event.target.closest("a[data-cause], a[data-outcome], a[data-search]");
   if (!link) return;
   event.preventDefault();
-  setFilter({ text: "", outcome: link.dataset.outcome ?? "", cause: link.dataset.cause ?? "" });
+  const { search = "", outcome = "", cause = "" } = link.dataset;
+  setFilter({ text: search, outcome, cause });
   byId("listing").scrollIntoView();
   byId("listing").focus({ preventScroll: true });
 }

@@ -23,6 +23,7 @@ mod close;
 mod hostile;
 mod outputs;
 mod pages;
+mod pasted;
 mod readme;
 mod resume;
 mod retry_undo;

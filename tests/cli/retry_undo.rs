@@ -693,7 +693,7 @@ fn a_retry_knows_columns_with_names_of_their_own() {
         let earlier = format!("{table}.report.csv");
         cli.run(&[&["retry", &earlier], &sandbox[..]].concat())
             .exits(1)
-            .says(&format!("line {line}\n"))
+            .says(&format!("line {line}: 99\n"))
             .says("404");
         let rows = report(&cli.path(&format!("{table}.retry-1.report.csv")));
         assert_eq!((rows.len(), outcomes(&rows, "failed")), (1, 1), "{table}");
@@ -810,7 +810,7 @@ fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
         .exits(1);
     cli.run(&[&["retry", "users.report.csv"], &practice[..]].concat())
         .exits(1)
-        .says("line 2\n")
+        .says("line 2: 99\n")
         .says("404");
     cli.run(&[&["undo", "users.report.csv"], &practice[..]].concat())
         .exits(0);

@@ -862,3 +862,48 @@ fn page_of_a_planned_sync_says_from_what_to_what() {
         assert!(page.contains(row), "{row} is not in {page}");
     }
 }
+
+#[test]
+fn page_of_a_sync_says_who_arrived_who_left_and_what_was_registered() {
+    let desk = Desk::with(&[1, 2]);
+    let today = jiff::tz::TimeZone::UTC
+        .to_datetime(jiff::Timestamp::now())
+        .date();
+    let tomorrow = today.tomorrow().unwrap();
+    let table = format!(
+        "user_id,name,mfa_opt_out,opt_out_until\n1,Ada,true,{tomorrow}\n3,Bo,true,{tomorrow}\n"
+    );
+    desk.cli.write("exceptions.csv", table);
+    let options = ["--html", "page.html", "--max-missing", "100%"];
+    desk.sync("exceptions.csv", &options).exits(0);
+    let page = desk.cli.read("page.html");
+    for words in [
+        r##"<dt>Arrivals</dt><dd><a href="#listing" data-search="arrival">1</a></dd>"##,
+        r##"<dt>Departures</dt><dd><a href="#listing" data-search="not in the table">1</a></dd>"##,
+        "<dt>Changes</dt><dd>0</dd>",
+        "2 exceptions end within a week: 1 Ada",
+        r#"2,"1","opt out","opt out","same","Ada","#,
+        r#"3,"3","opt out","","arrival","Bo","#,
+        r#"null,"2","opt in","opt out","not in the table","#,
+    ] {
+        assert!(page.contains(words), "{words} is not in {page}");
+    }
+}
+
+#[test]
+fn verbose_dry_run_lists_line_user_name_and_both_flags() {
+    let desk = Desk::with(&[1, 2]);
+    let table = "user_id,name,mfa_opt_out\n1,Ada,false\n3,Bo,true\n";
+    desk.cli.write("exceptions.csv", table);
+    let options = ["--dry-run", "--verbose", "--max-missing", "100%"];
+    let ran = desk.sync("exceptions.csv", &options).exits(0);
+    for line in [
+        "line 2: 1 Ada: opted out -> opted in\n",
+        "line 3: 3 Bo: not registered -> opted out\n",
+        "not in the table: 2: opted out -> opted in\n",
+    ] {
+        assert!(ran.stdout.contains(line), "{line} is not in {}", ran.stdout);
+    }
+    let ran = desk.run(&["apply", "exceptions.csv"], &["--dry-run", "--verbose"]);
+    ran.exits(0).says("line 3: 3 Bo: ");
+}

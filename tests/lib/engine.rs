@@ -216,7 +216,7 @@ async fn every_record_is_on_disk_before_its_event() {
     let disk = Disk::default();
     let mut told = Vec::new();
     let watch = |event: &Event<'_>| {
-        if let Event::Recorded(record) = event {
+        if let Event::Recorded { record, .. } = event {
             assert!(
                 disk.holds(record.row),
                 "row {} was told of before it was written",
@@ -249,7 +249,7 @@ async fn a_settled_row_is_on_disk_while_requests_are_in_flight() {
     let order = RefCell::new(Vec::new());
     let watch = |event: &Event<'_>| match event {
         Event::Answered { change, .. } => order.borrow_mut().push(("answered", change.row)),
-        Event::Recorded(record) => order.borrow_mut().push(("recorded", record.row)),
+        Event::Recorded { record, .. } => order.borrow_mut().push(("recorded", record.row)),
         _ => {}
     };
     let rules = Rules {
@@ -278,7 +278,7 @@ async fn a_failed_write_ends_the_run_at_any_point() {
         };
         let told = Cell::new(0_usize);
         let watch = |event: &Event<'_>| {
-            if let Event::Recorded(record) = event {
+            if let Event::Recorded { record, .. } = event {
                 assert!(disk.holds(record.row));
                 told.set(told.get() + 1);
             }
@@ -773,7 +773,7 @@ async fn rows_in_doubt_since_an_interruption_stay_in_doubt_until_they_have_an_ou
         alarm: Alarm::coarse(),
     };
     let sent = engine::run(run, &mut never(), &mut |_, event| {
-        if let Some(Event::Recorded(record)) = event
+        if let Some(Event::Recorded { record, .. }) = event
             && [3, 4].contains(&record.row)
         {
             outcomes.push((record.row, record.outcome));

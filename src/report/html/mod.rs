@@ -9,8 +9,10 @@ mod frame;
 mod plan;
 mod rows;
 mod run;
+mod sync;
 mod time;
 
 pub use self::frame::check_page_place;
 pub use self::plan::{PlanPage, PlannedAction, PlannedRow, write_plan_page};
 pub use self::run::{RunPageContext, write_page, write_page_so_far};
+pub use self::sync::{SyncFact, SyncKind, SyncOverview};

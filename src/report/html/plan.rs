@@ -13,7 +13,7 @@ use crate::output::Output;
 use crate::report::html::frame::{Assets, guards_line, write_with_rows};
 use crate::report::html::rows::{
     ColumnKind, Listing, MAX_LISTED, PageCell, PageColumn, PageOutcome, PageRow, PageRows,
-    carried_id_column, other_columns, registered_column,
+    other_columns, registered_column,
 };
 use crate::report::html::time::PageTime;
 use crate::text::{counted, grouped, visible};
@@ -105,7 +105,7 @@ where
         let identity = &plan.start.identity;
         let mut rows = PlanRows {
             start: rows,
-            id_column: carried_id_column(identity),
+            id_column: identity.carried_id_column(),
             registered_column: registered_column(identity),
             other_columns: other_columns(identity),
         };

@@ -158,29 +158,8 @@ impl Serialize for PageRow {
     }
 }
 
-/// The column that carries the IDs of people who were found by `--ids`.
-const ADDED_ID_COLUMN: &str = "user_id";
-
 /// The column that carries what the register said before.
 const REGISTERED_COLUMN: &str = "registered";
-
-/// Returns the index of the column of IDs among the columns that the report carries.
-pub(super) fn carried_id_column(identity: &Identity) -> Option<usize> {
-    let added = |column: &CarriedColumn| column.added && column.name == ADDED_ID_COLUMN;
-    match identity.header.iter().position(added) {
-        Some(index) => Some(index),
-        None => carried_index(identity, identity.table.id_column),
-    }
-}
-
-/// Returns the index of a column of the input, given by its number, among the columns that the
-/// report carries.
-fn carried_index(identity: &Identity, number: usize) -> Option<usize> {
-    let columns = identity.header.iter().zip(0..);
-    let mut of_input = columns.filter(|(column, _)| !column.added);
-    let (_, index) = of_input.nth(number.checked_sub(1)?)?;
-    Some(index)
-}
 
 /// Returns the index of the column that says what the register said before, if a report carries it.
 pub(super) fn registered_column(identity: &Identity) -> Option<usize> {
@@ -190,7 +169,7 @@ pub(super) fn registered_column(identity: &Identity) -> Option<usize> {
 
 /// Returns the indices of the input's own columns that a page shows besides ID and flag.
 pub(super) fn other_columns(identity: &Identity) -> Vec<usize> {
-    let id_column = carried_id_column(identity);
+    let id_column = identity.carried_id_column();
     let flag_column = carried_flag_column(identity);
     let own = [id_column, flag_column, registered_column(identity)];
     let others = (0..identity.header.len()).filter(|index| !own.contains(&Some(*index)));
@@ -198,7 +177,7 @@ pub(super) fn other_columns(identity: &Identity) -> Vec<usize> {
 }
 
 fn carried_flag_column(identity: &Identity) -> Option<usize> {
-    carried_index(identity, identity.table.flag_column?)
+    identity.carried_index(identity.table.flag_column?)
 }
 
 /// Where the rows of a page come from.

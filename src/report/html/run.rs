@@ -21,8 +21,9 @@ use crate::report::html::frame::{
 };
 use crate::report::html::rows::{
     ColumnKind, Listing, MAX_LISTED, PageCell, PageColumn, PageOutcome, PageRow, PageRows,
-    carried_id_column, other_columns, registered_column,
+    other_columns, registered_column,
 };
+use crate::report::html::sync::{SyncKind, SyncOverview};
 use crate::report::html::time::{PageTime, duration};
 use crate::report::reasons::{Group, GroupIndex};
 use crate::report::summary::Summary;
@@ -35,6 +36,8 @@ pub struct RunPageContext {
     pub next: Option<String>,
     /// Rate that was asked for.
     pub rate: Rate,
+    /// How the table differed from the register, for a `sync`.
+    pub sync: Option<SyncOverview>,
 }
 
 /// Writes the page of a finished run, with the rows of its report.
@@ -139,6 +142,7 @@ struct RunPage {
     guards: String,
     share: Vec<SharePart>,
     tiles: Vec<CountTile>,
+    sync: Option<SyncOverview>,
     causes: Vec<CauseCard>,
     timeline: Option<String>,
     latencies: Option<String>,
@@ -166,7 +170,7 @@ struct CauseCard {
     rows: String,
     meaning: &'static str,
     next: &'static str,
-    lines: String,
+    examples: Vec<String>,
 }
 
 /// A start of the run: the first, or one that continued it.
@@ -218,6 +222,7 @@ impl RunPage {
             guards: latest.map(guards).unwrap_or_default(),
             share: share(summary),
             tiles: Outcome::ALL.map(|outcome| tile(summary, outcome)).into(),
+            sync: context.sync.clone(),
             causes: summary.failures.iter().map(cause_card).collect(),
             timeline: chart::timeline(summary, context.rate),
             latencies: summary.latency.as_ref().and_then(chart::latencies),
@@ -316,21 +321,13 @@ fn cause_title(group: &Group) -> String {
 
 fn cause_card(group: &Group) -> CauseCard {
     let outcome = outcome_label(group.outcome.as_str());
-    let lines: Vec<String> = group.lines.iter().map(ToString::to_string).collect();
-    let more = group.count.saturating_sub(group.lines.len() as u64);
-    let lines = match (lines.len(), more) {
-        (0, _) => "not in the table".to_owned(),
-        (1, 0) => format!("line {}", lines[0]),
-        (_, 0) => format!("lines {}", lines.join(", ")),
-        _ => format!("lines {} and {} more", lines.join(", "), grouped(more)),
-    };
     CauseCard {
         title: cause_title(group),
         rows: format!("{} {outcome}", counted(group.count, "row", "rows")),
         outcome: group.outcome.as_str(),
         meaning: group.meaning,
         next: group.next,
-        lines,
+        examples: group.row_names(),
     }
 }
 
@@ -511,7 +508,7 @@ impl<'a> RunTable<'a> {
         Self {
             source,
             identity,
-            id_column: carried_id_column(identity),
+            id_column: identity.carried_id_column(),
             registered_column: registered_column(identity),
             other_columns: other_columns(identity),
             selection: RowSelection::of(summary),
@@ -528,6 +525,9 @@ impl<'a> RunTable<'a> {
         if self.registered_column.is_some() {
             columns.push(PageColumn::new("Registered", ColumnKind::Word));
         }
+        if self.is_sync() {
+            columns.push(PageColumn::new("Compared", ColumnKind::Word));
+        }
         for index in &self.other_columns {
             let name = &self.identity.header[*index].name;
             columns.push(PageColumn::new(name, ColumnKind::Text));
@@ -540,6 +540,11 @@ impl<'a> RunTable<'a> {
             PageColumn::new("Detail", ColumnKind::Detail),
         ]);
         columns
+    }
+
+    /// Checks whether the rows were compared with the register.
+    fn is_sync(&self) -> bool {
+        self.registered_column.is_some() && self.identity.command == "sync"
     }
 
     /// Returns a row of the page; `None` for a record that is no row or is not listed.
@@ -567,10 +572,15 @@ impl<'a> RunTable<'a> {
             row.wanted.map_or(PageCell::Empty, PageCell::of_flag),
         ];
         if let Some(index) = self.registered_column {
-            cells.push(match record.get(index).and_then(Flag::from_word) {
+            let registered = record.get(index).unwrap_or_default();
+            cells.push(match Flag::from_word(registered) {
                 Some(flag) => PageCell::of_flag(flag),
                 None => input_cell(index),
             });
+            if self.is_sync() {
+                let kind = SyncKind::of(&row, registered);
+                cells.push(PageCell::Text(kind.word().to_owned()));
+            }
         }
         cells.extend(self.other_columns.iter().map(|index| input_cell(*index)));
         cells.extend([
@@ -620,6 +630,7 @@ mod tests {
         let context = RunPageContext {
             next: Some("mfa-optout apply '<users>.csv'".to_owned()),
             rate: Rate::Unlimited,
+            sync: None,
         };
         write_page_so_far(&output, &summary, &journal, &report, &context).unwrap();
         let page = fs::read_to_string(desk.path("page.html")).unwrap();

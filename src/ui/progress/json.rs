@@ -29,6 +29,7 @@ enum Content<'a> {
     },
     Row {
         line: Option<u64>,
+        user: &'a str,
         outcome: &'a str,
         wanted: Option<bool>,
         http_status: Option<u16>,
@@ -65,20 +66,21 @@ struct Figures {
 }
 
 /// Returns the line for an event, or `None` for an event that is only counted: a request, an
-/// answer, a pause of the rate.
+/// answer, a pause of the rate. `user` is the label of the user that the event is about.
 pub(super) fn event(
     state: &State,
     began: Timestamp,
-    now: Duration,
-    event: &Event<'_>,
+    (now, event): (Duration, &Event<'_>),
+    user: &str,
 ) -> Option<String> {
     let content = match event {
         Event::Planned { rows, on_record } => Content::Planned {
             rows: *rows,
             on_record: on_record.total(),
         },
-        Event::Recorded(record) => Content::Row {
+        Event::Recorded { record, .. } => Content::Row {
             line: record.line,
+            user,
             outcome: record.outcome.as_str(),
             wanted: record.wanted.map(Flag::is_opt_out),
             http_status: record.http_status,

@@ -15,8 +15,7 @@ use jiff::Timestamp;
 use self::output::Output;
 use super::screen::{Look, Screen};
 use crate::config::{LogFormat, Logging, Volume};
-use crate::domain::Event;
-use crate::domain::Wait;
+use crate::domain::{Event, RowLabels, Wait};
 use crate::text::rough;
 
 pub use state::State;
@@ -67,6 +66,7 @@ pub struct Progress {
     style: Style,
     verbose: bool,
     began: Timestamp,
+    labels: RowLabels,
     state: State,
     next_frame: Duration,
     next_line: Duration,
@@ -77,13 +77,21 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Creates the view of a run of `rows` rows that `began` at this time of day.
+    /// Creates the view of a run of `rows` rows that `began` at this time of day. `labels` name its
+    /// rows.
     #[must_use]
-    pub fn new(style: Style, volume: Volume, rows: u64, began: Timestamp) -> Self {
+    pub fn new(
+        style: Style,
+        volume: Volume,
+        rows: u64,
+        began: Timestamp,
+        labels: RowLabels,
+    ) -> Self {
         Self {
             style,
             verbose: volume == Volume::Verbose,
             began,
+            labels,
             state: State::of(rows),
             next_frame: Duration::ZERO,
             next_line: PERIOD,
@@ -101,7 +109,8 @@ impl Progress {
         }
         match self.style {
             Style::Json if self.needs_line(event) => {
-                if let Some(line) = json::event(&self.state, self.began, now, event) {
+                let label = self.label(event);
+                if let Some(line) = json::event(&self.state, self.began, (now, event), &label) {
                     self.output.line(&line);
                 }
             }
@@ -161,8 +170,16 @@ impl Progress {
 
     fn needs_line(&self, event: &Event<'_>) -> bool {
         match event {
-            Event::Recorded(record) => self.verbose || record.outcome.is_failure(),
+            Event::Recorded { record, .. } => self.verbose || record.outcome.is_failure(),
             _ => true,
+        }
+    }
+
+    /// Returns ID and name of the user that an event is about; empty for other events.
+    fn label(&self, event: &Event<'_>) -> String {
+        match event {
+            Event::Recorded { cells, .. } => self.labels.label(cells),
+            _ => String::new(),
         }
     }
 
@@ -171,7 +188,9 @@ impl Progress {
     fn report(&mut self, now: Duration, event: &Event<'_>) {
         let lines = self.style == Style::Lines;
         let words = match event {
-            Event::Recorded(record) if self.verbose => words::row(record),
+            Event::Recorded { record, .. } if self.verbose => {
+                words::row(record, &self.label(event))
+            }
             Event::OutageBegan if lines => {
                 "the Org stopped responding; probing until it is back".to_owned()
             }

@@ -2,31 +2,16 @@
 //! or a full pipe does not hold up the run.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
 use console::Term;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 /// Maximum number of messages that wait to be written.
 const QUEUE: usize = 16_384;
 /// Time in which the last messages have to be written.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Frames a second up to which indicatif draws the bar; its frames come at most ten times a second.
-const MAX_FRAME_RATE: u8 = u8::MAX;
-
-/// Turns off wrapping (DECAWM), so that a bar is cut off if the terminal has become narrower. Only
-/// where every terminal knows the sequence.
-const WRAP_OFF: &str = if cfg!(unix) { "\u{1b}[?7l" } else { "" };
-/// Turns on wrapping again.
-const WRAP_ON: &str = if cfg!(unix) { "\u{1b}[?7h" } else { "" };
-
-/// Clears from the start of the cursor's line to the end of the screen, in two steps: some
-/// terminals keep the screen in their history when all of it is cleared at once.
-const CLEAR: &str = "\r\u{1b}[K\u{1b}[C\u{1b}[0J\r";
-
 /// The destination of lines and the bar.
 #[derive(Debug)]
 pub(super) enum Output {
@@ -114,135 +99,34 @@ impl Output {
 /// Writes messages until the channel closes. Errors are ignored: the reader may be gone, and the
 /// run must go on.
 fn write(term: &Term, messages: &Receiver<Message>) {
-    let bar = bar_on(term);
+    let mut bar = String::new();
     while let Ok(first) = messages.recv() {
-        show(
-            term,
-            &bar,
-            std::iter::once(first).chain(messages.try_iter()),
-        );
+        let batch = std::iter::once(first).chain(messages.try_iter());
+        let _ = show(term, &mut bar, batch);
     }
-    bar.finish_and_clear();
+    let last = Message::Bar(String::new());
+    let _ = show(term, &mut bar, std::iter::once(last));
 }
 
-fn bar_on(term: &Term) -> ProgressBar {
-    let target = ProgressDrawTarget::term_like_with_hz(
-        Box::new(AnchoredTerm::on(term.clone())),
-        MAX_FRAME_RATE,
-    );
-    let plain =
-        ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-    ProgressBar::with_draw_target(None, target).with_style(plain)
-}
-
-/// Shows several messages: all lines, and the last bar.
-fn show(term: &Term, bar: &ProgressBar, messages: impl Iterator<Item = Message>) {
-    let mut lines = Vec::new();
-    let mut latest = None;
+/// Shows several messages: all lines, and the last bar below them in place of the one that is shown.
+///
+/// The cursor rests below the bar. The bar is cleared by going up as many lines as it has, so its
+/// lines must not wrap when the terminal becomes narrower: see [`MAX_WIDTH`](super::words::MAX_WIDTH).
+fn show(term: &Term, bar: &mut String, messages: impl Iterator<Item = Message>) -> io::Result<()> {
+    // Without a bar nothing may be cleared: this may be a file.
+    if !bar.is_empty() {
+        term.clear_last_lines(bar.lines().count())?;
+    }
     for message in messages {
         match message {
-            Message::Line(line) => lines.push(line),
-            Message::Bar(next) => latest = Some(next),
+            Message::Line(line) => term.write_line(&line)?,
+            Message::Bar(next) => *bar = next,
         }
     }
-    let has_bar = !bar.message().is_empty();
-    if has_bar && !lines.is_empty() {
-        bar.suspend(|| write_lines(term, &lines));
-    } else {
-        // Without a bar, nothing may be cleared: this may be a file.
-        write_lines(term, &lines);
+    for line in bar.lines() {
+        term.write_line(line)?;
     }
-    if let Some(next) = latest {
-        bar.set_message(next);
-    }
-}
-
-fn write_lines(term: &Term, lines: &[String]) {
-    for line in lines {
-        let _ = term.write_line(line);
-    }
-    let _ = term.flush();
-}
-
-/// A terminal on which the cursor rests where the bar begins.
-///
-/// A terminal that becomes narrower may wrap the lines of the bar. All of them are behind the
-/// cursor, so that they can be cleared together. Moving up by the number of lines, as indicatif
-/// does, would leave some of them.
-#[derive(Debug)]
-struct AnchoredTerm {
-    term: Term,
-    /// Number of lines of the bar that are written and not yet flushed.
-    lines: AtomicUsize,
-}
-
-impl AnchoredTerm {
-    fn on(term: Term) -> Self {
-        Self {
-            term,
-            lines: AtomicUsize::new(0),
-        }
-    }
-}
-
-impl TermLike for AnchoredTerm {
-    fn width(&self) -> u16 {
-        self.term.size().1
-    }
-
-    fn height(&self) -> u16 {
-        self.term.size().0
-    }
-
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, line: &str) -> io::Result<()> {
-        self.write_str(line)
-    }
-
-    /// Writes a text as a line of its own. Blanks that fill a line are left out, because they would
-    /// wrap.
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        if text.trim().is_empty() {
-            return Ok(());
-        }
-        match self.lines.fetch_add(1, Ordering::Relaxed) {
-            0 => self.term.write_str(WRAP_OFF)?,
-            _ => self.term.write_line("")?,
-        }
-        self.term.write_str(text)
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        if cfg!(unix) {
-            self.term.write_str(CLEAR)
-        } else {
-            self.term.clear_to_end_of_screen()
-        }
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        if let Some(below) = self.lines.swap(0, Ordering::Relaxed).checked_sub(1) {
-            self.term.move_cursor_up(below)?;
-            self.term.write_str("\r")?;
-            self.term.write_str(WRAP_ON)?;
-        }
-        self.term.flush()
-    }
+    term.flush()
 }
 
 #[cfg(test)]
@@ -251,6 +135,9 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+
+    /// What a terminal is sent to clear a bar of two lines.
+    const CLEARED: &str = "\u{1b}[2A\r\u{1b}[2K\u{1b}[1B\r\u{1b}[2K\u{1b}[1B\u{1b}[2A";
 
     /// Returns what a terminal is sent.
     fn sent(write: impl FnOnce(&Term)) -> String {
@@ -277,36 +164,25 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_stays_where_the_bar_begins() {
+    fn only_the_last_bar_is_drawn_and_it_is_cleared_at_the_end() {
         let bar = || Message::Bar("one\ntwo".to_owned());
-        let drawn = "\u{1b}[?7lone\ntwo\u{1b}[1A\r\u{1b}[?7h";
-        let cleared = CLEAR.repeat(2);
-        assert_eq!(written(vec![bar()]), format!("{drawn}{cleared}"));
-        let term = written(vec![bar(), Message::Line("a row".to_owned()), bar()]);
-        assert_eq!(
-            term,
-            format!("a row\n{drawn}{cleared}"),
-            "bars that are late are left out"
-        );
+        assert_eq!(written(vec![bar()]), format!("one\ntwo\n{CLEARED}"));
+        let late = written(vec![bar(), Message::Line("a row".to_owned()), bar()]);
+        assert_eq!(late, format!("a row\none\ntwo\n{CLEARED}"));
     }
 
     #[test]
     fn lines_are_written_above_the_bar() {
-        let bar = ["one\ntwo", "three\nfour"].map(|bar| Message::Bar(bar.to_owned()));
-        let [first, second] = bar;
+        let [first, second] = ["one\ntwo", "three\nfour"].map(|bar| Message::Bar(bar.to_owned()));
         let term = sent(|term| {
-            let bar = bar_on(term);
+            let mut bar = String::new();
             for message in [first, Message::Line("a row".to_owned()), second] {
-                show(term, &bar, std::iter::once(message));
+                show(term, &mut bar, std::iter::once(message)).expect("the file can be written");
             }
-            bar.finish_and_clear();
         });
-        let cleared = CLEAR.repeat(2);
-        let [first, second] =
-            ["one\ntwo", "three\nfour"].map(|bar| format!("\u{1b}[?7l{bar}\u{1b}[1A\r\u{1b}[?7h"));
         assert_eq!(
             term,
-            format!("{first}{cleared}a row\n{first}{cleared}{second}{cleared}")
+            format!("one\ntwo\n{CLEARED}a row\none\ntwo\n{CLEARED}three\nfour\n")
         );
     }
 

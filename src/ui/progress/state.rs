@@ -85,7 +85,7 @@ impl State {
                 self.note_result(answer);
             }
             Event::Waiting { why, until } => self.wait(*why, *until),
-            Event::Recorded(record) => {
+            Event::Recorded { record, .. } => {
                 self.tally.add(record.outcome);
                 self.finished += u64::from(record.attempts > 0);
                 self.recorded.count(now);

@@ -5,12 +5,15 @@ use std::time::Duration;
 use console::{measure_text_width, truncate_str};
 
 use super::state::{Failure, State};
-use crate::domain::{Condition, Ending, Outcome, Record, Wait};
+use crate::domain::{Condition, Ending, Outcome, Record, Wait, row_name};
 use crate::text::{countdown, counted, grouped, one_line, rough};
 use crate::ui::screen::Look;
 
-/// Minimum number of columns at which the bar itself is drawn.
-const MIN_WIDTH_OF_BAR: usize = 50;
+/// Maximum width of the bar's lines. A terminal of 40 columns or more does not wrap them, also when
+/// it has been made narrower since they were drawn, so that nothing of them is left behind.
+pub(super) const MAX_WIDTH: usize = 39;
+/// Minimum width of the drawn bar itself.
+const MIN_DRAWN: usize = 10;
 
 /// Returns one plain line:
 /// `1,200 of 3,000 rows, 9.8 requests/s, 1,197 applied, 3 failed, about 3 min left`.
@@ -30,41 +33,69 @@ pub fn line(state: &State, now: Duration) -> String {
     parts.join(", ")
 }
 
-/// Returns two lines for a terminal of `width` columns, and a third one while the run is held back.
+/// Returns the bar for a terminal of `width` columns: how much is done, the counts, the speed, and
+/// what holds the run back.
 #[must_use]
 pub fn bar(state: &State, now: Duration, width: usize, look: Look) -> String {
-    let mut parts = vec![format!("{}/{}", grouped(state.done()), grouped(state.rows))];
+    let width = width.min(MAX_WIDTH);
+    let done = format!("{}/{}", grouped(state.done()), grouped(state.rows));
+    let mut lines = vec![match width.checked_sub(done.len() + 2) {
+        Some(room) if room >= MIN_DRAWN => format!("{}  {done}", drawn_bar(state, room, look)),
+        _ => done,
+    }];
+    lines.extend(packed(&colored_counts(state, look), width));
+    let mut speed = Vec::new();
     if state.first_attempt().is_none() {
-        parts.push(format!("{:.1}/s", state.speed(now)));
+        speed.push(format!("{:.1}/s", state.speed(now)));
     }
-    parts.extend(time_left(state, now));
-    let figures = fit(&parts, width);
-    let first = match width.checked_sub(measure_text_width(&figures) + 2) {
-        Some(room) if width >= MIN_WIDTH_OF_BAR && room >= 10 => {
-            format!("{}  {figures}", drawn_bar(state, room.min(40), look))
+    speed.extend(time_left(state, now));
+    lines.extend(packed(&speed, width));
+    if let Some(status) = waiting(state, now) {
+        let narrow = Look {
+            width: Some(width),
+            ..look
+        };
+        for line in packed(&phrases(&status), width) {
+            let wrapped = narrow.wrap(&line, 2);
+            lines.extend(wrapped.lines().map(|line| look.yellow(line)));
         }
-        _ => figures,
-    };
-    let mut lines = format!("{first}\n{}", fit(&colored_counts(state, look), width));
-    if let Some(wordings) = status(state, now) {
-        lines.push('\n');
-        lines.push_str(&look.yellow(&longest_that_fits(&wordings, width)));
+    }
+    // A word that is too long for the terminal is cut off.
+    let cut = lines.iter().map(|line| truncate_str(line, width, "…"));
+    cut.collect::<Vec<_>>().join("\n")
+}
+
+/// Splits a status where a line of it may end: after a semicolon, and before a parenthesis.
+fn phrases(status: &str) -> Vec<String> {
+    let status = status.replace(" (", "; (");
+    status.split("; ").map(str::to_owned).collect()
+}
+
+/// Packs parts into lines of at most `width` columns.
+fn packed(parts: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if measure_text_width(line) + 2 + measure_text_width(part) <= width => {
+                line.push_str("  ");
+                line.push_str(part);
+            }
+            _ => lines.push(part.clone()),
+        }
     }
     lines
 }
 
-/// Returns the result of a row: `line 17: failed (404, 1 attempt): User not found`.
-pub(super) fn row(record: &Record) -> String {
+/// Returns the result of a row: `line 17: 1404 Bjørn Dahl: failed (404, 1 attempt): User not
+/// found`.
+pub(super) fn row(record: &Record, label: &str) -> String {
     let Record {
         line,
         outcome,
         attempts,
         ..
     } = record;
-    let place = match line {
-        Some(line) => format!("line {line}"),
-        None => "a row that is not in the table".to_owned(),
-    };
+    let place = row_name(*line, label);
     let attempts = counted(u64::from(*attempts), "attempt", "attempts");
     let how = match record.http_status {
         Some(status) => format!(" ({status}, {attempts})"),
@@ -119,71 +150,46 @@ fn time_left(state: &State, now: Duration) -> Option<String> {
         .map(|left| format!("about {} left", rough(left)))
 }
 
-/// Returns what the run waits for.
+/// Returns what holds the run back.
 pub(super) fn waiting(state: &State, now: Duration) -> Option<String> {
-    status(state, now).map(|[long, ..]| long)
-}
-
-/// Returns what the run waits for in three wordings, the longest first.
-fn status(state: &State, now: Duration) -> Option<[String; 3]> {
     match (state.condition, state.waiting) {
         (Condition::Outage { since }, waiting) => Some(outage(since, waiting, now)),
         (Condition::Throttled { until }, _) if until > now => {
             let left = countdown(until.saturating_sub(now));
-            Some([
-                format!("throttled by the Org: next request in {left}"),
-                format!("throttled: next in {left}"),
-                format!("pause: {left}"),
-            ])
+            Some(format!("throttled by the Org; next request in {left}"))
         }
         (_, Some((Wait::LogIn, until))) if until > now => {
             let left = countdown(until.saturating_sub(now));
-            Some([
-                format!("waiting to log in again: {left} left"),
-                format!("logging in again in {left}"),
-                format!("login: {left}"),
-            ])
+            Some(format!("waiting to log in again; {left} left"))
         }
         (_, Some((Wait::Drain, until))) => Some(stopping(state, until.saturating_sub(now))),
         _ => first_answer(state, now).or_else(|| last_rows(state, now)),
     }
 }
 
-fn outage(since: Duration, waiting: Option<(Wait, Duration)>, now: Duration) -> [String; 3] {
+fn outage(since: Duration, waiting: Option<(Wait, Duration)>, now: Duration) -> String {
     let lasted = countdown(now.saturating_sub(since));
     match waiting {
         Some((_, until)) if until > now => {
             let left = countdown(until.saturating_sub(now));
-            [
-                format!("no response from the Org for {lasted}; next probe in {left}"),
-                format!("no response; next probe in {left}"),
-                format!("probe in {left}"),
-            ]
+            format!("no response from the Org for {lasted}; next probe in {left}")
         }
-        _ => [
-            format!("no response from the Org for {lasted}; probing"),
-            format!("no response for {lasted}; probing"),
-            "probing".to_owned(),
-        ],
+        _ => format!("no response from the Org for {lasted}; probing"),
     }
 }
 
-fn stopping(state: &State, left: Duration) -> [String; 3] {
+fn stopping(state: &State, left: Duration) -> String {
     let left = countdown(left);
     let not_sent = counted(state.not_sent(), "row", "rows");
-    [
-        format!(
-            "stopping: {not_sent} not sent yet; up to {left} for the last answers; Ctrl-C again \
-             stops at once"
-        ),
-        format!("stopping: {left}; Ctrl-C stops at once"),
-        format!("stopping: {left}"),
-    ]
+    format!(
+        "stopping: {not_sent} not sent yet; up to {left} for the last answers; Ctrl-C again stops \
+         at once"
+    )
 }
 
 /// Returns the status before the first success, such as
 /// `waiting for the first answer (attempt 2: 503)`.
-fn first_answer(state: &State, now: Duration) -> Option<[String; 3]> {
+fn first_answer(state: &State, now: Duration) -> Option<String> {
     let attempt = state.first_attempt()?;
     let number = attempt.number;
     let attempt = match attempt.failure {
@@ -197,53 +203,17 @@ fn first_answer(state: &State, now: Duration) -> Option<[String; 3]> {
         }
         _ => String::new(),
     };
-    Some([
-        format!("waiting for the first answer ({attempt}){next}"),
-        format!("first answer: {attempt}"),
-        attempt,
-    ])
+    Some(format!("waiting for the first answer ({attempt}){next}"))
 }
 
-fn last_rows(state: &State, now: Duration) -> Option<[String; 3]> {
+fn last_rows(state: &State, now: Duration) -> Option<String> {
     match state.waiting {
         Some((Wait::Retry, until)) if until > now => {
             let left = countdown(until.saturating_sub(now));
-            Some([
-                format!("waiting to retry the last rows: {left} left"),
-                format!("retrying the last rows in {left}"),
-                format!("retry in {left}"),
-            ])
+            Some(format!("waiting to retry the last rows; {left} left"))
         }
         _ => None,
     }
-}
-
-/// Returns the longest wording that fits; if none does, the beginning of the shortest one.
-fn longest_that_fits(wordings: &[String; 3], width: usize) -> String {
-    for wording in wordings {
-        if measure_text_width(wording) <= width {
-            return wording.clone();
-        }
-    }
-    let [.., shortest] = wordings;
-    truncate_str(shortest, width, "…").into_owned()
-}
-
-/// Joins as many parts as fit. If the first one alone does not fit, it is cut.
-fn fit(parts: &[String], width: usize) -> String {
-    let mut line = String::new();
-    for part in parts {
-        let longer = if line.is_empty() {
-            part.clone()
-        } else {
-            format!("{line}  {part}")
-        };
-        if measure_text_width(&longer) > width && !line.is_empty() {
-            break;
-        }
-        line = longer;
-    }
-    truncate_str(&line, width, "…").into_owned()
 }
 
 fn drawn_bar(state: &State, room: usize, look: Look) -> String {

@@ -336,16 +336,15 @@ fn a_terminal_gets_no_sequence_but_the_tools_own() {
         .collect();
     let said = String::from_utf8(bytes).unwrap();
     crate::common::must_show_no_secret(&said);
-    assert!(said.contains("\u{1b}[0J"), "there is a bar");
-    // Of the bar: it is wiped, it is cut off rather than wrapped, the cursor goes up and to the
-    // line's start, and it has two colours.
+    assert!(said.contains("\u{1b}[2K"), "there is a bar");
+    // Of the bar: it is wiped, and the cursor goes up and down and to the line's start.
     let wipes = [
-        "\u{1b}[0J",
-        "\u{1b}[K",
-        "\u{1b}[C",
-        "\u{1b}[?7l",
-        "\u{1b}[?7h",
-        "\u{1b}[1A",
+        "\u{1b}[2K",
+        "\u{1b}[1B",
+        "\u{1b}[2A",
+        "\u{1b}[3A",
+        "\u{1b}[4A",
+        "\u{1b}[5A",
         "\r",
     ];
     // Of the text: bold, dim, red and their end.
