@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use crate::common::hostile::{Hostile, Reply};
+use crate::common::hostile::{Hostile, Reply, Seen};
 use crate::common::practice::TestOrg;
 use crate::common::{Cli, KEY, Ran, outcomes, report, table};
 
@@ -116,11 +116,7 @@ fn suggested_command_after_a_sync_that_stopped_makes_the_org_match() {
     ];
     let ran = run(&cli, &org, &[&words[..], &["--limit", "2"]].concat()).exits(5);
     paste(&cli, &next_command(&ran)).exits(0);
-    let sent: Vec<u64> = org
-        .requests()
-        .iter()
-        .filter_map(|seen| seen.user())
-        .collect();
+    let sent: Vec<u64> = org.requests().iter().filter_map(Seen::user).collect();
     assert!((1..=5).all(|user| sent.contains(&user)), "{sent:?}");
 }
 
@@ -241,6 +237,9 @@ fn paste_example(cli: &Cli, example: &str, address: &str) -> Ran {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut command = cli.command(&words);
     command.env("MFA_OPTOUT_API_KEY", "sandbox-key");
+    if cli.path("mfa-optout.toml").exists() {
+        command.env("MFA_OPTOUT_CONFIG", "mfa-optout.toml");
+    }
     Ran::of(command.output().unwrap())
 }
 

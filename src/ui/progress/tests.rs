@@ -206,7 +206,7 @@ fn status_is_not_cut_on_a_narrow_terminal() {
             until: at(311.0),
         },
     ];
-    let mut told = String::new();
+    let mut told = Vec::new();
     for width in [99, 19] {
         for event in &waits {
             let mut progress = played(Style::Silent, Volume::Normal);
@@ -221,9 +221,10 @@ fn status_is_not_cut_on_a_narrow_terminal() {
             }
             progress.on(at(12.0), event);
             let shown = bar(progress.state(), at(12.0), width, Look::PLAIN);
-            told += &format!("-- {width} columns\n{shown}\n");
+            told.push(format!("-- {width} columns\n{shown}"));
         }
     }
+    let told = told.join("\n");
     assert!(!told.contains('…'), "{told}");
     insta::assert_snapshot!(told);
 }
