@@ -124,7 +124,7 @@ impl Beginning<'_> {
             Some(bytes) => Register::parse(&bytes).ok(),
             None => None,
         };
-        if let Some(copy) = private_copy(&snapshot) {
+        if let Some(copy) = private_copy(&snapshot, journal::INPUT) {
             self.plan.read_from(copy);
         }
         let (journal, on_record) = prepared.begin(&self.start, mode)?;
@@ -165,30 +165,44 @@ fn list_of(register: &RegisterIdentity) -> Option<String> {
     register.list.clone()
 }
 
-/// Makes the snapshot of the input and the register, or finds the one that an interrupted run left.
+/// Makes the snapshot of the files that the run reads, or finds the one that an interrupted run
+/// left.
 fn make_snapshot(
     prepared: &Prepared<'_>,
     plan: &Plan,
     register: Option<&OpenRegister>,
 ) -> Result<Snapshot> {
-    let (mut content, length) = plan.input().raw();
-    let input = NewSection {
+    let (mut table, length) = plan.input().raw();
+    let mut sections = vec![NewSection {
         name: journal::INPUT,
         length,
         hash: plan.fingerprint(),
-        content: &mut content,
-    };
-    let Some(register) = register else {
-        return prepared.snapshot(&mut [input]);
-    };
-    let csv = register.register.to_csv();
-    let register = NewSection {
-        name: journal::REGISTER,
-        length: csv.len() as u64,
-        hash: blake3::hash(&csv),
-        content: &mut csv.as_slice(),
-    };
-    prepared.snapshot(&mut [input, register])
+        content: &mut table,
+    }];
+    let mut list;
+    if let Some(directory) = plan.directory() {
+        let length;
+        (list, length) = directory.raw();
+        sections.push(NewSection {
+            name: journal::IDS,
+            length,
+            hash: directory.fingerprint(),
+            content: &mut list,
+        });
+    }
+    let csv;
+    let mut unread;
+    if let Some(register) = register {
+        csv = register.register.to_csv();
+        unread = csv.as_slice();
+        sections.push(NewSection {
+            name: journal::REGISTER,
+            length: csv.len() as u64,
+            hash: blake3::hash(&csv),
+            content: &mut unread,
+        });
+    }
+    prepared.snapshot(&mut sections)
 }
 
 /// Waits until no request of the earlier run can arrive any more. Returns the signal that ended the

@@ -2,6 +2,7 @@
 //! in the same way.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
@@ -12,9 +13,9 @@ use crate::cli::Close;
 use crate::config::{CliOverrides, Key};
 use crate::domain::{Change, Outcome, Record};
 use crate::error::{Error, Exit, Kind, Result};
-use crate::input::{Input, Source};
+use crate::input::{Directory, Input, Source};
 use crate::journal::{self, Access, OnRecord, Paths, RowResults, Run, Stop};
-use crate::plan::{Action, Plan, RegisterRequests, Step};
+use crate::plan::{self, Action, Plan, RegisterRequests, Step};
 use crate::register::update::RunFacts;
 use crate::register::{LockState, Owner, Register, RegisterFile};
 use crate::report::{ClosedRow, Completion, Interrupted};
@@ -261,7 +262,7 @@ fn closed(change: Change, outcome: Outcome, detail: &str) -> Record {
 fn source_of(interrupted: &Interrupted, table: Option<&Path>) -> Result<Source> {
     let run = interrupted.run();
     if let Some(snapshot) = interrupted.snapshot()?
-        && let Some(mut copy) = job::private_copy(&snapshot)
+        && let Some(mut copy) = job::private_copy(&snapshot, journal::INPUT)
     {
         copy.name.clone_from(&run.identity.input.name);
         return Ok(Source::Copy(copy));
@@ -285,6 +286,33 @@ fn no_snapshot(interrupted: &Interrupted) -> Error {
     ))
 }
 
+/// Reads the list of users as the run has read it: from the snapshot, or else the file itself if it
+/// is unchanged. `None` if the table has the user IDs.
+fn directory_of(interrupted: &Interrupted) -> Result<Option<Arc<Directory>>> {
+    let run = interrupted.run();
+    let Some(list) = &run.identity.ids else {
+        return Ok(None);
+    };
+    let snapshot = interrupted.snapshot()?;
+    let copy = snapshot.and_then(|snapshot| job::private_copy(&snapshot, journal::IDS));
+    let source = match copy {
+        Some(mut copy) => {
+            copy.name.clone_from(&list.file.name);
+            Source::Copy(copy)
+        }
+        None => Source::Path(list.file.name.clone().into()),
+    };
+    let directory = Directory::open(&source, &reading::directory_options_of(list, run))?;
+    let is_same = directory.fingerprint().to_string() == list.file.blake3
+        && directory.column_numbers() == [list.key_column, list.id_column];
+    if is_same {
+        return Ok(Some(Arc::new(directory)));
+    }
+    let name = visible(&list.file.name);
+    let message = format!("{name} is not the list of users of the interrupted run");
+    Err(Error::new(Kind::Input, message).help("put the file back as it was then"))
+}
+
 /// Reads the table of a run as the run has read it, and compares it with the same register. `table`
 /// is a file with the table, for a run that has lost its snapshot.
 fn plan_of(
@@ -294,7 +322,10 @@ fn plan_of(
 ) -> Result<Plan> {
     let run = interrupted.run();
     let source = source_of(interrupted, table)?;
-    let options = reading::options_of(run, former);
+    let options = plan::Options {
+        directory: directory_of(interrupted)?,
+        ..reading::options_of(run, former)
+    };
     let input = Input::open(&source, &options.input)?;
     if input.found().fingerprint.to_string() != run.identity.input.blake3 {
         let message = format!("{} is not the table of the interrupted run", source.name());

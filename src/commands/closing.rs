@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::Builder;
@@ -13,7 +14,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
-use super::outputs::ExtraOutputs;
+use super::outputs::{ExtraOutputs, is_stream};
 use super::registered::RegisterRun;
 use crate::config::{CliOverrides, Form, Key, Settings};
 use crate::domain::{Ending, Outcome, Signal, Tally};
@@ -34,6 +35,8 @@ pub(super) struct Closing {
     pub(super) paths: Paths,
     /// The page and the metrics, if they are wanted.
     pub(super) outputs: ExtraOutputs,
+    /// The table as it was given.
+    pub(super) table: PathBuf,
     /// Number of rows in the input.
     pub(super) rows: u64,
     /// Identity of the run.
@@ -376,7 +379,7 @@ impl Closing {
             .sum();
         match exit {
             Exit::Done | Exit::NothingChanged | Exit::Busy => None,
-            Exit::RowsNeedAttention if to_retry <= permanent => None,
+            Exit::RowsNeedAttention if to_retry <= permanent => self.command_when_corrected(tally),
             Exit::RowsNeedAttention => {
                 let words = ["retry".into(), path_word(&self.paths.report)];
                 let options = self.given.carried_words();
@@ -386,18 +389,60 @@ impl Closing {
             | Exit::StoppedEarly
             | Exit::HungUp
             | Exit::Interrupted
-            | Exit::Terminated => words_to_continue(std::env::args_os().skip(1)).map(command_line),
+            | Exit::Terminated => {
+                words_without(&NOT_REPEATED, std::env::args_os().skip(1)).map(command_line)
+            }
         }
     }
+
+    /// Returns the command for the table once its invalid rows are corrected, if there are any. Its
+    /// report and page get names of their own, so that those of this run stay.
+    fn command_when_corrected(&self, tally: &Tally) -> Option<String> {
+        let is_table = matches!(self.identity.command.as_str(), "apply" | "sync");
+        if tally.count(Outcome::Invalid) == 0 || !is_table || is_stream(&self.table) {
+            return None;
+        }
+        let words = std::env::args_os().skip(1);
+        let mut words = words_without(&NOT_REPEATED_WHEN_CORRECTED, words)?;
+        let outputs = &self.settings.outputs;
+        if self.identity.command == "apply" || outputs.report.is_some() {
+            words.push("--report".into());
+            words.push(path_word(&next_name(&self.paths.report)?));
+        }
+        if let Some(page) = &outputs.html {
+            words.push("--html".into());
+            words.push(path_word(&next_name(page)?));
+        }
+        Some(command_line(words))
+    }
+}
+
+/// Returns a free name for the next file of a kind: `users.report.csv` gives `users.2.report.csv`.
+/// `None` if the name is not Unicode.
+fn next_name(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let end = name.rfind(".report.").or_else(|| name.rfind('.'));
+    let (stem, suffix) = name.split_at(end.unwrap_or(name.len()));
+    let base = match stem.rsplit_once('.') {
+        Some((base, number)) if number.parse::<u32>().is_ok() => base,
+        _ => stem,
+    };
+    let mut names =
+        (2..u32::MAX).map(|number| path.with_file_name(format!("{base}.{number}{suffix}")));
+    names.find(|path| !path.exists() && !Paths::of(path.clone()).partial.exists())
 }
 
 /// Options of this run that the command that continues it does not repeat: `--fresh` would start
 /// over, and `--limit` would stop the rest of the run as well.
 const NOT_REPEATED: [Key; 2] = [Key::Fresh, Key::Limit];
 
-/// Returns the words of the command that continues a run, from those with which it was started.
-/// Returns `None` if one of them is `-`: what came from standard input can't be pasted.
-fn words_to_continue(words: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
+/// Options of this run that the command for the corrected table does not repeat. Its outputs have
+/// other names.
+const NOT_REPEATED_WHEN_CORRECTED: [Key; 4] = [Key::Fresh, Key::Overwrite, Key::Report, Key::Html];
+
+/// Returns the words with which a run was started, without these options. Returns `None` if one of
+/// them is `-`: what came from standard input can't be pasted.
+fn words_without(options: &[Key], words: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
     let mut kept = Vec::new();
     let mut is_value_left_out = false;
     for word in words {
@@ -413,7 +458,7 @@ fn words_to_continue(words: impl Iterator<Item = OsString>) -> Option<Vec<OsStri
             Some((flag, value)) => (flag, Some(value)),
             None => (&*text, None),
         };
-        let left_out = NOT_REPEATED.into_iter().find(|key| key.flag() == flag);
+        let left_out = options.iter().find(|key| key.flag() == flag);
         match left_out {
             Some(key) => {
                 is_value_left_out = value.is_none() && key.setting().form != Form::Switch;
@@ -430,9 +475,24 @@ mod tests {
 
     fn continued(words: &str) -> Option<String> {
         let words = words.split(' ').map(OsString::from);
-        let kept = words_to_continue(words)?;
+        let kept = words_without(&NOT_REPEATED, words)?;
         let kept: Vec<_> = kept.iter().map(|word| word.to_string_lossy()).collect();
         Some(kept.join(" "))
+    }
+
+    #[test]
+    fn the_next_file_of_a_kind_has_a_free_name_with_the_next_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let next = |name: &str| next_name(&at(name)).unwrap();
+        assert_eq!(next("users.report.csv"), at("users.2.report.csv"));
+        assert_eq!(next("a.b.report.xlsx"), at("a.b.2.report.xlsx"));
+        assert_eq!(next("page.html"), at("page.2.html"));
+        assert_eq!(next("page"), at("page.2"));
+        std::fs::write(at("users.2.report.csv"), "").unwrap();
+        std::fs::write(at("users.3.report.csv.partial"), "").unwrap();
+        assert_eq!(next("users.report.csv"), at("users.4.report.csv"));
+        assert_eq!(next("users.2.report.csv"), at("users.4.report.csv"));
     }
 
     #[test]

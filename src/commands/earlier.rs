@@ -5,10 +5,8 @@ use std::path::Path;
 
 use super::close::close_command;
 use crate::error::{Error, Kind, Result};
-use crate::input;
-use crate::input::ColumnChoice;
-use crate::journal::Identity;
-use crate::journal::Paths;
+use crate::input::{self, ColumnChoice, UntilChoice};
+use crate::journal::{ADDED_ID_COLUMN, Identity, Paths};
 use crate::plan::REGISTERED_COLUMN;
 use crate::text::{visible, visible_path};
 use crate::trusted_file;
@@ -72,13 +70,40 @@ pub(super) fn must_be_finished(report: &Path) -> Result<()> {
     )))
 }
 
-/// Returns the column of the user IDs that the record of a report names: by its header, or by its
-/// number if several columns have the same header. `None` if there is no record, or if it does not
-/// say.
-pub(super) fn id_column_of(report: &Path) -> Option<ColumnChoice> {
+/// The columns of the report of an earlier run.
+pub(super) struct RecordedColumns {
+    /// The column of the user IDs.
+    pub(super) id: Option<ColumnChoice>,
+    /// The column of the flags.
+    pub(super) flag: Option<ColumnChoice>,
+    /// The column of the end dates.
+    pub(super) until: UntilChoice,
+}
+
+/// Returns the columns that the record of a report names; `None` if there is no record.
+pub(super) fn columns_of(report: &Path) -> Option<RecordedColumns> {
     let run = run_of(report)?;
     let identity: Identity = serde_json::from_value(run.get("identity")?.clone()).ok()?;
-    let number = identity.table.id_column;
+    let table = &identity.table;
+    let id = match &identity.ids {
+        Some(_) => Some(ColumnChoice::Name(ADDED_ID_COLUMN.to_owned())),
+        None => column_of(&identity, table.id_column),
+    };
+    let flag = match table.flag_column {
+        Some(number) => column_of(&identity, number),
+        None => None,
+    };
+    let until = match table.until_column {
+        Some(number) => {
+            column_of(&identity, number).map_or(UntilChoice::Detect, UntilChoice::Column)
+        }
+        None => UntilChoice::Nothing,
+    };
+    Some(RecordedColumns { id, flag, until })
+}
+
+/// Returns a column by its header, or by its number if several columns have the same header.
+fn column_of(identity: &Identity, number: usize) -> Option<ColumnChoice> {
     let column = identity.header.get(number.checked_sub(1)?)?;
     let name = input::plain(&column.name);
     let same_name = identity

@@ -13,26 +13,25 @@ use jiff::Unit;
 use super::beginning::{Beginning, Begun};
 use super::closing::Closing;
 use super::consent::{Confirmation, RemainingWork};
-use super::earlier::{self, ensure_same_org, has_registered_column};
-use super::outputs::{ExtraOutputs, check_output_conflicts};
+use super::earlier::{ensure_same_org, has_registered_column};
+use super::outputs::{ExtraOutputs, check_output_conflicts, report_of};
 use super::registered::{OpenRegister, RegisterUser};
 use super::start::{self, RunRequest};
+use super::table_request::TableRequest;
 use super::target::Target;
 use super::{change_list, fresh, is_standard_input, plan_page, signals, sync};
 use crate::api::Address;
-use crate::config::{
-    BadRows, CliOverrides, Consent, EarlierRun, Key, ProcessEnv, Settings, Volume,
-};
+use crate::config::{BadRows, CliOverrides, Consent, EarlierRun, ProcessEnv, Settings, Volume};
 use crate::domain::{Ending, Event, Outcome, RowLabels, Signal, Stop};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Exit, Kind, Result};
-use crate::input::{self, ColumnChoice, HeaderChoice, Input, PrivateCopy, Source, UntilChoice};
+use crate::input::{Directory, Input, PrivateCopy};
 use crate::journal::{self, Begin, Journal, Mode, OnRecord, Paths, Snapshot};
 use crate::output::Output;
 use crate::plan::{self, Action, Plan, RegisterRequests, RegisterUse, Selection, SendOrder, Step};
 use crate::policy::{Policy, Rules};
 use crate::report::{self, Unfinished};
-use crate::text::visible_path;
+use crate::text::{counted, visible_path};
 use crate::ui::progress::{Progress, Style};
 use crate::ui::say::{self, now};
 use crate::ui::{PlanView, with_screen};
@@ -64,7 +63,7 @@ impl Job {
     pub(super) async fn run(self, default: Paths) -> Result<Exit> {
         let facts = ProcessEnv::of_this_process();
         let settings = Settings::load(&self.given, &|name| std::env::var_os(name), &facts)?;
-        let paths = settings.outputs.report.clone().map_or(default, Paths::of);
+        let paths = report_of(&self.input, &settings, default)?;
         let outputs = check_output_conflicts(&self.input, &settings, &paths)?;
         let unfinished = self.metrics_of_unfinished(&settings, outputs.metrics.clone());
         let ended = Box::pin(self.execute(settings, paths, outputs, &facts)).await;
@@ -173,6 +172,7 @@ impl Job {
             settings,
             paths,
             outputs,
+            table: self.input,
             rows,
             given: self.given,
             stop: Arc::default(),
@@ -272,37 +272,11 @@ impl Job {
         register: Option<&OpenRegister>,
         problems: Option<Output>,
     ) -> Result<Plan> {
-        let source = if is_standard_input(&self.input) {
-            Source::Stdin
-        } else {
-            Source::Path(self.input.clone())
-        };
-        let reading = &settings.reading;
-        // The settings say how tables are written. A report is written by this tool: for it only
-        // what was typed counts.
-        let holds = |key: Key| self.selection == Selection::All || self.given.contains(key);
-        let options = input::Options {
-            delimiter: reading.delimiter.filter(|_| holds(Key::Delimiter)),
-            encoding: reading.encoding.filter(|_| holds(Key::Encoding)),
-            sheet: reading.sheet.clone(),
-            id_column: self.id_column(settings),
-            flag_column: reading
-                .flag_column
-                .as_deref()
-                .and_then(|text| text.parse().ok()),
-            set: reading.set,
-            until_column: match &reading.until_column {
-                Some(column) => column.parse().unwrap_or_default(),
-                None => UntilChoice::Detect,
-            },
-            header: match reading.header_row.filter(|_| holds(Key::HeaderRow)) {
-                Some(line) => HeaderChoice::At(line),
-                None if reading.header || !holds(Key::NoHeader) => HeaderChoice::Detect,
-                None => HeaderChoice::Absent,
-            },
-            visible_only: reading.visible_only,
-            max_input: reading.max_input,
-            ..input::Options::default()
+        let request = TableRequest {
+            input: &self.input,
+            selection: &self.selection,
+            given: &self.given,
+            reading: &settings.reading,
         };
         let is_follow_up = self.selection != Selection::All;
         if is_follow_up {
@@ -316,7 +290,9 @@ impl Job {
             Some(register) if is_follow_up => RegisterUse::FollowUp(Arc::clone(&register.register)),
             _ => RegisterUse::None,
         };
-        let input = Input::open(&source, &options)?;
+        let directory = request.directory(target.host())?;
+        let options = request.input_options();
+        let input = Input::open(&request.source(), &options)?;
         let carried = &input.header()[..input.columns().carried];
         let has_registered_column = is_follow_up && has_registered_column(&self.input, carried)?;
         Plan::check(
@@ -324,9 +300,9 @@ impl Job {
             plan::Options {
                 input: options,
                 host: target.host(),
-                skip_invalid: reading.bad_rows == BadRows::Skip,
-                keep_last_row: reading.keep_last_row,
-                directory: None,
+                skip_invalid: settings.reading.bad_rows == BadRows::Skip,
+                keep_last_row: settings.reading.keep_last_row,
+                directory,
                 selection: self.selection.clone(),
                 register,
                 has_registered_column,
@@ -334,20 +310,6 @@ impl Job {
                 problems,
             },
         )
-    }
-
-    /// Returns the column of the IDs that was chosen. For a report of an earlier run, its record
-    /// says it unless somebody has typed another.
-    fn id_column(&self, settings: &Settings) -> Option<ColumnChoice> {
-        let is_typed = self.given.contains(Key::IdColumn);
-        if self.selection != Selection::All
-            && !is_typed
-            && let Some(recorded) = earlier::id_column_of(&self.input)
-        {
-            return Some(recorded);
-        }
-        let chosen = settings.reading.id_column.as_deref()?;
-        chosen.parse().ok()
     }
 
     /// The input's path, where it has one.
@@ -369,7 +331,11 @@ impl Job {
             found.flag_column.as_ref(),
             found.until_column.as_ref(),
         ];
-        let labels = ["IDs in ", "flags in ", "end dates in "];
+        let users = match plan.directory() {
+            Some(_) => "people in ",
+            None => "IDs in ",
+        };
+        let labels = [users, "flags in ", "end dates in "];
         let columns = labels
             .iter()
             .zip(columns)
@@ -391,6 +357,7 @@ impl Job {
             input: found.name.clone(),
             found_out: std::iter::once(found.format.to_string())
                 .chain(columns)
+                .chain(plan.directory().map(|list| matched(plan, list)))
                 .chain(set)
                 .collect(),
             rows: counts.rows,
@@ -409,6 +376,7 @@ impl Job {
                 .iter()
                 .chain(&target.notes)
                 .chain(&found.notes)
+                .chain(plan.directory().into_iter().flat_map(Directory::notes))
                 .cloned()
                 .chain(self.note_on_undo(plan))
                 .chain(sync::comparison_note(plan))
@@ -539,9 +507,9 @@ async fn send(
     Ok(sent)
 }
 
-/// Returns the input's part of a snapshot.
-pub(super) fn private_copy(snapshot: &Snapshot) -> Option<PrivateCopy> {
-    let section = snapshot.section(journal::INPUT)?;
+/// Returns a section of a snapshot.
+pub(super) fn private_copy(snapshot: &Snapshot, section: &str) -> Option<PrivateCopy> {
+    let section = snapshot.section(section)?;
     Some(PrivateCopy {
         name: snapshot.name.clone(),
         file: Arc::clone(&snapshot.file),
@@ -561,6 +529,17 @@ pub(super) fn mode(settings: &Settings) -> Mode {
         new_key: outputs.new_key,
         overwrite: outputs.overwrite,
     }
+}
+
+/// Says by what the people of the table were matched with the list of users.
+fn matched(plan: &Plan, list: &Directory) -> String {
+    format!(
+        "IDs from {}, which has {} by {}: {} matched",
+        list.name(),
+        counted(list.entries(), "entry", "entries"),
+        list.key_column(),
+        counted(plan.known_users(), "row", "rows")
+    )
 }
 
 fn warnings(plan: &Plan) -> impl Iterator<Item = String> {

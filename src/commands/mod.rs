@@ -19,6 +19,7 @@ mod runtime;
 mod signals;
 mod start;
 mod sync;
+mod table_request;
 mod target;
 
 use std::path::Path;

@@ -33,6 +33,48 @@ struct Named<'a> {
     path: &'a Path,
 }
 
+/// Returns the paths of the report: those that were given, or else the `default` beside the table.
+///
+/// # Errors
+/// Of [`Kind::Usage`] if the table is a pipe or a device, beside which no report can be, and no
+/// path was given.
+pub(super) fn report_of(table: &Path, settings: &Settings, default: Paths) -> Result<Paths> {
+    if let Some(report) = &settings.outputs.report {
+        return Ok(Paths::of(report.clone()));
+    }
+    if is_standard_input(table) || !is_stream(table) {
+        return Ok(default);
+    }
+    let message = format!("no report can be put beside {}", visible_path(table));
+    Err(Error::new(Kind::Usage, message)
+        .help("give the report a place with --report, such as --report users.report.csv"))
+}
+
+/// Checks whether a path is standard input, a pipe or a device, such as `/dev/fd/63`, which a shell
+/// makes of `<(command)`. Also a file that is opened through such a path has no folder for a
+/// report.
+pub(super) fn is_stream(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    let is_special = match path.metadata() {
+        Ok(found) => !found.is_file() && !found.is_dir(),
+        Err(_) => false,
+    };
+    is_special
+        || is_standard_input(path)
+        || ["/dev", "/proc"]
+            .iter()
+            .any(|special| folder.starts_with(special))
+}
+
+/// Checks that an output is a file and not `-`, which elsewhere means the standard streams.
+fn check_is_file(output: &Named<'_>) -> Result<()> {
+    if !is_standard_input(output.path) {
+        return Ok(());
+    }
+    let message = format!("{} can't be written to standard output", output.what);
+    Err(Error::new(Kind::Usage, message).help("give the name of a file; ./- is a file named -"))
+}
+
 /// Checks that the run's outputs are different files from each other and from its inputs, and that
 /// they can be written.
 pub(super) fn check_output_conflicts(
@@ -59,7 +101,11 @@ pub(super) fn check_output_conflicts(
             outputs.push(named(what, path));
         }
     }
+    if let Some(register) = &settings.register.path {
+        check_is_file(&named("the register", register))?;
+    }
     for (number, output) in outputs.iter().enumerate() {
+        check_is_file(output)?;
         if may_hold_settings(output.path) {
             return Err(conflict(output, "the name of a config file"));
         }
@@ -87,11 +133,14 @@ pub(super) fn check_output_conflicts(
 fn inputs_of<'a>(table: &'a Path, settings: &'a Settings) -> Vec<Named<'a>> {
     let connection = &settings.connection;
     let secret = connection.sign_in.as_ref().and_then(SignIn::file);
+    let list_of_users = settings.reading.ids.as_deref();
+    let list_of_users = list_of_users.filter(|path| !is_standard_input(path));
     let optional = [
         ("the file with the key or password", secret),
         ("the CA certificate", connection.ca_cert.as_deref()),
         ("the config file", settings.file.as_deref()),
         ("the register", settings.register.path.as_deref()),
+        ("the list of users", list_of_users),
     ];
     let mut inputs = Vec::new();
     if !is_standard_input(table) {

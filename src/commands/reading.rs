@@ -7,10 +7,11 @@ use encoding_rs::Encoding;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::table_request::choice;
 use crate::api::Address;
 use crate::domain::{Flag, TableFormat};
-use crate::input::{self, ColumnChoice, HeaderChoice, UntilChoice};
-use crate::journal::{Identity, Run};
+use crate::input::{self, ColumnChoice, Content, DirectoryOptions, HeaderChoice, UntilChoice};
+use crate::journal::{Identity, Run, UserList};
 use crate::plan::{self, Selection};
 use crate::plan::{REGISTERED_COLUMN, RegisterUse, SyncUse};
 use crate::register::Register;
@@ -21,8 +22,14 @@ use crate::register::comparison::SyncRules;
 pub(super) fn options_of(run: &Run, former: Option<&Register>) -> plan::Options {
     let identity = &run.identity;
     let table = &identity.table;
+    let id_column = Some(ColumnChoice::Number(table.id_column));
+    let (content, id_column) = match &identity.ids {
+        Some(_) => (Content::People { key: id_column }, None),
+        None => (Content::Users, id_column),
+    };
     let mut input = input::Options {
-        id_column: Some(ColumnChoice::Number(table.id_column)),
+        content,
+        id_column,
         flag_column: table.flag_column.map(ColumnChoice::Number),
         set: identity.set.map(Flag::from_opt_out),
         until_column: match table.until_column {
@@ -70,6 +77,17 @@ pub(super) fn options_of(run: &Run, former: Option<&Register>) -> plan::Options 
         selection,
         input,
         ..plan::Options::on(today)
+    }
+}
+
+/// Returns how the list of users is read as the run has read it.
+pub(super) fn directory_options_of(list: &UserList, run: &Run) -> DirectoryOptions {
+    let address = Address::parse(&run.identity.address).ok();
+    DirectoryOptions {
+        key_column: list.key_choice.as_deref().and_then(choice),
+        id_column: list.id_choice.as_deref().and_then(choice),
+        max_input: Some(u64::MAX),
+        host: address.map(|address| address.authority().to_owned()),
     }
 }
 

@@ -5,10 +5,13 @@ use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use super::target::Target;
-use crate::config::{BadRows, Settings};
+use crate::config::{BadRows, Reading, Settings};
 use crate::domain::{Flag, Outcome};
-use crate::journal::RegisterIdentity;
-use crate::journal::{CarriedColumn, Identity, InputFile, Provenance, Start, TableReading};
+use crate::input::Directory;
+use crate::journal::{
+    ADDED_ID_COLUMN, CarriedColumn, Identity, InputFile, Provenance, RegisterIdentity, Start,
+    TableReading, UserList,
+};
 use crate::plan::REGISTERED_COLUMN;
 use crate::plan::{Plan, Selection};
 use crate::ui::say::now;
@@ -75,6 +78,9 @@ fn identity(
             visible_only: plan.options().input.visible_only,
             keep_last_row: plan.options().keep_last_row,
         },
+        ids: plan
+            .directory()
+            .map(|directory| user_list(directory, &settings.reading)),
         header: header(request, plan),
         set: request.set.map(Flag::is_opt_out),
         skip_invalid: settings.reading.bad_rows == BadRows::Skip,
@@ -92,15 +98,35 @@ fn header(request: &RunRequest<'_>, plan: &Plan) -> Vec<CarriedColumn> {
         .iter()
         .map(|name| CarriedColumn::of_input(name))
         .collect();
-    if request.command == "sync" {
-        header.push(CarriedColumn::of_input(REGISTERED_COLUMN));
-    }
-    if (request.command == "sync" || plan.options().has_registered_column)
+    if plan.options().has_registered_column
         && let Some(last) = header.last_mut()
     {
         last.added = true;
     }
+    if plan.directory().is_some() {
+        header.push(CarriedColumn::added(ADDED_ID_COLUMN));
+    }
+    if request.command == "sync" {
+        header.push(CarriedColumn::added(REGISTERED_COLUMN));
+    }
     header
+}
+
+/// Returns the list that gives the user IDs and how it is read.
+fn user_list(directory: &Directory, reading: &Reading) -> UserList {
+    let [key_column, id_column] = directory.column_numbers();
+    let columns = reading.match_columns.as_ref();
+    UserList {
+        file: InputFile {
+            name: directory.name().to_owned(),
+            bytes: directory.raw().1,
+            blake3: directory.fingerprint().to_string(),
+        },
+        key_column,
+        id_column,
+        key_choice: columns.map(|columns| columns.in_list.clone()),
+        id_choice: reading.ids_column.clone(),
+    }
 }
 
 /// Returns the number of a column as people count, from 1.

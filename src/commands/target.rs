@@ -52,12 +52,19 @@ impl Target {
             Some(sign_in) => sign_in,
             None => SignIn::Key(SecretPlace::Terminal),
         };
-        if sign_in.reads_standard_input() && is_standard_input(input) {
-            return Err(Error::new(
-                Kind::Usage,
-                "the secret and the table can't both come from standard input",
-            )
-            .help("put one of them into a file"));
+        let list_of_users = settings.reading.ids.as_deref();
+        let other = if is_standard_input(input) {
+            Some("table")
+        } else if list_of_users.is_some_and(is_standard_input) {
+            Some("list of users")
+        } else {
+            None
+        };
+        if sign_in.reads_standard_input()
+            && let Some(other) = other
+        {
+            let message = format!("the secret and the {other} can't both come from standard input");
+            return Err(Error::new(Kind::Usage, message).help("put one of them into a file"));
         }
         let words = sign_in.in_words();
         let (credentials, warning) = sign_in.read(std::io::stdin(), &ask_at_terminal)?;

@@ -130,6 +130,12 @@ pub struct Reading {
     pub visible_only: bool,
     /// Whether the last row is sent even if it looks like a row of totals.
     pub keep_last_row: bool,
+    /// File with the users and their IDs.
+    pub ids: Option<PathBuf>,
+    /// Columns by which people are matched with the users of that file.
+    pub match_columns: Option<MatchColumns>,
+    /// Column of that file with the IDs, by name or by number from 1.
+    pub ids_column: Option<String>,
     /// One flag for all rows, instead of a column.
     pub set: Option<Flag>,
     /// Whether the first row names the columns.
@@ -142,6 +148,16 @@ pub struct Reading {
     pub bad_rows: BadRows,
     /// File for the complete list of invalid rows.
     pub problems: Option<PathBuf>,
+}
+
+/// The columns by which people are matched with the users of a list, each by name or by number
+/// from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchColumns {
+    /// The column of the table.
+    pub in_table: String,
+    /// The column of the list.
+    pub in_list: String,
 }
 
 /// The treatment of invalid rows.

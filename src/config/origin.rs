@@ -181,7 +181,8 @@ impl<'a> Raw<'a> {
         Ok(())
     }
 
-    /// Stores a path. One from the config file is meant from that file's own folder.
+    /// Stores a path. One from the config file is meant from that file's own folder, but for `-`,
+    /// which means a standard stream.
     ///
     /// # Errors
     /// The text is empty.
@@ -189,7 +190,8 @@ impl<'a> Raw<'a> {
         if self.text.is_empty() {
             return Err("must not be empty".to_owned());
         }
-        let path = self.folder.unwrap_or(Path::new("")).join(self.text);
+        let folder = self.folder.filter(|_| self.text != "-");
+        let path = folder.unwrap_or(Path::new("")).join(self.text);
         *field = Some(path);
         Ok(())
     }

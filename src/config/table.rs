@@ -38,6 +38,9 @@ pub enum Key {
     Sheet,
     VisibleOnly,
     KeepLastRow,
+    Ids,
+    Match,
+    IdsColumn,
     MaxInput,
     Timezone,
     Register,
@@ -79,6 +82,8 @@ const RUNS_AND_CLOSE: &[&str] = &["apply", "sync", "retry", "undo", "config", "c
 const RUNS_AND_SANDBOX: &[&str] = &["apply", "sync", "retry", "undo", "config", "sandbox"];
 const RUNS_AND_EXCEPTIONS: &[&str] = &["apply", "sync", "retry", "undo", "config", "exceptions"];
 const SYNC: &[&str] = &["sync", "config"];
+/// The commands that read a table of people. The report of an earlier run has the user IDs.
+const TABLE_RUNS: &[&str] = &["apply", "sync", "config"];
 
 const ORG: &str = "Org";
 const GUARDS: &str = "Guards";
@@ -399,6 +404,41 @@ pub const TABLE: &[Setting] = &[
         heading: TABLES,
         help: "Send the last row even if it looks like a row of totals",
         set: |to, raw| raw.store(&mut to.reading.keep_last_row, values::switch),
+        ..OPTION
+    },
+    Setting {
+        key: Key::Ids,
+        name: "ids",
+        form: Form::Path("FILE"),
+        heading: TABLES,
+        help: "A list of the Org's users, which gives the user IDs for a table of e-mail addresses",
+        more: "The list is a table in any form, or JSON as saved from the Org's Swagger page. People \
+            are matched by e-mail address, without regard to case and surrounding white space. - \
+            reads the list from standard input.",
+        commands: TABLE_RUNS,
+        conflicts: &[Key::IdColumn],
+        set: |to, raw| raw.store_path(&mut to.reading.ids),
+        ..OPTION
+    },
+    Setting {
+        key: Key::Match,
+        name: "match",
+        form: Form::Text("COLUMN"),
+        heading: TABLES,
+        help: "With --ids, the column by which people are matched, instead of the e-mail address: \
+            COLUMN, or TABLE_COLUMN=FILE_COLUMN",
+        commands: TABLE_RUNS,
+        set: |to, raw| raw.store_some(&mut to.reading.match_columns, values::match_columns),
+        ..OPTION
+    },
+    Setting {
+        key: Key::IdsColumn,
+        name: "ids-column",
+        form: Form::Text("COLUMN"),
+        heading: TABLES,
+        help: "With --ids, the column of FILE with the user IDs: its name, or its number from 1",
+        commands: TABLE_RUNS,
+        set: |to, raw| raw.store_some(&mut to.reading.ids_column, values::words),
         ..OPTION
     },
     Setting {

@@ -9,7 +9,7 @@ use encoding_rs::Encoding;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use crate::config::{ColorChoice, LogFormat};
+use crate::config::{ColorChoice, LogFormat, MatchColumns};
 use crate::domain::Threshold;
 use crate::domain::{Flag, Rate};
 
@@ -253,6 +253,27 @@ pub fn line(text: &str) -> Parsed<u64> {
     }
 }
 
+/// Parses `COLUMN`, or `TABLE_COLUMN=FILE_COLUMN`.
+///
+/// # Errors
+/// An empty name, and more than one `=`, since a name with one can't be told from two names.
+pub fn match_columns(text: &str) -> Parsed<MatchColumns> {
+    let (in_table, in_list) = text.split_once('=').unwrap_or((text, text));
+    let in_table = in_table.trim();
+    let in_list = in_list.trim();
+    if in_table.is_empty() || in_list.is_empty() || in_list.contains('=') {
+        return Err(
+            "write COLUMN, or TABLE_COLUMN=FILE_COLUMN; a column whose name has a = is \
+            given by its number"
+                .to_owned(),
+        );
+    }
+    Ok(MatchColumns {
+        in_table: in_table.to_owned(),
+        in_list: in_list.to_owned(),
+    })
+}
+
 /// Parses `auto`, `always` or `never`.
 ///
 /// # Errors
@@ -409,6 +430,21 @@ mod tests {
                 && attempts("0").is_err()
                 && org("0").is_err()
         );
+    }
+
+    #[test]
+    fn columns_to_match() {
+        let columns = |in_table: &str, in_list: &str| {
+            Ok(MatchColumns {
+                in_table: in_table.to_owned(),
+                in_list: in_list.to_owned(),
+            })
+        };
+        assert_eq!(match_columns("login"), columns("login", "login"));
+        assert_eq!(match_columns(" a b = 2 "), columns("a b", "2"));
+        for wrong in ["", "=", "a=", "=b", "a=b=c"] {
+            assert!(match_columns(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Directory {
     key_column: String,
     /// The numbers of the columns of the keys and of the IDs, from 1.
     column_numbers: [usize; 2],
+    /// What a person should know about how the file is read.
+    notes: Vec<String>,
     /// Number of entries in the file.
     entries: u64,
     users: HashMap<Box<str>, Found>,
@@ -97,6 +99,7 @@ impl Directory {
             hashes,
             key_column: String::new(),
             column_numbers: [0; 2],
+            notes: Vec::new(),
             entries: 0,
             users: HashMap::new(),
         };
@@ -116,11 +119,14 @@ impl Directory {
             max_input: options.max_input,
             ..Options::default()
         };
-        let input = Input::open(&Source::Copy(copy), &input_options)?;
+        let input = Input::open(&Source::Copy(copy), &input_options).map_err(without_options)?;
         let id_column = input.columns().id;
         let key_column = input.columns().key.unwrap_or(id_column);
         self.key_column = input.column_in_words(key_column);
         self.column_numbers = [key_column + 1, id_column + 1];
+        let name = &self.name;
+        let notes = input.found().notes.iter();
+        self.notes = notes.map(|note| format!("{name}: {note}")).collect();
         let mut rows = input.rows()?;
         let mut row = Row::default();
         while rows.read(&mut row)? {
@@ -206,6 +212,11 @@ impl Directory {
         &self.key_column
     }
 
+    /// Returns what a person should know about how the file is read.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.notes.iter()
+    }
+
     /// Returns the raw bytes of the file, and their number.
     #[must_use]
     pub fn raw(&self) -> (Box<dyn std::io::Read>, u64) {
@@ -289,6 +300,25 @@ impl Directory {
         }
         nearest
     }
+}
+
+/// Replaces advice that names options of the table, which have no effect on a directory.
+fn without_options(error: Error) -> Error {
+    const OPTIONS: [&str; 5] = [
+        "--sheet",
+        "--delimiter",
+        "--encoding",
+        "--header-row",
+        "--no-header",
+    ];
+    let advice = error.advice().unwrap_or_default();
+    if !OPTIONS.iter().any(|option| advice.contains(option)) {
+        return error;
+    }
+    error.help(
+        "save the list of users by itself, with the names of the columns in its first row, such as \
+         user_id and email, as .xlsx or CSV (UTF-8)",
+    )
 }
 
 /// Checks whether two keys differ in one letter, or in the order of two letters beside each other.

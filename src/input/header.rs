@@ -40,6 +40,11 @@ impl ColumnRequest {
         }
     }
 
+    /// Returns the next step if the row that should be the header looks like data.
+    pub(super) fn no_header_help(&self) -> String {
+        no_header_help(self.identifier().option)
+    }
+
     /// Returns the user's choice of the column that identifies the users of the table.
     pub(super) fn identifier_choice(&self) -> Option<&ColumnChoice> {
         match &self.content {
@@ -194,7 +199,9 @@ pub(super) fn find(header: &[String], request: &ColumnRequest) -> Result<Columns
     }
     let id = match &request.content {
         Content::People { key } => find_key(names, key.as_ref())?,
-        Content::Users | Content::Directory { .. } => find_id(names, request.id.as_ref())?,
+        Content::Users | Content::Directory { .. } => {
+            find_id(names, request.id.as_ref()).map_err(|problem| with_ids_help(names, problem))?
+        }
     };
     let has_keys = matches!(request.content, Content::People { .. });
     let flag = match choose(names, request.flag.as_ref(), &FLAG) {
@@ -307,7 +314,8 @@ pub(super) fn known_names(row: &[String], request: &ColumnRequest) -> usize {
 
 /// Finds the column of the keys in a table of people, which must not have user IDs as well.
 fn find_key(names: &[String], choice: Option<&ColumnChoice>) -> Result<usize, HeaderProblem> {
-    if let Some(id) = choose(names, None, &ID)? {
+    let is_id = |name: &String| ID_NAMES.contains(&plain(name).as_str());
+    if let Some(id) = names.iter().position(is_id) {
         return Err(HeaderProblem::new(
             format!(
                 "{} holds user IDs, and --ids gives others",
@@ -317,6 +325,25 @@ fn find_key(names: &[String], choice: Option<&ColumnChoice>) -> Result<usize, He
         ));
     }
     choose(names, choice, &KEY)?.ok_or_else(|| missing(names, &KEY))
+}
+
+/// Adds the way that leads from e-mail addresses to user IDs, if the column of IDs is missing.
+fn with_ids_help(names: &[String], problem: HeaderProblem) -> HeaderProblem {
+    if !problem.is_missing {
+        return problem;
+    }
+    let addresses = match choose(names, None, &KEY) {
+        Ok(Some(column)) => in_words(names, column),
+        _ => "e-mail addresses".to_owned(),
+    };
+    HeaderProblem {
+        help: format!(
+            "{}; or find the IDs by {addresses}: save the list of users from the Org's Swagger \
+             page (button Download), and give that file with --ids FILE",
+            problem.help
+        ),
+        ..problem
+    }
 }
 
 fn find_id(names: &[String], choice: Option<&ColumnChoice>) -> Result<usize, HeaderProblem> {
@@ -419,13 +446,23 @@ fn numbered_choice(
 ) -> Result<usize, HeaderProblem> {
     match choice {
         Some(ColumnChoice::Number(number)) => numbered(*number, width, target),
-        _ => Err(HeaderProblem::new(
-            format!(
-                "a table without a header needs the number of its {} column",
-                target.what
-            ),
-            format!("add {0} NUMBER, such as {0} 1", target.option),
-        )),
+        _ => {
+            let in_list = if target.option == KEY.option {
+                "=email"
+            } else {
+                ""
+            };
+            Err(HeaderProblem::new(
+                format!(
+                    "a table without a header needs the number of its {} column",
+                    target.what
+                ),
+                format!(
+                    "add {0} NUMBER{in_list}, such as {0} 1{in_list}",
+                    target.option
+                ),
+            ))
+        }
     }
 }
 
@@ -476,7 +513,7 @@ fn missing(header: &[String], target: &Target) -> HeaderProblem {
         list(header)
     );
     if is_data(header) {
-        return HeaderProblem::missing(message, NO_HEADER_HELP);
+        return HeaderProblem::missing(message, no_header_help(target.option));
     }
     let set = if target.what == FLAG.what {
         ", or set one flag for all rows with --set true or --set false"
@@ -496,9 +533,20 @@ fn missing(header: &[String], target: &Target) -> HeaderProblem {
     )
 }
 
-/// The next step if the row that should be the header looks like data.
-pub(super) const NO_HEADER_HELP: &str = "the first row looks like data: if the table has no header, give --no-header with --id-column NUMBER and \
-     --flag-column NUMBER (or --set); if the header is further down, give its line with --header-row";
+/// Returns the next step if the row that should be the header looks like data. `option` chooses the
+/// column of the users.
+fn no_header_help(option: &str) -> String {
+    let users = if option == KEY.option {
+        "--match NUMBER=email"
+    } else {
+        "--id-column NUMBER"
+    };
+    format!(
+        "the first row looks like data: if the table has no header, give --no-header with {users} \
+         and --flag-column NUMBER (or --set); if the header is further down, give its line with \
+         --header-row"
+    )
+}
 
 /// Checks whether a row has a cell that is a user ID or an e-mail address, and so is not a header.
 fn is_data(header: &[String]) -> bool {

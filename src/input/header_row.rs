@@ -1,7 +1,7 @@
 //! Finds the row that holds the header: a title may stand above it, or the table may have none.
 //! Everything here is pure.
 
-use super::header::{self, ColumnRequest, Columns, HeaderProblem, NO_HEADER_HELP};
+use super::header::{self, ColumnRequest, Columns, HeaderProblem};
 use super::options::{ColumnChoice, Content, HeaderChoice, UntilChoice};
 use super::row::Place;
 use crate::text::{shorten, visible};
@@ -93,7 +93,7 @@ pub(super) fn locate(
     };
     let columns = header::find(&header.cells, request)?;
     if request.identifies_user(&header.cells[columns.id]) {
-        return Err(id_in_header(header, &columns));
+        return Err(id_in_header(header, &columns, request));
     }
     for above in &rows[..row] {
         let cell = above.cell_below(header, columns.id);
@@ -189,7 +189,7 @@ fn is_by_number(request: &ColumnRequest) -> bool {
     is_number(request.identifier_choice()) && is_flag_by_number && !is_until_needed
 }
 
-fn id_in_header(header: &HeadRow, columns: &Columns) -> HeaderProblem {
+fn id_in_header(header: &HeadRow, columns: &Columns, request: &ColumnRequest) -> HeaderProblem {
     HeaderProblem::new(
         format!(
             "{} should be the header, but has the user \"{}\" in column {}",
@@ -197,7 +197,7 @@ fn id_in_header(header: &HeadRow, columns: &Columns) -> HeaderProblem {
             shown(&header.cells[columns.id]),
             columns.id + 1
         ),
-        NO_HEADER_HELP,
+        request.no_header_help(),
     )
 }
 

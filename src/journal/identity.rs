@@ -9,7 +9,7 @@ use crate::domain::{LineNumber, Outcome, RowLabels, TableFormat};
 use crate::text::visible;
 
 /// The column that carries the IDs of people who were found by `--ids`.
-const ADDED_ID_COLUMN: &str = "user_id";
+pub const ADDED_ID_COLUMN: &str = "user_id";
 
 /// The facts that must be the same for a run to be continued. Only the input's name may differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Identity {
     pub input: InputFile,
     /// How the input is read.
     pub table: TableReading,
+    /// The list that gives the user IDs, if the input has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<UserList>,
     /// Header of the columns that the report carries.
     pub header: Vec<CarriedColumn>,
     /// Flag for all rows, as the value of `mfaOptOut`, if one was given.
@@ -62,6 +65,21 @@ pub struct InputFile {
     pub blake3: String,
 }
 
+/// A file that gives user IDs for the keys of the input, and how it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserList {
+    /// The file.
+    pub file: InputFile,
+    /// The column of the keys, counted from 1.
+    pub key_column: usize,
+    /// The column of the user IDs, counted from 1.
+    pub id_column: usize,
+    /// The column of the keys as it was chosen with `--match`.
+    pub key_choice: Option<String>,
+    /// The column of the user IDs as it was chosen with `--ids-column`.
+    pub id_choice: Option<String>,
+}
+
 /// How a table is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableReading {
@@ -92,6 +110,15 @@ pub struct CarriedColumn {
 }
 
 impl CarriedColumn {
+    /// Returns a column that the tool has added.
+    #[must_use]
+    pub fn added(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            added: true,
+        }
+    }
+
     /// Returns a column of the input.
     #[must_use]
     pub fn of_input(name: &str) -> Self {
@@ -115,6 +142,7 @@ impl Identity {
             let name = visible(&now.input.name);
             found.add(format!("the input: {name} has changed since"));
         }
+        self.compare_ids(now, &mut found);
         found.compare("the address", &self.address, &now.address);
         found.compare_optional("--set", self.set.as_ref(), now.set.as_ref());
         found.compare("--skip-invalid", &self.skip_invalid, &now.skip_invalid);
@@ -129,6 +157,26 @@ impl Identity {
         let now_register = register_path(now.register.as_ref());
         found.compare_optional("the register", register, now_register);
         found.words
+    }
+
+    fn compare_ids(&self, now: &Self, found: &mut Differences) {
+        match (&self.ids, &now.ids) {
+            (None, None) => {}
+            (Some(_), None) => found.add("--ids: it was given, now it is not".to_owned()),
+            (None, Some(_)) => found.add("--ids: it was not given, now it is".to_owned()),
+            (Some(was), Some(is)) if was.file.blake3 != is.file.blake3 => {
+                let name = visible(&is.file.name);
+                found.add(format!("--ids: {name} has changed since"));
+            }
+            (Some(was), Some(is)) => {
+                found.compare(
+                    "--match, the column of FILE",
+                    &was.key_column,
+                    &is.key_column,
+                );
+                found.compare("--ids-column", &was.id_column, &is.id_column);
+            }
+        }
     }
 
     fn compare_reading(&self, now: &Self, found: &mut Differences) {
@@ -191,10 +239,15 @@ impl Identity {
     /// Returns the options that change what is sent, with their values in words.
     pub(crate) fn options_in_words(&self) -> Vec<(&'static str, String)> {
         let table = &self.table;
-        let mut options = vec![
-            ("form", table.format.to_string()),
-            ("ID column", self.column_in_words(table.id_column)),
-        ];
+        let id_column = self.column_in_words(table.id_column);
+        let mut options = vec![("form", table.format.to_string())];
+        match &self.ids {
+            None => options.push(("ID column", id_column)),
+            Some(ids) => {
+                options.push(("matched by", id_column));
+                options.push(("--ids", visible(&ids.file.name)));
+            }
+        }
         if let Some(column) = table.flag_column {
             options.push(("flag column", self.column_in_words(column)));
         }

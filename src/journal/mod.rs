@@ -19,12 +19,14 @@ pub(crate) mod timestamp;
 pub(crate) mod writer;
 
 pub use files::{Paths, Places};
-pub use identity::{CarriedColumn, Identity, InputFile, RegisterIdentity, TableReading};
+pub use identity::{
+    ADDED_ID_COLUMN, CarriedColumn, Identity, InputFile, RegisterIdentity, TableReading, UserList,
+};
 pub use line::{Finished, MAX_RECORD, ReportCells};
 pub use mark::MIN_ROWS_AHEAD;
 pub use open::{Begin, Mode, Prepared, look, open, prepare};
 pub use recovery::OnRecord;
 pub use results::{RowResult, RowResults};
 pub use run::{Access, FORMAT, Mark, Note, Noted, Provenance, Run, Start, Stop, Traffic};
-pub use snapshot::{INPUT, NewSection, REGISTER, Section, Snapshot};
+pub use snapshot::{IDS, INPUT, NewSection, REGISTER, Section, Snapshot};
 pub use writer::{Journal, PendingSync, SYNC_AFTER, SYNC_RECORDS, Storage};

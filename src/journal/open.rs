@@ -95,8 +95,8 @@ pub fn prepare<'a>(
 
 impl Prepared<'_> {
     /// Returns the snapshot of the input from which the run reads its rows: that of an earlier
-    /// process if it is complete and of this input, otherwise a new one with these sections. The
-    /// first of them is the input.
+    /// process if it is complete and holds the same files, otherwise a new one with these sections.
+    /// The register in a snapshot is older than that of `sections`, and stays.
     ///
     /// # Errors
     /// [`Kind::Report`] if the snapshot is a link, a pipe, another user's or open to others, or
@@ -104,11 +104,15 @@ impl Prepared<'_> {
     /// checked.
     pub fn snapshot(&self, sections: &mut [NewSection<'_>]) -> Result<Snapshot> {
         let path = &self.paths.snapshot;
-        let input = sections.first().map(|input| input.hash);
-        if let Some(found) = Snapshot::open(path)?
-            && found.section(snapshot::INPUT).map(|section| section.hash) == input
-        {
-            return Ok(found);
+        if let Some(found) = Snapshot::open(path)? {
+            let mut files = sections.iter().filter(|new| new.name != snapshot::REGISTER);
+            let has = |new: &NewSection<'_>| {
+                let section = found.section(new.name);
+                section.is_some_and(|section| section.hash == new.hash)
+            };
+            if files.all(has) {
+                return Ok(found);
+            }
         }
         files::remove_private(path, "a snapshot")?;
         Snapshot::create(path, sections)

@@ -27,6 +27,8 @@ use crate::text::visible_path;
 
 /// The section that holds the raw bytes of the input.
 pub const INPUT: &str = "input";
+/// The section that holds the raw bytes of the list that gives the user IDs.
+pub const IDS: &str = "ids";
 /// The section that holds the register as it was before the run.
 pub const REGISTER: &str = "register";
 

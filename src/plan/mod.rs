@@ -28,6 +28,7 @@ use self::row_check::{RowCheck, RowReader, RowRequest};
 use self::totals::{CheckedRow, TotalCheck};
 use crate::domain::{Change, Flag, LineNumber, Outcome, Record, RowNumber, Threshold};
 use crate::error::{Error, Kind, Result};
+use crate::input::cell::CellError;
 use crate::input::{Directory, Input, Place, PrivateCopy};
 use crate::output::Output;
 
@@ -125,6 +126,8 @@ pub struct Plan {
     comparison: Comparison,
     counts: Counts,
     ids: Ids,
+    /// Number of rows whose user ID is known.
+    known_users: u64,
     conflicts: HashMap<u64, [Option<Place>; 2]>,
     latest_unknown_at: Option<Timestamp>,
     /// The position of the row of totals among the rows of the table, from 1, if there is one.
@@ -161,12 +164,16 @@ impl Plan {
             return Err(Error::new(Kind::Input, message).help("for a table of users use apply"));
         }
         check_source_of_flags(&input, &options)?;
+        if let Some(directory) = &options.directory {
+            check_header_is_nobody(&input, directory)?;
+        }
         let mut plan = Self {
             input,
             comparison: Comparison::new(options.register.clone()),
             options,
             counts: Counts::default(),
             ids: Ids::default(),
+            known_users: 0,
             conflicts: HashMap::new(),
             latest_unknown_at: None,
             total_row: None,
@@ -227,6 +234,12 @@ impl Plan {
     #[must_use]
     pub fn directory(&self) -> Option<&Directory> {
         self.options.directory.as_deref()
+    }
+
+    /// Returns the number of rows of the table whose user ID is known.
+    #[must_use]
+    pub fn known_users(&self) -> u64 {
+        self.known_users
     }
 
     /// Returns the latest `finished_at` among the selected rows that may or may not have been
@@ -304,8 +317,14 @@ impl Plan {
                 census.total.take(user, &row, distinct, is_flag_set);
             }
             match check {
-                RowCheck::Request(request) => census.take(&request, known, &self.comparison),
-                RowCheck::Invalid(_) | RowCheck::NotSelected => census.counts.invalid += 1,
+                RowCheck::Request(request) => {
+                    census.known_users += 1;
+                    census.take(&request, known, &self.comparison);
+                }
+                RowCheck::Invalid(_) | RowCheck::NotSelected => {
+                    census.known_users += u64::from(rows.reading.user(&rows.row).is_ok());
+                    census.counts.invalid += 1;
+                }
             }
             census.counts.rows += 1;
             census.counts.formula_cells += rows.reading.formula_cells(&rows.row);
@@ -320,6 +339,7 @@ impl Plan {
         self.comparison
             .find_absent(&census.in_table, rows_left_out, &mut census.counts);
         self.counts = census.counts;
+        self.known_users = census.known_users;
         self.ids.repeated = census.repeated;
         self.ids.contradicted |= census.contradicted;
         self.latest_unknown_at = census.latest_unknown_at;
@@ -357,6 +377,23 @@ impl Plan {
     }
 }
 
+/// Checks that the header is not a person of the directory, who would be left out.
+fn check_header_is_nobody(input: &Input, directory: &Directory) -> Result<()> {
+    let column = input.columns().id;
+    let cell = input.header()[column].as_bytes();
+    if !input.has_header() || directory.find(cell) == Err(CellError::Unmatched) {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: the header has somebody of {} in {}",
+        input.found().name,
+        directory.name(),
+        input.column_in_words(column)
+    );
+    Err(Error::new(Kind::Input, message)
+        .help("if the table has no header, give --no-header; otherwise name the column"))
+}
+
 /// Checks that the flags come from one place: a column of the table or the options; in an earlier
 /// report the column `wanted`.
 fn check_source_of_flags(input: &Input, options: &Options) -> Result<()> {
@@ -386,6 +423,8 @@ struct Census {
     repeated: RoaringTreemap,
     contradicted: RoaringTreemap,
     latest_unknown_at: Option<Timestamp>,
+    /// Number of rows whose user ID is known.
+    known_users: u64,
     /// Number of different users.
     distinct: u64,
     total: TotalCheck,

@@ -386,15 +386,21 @@ impl Plan {
     fn appended_cells(&self, appended: &Appended) -> Vec<u8> {
         let columns = self.input.columns();
         let name_column = self.people().only_name_column();
+        let id_is_added = self.directory().is_some();
+        let user = appended.user.to_string();
         let mut out = Vec::new();
         for column in 0..columns.carried {
-            if column == columns.id {
-                push_csv_cell(&mut out, appended.user.to_string().as_bytes());
+            if column == columns.id && !id_is_added {
+                out.extend_from_slice(user.as_bytes());
             } else if Some(column) == columns.flag {
                 out.extend_from_slice(b"false");
             } else if Some(column) == name_column {
                 push_csv_cell(&mut out, appended.name.as_bytes());
             }
+            out.push(b',');
+        }
+        if id_is_added {
+            out.extend_from_slice(user.as_bytes());
             out.push(b',');
         }
         out.extend_from_slice(appended.registered.as_bytes());

@@ -233,7 +233,7 @@ fn advice(outcome: Outcome, status: Option<u16>) -> (&'static str, &'static str)
     match outcome {
         Outcome::Invalid => (
             "the row is not valid, and nothing was sent for it",
-            "correct these rows in the table and run the command again",
+            "correct these rows in the table and run it again with another --report",
         ),
         Outcome::Unknown => advice_in_doubt(class),
         Outcome::NotSent if class.is_none() => (

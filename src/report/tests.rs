@@ -127,6 +127,7 @@ pub(crate) fn identity() -> Identity {
             visible_only: false,
             keep_last_row: false,
         },
+        ids: None,
         header: ["user_id", "name"].map(CarriedColumn::of_input).to_vec(),
         set: Some(true),
         skip_invalid: false,

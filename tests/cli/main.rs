@@ -21,6 +21,7 @@ mod chaos;
 mod chart;
 mod close;
 mod hostile;
+mod ids;
 mod outputs;
 mod pages;
 mod pasted;

@@ -813,3 +813,123 @@ fn the_options_for_tables_reach_the_reading_of_the_table() {
     .exits(0);
     plan("5,yes\n", &["--header-row", "2", "--no-header"]).exits(2);
 }
+
+#[test]
+fn a_table_that_is_a_pipe_needs_a_place_for_its_report() {
+    let cli = Cli::new();
+    let org = org();
+    let url = org.url();
+    cli.write("users.csv", table(2));
+    let words = ["--yes", "--address", &url, "<(cat users.csv)"];
+    let script = |more: &str| {
+        let binary = env!("CARGO_BIN_EXE_mfa-optout");
+        let mut bash = Command::new("bash");
+        let line = format!("{binary} apply {} {more}", words.join(" "));
+        bash.args(["-c", &line])
+            .current_dir(cli.folder())
+            .env("MFA_OPTOUT_API_KEY", crate::common::KEY);
+        Ran::of(bash.output().unwrap())
+    };
+    let said = script("")
+        .exits(2)
+        .says("no report can be put beside /dev/fd/");
+    said.says("give the report a place with --report");
+    let redirected = format!("/dev/stdin {} < users.csv", words[..3].join(" "));
+    let binary = env!("CARGO_BIN_EXE_mfa-optout");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &format!("{binary} apply {redirected}")])
+        .current_dir(cli.folder())
+        .env("MFA_OPTOUT_API_KEY", crate::common::KEY);
+    Ran::of(bash.output().unwrap())
+        .exits(2)
+        .says("give the report a place with --report");
+    assert!(org.requests().is_empty());
+    script("--report users.report.csv").exits(0);
+    assert_eq!(outcomes(&cli.report(), "applied"), 2);
+}
+
+#[test]
+fn no_output_is_taken_for_standard_output() {
+    let cli = Cli::new();
+    let org = org();
+    cli.write("users.csv", table(1));
+    for (option, what) in [
+        ("--report", "the report"),
+        ("--html", "--html"),
+        ("--metrics", "--metrics"),
+        ("--problems", "--problems"),
+        ("--register", "the register"),
+    ] {
+        let text = format!("{what} can't be written to standard output");
+        cli.apply(&org.url(), &[option, "-"]).exits(2).says(&text);
+        let dry_run = [option, "-", "--dry-run"];
+        cli.apply(&org.url(), &dry_run).exits(2).says(&text);
+    }
+    cli.write("mfa-optout.toml", "metrics = \"-\"\n");
+    cli.apply(&org.url(), &["--config", "mfa-optout.toml"])
+        .exits(2)
+        .says("--metrics can't be written to standard output");
+    assert!(org.requests().is_empty());
+    for entry in fs::read_dir(cli.folder()).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(!name.to_string_lossy().starts_with('-'), "{name:?}");
+    }
+}
+
+#[test]
+fn the_command_for_the_corrected_table_keeps_the_report_of_the_first_run() {
+    let cli = Cli::new();
+    let org = org();
+    cli.write("users.csv", "user_id,mfa_opt_out\n1,yes\nx,yes\n3,yes\n");
+    let ran = cli
+        .apply(&org.url(), &["--skip-invalid", "--html", "page.html"])
+        .exits(1);
+    let said = ran.text();
+    let next = said.lines().find_map(|line| line.strip_prefix("Next:   "));
+    let next = next.unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        next.ends_with("--report users.2.report.csv --html page.2.html"),
+        "{next}"
+    );
+    let first = cli.read("users.report.csv");
+    cli.write("users.csv", "user_id,mfa_opt_out\n1,yes\n2,yes\n3,yes\n");
+    let words = shlex::split(next).unwrap();
+    let words: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    cli.run(&words).exits(0);
+    assert_eq!(cli.read("users.report.csv"), first);
+    let rows = report(&cli.path("users.2.report.csv"));
+    assert_eq!(outcomes(&rows, "applied"), 3);
+    assert!(cli.path("page.2.html").exists());
+}
+
+#[test]
+fn retry_and_undo_know_the_column_of_end_dates() {
+    let cli = Cli::new();
+    let org = Hostile::start(|seen| {
+        let is_refused = seen.user() == Some(2) && seen.flag() == Some(true);
+        Reply::new(if is_refused { 404 } else { 204 })
+    });
+    let rows = "1,yes,2099-01-31\n2,yes,2099-01-31\n";
+    let url = org.url();
+    let follow = |command: &str, table: &str| {
+        let table = format!("{}.report.csv", table);
+        let words = [command, &table, "--yes", "--address", &url];
+        cli.run(&words)
+    };
+    cli.write(
+        "users.csv",
+        format!("user_id,mfa_opt_out,opt_out_untill\n{rows}"),
+    );
+    cli.apply(&url, &["--until-column", "none"]).exits(1);
+    follow("retry", "users").exits(1);
+    follow("undo", "users").exits(0);
+    cli.write("users.csv", format!("user_id,mfa_opt_out,ends\n{rows}"));
+    let options = ["--until-column", "ends", "--report", "b.report.csv"];
+    cli.apply(&url, &options).exits(1);
+    follow("retry", "b")
+        .exits(1)
+        .says("end dates in column 3 \"ends\"");
+    follow("undo", "b")
+        .exits(0)
+        .says("end dates in column 3 \"ends\"");
+}

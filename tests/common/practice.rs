@@ -77,19 +77,21 @@ impl TestOrg {
     }
 
     fn get(&self, path: &str) -> Value {
+        let body = self.file(path);
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    /// The content of a file that it offers. In HTTP/1.0 a body is not sent in chunks.
+    pub fn file(&self, path: &str) -> String {
         let host = self.address.trim_start_matches("http://");
         let mut stream = TcpStream::connect(host).expect("the Org listens");
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        )
-        .expect("it can be asked");
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").expect("it can be asked");
         let mut answer = String::new();
         stream
             .read_to_string(&mut answer)
             .expect("it answers in UTF-8");
         let (_, body) = answer.split_once("\r\n\r\n").expect("an answer has a body");
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+        body.to_owned()
     }
 }
 

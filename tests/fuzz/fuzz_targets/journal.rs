@@ -65,6 +65,7 @@ fn start() -> Start {
                 visible_only: false,
                 keep_last_row: false,
             },
+            ids: None,
             header: ["user_id", "name"].map(CarriedColumn::of_input).to_vec(),
             set: Some(true),
             skip_invalid: false,
