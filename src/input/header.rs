@@ -444,26 +444,24 @@ fn numbered_choice(
     width: usize,
     target: &Target,
 ) -> Result<usize, HeaderProblem> {
-    match choice {
-        Some(ColumnChoice::Number(number)) => numbered(*number, width, target),
-        _ => {
-            let in_list = if target.option == KEY.option {
-                "=email"
-            } else {
-                ""
-            };
-            Err(HeaderProblem::new(
-                format!(
-                    "a table without a header needs the number of its {} column",
-                    target.what
-                ),
-                format!(
-                    "add {0} NUMBER{in_list}, such as {0} 1{in_list}",
-                    target.option
-                ),
-            ))
-        }
+    if let Some(ColumnChoice::Number(number)) = choice {
+        return numbered(*number, width, target);
     }
+    let in_list = if target.option == KEY.option {
+        "=email"
+    } else {
+        ""
+    };
+    Err(HeaderProblem::new(
+        format!(
+            "a table without a header needs the number of its {} column",
+            target.what
+        ),
+        format!(
+            "add {0} NUMBER{in_list}, such as {0} 1{in_list}",
+            target.option
+        ),
+    ))
 }
 
 fn numbered(number: usize, width: usize, target: &Target) -> Result<usize, HeaderProblem> {

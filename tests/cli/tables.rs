@@ -912,7 +912,7 @@ fn retry_and_undo_know_the_column_of_end_dates() {
     let rows = "1,yes,2099-01-31\n2,yes,2099-01-31\n";
     let url = org.url();
     let follow = |command: &str, table: &str| {
-        let table = format!("{}.report.csv", table);
+        let table = format!("{table}.report.csv");
         let words = [command, &table, "--yes", "--address", &url];
         cli.run(&words)
     };
