@@ -9,6 +9,8 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::text::Reason;
+
 /// The size limit in bytes of config files, certificates and run records.
 pub const MAX_BYTES: u64 = 1 << 20;
 
@@ -16,7 +18,7 @@ pub const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The operating system refused.
-    #[error(transparent)]
+    #[error("{}", Reason(.0))]
     Io(#[from] io::Error),
     /// The path leads to a directory, a pipe, a device or a socket.
     #[error("it is not a regular file")]

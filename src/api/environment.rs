@@ -14,6 +14,8 @@ use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
 use super::Address;
+#[cfg(any(windows, test))]
+use super::internet_settings::InternetSettings;
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
 
@@ -37,6 +39,14 @@ pub(super) struct ProxyServer {
     pub(super) name: String,
     /// The `Proxy-Authorization` header, marked as sensitive.
     pub(super) authorization: Option<HeaderValue>,
+}
+
+/// The proxy that was found, if there is one, and what could not be used.
+#[derive(Debug, Default)]
+pub(super) struct ProxyChoice {
+    pub(super) proxy: Option<ProxyServer>,
+    /// A warning about settings of the system that have no effect.
+    pub(super) warning: Option<String>,
 }
 
 /// Returns the variables that are set and replace the system's trusted certificates, with their
@@ -73,12 +83,12 @@ fn trust_store_among(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'stat
 ///
 /// [`Kind::Usage`] if a variable is not the address of an HTTP proxy. Ignoring it would mean to
 /// connect directly although a proxy is wanted.
-pub(super) fn proxy_for(address: &Address, environment: Lookup<'_>) -> Result<Option<ProxyServer>> {
+pub(super) fn proxy_for(address: &Address, environment: Lookup<'_>) -> Result<ProxyChoice> {
     if address.is_loopback() || !address.is_https() {
-        return Ok(None);
+        return Ok(ProxyChoice::default());
     }
     let Ok(destination) = address.to_string().parse::<Uri>() else {
-        return Ok(None);
+        return Ok(ProxyChoice::default());
     };
     let Some((name, value)) = first_set(&PROXY_VARIABLES, environment)? else {
         return Ok(system_proxy(&destination));
@@ -89,16 +99,57 @@ pub(super) fn proxy_for(address: &Address, environment: Lookup<'_>) -> Result<Op
         .https(proxy)
         .no(exceptions.unwrap_or_default())
         .build();
-    Ok(server(&matcher, &destination))
+    Ok(ProxyChoice {
+        proxy: server(&matcher, &destination),
+        warning: None,
+    })
+}
+
+/// Returns the proxy of the system's settings.
+#[cfg(windows)]
+fn system_proxy(destination: &Uri) -> ProxyChoice {
+    choose(&InternetSettings::of_this_user(), destination)
 }
 
 /// Returns the proxy of the system's settings, on systems that have such settings.
-fn system_proxy(destination: &Uri) -> Option<ProxyServer> {
-    if cfg!(any(windows, target_vendor = "apple")) {
+#[cfg(not(windows))]
+fn system_proxy(destination: &Uri) -> ProxyChoice {
+    let proxy = if cfg!(target_vendor = "apple") {
         server(&Matcher::from_system(), destination)
     } else {
         None
+    };
+    ProxyChoice {
+        proxy,
+        warning: None,
     }
+}
+
+/// Returns the proxy that the settings of Windows name for an address.
+#[cfg(any(windows, test))]
+fn choose(settings: &InternetSettings, destination: &Uri) -> ProxyChoice {
+    let mut choice = ProxyChoice {
+        proxy: None,
+        warning: settings.warning(),
+    };
+    let Some(value) = settings.https_server() else {
+        return choice;
+    };
+    match parse_proxy(value) {
+        Ok(proxy) => {
+            let matcher = Matcher::builder()
+                .https(proxy)
+                .no(settings.hosts_without_proxy())
+                .build();
+            choice.proxy = server(&matcher, destination);
+        }
+        Err(reason) => {
+            choice.warning = Some(format!(
+                "the proxy in the system's settings can't be used: {reason}"
+            ));
+        }
+    }
+    choice
 }
 
 fn server(matcher: &Matcher, destination: &Uri) -> Option<ProxyServer> {
@@ -239,13 +290,44 @@ mod tests {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| OsString::from(value))
         };
-        proxy_for(&Address::parse(address).unwrap(), &environment)
+        proxy_for(&Address::parse(address).unwrap(), &environment).map(|choice| choice.proxy)
     }
 
     fn name_with(variables: &[(&str, &str)], address: &str) -> Option<String> {
         proxy_with(variables, address)
             .unwrap()
             .map(|proxy| proxy.name)
+    }
+
+    #[test]
+    fn the_settings_of_windows_name_a_proxy_and_its_exceptions() {
+        let settings = |server: &str, exceptions: &str| InternetSettings {
+            is_enabled: true,
+            server: server.to_owned(),
+            exceptions: exceptions.to_owned(),
+            script: None,
+        };
+        let destination = "https://eu.org.example".parse().unwrap();
+        for (server, exceptions, expected) in [
+            ("proxy.example:3128", "", Some("http://proxy.example:3128")),
+            (
+                "http=a.example:80;https=b.example:81",
+                "<local>",
+                Some("http://b.example:81"),
+            ),
+            ("b.example:81", "*.org.example;10.*", None),
+            ("b.example:81", "other.example", Some("http://b.example:81")),
+        ] {
+            let choice = choose(&settings(server, exceptions), &destination);
+            let name = choice.proxy.map(|proxy| proxy.name);
+            assert_eq!(name.as_deref(), expected, "{server} {exceptions}");
+            assert_eq!(choice.warning, None);
+        }
+        let choice = choose(&settings("user:hunter2@", ""), &destination);
+        assert!(choice.proxy.is_none());
+        let warning = choice.warning.unwrap();
+        assert!(warning.contains("no valid host"), "{warning}");
+        assert!(!warning.contains(PASSWORD), "{warning}");
     }
 
     #[test]

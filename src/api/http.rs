@@ -21,7 +21,7 @@ use super::Address;
 use super::Org;
 use super::address::below;
 use super::deadline::{Deadline, DeadlinePool};
-use super::environment::{Lookup, ProxyServer, find_localhost, proxy_for};
+use super::environment::{Lookup, ProxyChoice, ProxyServer, find_localhost, proxy_for};
 use super::redact::Secrets;
 use super::send_result;
 use super::session;
@@ -87,6 +87,7 @@ pub struct HttpOrg {
     secrets: RefCell<Secrets>,
     /// The loopback address that is used for the name `localhost`, if that is the host.
     localhost: Option<IpAddr>,
+    proxy_warning: Option<String>,
     deadlines: DeadlinePool,
     context: RequestContext,
 }
@@ -108,7 +109,7 @@ impl HttpOrg {
 
     fn in_environment(options: ConnectOptions, environment: Lookup<'_>) -> Result<Self> {
         let address = &options.address;
-        let proxy = proxy_for(address, environment)?;
+        let ProxyChoice { proxy, warning } = proxy_for(address, environment)?;
         let localhost = if address.is_localhost_name() {
             Some(find_localhost(address.port()))
         } else {
@@ -136,6 +137,7 @@ impl HttpOrg {
             headers: RefCell::new(headers),
             secrets: RefCell::new(secrets),
             localhost,
+            proxy_warning: warning,
             deadlines: DeadlinePool::new(options.timeout),
             context,
         })
@@ -145,6 +147,12 @@ impl HttpOrg {
     #[must_use]
     pub fn proxy(&self) -> Option<&str> {
         self.context.proxy.as_deref()
+    }
+
+    /// Returns a warning if the system's settings name a proxy in a way that has no effect.
+    #[must_use]
+    pub fn proxy_warning(&self) -> Option<&str> {
+        self.proxy_warning.as_deref()
     }
 
     /// Returns the loopback address that is used for the name `localhost`, or `None` for any other
@@ -317,10 +325,12 @@ fn client(
     with_trust(builder, options)?.build().map_err(|error| {
         let reason = transport_error::root(&error);
         let message = format!("no secure connection can be set up: {reason}");
-        Error::new(Kind::Usage, message).help(
+        Error::new(Kind::Usage, message).help(if cfg!(target_os = "linux") {
             "this needs the system's trusted certificates (package ca-certificates), or \
-             --ca-cert FILE",
-        )
+             --ca-cert FILE"
+        } else {
+            "this needs the system's trusted certificates, or --ca-cert FILE"
+        })
     })
 }
 

@@ -14,6 +14,8 @@ mod body;
 mod deadline;
 mod environment;
 mod http;
+#[cfg(any(windows, test))]
+mod internet_settings;
 mod message;
 mod redact;
 mod send_result;

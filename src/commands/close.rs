@@ -19,7 +19,7 @@ use crate::plan::{self, Action, Plan, RegisterRequests, Step};
 use crate::register::update::RunFacts;
 use crate::register::{LockState, Owner, Register, RegisterFile};
 use crate::report::{ClosedRow, Completion, Interrupted};
-use crate::text::{command_line, path_word, visible, visible_path};
+use crate::text::{Shell, command_line, path_word, visible, visible_path};
 use crate::ui::ClosedView;
 use crate::ui::say::{self, now};
 
@@ -279,10 +279,12 @@ fn no_snapshot(interrupted: &Interrupted) -> Error {
         "the copy of the table that the run made is missing or damaged: {}",
         visible_path(&interrupted.paths().snapshot)
     );
+    let close = close_command(report);
     Error::new(Kind::Report, message).help(format!(
-        "the table was {}; if that file is as it was then, run {} --input FILE with its name",
+        "the table was {}; if that file is as it was then, run {} --input FILE with its name{}",
         visible(&interrupted.run().identity.input.name),
-        close_command(report)
+        visible(&close),
+        Shell::OF_THIS_SYSTEM.note_after(&close)
     ))
 }
 

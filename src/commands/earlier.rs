@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::input::{self, ColumnChoice, UntilChoice};
 use crate::journal::{ADDED_ID_COLUMN, Identity, Paths};
 use crate::plan::REGISTERED_COLUMN;
-use crate::text::{visible, visible_path};
+use crate::text::{Shell, visible, visible_path};
 use crate::trusted_file;
 
 /// Checks that a report is not from another Org, whose users are other people. The record beside
@@ -64,9 +64,11 @@ pub(super) fn must_be_finished(report: &Path) -> Result<()> {
             visible_path(&partial)
         )
     };
+    let close = close_command(&finished);
     Err(Error::new(Kind::Usage, message).help(format!(
-        "to continue that run, run its command again; to end it, close it: {}",
-        visible(&close_command(&finished))
+        "to continue that run, run its command again; to end it, close it: {}{}",
+        visible(&close),
+        Shell::OF_THIS_SYSTEM.note_after(&close)
     )))
 }
 

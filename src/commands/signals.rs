@@ -1,5 +1,8 @@
 //! The signals that end a run in good order, as one stream. What follows from one is the policy's.
 
+#[cfg(windows)]
+use std::task::{Context, Poll};
+
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
@@ -97,28 +100,35 @@ mod hang_up {
     }
 }
 
-/// Listens for Ctrl-C, and for the console's close and shut-down events.
+/// Listens for Ctrl-C, Ctrl-Break, and the events of a console that is closed, a log-off and a
+/// shutdown. Windows ends the process about 5 s after one of the last three.
 ///
 /// # Errors
 /// Of [`Kind::Usage`](crate::error::Kind::Usage) if the system does not allow it.
 #[cfg(windows)]
 pub(super) fn listen() -> Result<BoxStream<'static, Signal>> {
-    use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_shutdown};
+    use tokio::signal::windows as console;
     let failed = |error| super::broken("listen for Ctrl-C", &error);
-    let c = ctrl_c().map_err(failed)?;
-    let close = ctrl_close().map_err(failed)?;
-    let shutdown = ctrl_shutdown().map_err(failed)?;
-    let c = stream::unfold(c, |mut s| async move {
-        s.recv().await.map(|()| (Signal::Interrupt, s))
-    })
-    .boxed();
-    let close = stream::unfold(close, |mut s| async move {
-        s.recv().await.map(|()| (Signal::Terminate, s))
-    })
-    .boxed();
-    let shutdown = stream::unfold(shutdown, |mut s| async move {
-        s.recv().await.map(|()| (Signal::Terminate, s))
-    })
-    .boxed();
-    Ok(stream::select_all([c, close, shutdown]).boxed())
+    let mut interrupt = console::ctrl_c().map_err(failed)?;
+    let mut ctrl_break = console::ctrl_break().map_err(failed)?;
+    let mut close = console::ctrl_close().map_err(failed)?;
+    let mut log_off = console::ctrl_logoff().map_err(failed)?;
+    let mut shutdown = console::ctrl_shutdown().map_err(failed)?;
+    let received = [
+        receive(Signal::Interrupt, move |cx| interrupt.poll_recv(cx)),
+        receive(Signal::Terminate, move |cx| ctrl_break.poll_recv(cx)),
+        receive(Signal::Terminate, move |cx| close.poll_recv(cx)),
+        receive(Signal::Terminate, move |cx| log_off.poll_recv(cx)),
+        receive(Signal::Terminate, move |cx| shutdown.poll_recv(cx)),
+    ];
+    Ok(stream::select_all(received).boxed())
+}
+
+/// Returns a signal each time that `poll` has received an event.
+#[cfg(windows)]
+fn receive(
+    signal: Signal,
+    poll: impl FnMut(&mut Context<'_>) -> Poll<Option<()>> + Send + 'static,
+) -> BoxStream<'static, Signal> {
+    stream::poll_fn(poll).map(move |()| signal).boxed()
 }

@@ -67,9 +67,11 @@ impl Target {
             return Err(Error::new(Kind::Usage, message).help("put one of them into a file"));
         }
         let words = sign_in.in_words();
+        let note = sign_in.note();
         let (credentials, warning) = sign_in.read(std::io::stdin(), &ask_at_terminal)?;
         let mut target = Self::new(settings, address, credentials)?;
         target.sign_in = words;
+        target.notes.extend(note);
         target.warnings.extend(warning);
         Ok(target)
     }
@@ -128,6 +130,7 @@ impl Target {
             org.proxy()
                 .map(|proxy| format!("requests go through the proxy {proxy}")),
         );
+        warnings.extend(org.proxy_warning().map(str::to_owned));
         if address.is_https() {
             let stores = trust_store_variables().into_iter();
             warnings.extend(stores.map(|(name, value)| {

@@ -26,6 +26,10 @@ use crate::text::{one_line, shown_value, visible};
 const PROFILES: &str = "profile";
 const DEFAULT_PROFILE: &str = "default_profile";
 
+/// The advice for a path such as `"C:\keys"`.
+const ON_BACKSLASHES: &str = "a backslash has a meaning of its own between double quotes; write \
+     paths between single quotes, such as 'C:\\keys\\key.txt'";
+
 /// The number of profiles that a message lists by name.
 const PROFILES_SHOWN: usize = 20;
 
@@ -67,8 +71,13 @@ impl File {
             line_ends: memchr::memchr_iter(b'\n', text.as_bytes()).collect(),
         };
         let root = DeTable::parse(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            reader.error(offset, &one_line(error.message(), 200))
+            let span = error.span().unwrap_or_default();
+            let complaint = reader.error(span.start, &one_line(error.message(), 200));
+            if is_escape(text, span.start) {
+                complaint.help(ON_BACKSLASHES)
+            } else {
+                complaint
+            }
         })?;
         let mut file = Self {
             path: path.to_owned(),
@@ -226,6 +235,12 @@ impl Reader<'_> {
 
     fn scalar(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<String> {
         match value.get_ref() {
+            DeValue::String(text) if text.contains(char::is_control) => {
+                let message = format!("\"{}\" has a control character in it", visible(name));
+                Err(self
+                    .error(value.span().start, &message)
+                    .help(ON_BACKSLASHES))
+            }
             DeValue::String(text) => Ok(text.to_string()),
             DeValue::Boolean(on) => Ok(on.to_string()),
             DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().to_owned()),
@@ -253,6 +268,15 @@ impl Reader<'_> {
     fn line(&self, offset: usize) -> usize {
         1 + self.line_ends.partition_point(|end| *end < offset)
     }
+}
+
+/// Checks whether an error at this offset is about an escape sequence, of which the longest is
+/// `\U0001F600`.
+fn is_escape(text: &str, offset: usize) -> bool {
+    const LONGEST: usize = 10;
+    let end = text.len().min(offset + 1);
+    let start = end.saturating_sub(LONGEST + 1);
+    text.as_bytes()[start..end].contains(&b'\\')
 }
 
 #[cfg(test)]
@@ -337,6 +361,21 @@ mod tests {
         let complaint = complaint("api_key = 'hush-hush'");
         assert!(complaint.contains("api_key_file"), "{complaint}");
         assert!(!complaint.contains("hush"), "{complaint}");
+    }
+
+    #[test]
+    fn a_backslash_between_double_quotes_is_answered_with_single_quotes() {
+        for value in [r"C:\keys\key", r"C:\temp\key", r"C:\Users\me", r"C:\new"] {
+            let text = format!("org = 1\napi_key_file = \"{value}\"");
+            let complaint = complaint(&text);
+            assert!(complaint.starts_with("mfa-optout.toml:2: "), "{complaint}");
+            assert!(
+                complaint.contains("between single quotes"),
+                "{value}: {complaint}"
+            );
+            parse(&text.replace('"', "'")).unwrap();
+        }
+        assert!(!complaint("rate 10").contains("backslash"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::origin::{CliOverrides, Environment, Sources};
 use crate::config::setting::VARIABLES;
 use crate::config::table::{Key, TABLE};
 use crate::error::{Error, Kind, Result};
-use crate::text::{shown_path, shown_value, visible};
+use crate::text::{Reason, shown_path, shown_value, visible};
 use crate::trusted_file::{self, ReadError};
 
 const NAME: &str = "mfa-optout.toml";
@@ -239,7 +239,7 @@ fn unreadable(path: &Path, error: &ReadError) -> Error {
 
 fn reason(error: &ReadError) -> String {
     match error {
-        ReadError::Io(error) => format!("it can't be read ({error})"),
+        ReadError::Io(error) => format!("it can't be read ({})", Reason(error)),
         other => other.to_string(),
     }
 }

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::Credentials;
 use crate::error::{Error, Kind, Result};
-use crate::text::{is_like_path, may_be_secret, shell_word, visible, visible_path};
+use crate::text::{Reason, Shell, is_like_path, may_be_secret, shell_word, visible, visible_path};
 use crate::trusted_file::{self, ReadError};
 
 /// Maximum length of a key or password in bytes. Anything longer is another file.
@@ -99,6 +99,16 @@ impl SignIn {
         }
     }
 
+    /// Returns a note on systems where this tool can't check who can read the file with the secret.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        if cfg!(windows) {
+            self.file().map(unchecked_permissions)
+        } else {
+            None
+        }
+    }
+
     /// Checks whether the secret is read from standard input, which can't be the table then.
     #[must_use]
     pub fn reads_standard_input(&self) -> bool {
@@ -173,9 +183,12 @@ fn not_there(path: &Path, error: &std::io::Error) -> Error {
         .chars()
         .all(|c| c.is_ascii_lowercase() || matches!(c, '-' | '_' | '.'));
     if !may_be_secret(&text) && (is_like_path(&text) || (is_plain_name && text.len() < 16)) {
-        return unreadable(&visible(&text), error);
+        return unreadable(&visible(&text), &Reason(error));
     }
-    let message = format!("can't read the secret from the file that is named for it: {error}");
+    let message = format!(
+        "can't read the secret from the file that is named for it: {}",
+        Reason(error)
+    );
     Error::new(Kind::Usage, message).help(
         "give the name of the file that holds the secret, not the secret itself; the name is not \
          shown here, for it may be one",
@@ -188,7 +201,7 @@ fn read_from(reader: impl Read, name: &str) -> Result<SecretString> {
     reader
         .take(MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(name, &error))?;
+        .map_err(|error| unreadable(name, &Reason(&error)))?;
     trimmed(&bytes, name)
 }
 
@@ -259,6 +272,22 @@ fn owned_by_another(owner: u32, account: u32, name: &str) -> Option<String> {
     Some(format!(
         "{name} belongs to another user (number {owner}), who can read and change it"
     ))
+}
+
+/// Returns the note on a file with a secret on Windows, where there is no safe way to read its
+/// access control list.
+fn unchecked_permissions(path: &Path) -> String {
+    let name = path.to_string_lossy();
+    let restrict = format!(
+        "icacls {} /inheritance:r /grant:r ACCOUNT:R",
+        Shell::Windows.quote(&name)
+    );
+    format!(
+        "who can read {} is not checked on Windows; `{}`{} lets only the account ACCOUNT read it",
+        visible(&name),
+        visible(&restrict),
+        Shell::Windows.note_after(&restrict)
+    )
 }
 
 #[cfg(not(unix))]
@@ -407,6 +436,19 @@ mod tests {
                 .read(std::io::empty(), &nobody)
                 .unwrap_err();
             assert!(error.to_string().contains(path), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_note_on_an_unchecked_file_says_how_to_restrict_it() {
+        let note = unchecked_permissions(Path::new(r"C:\my keys\key.txt"));
+        let command = r#"`icacls "C:\my keys\key.txt" /inheritance:r /grant:r ACCOUNT:R`"#;
+        assert!(note.contains("not checked"), "{note}");
+        assert!(note.contains(command), "{note}");
+        for place in [SecretPlace::StandardInput, SecretPlace::file("key".into())] {
+            let is_noted = SignIn::Key(place.clone()).note().is_some();
+            let is_file = matches!(place, SecretPlace::File(_));
+            assert_eq!(is_noted, is_file && cfg!(windows));
         }
     }
 

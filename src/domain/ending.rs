@@ -11,7 +11,7 @@ pub enum Signal {
     HangUp,
     /// SIGINT: Ctrl-C.
     Interrupt,
-    /// SIGTERM, or the close event of the console on Windows.
+    /// SIGTERM. On Windows: Ctrl-Break, or an event of the console such as its close.
     Terminate,
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
-use crate::text::shown_path;
+use crate::text::{Reason, shown_path};
 
 /// Size in bytes of a block that is hashed.
 const BLOCK: usize = 1 << 18;
@@ -141,18 +141,16 @@ impl Bytes {
 }
 
 fn open_file(path: &Path, name: &str) -> Result<File> {
-    let file = File::open(path).map_err(|error| unreadable(name, &error))?;
-    let kind = file
-        .metadata()
-        .map_err(|error| unreadable(name, &error))?
-        .file_type();
-    if kind.is_dir() {
+    // Windows denies opening a folder in words that do not say what is wrong.
+    if path.is_dir() {
         return Err(
             Error::new(Kind::Input, format!("{name} is a folder, not a file"))
                 .help("give the table itself, such as users.csv"),
         );
     }
-    if kind.is_file() {
+    let file = File::open(path).map_err(|error| unreadable(name, &error))?;
+    let found = file.metadata().map_err(|error| unreadable(name, &error))?;
+    if found.is_file() {
         Ok(file)
     } else {
         spool(file, name)
@@ -180,7 +178,7 @@ fn spool(mut from: impl Read, name: &str) -> Result<File> {
 }
 
 pub(super) fn unreadable(name: &str, error: &io::Error) -> Error {
-    Error::new(Kind::Input, format!("can't read {name}: {error}"))
+    Error::new(Kind::Input, format!("can't read {name}: {}", Reason(error)))
 }
 
 /// The hashes of the input as it was when it was first read.

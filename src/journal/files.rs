@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::journal::recovery;
 use crate::output::{
-    Existing, Output, check_private, disk, folder_of, guarded, is_at, is_same_file, kind_in_words,
+    Existing, Output, check_private, disk, folder_of, guarded, guarded_to_append, is_at,
+    is_same_file, kind_in_words,
 };
-use crate::text::{self, visible_path};
+use crate::text::{self, Reason, visible_path};
 
 /// The number of times that the journal may be replaced between opening and locking before it is an
 /// error.
@@ -163,7 +164,7 @@ pub(crate) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
         Err(error) => {
             return Err(refused(
                 folder,
-                format_args!("can't be used as the report's folder: {error}"),
+                format_args!("can't be used as the report's folder: {}", Reason(&error)),
             ));
         }
     }
@@ -238,11 +239,16 @@ pub(crate) fn open_private(path: &Path, what: &str) -> Result<Option<File>> {
     let file = match guarded().open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(refused(path, format_args!("can't be opened: {error}"))),
+        Err(error) => {
+            return Err(refused(
+                path,
+                format_args!("can't be opened: {}", Reason(&error)),
+            ));
+        }
     };
     let opened = file
         .metadata()
-        .map_err(|error| refused(path, format_args!("can't be looked at: {error}")))?;
+        .map_err(|error| refused(path, format_args!("can't be looked at: {}", Reason(&error))))?;
     must_be_private(path, &opened, what)?;
     Ok(Some(file))
 }
@@ -250,7 +256,7 @@ pub(crate) fn open_private(path: &Path, what: &str) -> Result<Option<File>> {
 /// Creates a file that only its owner can read. Returns `None` if there is a file at `path`
 /// already.
 pub(crate) fn create_private(path: &Path) -> io::Result<Option<File>> {
-    match guarded().append(true).create_new(true).open(path) {
+    match guarded_to_append().create_new(true).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(error),
@@ -267,9 +273,10 @@ pub(crate) fn remove_private(path: &Path, what: &str) -> Result<()> {
     };
     must_be_private(path, &found, what)?;
     match disk::remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(refused(path, format_args!("can't be removed: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused(
+            path,
+            format_args!("can't be removed: {}", Reason(&error)),
+        )),
         _ => Ok(()),
     }
 }
@@ -290,7 +297,10 @@ pub(crate) fn metadata_of(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(refused(path, format_args!("can't be looked at: {error}"))),
+        Err(error) => Err(refused(
+            path,
+            format_args!("can't be looked at: {}", Reason(&error)),
+        )),
     }
 }
 
@@ -341,17 +351,20 @@ pub(crate) fn look(partial: &Path) -> Result<Option<File>> {
     if !take_lock(partial, &file)? {
         return Ok(None);
     }
-    file.unlock()
-        .map_err(|error| refused(partial, format_args!("can't be unlocked: {error}")))?;
-    Ok(Some(file))
+    // Closing the file releases the lock everywhere; unlocking it fails under Wine.
+    drop(file);
+    open(partial)
 }
 
 /// Locks the file, and returns whether it is still the one at this path. A run that has just
 /// finished may have removed it between opening and locking.
 fn take_lock(partial: &Path, file: &File) -> Result<bool> {
-    let found = file
-        .metadata()
-        .map_err(|error| refused(partial, format_args!("can't be looked at: {error}")))?;
+    let found = file.metadata().map_err(|error| {
+        refused(
+            partial,
+            format_args!("can't be looked at: {}", Reason(&error)),
+        )
+    })?;
     if !found.is_file() {
         return Err(refused(
             partial,
@@ -362,7 +375,10 @@ fn take_lock(partial: &Path, file: &File) -> Result<bool> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(busy(partial, file)),
         Err(TryLockError::Error(error)) => {
-            return Err(refused(partial, format_args!("can't be locked: {error}")));
+            return Err(refused(
+                partial,
+                format_args!("can't be locked: {}", Reason(&error)),
+            ));
         }
     }
     if !is_at(partial, file) {
@@ -374,8 +390,12 @@ fn take_lock(partial: &Path, file: &File) -> Result<bool> {
 
 /// Creates the journal. Returns `None` if there is a file already.
 fn create(partial: &Path) -> Result<Option<File>> {
-    create_private(partial)
-        .map_err(|error| refused(partial, format_args!("can't be created: {error}")))
+    create_private(partial).map_err(|error| {
+        refused(
+            partial,
+            format_args!("can't be created: {}", Reason(&error)),
+        )
+    })
 }
 
 /// Opens the journal. Returns `None` if there is none.
@@ -389,10 +409,13 @@ fn open(partial: &Path) -> Result<Option<File>> {
             format_args!("is {}, not a journal", kind_in_words(&found)),
         ));
     }
-    match guarded().append(true).open(partial) {
+    match guarded_to_append().open(partial) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(refused(partial, format_args!("can't be opened: {error}"))),
+        Err(error) => Err(refused(
+            partial,
+            format_args!("can't be opened: {}", Reason(&error)),
+        )),
     }
 }
 
@@ -422,8 +445,12 @@ pub(crate) fn set_aside(partial: &Path, journal: &File) -> Result<PathBuf> {
     if !is_at(partial, journal) {
         return Err(refused(partial, "was replaced by something else"));
     }
-    fs::rename(partial, &kept)
-        .map_err(|error| refused(partial, format_args!("can't be renamed: {error}")))?;
+    fs::rename(partial, &kept).map_err(|error| {
+        refused(
+            partial,
+            format_args!("can't be renamed: {}", Reason(&error)),
+        )
+    })?;
     Ok(kept)
 }
 

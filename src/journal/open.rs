@@ -16,7 +16,7 @@ use crate::journal::run::{Run, Start};
 use crate::journal::snapshot::{self, NewSection, Snapshot};
 use crate::journal::writer::Journal;
 use crate::output::{self, Existing, is_at};
-use crate::text::{self, visible_path};
+use crate::text::{self, Shell, visible, visible_path};
 
 /// What to do about an interrupted run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -288,12 +288,11 @@ fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
         visible_path(&paths.partial),
         differences.join("\n    ")
     );
+    let close = text::command_line(["close".into(), text::path_word(&paths.report)]);
+    let note = Shell::OF_THIS_SYSTEM.note_after(&close);
     Err(Error::new(Kind::Report, message).help(format!(
-        "nothing was sent; there are three ways on: end the old run with `{}`; start over with \
+        "nothing was sent; there are three ways on: end the old run with `{}`{note}; start over with \
          --fresh, which closes it into a report of its own; or run it as it was, with the old table",
-        text::visible(&text::command_line([
-            "close".into(),
-            text::path_word(&paths.report)
-        ]))
+        visible(&close)
     )))
 }

@@ -60,6 +60,14 @@ pub const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// The destination of the journal's bytes: a file, or a failing substitute in tests.
 pub trait Storage: Write {
+    /// Writes bytes to the end.
+    ///
+    /// # Errors
+    /// Any error of the system. A part of the bytes may have been written then.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
     /// Returns when everything that was written is on the disk.
     ///
     /// # Errors
@@ -86,6 +94,10 @@ pub trait Storage: Write {
 pub type PendingSync = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 impl Storage for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        disk::append(self, bytes)
+    }
+
     fn sync_data(&mut self) -> io::Result<()> {
         disk::sync_journal(self)
     }
@@ -96,7 +108,7 @@ impl Storage for File {
 
     fn sync_elsewhere(&self) -> Option<PendingSync> {
         let file = self.try_clone().ok()?;
-        Some(Box::new(move || file.sync_data()))
+        Some(Box::new(move || disk::sync_data(&file)))
     }
 }
 
@@ -521,7 +533,7 @@ impl<S: Storage> Journal<S> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.storage.write_all(&self.buffer) {
+        if let Err(error) = self.storage.append(&self.buffer) {
             return Err(self.fail(&error));
         }
         self.buffer.clear();

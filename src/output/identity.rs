@@ -49,6 +49,24 @@ pub(crate) fn guarded() -> OpenOptions {
     options
 }
 
+/// Returns options for opening or creating a file to which only this process appends, with
+/// [`append`](super::disk::append).
+pub(crate) fn guarded_to_append() -> OpenOptions {
+    let mut options = guarded();
+    platform::allow_appending(&mut options);
+    options
+}
+
+/// Returns options for opening a file that is to be replaced or removed later. On Windows, opening
+/// fails if another program holds the file open in a way that prevents that, and such programs
+/// can't open it as long as this process has it.
+pub(crate) fn guarded_to_replace() -> OpenOptions {
+    let mut options = guarded();
+    options.write(true);
+    platform::allow_replacing(&mut options);
+    options
+}
+
 /// Checks that a file belongs to the user of this process.
 ///
 /// # Errors
@@ -120,6 +138,13 @@ mod platform {
         options.mode(0o600).custom_flags(flags.bits().cast_signed());
     }
 
+    pub(super) fn allow_appending(options: &mut OpenOptions) {
+        options.append(true);
+    }
+
+    /// Does nothing: replacing and removing are up to the folder here.
+    pub(super) fn allow_replacing(_: &mut OpenOptions) {}
+
     pub(super) fn check_owner(found: &Metadata) -> Result<(), String> {
         if found.uid() == rustix::process::geteuid().as_raw() {
             return Ok(());
@@ -143,13 +168,19 @@ mod platform {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod platform {
     use std::fs::{self, File, Metadata, OpenOptions};
     use std::io;
+    use std::os::windows::fs::OpenOptionsExt;
     use std::path::Path;
 
     pub(super) use same_file::Handle as SystemId;
+
+    // Access rights, see <https://learn.microsoft.com/windows/win32/secauthz/access-mask-format>.
+    const GENERIC_READ: u32 = 1 << 31;
+    const GENERIC_WRITE: u32 = 1 << 30;
+    const DELETE: u32 = 1 << 16;
 
     pub(super) fn id_of(file: &File) -> io::Result<SystemId> {
         SystemId::from_file(file.try_clone()?)
@@ -167,8 +198,18 @@ mod platform {
     }
 
     /// Does nothing: creating links needs a privilege here, and pipes have a name space of their
-    /// own.
+    /// own. Opening links themselves would also stop the download of files in cloud folders.
     pub(super) fn never_follow(_: &mut OpenOptions) {}
+
+    /// Allows writing anywhere, because a handle that may only append can't shorten its file, as a
+    /// torn journal must be (<https://github.com/rust-lang/rust/issues/105437>).
+    pub(super) fn allow_appending(options: &mut OpenOptions) {
+        options.write(true);
+    }
+
+    pub(super) fn allow_replacing(options: &mut OpenOptions) {
+        options.access_mode(GENERIC_READ | GENERIC_WRITE | DELETE);
+    }
 
     /// Does nothing: access is determined by the folder, which is in the user's own profile unless
     /// they choose otherwise.

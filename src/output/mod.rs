@@ -18,9 +18,11 @@ use std::time::SystemTime;
 use tempfile::NamedTempFile;
 
 pub use self::identity::{FileId, is_same_file};
-pub(crate) use self::identity::{check_private, guarded, is_at, kind_in_words};
+pub(crate) use self::identity::{
+    check_private, guarded, guarded_to_append, guarded_to_replace, is_at, kind_in_words,
+};
 use crate::error::{Error, Kind, Result};
-use crate::text::{shown_path, visible_path};
+use crate::text::{Reason, shown_path, visible_path};
 
 /// The number of temporary files that other programs may remove before it is an error.
 const MAX_TEMPORARY_ATTEMPTS: usize = 100;
@@ -199,7 +201,11 @@ impl Output {
     /// [`Kind::MidRun`], with the path.
     pub fn write(&self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
         self.try_write(content).map_err(|error| {
-            let message = format!("{} can't be written: {error}", visible_path(&self.path));
+            let message = format!(
+                "{} can't be written: {}",
+                visible_path(&self.path),
+                Reason(&error)
+            );
             Error::new(Kind::MidRun, message)
         })
     }
@@ -222,7 +228,8 @@ pub fn probe_folder(path: &Path, kind: Kind) -> Result<()> {
         let file = visible_path(path);
         let folder = visible_path(folder_of(path));
         let message = format!(
-            "{file} can't be written: files in {folder} can't be created or removed: {error}"
+            "{file} can't be written: files in {folder} can't be created or removed: {}",
+            Reason(&error)
         );
         Error::new(kind, message)
     })
@@ -259,7 +266,8 @@ impl Obstacle {
 fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Previous, Obstacle> {
     let folder = fs::metadata(folder_of(path)).map_err(|error| {
         Obstacle::new(format!(
-            "can't be written: its folder is not there: {error}"
+            "can't be written: its folder is not there: {}",
+            Reason(&error)
         ))
     })?;
     if !folder.is_dir() {
@@ -272,7 +280,12 @@ fn look(path: &Path, existing: Existing<'_>) -> std::result::Result<Previous, Ob
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Previous::Nothing),
-        Err(error) => return Err(Obstacle::new(format!("can't be looked at: {error}"))),
+        Err(error) => {
+            return Err(Obstacle::new(format!(
+                "can't be looked at: {}",
+                Reason(&error)
+            )));
+        }
     };
     check_plain(&found)?;
     match existing {
@@ -317,11 +330,11 @@ fn check_plain(found: &Metadata) -> std::result::Result<(), Obstacle> {
 /// Opens a file that is to be replaced.
 ///
 /// It is opened for writing although nothing is written to it. This fails if it is immutable or
-/// write-protected or, on Windows, in use by another program.
+/// write-protected or, on Windows, held open by another program, such as a spreadsheet.
 fn open_to_replace(path: &Path) -> std::result::Result<Arc<PreviousFile>, Obstacle> {
     let owner = fs::symlink_metadata(path).map_err(cant_be_replaced)?;
     identity::check_owner(&owner).map_err(Obstacle::new)?;
-    let file = guarded().write(true).open(path).map_err(cant_be_replaced)?;
+    let file = guarded_to_replace().open(path).map_err(cant_be_replaced)?;
     let found = file.metadata().map_err(cant_be_replaced)?;
     check_plain(&found)?;
     identity::check_owner(&found).map_err(Obstacle::new)?;
@@ -334,7 +347,10 @@ fn open_to_replace(path: &Path) -> std::result::Result<Arc<PreviousFile>, Obstac
     reason = "it is the argument of `map_err`"
 )]
 fn cant_be_replaced(error: io::Error) -> Obstacle {
-    Obstacle::new(format!("exists already and can't be replaced: {error}"))
+    Obstacle::new(format!(
+        "exists already and can't be replaced: {}",
+        Reason(&error)
+    ))
 }
 
 /// Checks whether a file begins with this text or is empty.
@@ -360,6 +376,7 @@ pub fn folder_of(path: &Path) -> &Path {
 /// It has mode 0600 and is removed unless it is renamed. It is locked as long as this process has
 /// it, so that no other run takes it for a leftover.
 fn temporary(place: &Path) -> io::Result<NamedTempFile> {
+    let place = &disk::path_of_any_length(place);
     for _ in 0..MAX_TEMPORARY_ATTEMPTS {
         let made = tempfile::Builder::new()
             .prefix(&temporary_prefix(place))

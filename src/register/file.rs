@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::output::{
     Existing, Output, check_private, folder_of, guarded, is_at, kind_in_words, remove_leftovers,
 };
-use crate::text;
+use crate::text::{self, Reason};
 
 /// Number of times that the lock file may be replaced between opening and locking before that is an
 /// error.
@@ -145,7 +145,9 @@ impl RegisterFile {
                 .create(true)
                 .truncate(false)
                 .open(&path)
-                .map_err(|error| refused(&path, format_args!("can't be opened: {error}")))?;
+                .map_err(|error| {
+                    refused(&path, format_args!("can't be opened: {}", Reason(&error)))
+                })?;
             if let Some(lock) = self.locked(path.clone(), file)? {
                 return Ok(lock);
             }
@@ -162,7 +164,10 @@ impl RegisterFile {
         match guarded().write(true).open(&path) {
             Ok(file) => self.locked(path, file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(refused(&path, format_args!("can't be opened: {error}"))),
+            Err(error) => Err(refused(
+                &path,
+                format_args!("can't be opened: {}", Reason(&error)),
+            )),
         }
     }
 
@@ -173,7 +178,10 @@ impl RegisterFile {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(self.busy(&file)),
             Err(TryLockError::Error(error)) => {
-                return Err(refused(&path, format_args!("can't be locked: {error}")));
+                return Err(refused(
+                    &path,
+                    format_args!("can't be locked: {}", Reason(&error)),
+                ));
             }
         }
         if !is_at(&path, &file) {
@@ -209,8 +217,12 @@ impl RegisterLock {
         if state == self.state {
             return Ok(());
         }
-        self.write_state(&state)
-            .map_err(|error| refused(&self.path, format_args!("can't be written: {error}")))?;
+        self.write_state(&state).map_err(|error| {
+            refused(
+                &self.path,
+                format_args!("can't be written: {}", Reason(&error)),
+            )
+        })?;
         self.state = state;
         Ok(())
     }
@@ -242,19 +254,24 @@ fn read_private(path: &Path) -> Result<Option<Vec<u8>>> {
     let mut file = match guarded().open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(refused(path, format_args!("can't be opened: {error}"))),
+        Err(error) => {
+            return Err(refused(
+                path,
+                format_args!("can't be opened: {}", Reason(&error)),
+            ));
+        }
     };
     check_file(path, &file)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)
-        .map_err(|error| refused(path, format_args!("can't be read: {error}")))?;
+        .map_err(|error| refused(path, format_args!("can't be read: {}", Reason(&error))))?;
     Ok(Some(bytes))
 }
 
 fn check_file(path: &Path, file: &File) -> Result<()> {
     let found = file
         .metadata()
-        .map_err(|error| refused(path, format_args!("can't be looked at: {error}")))?;
+        .map_err(|error| refused(path, format_args!("can't be looked at: {}", Reason(&error))))?;
     if !found.is_file() {
         return Err(refused(path, format_args!("is {}", kind_in_words(&found))));
     }

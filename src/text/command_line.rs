@@ -1,8 +1,9 @@
 //! Commands of this program that a person can paste into a shell.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::Path;
+
+use super::Shell;
 
 /// Returns a command of this program: its name as it was called, and these words, quoted where the
 /// shell needs it.
@@ -34,19 +35,17 @@ pub fn path_word(path: &Path) -> OsString {
     }
 }
 
-/// Returns a word of a shell command, quoted if necessary.
+/// Returns a word of a command for this system's shells, quoted if necessary.
 #[must_use]
 pub fn shell_word(word: &str) -> String {
-    // Only NUL, which no command line can contain, can't be quoted.
-    shlex::try_quote(word)
-        .map(Cow::into_owned)
-        .unwrap_or_default()
+    Shell::OF_THIS_SYSTEM.quote(word)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(unix)] // a POSIX shell; see `Shell` for the others
     #[test]
     fn shell_takes_the_words_as_they_were() {
         let words = [
@@ -65,7 +64,9 @@ mod tests {
 
     #[test]
     fn path_that_looks_like_an_option_begins_with_its_folder() {
-        assert_eq!(path_word(Path::new("-x.csv")), "./-x.csv");
+        let word = path_word(Path::new("-x.csv"));
+        assert_eq!(Path::new(&word), Path::new("./-x.csv"));
+        assert!(!word.to_string_lossy().starts_with('-'));
         assert_eq!(path_word(Path::new("x.csv")), "x.csv");
     }
 }

@@ -4,12 +4,16 @@
 mod command_line;
 mod number;
 mod secret;
+mod shell;
+mod system;
 
 use std::path::Path;
 
 pub use self::command_line::{command_line, path_word, shell_word};
 pub use self::number::{countdown, counted, grouped, rough};
 pub use self::secret::{is_like_path, may_be_secret, shown_path, shown_value};
+pub use self::shell::Shell;
+pub use self::system::Reason;
 
 /// Escapes everything in a text that could move a cursor or hide or reorder what is read (CWE-150).
 ///

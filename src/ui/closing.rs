@@ -8,6 +8,7 @@ use super::ending::ending_text;
 use super::screen::Look;
 use crate::domain::{Ending, Outcome, PaceFound, Rate, Tally};
 use crate::report::Group;
+use crate::text::Shell;
 use crate::text::counted;
 use crate::text::grouped;
 use crate::text::one_line;
@@ -161,10 +162,14 @@ fn notes(view: &ClosingView<'_>) -> Vec<String> {
 /// Returns the next command and the path of the report. Neither wraps, so that both can be copied.
 fn next_and_report(next: Option<&str>, report: &str) -> String {
     let report = format!("Report: {}\n", visible(report));
-    match next {
-        Some(next) => format!("Next:   {}\n{report}", visible(next)),
-        None => report,
-    }
+    let Some(next) = next else {
+        return report;
+    };
+    let note = match Shell::OF_THIS_SYSTEM.note_on(next) {
+        Some(note) => format!("        ({note})\n"),
+        None => String::new(),
+    };
+    format!("Next:   {}\n{note}{report}", visible(next))
 }
 
 fn counts(tally: &Tally, look: Look) -> String {

@@ -11,6 +11,13 @@ use crate::text::grouped;
 use crate::text::one_line;
 use crate::text::rough;
 
+/// The cause of [`Signal::Terminate`] in words.
+const TERMINATION: &str = if cfg!(windows) {
+    "Ctrl-Break or the system"
+} else {
+    "SIGTERM"
+};
+
 /// Returns what happened in one sentence, and what to do about it, unless that is obvious.
 #[must_use]
 pub fn ending_text(ending: &Ending, tally: &Tally) -> (String, Option<&'static str>) {
@@ -25,7 +32,7 @@ pub fn ending_text(ending: &Ending, tally: &Tally) -> (String, Option<&'static s
             None,
         ),
         Ending::Interrupted(Signal::Terminate) => (
-            "Interrupted by SIGTERM: everything done so far is recorded.".to_owned(),
+            format!("Interrupted by {TERMINATION}: everything done so far is recorded."),
             None,
         ),
         Ending::Stopped(stop) => (format!("Stopped early: {}.", reason(stop)), help(stop)),

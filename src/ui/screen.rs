@@ -22,6 +22,8 @@ pub(crate) fn choose_color(choice: ColorChoice) {
 pub struct Screen<'a> {
     /// Whether the stream is a terminal.
     pub terminal: bool,
+    /// Whether the terminal, if it is one, understands escape sequences.
+    pub has_escapes: bool,
     /// The variable `TERM`.
     pub term: Option<&'a str>,
     /// The variable `NO_COLOR`; anything but an empty text asks for no colour (no-color.org).
@@ -39,6 +41,9 @@ impl Screen<'_> {
     /// Checks whether text may be coloured.
     #[must_use]
     pub fn has_color(&self) -> bool {
+        if self.terminal && !self.has_escapes {
+            return false;
+        }
         match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -49,18 +54,26 @@ impl Screen<'_> {
 
 /// Calls `ask` with the properties of standard error.
 pub(crate) fn with_screen<T>(ask: impl FnOnce(Screen<'_>) -> T) -> T {
-    with_stream(std::io::stderr().is_terminal(), ask)
+    with_stream(&Term::stderr(), std::io::stderr().is_terminal(), ask)
 }
 
-fn with_stream<T>(terminal: bool, ask: impl FnOnce(Screen<'_>) -> T) -> T {
-    let term = std::env::var("TERM").ok();
+fn with_stream<T>(term: &Term, terminal: bool, ask: impl FnOnce(Screen<'_>) -> T) -> T {
+    let kind = std::env::var("TERM").ok();
     let no_color = std::env::var("NO_COLOR").ok();
     ask(Screen {
         terminal,
-        term: term.as_deref(),
+        has_escapes: has_escapes(term),
+        term: kind.as_deref(),
         no_color: no_color.as_deref(),
         color: CHOICE.get().copied().unwrap_or_default(),
     })
+}
+
+/// Checks whether a terminal understands escape sequences. A console of Windows is asked to do so
+/// here, and very old ones can't. (console does not ask one if `NO_COLOR` is set; there is no
+/// colour then, even with `--color always`.)
+fn has_escapes(term: &Term) -> bool {
+    !cfg!(windows) || term.features().colors_supported()
 }
 
 /// The way in which text is laid out and coloured.
@@ -94,7 +107,7 @@ impl Look {
     fn of_stream(term: &Term) -> Self {
         let width = term.size_checked().map(|(_, columns)| usize::from(columns));
         Self {
-            color: with_stream(term.is_term(), |screen| screen.has_color()),
+            color: with_stream(term, term.is_term(), |screen| screen.has_color()),
             width: width.filter(|width| *width > 0),
         }
     }
@@ -186,6 +199,7 @@ mod tests {
     fn color_option_overrides_terminal_and_no_color() {
         let screen = |color, terminal, no_color| Screen {
             terminal,
+            has_escapes: true,
             term: Some("xterm"),
             no_color,
             color,
@@ -195,5 +209,19 @@ mod tests {
         assert!(screen(ColorChoice::Auto, true, None).has_color());
         assert!(!screen(ColorChoice::Auto, true, Some("1")).has_color());
         assert!(!screen(ColorChoice::Auto, false, None).has_color());
+    }
+
+    #[test]
+    fn a_terminal_without_escape_sequences_has_no_color_and_a_file_may_have() {
+        for (terminal, has_color) in [(true, false), (false, true)] {
+            let screen = Screen {
+                terminal,
+                has_escapes: false,
+                term: None,
+                no_color: None,
+                color: ColorChoice::Always,
+            };
+            assert_eq!(screen.has_color(), has_color);
+        }
     }
 }

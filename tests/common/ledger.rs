@@ -9,7 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+#[cfg(unix)]
+pub use rustix::process::Signal;
 
 use super::hostile::{Hostile, Reply, Seen};
 use super::{KEY, must_show_no_secret};
@@ -150,15 +151,36 @@ pub fn start(mut command: Command) -> Child {
         .expect("the binary can be started")
 }
 
+/// What a process can be stopped with. Windows has no other way than this one without `unsafe`.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug)]
+pub struct Signal;
+
+#[cfg(windows)]
+impl Signal {
+    pub const KILL: Self = Self;
+}
+
 /// Sends a signal, whether or not the process is still there to take it.
+#[cfg(unix)]
 pub fn send(child: &Child, signal: Signal) {
+    use rustix::process::{Pid, kill_process};
+
     // A process that nobody has waited for keeps its number, so this meets no stranger.
     let _ = kill_process(Pid::from_child(child), signal);
 }
 
 /// Sends a signal and waits for the end.
+#[cfg(unix)]
 pub fn stop(child: Child, signal: Signal) -> Output {
     send(&child, signal);
+    end(child)
+}
+
+/// Kills a process and waits for the end.
+#[cfg(windows)]
+pub fn stop(mut child: Child, _: Signal) -> Output {
+    child.kill().expect("a child can be killed");
     end(child)
 }
 
@@ -171,6 +193,7 @@ pub fn end(child: Child) -> Output {
 }
 
 /// The same command after something that only a shell can arrange, such as a limit.
+#[cfg(unix)]
 pub fn through_shell(arranged: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell

@@ -15,12 +15,12 @@
     reason = "a test may fail here"
 )]
 
+// Processes that are killed and interrupted by signals.
 #[cfg(unix)]
 pub mod chaos;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod crash;
 pub mod hostile;
-#[cfg(unix)]
 pub mod ledger;
 pub mod practice;
 #[cfg(unix)]
@@ -82,6 +82,7 @@ impl Cli {
             .env("HOME", self.folder.path())
             .env("TZ", "UTC")
             .env("MFA_OPTOUT_API_KEY", KEY);
+        keep_system_variables(&mut command);
         command.stdin(std::process::Stdio::null());
         command
     }
@@ -125,6 +126,16 @@ impl Cli {
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// Gives a command the variables without which Windows loads no library and finds no folder for
+/// temporary files.
+pub fn keep_system_variables(command: &mut Command) {
+    for name in ["SystemRoot", "TEMP", "TMP"] {
+        if let Some(value) = std::env::var_os(name).filter(|_| cfg!(windows)) {
+            command.env(name, value);
+        }
     }
 }
 

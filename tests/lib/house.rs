@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: [(&str, &[&str]); 19] = [
     ("domain", &["text"]),
     ("text", &[]),
-    ("trusted_file", &[]),
+    ("trusted_file", &["text"]),
     ("hardening", &[]),
     ("sandbox", &[]),
     ("error", &["domain"]),

@@ -27,7 +27,7 @@ use crate::report::html::sync::{SyncKind, SyncOverview};
 use crate::report::html::time::{PageTime, duration};
 use crate::report::reasons::{Group, GroupIndex};
 use crate::report::summary::Summary;
-use crate::text::{counted, grouped, visible, visible_path};
+use crate::text::{Shell, counted, grouped, visible, visible_path};
 
 /// The facts of a page that the summary does not hold.
 #[derive(Clone, Debug)]
@@ -132,6 +132,7 @@ struct RunPage {
     left: Option<String>,
     ending: String,
     next: Option<String>,
+    next_note: Option<&'static str>,
     who: String,
     started: PageTime,
     ended: PageTime,
@@ -212,6 +213,10 @@ impl RunPage {
             },
             ending: ending(summary),
             next: context.next.as_deref().map(visible),
+            next_note: context
+                .next
+                .as_deref()
+                .and_then(|next| Shell::OF_THIS_SYSTEM.note_on(next)),
             who: who(&summary.runs),
             started: PageTime::of(summary.started),
             ended: PageTime::of(summary.ended),

@@ -416,6 +416,7 @@ fn form_follows_options_and_screen() {
             },
             Screen {
                 terminal,
+                has_escapes: true,
                 term,
                 no_color,
                 color: ColorChoice::Auto,
