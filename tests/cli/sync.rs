@@ -272,6 +272,31 @@ fn a_register_of_another_org_is_refused_and_a_new_key_is_said_once() {
 }
 
 #[test]
+fn nobody_is_opted_back_in_while_hidden_rows_are_left_out() {
+    let desk = Desk::with(&users(1..=10));
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet();
+    sheet.write_row(0, 0, ["user_id", "mfa_opt_out"]).unwrap();
+    for row in 1..=9 {
+        sheet
+            .write_row(row, 0, [row.to_string(), "true".to_owned()])
+            .unwrap();
+    }
+    sheet.set_row_hidden(9).unwrap();
+    book.save(desk.cli.path("people.xlsx")).unwrap();
+    let list = desk.cli.path("exceptions.csv");
+    let list = ["--list", list.to_str().unwrap()];
+    let visible_only = || {
+        desk.sync("people.xlsx", &[&list[..], &["--visible-only"]].concat())
+            .exits(1)
+            .says("2 people have left the table and are not opted back in")
+    };
+    assert_eq!(desk.sent_by(visible_only), []);
+    let sent = desk.sent_by(|| desk.sync("people.xlsx", &list).exits(0));
+    assert_eq!(sent, [(10, false)]);
+}
+
+#[test]
 fn a_new_key_that_has_changed_nothing_does_not_become_the_key_of_the_register() {
     let desk = Desk::with(&[1]);
     let new_key = |more: &[&str]| {
