@@ -66,7 +66,7 @@ impl Beginning<'_> {
             return Ok(Exit::Done);
         };
         let facts = RunFacts {
-            run: run_name(self.start.at),
+            run: run_name(self.start.at).into(),
             list: self.start.identity.register.as_ref().and_then(list_of),
         };
         let exceptions =
@@ -141,7 +141,7 @@ impl Beginning<'_> {
                     lock,
                     former: former.unwrap_or_else(|| Register::clone(&register.register)),
                     facts: RunFacts {
-                        run: run_name(began),
+                        run: run_name(began).into(),
                         list: self.start.identity.register.as_ref().and_then(list_of),
                     },
                     requests: self.requests,

@@ -181,7 +181,7 @@ impl Leftover {
             plan,
             former,
             facts: RunFacts {
-                run: run_name(interrupted.began()),
+                run: run_name(interrupted.began()).into(),
                 list: list.and_then(|register| register.list.clone()),
             },
             results: interrupted.results()?,

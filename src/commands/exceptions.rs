@@ -82,7 +82,7 @@ fn cells(exception: &Exception<'_>) -> [String; COLUMNS.len()] {
             .until
             .map(|until| until.to_string())
             .unwrap_or_default(),
-        entry.reason.clone(),
+        entry.reason.to_string(),
         format!("{:.0}", entry.since),
         entry
             .confirmed_at
@@ -150,10 +150,10 @@ fn json_text(exceptions: &[Exception<'_>]) -> String {
             "name": entry.name,
             "mfa_opt_out": entry.flag.as_str(),
             "opt_out_until": entry.until.map(|until| until.to_string()),
-            "reason": entry.reason,
+            "reason": &*entry.reason,
             "since": entry.since.to_string(),
             "confirmed_at": entry.confirmed_at.map(|at| at.to_string()),
-            "lists": entry.lists,
+            "lists": &*entry.lists,
         }));
     }
     format!("{:#}\n", serde_json::Value::Array(list))

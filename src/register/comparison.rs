@@ -154,6 +154,8 @@ pub fn missing_allowance(limit: Option<Threshold>, list_size: u64) -> u64 {
 
 #[cfg(test)]
 pub(in crate::register) mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::journal::Access;
     use crate::register::{Entry, Owner, RegisteredFlag};
@@ -189,10 +191,10 @@ pub(in crate::register) mod tests {
                 since: Timestamp::UNIX_EPOCH,
                 confirmed_at: None,
                 until: *until,
-                reason: String::new(),
+                reason: "".into(),
                 name: String::new(),
-                lists: lists.iter().map(|list| (*list).to_owned()).collect(),
-                run: String::new(),
+                lists: Arc::new(lists.iter().map(|list| (*list).to_owned()).collect()),
+                run: "".into(),
             };
             register.set(user(id), Some(entry));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -58,7 +59,8 @@ impl fmt::Display for RegisteredFlag {
     }
 }
 
-/// What is known about one user.
+/// What is known about one user. Most entries of a register have the same reason, lists and run,
+/// which they share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The user's flag.
@@ -71,13 +73,13 @@ pub struct Entry {
     /// The last day of the opt-out.
     pub until: Option<Date>,
     /// Why the user is opted out.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// The user's name.
     pub name: String,
     /// The lists of exceptions that the user belongs to.
-    pub lists: BTreeSet<String>,
+    pub lists: Arc<BTreeSet<String>>,
     /// The start time of the run that changed the entry last.
-    pub run: String,
+    pub run: Arc<str>,
 }
 
 impl Entry {

@@ -46,12 +46,7 @@ impl Register {
     /// those without one last.
     #[must_use]
     pub fn exceptions(&self) -> Vec<Exception<'_>> {
-        let mut exceptions: Vec<Exception<'_>> = Vec::new();
-        for (user, entry) in &self.entries {
-            if entry.flag.may_be_opted_out() {
-                exceptions.push(Exception { user: *user, entry });
-            }
-        }
+        let mut exceptions: Vec<Exception<'_>> = self.unsorted_exceptions().collect();
         exceptions.sort_by_key(|exception| {
             let until = exception.entry.until;
             (until.is_none(), until, exception.user)
@@ -59,11 +54,18 @@ impl Register {
         exceptions
     }
 
+    fn unsorted_exceptions(&self) -> impl Iterator<Item = Exception<'_>> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.flag.may_be_opted_out())
+            .map(|(user, entry)| Exception { user: *user, entry })
+    }
+
     /// Counts the exceptions.
     #[must_use]
     pub fn count_exceptions(&self, today: Date) -> ExceptionCounts {
         let mut counts = ExceptionCounts::default();
-        for exception in self.exceptions() {
+        for exception in self.unsorted_exceptions() {
             counts.total += 1;
             if exception.entry.until.is_none() {
                 counts.without_end += 1;

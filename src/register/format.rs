@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use csv::StringRecord;
 use jiff::Timestamp;
@@ -131,9 +132,12 @@ impl Register {
             return Err(Damage::new(2, "the names of the columns are missing"));
         }
         let mut entries = BTreeMap::new();
+        let mut parser = EntryParser::default();
         while read(&mut reader, &mut record)? {
             let line = record.position().map_or(0, csv::Position::line);
-            let (user, entry) = parse_entry(&record).map_err(|reason| Damage::new(line, reason))?;
+            let (user, entry) = parser
+                .parse(&record)
+                .map_err(|reason| Damage::new(line, reason))?;
             if entries.insert(user, entry).is_some() {
                 return Err(Damage::new(line, format!("user {user} stands here again")));
             }
@@ -233,46 +237,71 @@ fn write_entry(csv: &mut csv::Writer<impl Write>, user: UserId, entry: &Entry) -
         format!("{:.3}", entry.since).as_str(),
         confirmed_at.unwrap_or_default().as_str(),
         until.unwrap_or_default().as_str(),
-        entry.reason.as_str(),
+        &entry.reason,
         entry.name.as_str(),
         lists.join("|").as_str(),
-        entry.run.as_str(),
+        &entry.run,
     ])?;
     Ok(())
 }
 
-/// Parses the line of a user, or says what is wrong with it.
-fn parse_entry(record: &StringRecord) -> Result<(UserId, Entry), String> {
-    if record.len() != COLUMNS.len() {
-        return Err(format!(
-            "it has {} cells instead of {}",
-            record.len(),
-            COLUMNS.len()
-        ));
+/// Parses entries. Successive entries with the same text share it.
+#[derive(Default)]
+struct EntryParser {
+    reason: Arc<str>,
+    run: Arc<str>,
+    /// The last cell with lists, and what it says.
+    lists: (String, Arc<BTreeSet<String>>),
+}
+
+impl EntryParser {
+    fn parse(&mut self, record: &StringRecord) -> Result<(UserId, Entry), String> {
+        if record.len() != COLUMNS.len() {
+            return Err(format!(
+                "it has {} cells instead of {}",
+                record.len(),
+                COLUMNS.len()
+            ));
+        }
+        let user = record[0].parse().ok().and_then(UserId::new);
+        let user = user.ok_or_else(|| wrong_cell("user_id", &record[0]))?;
+        let flag = RegisteredFlag::from_word(&record[1]);
+        let entry = Entry {
+            flag: flag.ok_or_else(|| wrong_cell("mfa_opt_out", &record[1]))?,
+            since: parse_time("since", &record[2])?,
+            confirmed_at: match &record[3] {
+                "" => None,
+                cell => Some(parse_time("confirmed_at", cell)?),
+            },
+            until: match &record[4] {
+                "" => None,
+                cell => {
+                    let date = cell.parse().ok();
+                    Some(date.ok_or_else(|| wrong_cell("opt_out_until", cell))?)
+                }
+            },
+            reason: share(&mut self.reason, &record[5]),
+            name: record[6].to_owned(),
+            lists: self.share_lists(&record[7]),
+            run: share(&mut self.run, &record[8]),
+        };
+        Ok((user, entry))
     }
-    let user = record[0].parse().ok().and_then(UserId::new);
-    let user = user.ok_or_else(|| wrong_cell("user_id", &record[0]))?;
-    let flag = RegisteredFlag::from_word(&record[1]);
-    let entry = Entry {
-        flag: flag.ok_or_else(|| wrong_cell("mfa_opt_out", &record[1]))?,
-        since: parse_time("since", &record[2])?,
-        confirmed_at: match &record[3] {
-            "" => None,
-            cell => Some(parse_time("confirmed_at", cell)?),
-        },
-        until: match &record[4] {
-            "" => None,
-            cell => {
-                let date = cell.parse().ok();
-                Some(date.ok_or_else(|| wrong_cell("opt_out_until", cell))?)
-            }
-        },
-        reason: record[5].to_owned(),
-        name: record[6].to_owned(),
-        lists: parse_lists(&record[7]),
-        run: record[8].to_owned(),
-    };
-    Ok((user, entry))
+
+    fn share_lists(&mut self, cell: &str) -> Arc<BTreeSet<String>> {
+        if self.lists.0 != cell {
+            self.lists = (cell.to_owned(), Arc::new(parse_lists(cell)));
+        }
+        Arc::clone(&self.lists.1)
+    }
+}
+
+/// Returns `text`, which is the last text again if both are the same.
+fn share(last: &mut Arc<str>, text: &str) -> Arc<str> {
+    if **last != *text {
+        *last = text.into();
+    }
+    Arc::clone(last)
 }
 
 fn parse_time(column: &str, cell: &str) -> Result<Timestamp, String> {
@@ -325,10 +354,10 @@ mod tests {
                 since: at,
                 confirmed_at: Some(at),
                 until: Some(jiff::civil::date(2026, 12, 31)),
-                reason: "sick, with \"quotes\"".to_owned(),
+                reason: "sick, with \"quotes\"".into(),
                 name: "Bjørn Dahl".to_owned(),
-                lists: ["/srv/a|b%.csv".to_owned(), "HR".to_owned()].into(),
-                run: "2026-11-28T03:00:00Z".to_owned(),
+                lists: Arc::new(["/srv/a|b%.csv".to_owned(), "HR".to_owned()].into()),
+                run: "2026-11-28T03:00:00Z".into(),
             };
             register.set(UserId::new(id.cast_unsigned()).unwrap(), Some(entry));
         }

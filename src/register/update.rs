@@ -4,6 +4,7 @@
 //! nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -56,21 +57,28 @@ pub enum RequestOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFacts {
     /// The start time of the run.
-    pub run: String,
+    pub run: Arc<str>,
     /// The list that the run brings up to date, if it is one of `sync`.
     pub list: Option<String>,
 }
 
 impl RunFacts {
     /// Returns the lists of an entry after the run.
-    fn lists_after(&self, former: Option<&Entry>, origin: Origin) -> BTreeSet<String> {
-        let mut lists = former.map(|entry| entry.lists.clone()).unwrap_or_default();
-        if let Some(list) = &self.list {
-            match origin {
-                Origin::Row => lists.insert(list.clone()),
-                Origin::Departure => lists.remove(list),
-                Origin::Expiry => false,
-            };
+    fn lists_after(&self, former: Option<&Entry>, origin: Origin) -> Arc<BTreeSet<String>> {
+        let mut lists = former
+            .map(|entry| Arc::clone(&entry.lists))
+            .unwrap_or_default();
+        let Some(list) = &self.list else {
+            return lists;
+        };
+        match origin {
+            Origin::Row if !lists.contains(list) => {
+                Arc::make_mut(&mut lists).insert(list.clone());
+            }
+            Origin::Departure if lists.contains(list) => {
+                Arc::make_mut(&mut lists).remove(list);
+            }
+            Origin::Row | Origin::Departure | Origin::Expiry => {}
         }
         lists
     }
@@ -157,10 +165,10 @@ impl RunFacts {
             since: Timestamp::UNIX_EPOCH,
             confirmed_at: None,
             until: None,
-            reason: String::new(),
+            reason: Arc::default(),
             name: String::new(),
-            lists: BTreeSet::new(),
-            run: String::new(),
+            lists: Arc::default(),
+            run: Arc::clone(&self.run),
         });
         entry.run.clone_from(&self.run);
         if request.origin == Origin::Row {
@@ -169,7 +177,7 @@ impl RunFacts {
                 entry.name.clone_from(&request.name);
             }
             if !request.reason.is_empty() {
-                entry.reason.clone_from(&request.reason);
+                entry.reason = request.reason.as_str().into();
             }
         }
         entry
@@ -192,7 +200,7 @@ impl Register {
         }
         for user in leaving {
             if let (Some(list), Some(entry)) = (&facts.list, self.entries.get_mut(&user)) {
-                entry.lists.remove(list);
+                Arc::make_mut(&mut entry.lists).remove(list);
             }
         }
     }
@@ -243,7 +251,7 @@ mod tests {
 
     fn facts() -> RunFacts {
         RunFacts {
-            run: "now".to_owned(),
+            run: "now".into(),
             list: Some("A".to_owned()),
         }
     }
@@ -265,10 +273,10 @@ mod tests {
             since: at(10),
             confirmed_at: Some(at(10)),
             until: None,
-            reason: "ticket 7".to_owned(),
+            reason: "ticket 7".into(),
             name: "Ada Lovelace".to_owned(),
-            lists: lists.iter().map(|list| (*list).to_owned()).collect(),
-            run: "before".to_owned(),
+            lists: Arc::new(lists.iter().map(|list| (*list).to_owned()).collect()),
+            run: "before".into(),
         }
     }
 
@@ -285,7 +293,7 @@ mod tests {
             since: at(20),
             confirmed_at: Some(at(20)),
             name: "Ada".to_owned(),
-            run: "now".to_owned(),
+            run: "now".into(),
             ..former(OPTED_OUT, &["A", "B"])
         };
         assert_eq!(entry, expected);

@@ -137,7 +137,7 @@ impl World {
 
     fn facts(&self, list: Option<&str>) -> RunFacts {
         RunFacts {
-            run: self.now.to_string(),
+            run: self.now.to_string().into(),
             list: list.map(str::to_owned),
         }
     }
