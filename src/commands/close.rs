@@ -35,8 +35,9 @@ pub(super) fn close(args: &Close) -> Result<Exit> {
         return Err(nothing_to_close(&paths));
     };
     let overwrite = args.given.contains(Key::Overwrite);
-    let Completion { summary, warning } =
-        close_run(&interrupted, &paths, args.input.as_deref(), overwrite)?;
+    let Completion {
+        summary, warning, ..
+    } = close_run(&interrupted, &paths, args.input.as_deref(), overwrite)?;
     if let Some(warning) = warning {
         let format = say::format_of(&args.given);
         say::error(format, &Error::new(Kind::MidRun, warning));

@@ -168,11 +168,12 @@ impl Closing {
                 Some(register) => register.settle(&results, &RoaringTreemap::new()),
                 None => Ok(()),
             };
-            let summary = self.finished(journal, settle)?;
+            let Completion { summary, rows, .. } = self.finished(journal, settle)?;
             if let Some(page) = &self.outputs.html {
                 let context = self.page_context(exit, &summary, register.as_ref());
                 let report = &self.paths.report;
-                self.warn_on_error(report::write_page(page, &summary, report, &context));
+                let rows = rows.as_ref();
+                self.warn_on_error(report::write_page(page, &summary, rows, report, &context));
             }
             Some(summary)
         } else {
@@ -275,16 +276,15 @@ impl Closing {
         &self,
         journal: Journal<File>,
         settle: impl FnOnce() -> Result<()>,
-    ) -> Result<Summary> {
+    ) -> Result<Completion> {
         if let Some(warning) = journal.removal() {
             self.warn(&warning);
         }
-        let Completion { summary, warning } =
-            report::finish(journal, &self.paths, self.rows, &self.stop, settle)?;
-        if let Some(warning) = warning {
-            self.warn(&warning);
+        let completion = report::finish(journal, &self.paths, self.rows, &self.stop, settle)?;
+        if let Some(warning) = &completion.warning {
+            self.warn(warning);
         }
-        Ok(summary)
+        Ok(completion)
     }
 
     /// Sums up a run that stopped early. Returns `None` if its journal can't be read again, which

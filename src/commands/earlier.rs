@@ -6,7 +6,7 @@ use std::path::Path;
 use super::close::close_command;
 use crate::error::{Error, Kind, Result};
 use crate::input::{self, ColumnChoice, UntilChoice};
-use crate::journal::{ADDED_ID_COLUMN, Identity, Paths};
+use crate::journal::{self, ADDED_ID_COLUMN, Identity, Paths};
 use crate::plan::REGISTERED_COLUMN;
 use crate::text::{Shell, visible, visible_path};
 use crate::trusted_file;
@@ -151,21 +151,25 @@ fn run_of(report: &Path) -> Option<serde_json::Value> {
 }
 
 /// Returns the paths for a `retry` or `undo`: `users.report.csv` gives `users.retry-1.report.csv`,
-/// then `users.retry-2…`. An interrupted one is continued.
+/// then `users.retry-2…`, and `users.report.xlsx` gives workbooks. An interrupted one is continued.
 pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
     let name = earlier.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name
-        .strip_suffix(".report.csv")
-        .or_else(|| name.strip_suffix(".csv"))
-        .unwrap_or(&name);
+    let extension = if journal::is_workbook(earlier) {
+        "xlsx"
+    } else {
+        "csv"
+    };
+    let stem = name.strip_suffix(&format!(".{extension}")).unwrap_or(&name);
+    let stem = stem.strip_suffix(".report").unwrap_or(stem);
     let stem = stem
         .rsplit_once('.')
         .filter(|(_, tail)| is_follow_up(tail))
         .map_or(stem, |(stem, _)| stem);
     let mut number = 1_u32;
     loop {
-        let paths =
-            Paths::of(earlier.with_file_name(format!("{stem}.{command}-{number}.report.csv")));
+        let paths = Paths::of(
+            earlier.with_file_name(format!("{stem}.{command}-{number}.report.{extension}")),
+        );
         if paths.partial.exists() || !paths.report.exists() || number == u32::MAX {
             return paths;
         }
@@ -213,6 +217,14 @@ mod tests {
             next("users.retry-1.report.csv", "undo"),
             "users.undo-1.report.csv"
         );
+        for (earlier, report) in [
+            ("list.report.xlsx", "list.undo-1.report.xlsx"),
+            ("list.retry-2.report.xlsx", "list.undo-1.report.xlsx"),
+            ("list.xlsx", "list.undo-1.report.xlsx"),
+            ("list.csv", "list.undo-1.report.csv"),
+        ] {
+            assert_eq!(next(earlier, "undo"), report);
+        }
         std::fs::write(at("users.retry-1.report.csv.partial"), "")
             .expect("the folder can be written to");
         assert_eq!(

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use jiff::Unit;
+use roaring::RoaringTreemap;
 
 use super::beginning::{Beginning, Begun};
 use super::closing::Closing;
 use super::consent::{Confirmation, RemainingWork};
 use super::earlier::{ensure_same_org, has_registered_column};
-use super::outputs::{ExtraOutputs, check_output_conflicts, report_of};
+use super::outputs::{ExtraOutputs, RunInputs, check_output_conflicts, report_of};
 use super::registered::{OpenRegister, RegisterUser};
 use super::start::{self, RunRequest};
 use super::table_request::TableRequest;
@@ -26,11 +27,11 @@ use crate::domain::{Ending, Event, Outcome, RowLabels, Signal, Stop};
 use crate::engine::{self, Alarm, Run, Sent};
 use crate::error::{Exit, Kind, Result};
 use crate::input::{Directory, Input, PrivateCopy};
-use crate::journal::{self, Begin, Journal, Mode, OnRecord, Paths, Snapshot};
+use crate::journal::{self, Begin, Journal, Mode, OnRecord, Paths, Snapshot, Start};
 use crate::output::Output;
 use crate::plan::{self, Action, Plan, RegisterRequests, RegisterUse, Selection, SendOrder, Step};
 use crate::policy::{Policy, Rules};
-use crate::report::{self, Unfinished};
+use crate::report::{self, Unfinished, WorkbookLimits};
 use crate::text::{counted, visible_path};
 use crate::ui::progress::{Progress, Style};
 use crate::ui::say::{self, now};
@@ -64,7 +65,15 @@ impl Job {
         let facts = ProcessEnv::of_this_process();
         let settings = Settings::load(&self.given, &|name| std::env::var_os(name), &facts)?;
         let paths = report_of(&self.input, &settings, default)?;
-        let outputs = check_output_conflicts(&self.input, &settings, &paths)?;
+        let earlier = match self.selection {
+            Selection::All => None,
+            Selection::Retry(_) | Selection::Undo => Some(Paths::of(self.input.clone()).json),
+        };
+        let inputs = RunInputs {
+            table: &self.input,
+            earlier_record: earlier.as_deref(),
+        };
+        let outputs = check_output_conflicts(&inputs, &settings, &paths)?;
         let unfinished = self.metrics_of_unfinished(&settings, outputs.metrics.clone());
         let ended = Box::pin(self.execute(settings, paths, outputs, &facts)).await;
         if let (Err(error), Some(write)) = (&ended, unfinished)
@@ -236,6 +245,7 @@ impl Job {
             plan.opt_out_guard(limit)?;
         }
         plan.check_missing(settings.register.max_missing)?;
+        check_workbook_limits(&plan, &start, paths)?;
         if settings.guards.consent() == Consent::DryRun {
             let on_record = found.map(|found| found.rows).unwrap_or_default();
             if settings.talk.volume == Volume::Verbose {
@@ -540,6 +550,24 @@ fn matched(plan: &Plan, list: &Directory) -> String {
         list.key_column(),
         counted(plan.known_users(), "row", "rows")
     )
+}
+
+/// Checks that the report fits into a workbook, if it will be one.
+fn check_workbook_limits(plan: &Plan, start: &Start, paths: &Paths) -> Result<()> {
+    if !journal::is_workbook(&paths.report) {
+        return Ok(());
+    }
+    let limits = WorkbookLimits::check(&paths.report, &start.identity.header, start.rows)?;
+    for step in plan.changes(&RoaringTreemap::new())? {
+        let step = step?;
+        let line = match &step.action {
+            Action::Send(change) => change.line,
+            Action::Settled(record) => record.line,
+            Action::Skipped => continue,
+        };
+        limits.check_row(line, &step.cells)?;
+    }
+    Ok(())
 }
 
 fn warnings(plan: &Plan) -> impl Iterator<Item = String> {

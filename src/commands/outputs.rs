@@ -27,6 +27,16 @@ pub(super) struct ExtraOutputs {
     pub(super) problems: Option<Output>,
 }
 
+/// The files that a run reads besides those that its settings name.
+pub(super) struct RunInputs<'a> {
+    pub(super) table: &'a Path,
+    /// The record of the run whose report is the table.
+    pub(super) earlier_record: Option<&'a Path>,
+}
+
+/// The endings of tables in which no report is written.
+const OTHER_TABLES: [&str; 6] = ["gz", "ods", "xls", "xlsb", "xlsm", "zip"];
+
 /// A file of the run, and what it is to the person.
 struct Named<'a> {
     what: &'static str,
@@ -78,13 +88,14 @@ fn check_is_file(output: &Named<'_>) -> Result<()> {
 /// Checks that the run's outputs are different files from each other and from its inputs, and that
 /// they can be written.
 pub(super) fn check_output_conflicts(
-    table: &Path,
+    inputs: &RunInputs<'_>,
     settings: &Settings,
     paths: &Paths,
 ) -> Result<ExtraOutputs> {
+    check_ending(&paths.report)?;
     let Outputs { html, metrics, .. } = &settings.outputs;
     let problems = &settings.reading.problems;
-    let inputs = inputs_of(table, settings);
+    let inputs = inputs_of(inputs, settings);
     let optional = [
         ("--html", html),
         ("--metrics", metrics),
@@ -130,7 +141,21 @@ pub(super) fn check_output_conflicts(
     Ok(extra)
 }
 
-fn inputs_of<'a>(table: &'a Path, settings: &'a Settings) -> Vec<Named<'a>> {
+/// Refuses a report whose name says that it is a table of a kind that is not written.
+fn check_ending(report: &Path) -> Result<()> {
+    let ending = report.extension().unwrap_or_default();
+    if !OTHER_TABLES
+        .iter()
+        .any(|other| ending.eq_ignore_ascii_case(other))
+    {
+        return Ok(());
+    }
+    let message = format!("the report can't be {}", visible_path(report));
+    Err(Error::new(Kind::Usage, message)
+        .help("give it a name that ends in .csv or .xlsx, which are the two forms of a report"))
+}
+
+fn inputs_of<'a>(run: &RunInputs<'a>, settings: &'a Settings) -> Vec<Named<'a>> {
     let connection = &settings.connection;
     let secret = connection.sign_in.as_ref().and_then(SignIn::file);
     let list_of_users = settings.reading.ids.as_deref();
@@ -141,10 +166,11 @@ fn inputs_of<'a>(table: &'a Path, settings: &'a Settings) -> Vec<Named<'a>> {
         ("the config file", settings.file.as_deref()),
         ("the register", settings.register.path.as_deref()),
         ("the list of users", list_of_users),
+        ("the record of the earlier run", run.earlier_record),
     ];
     let mut inputs = Vec::new();
-    if !is_standard_input(table) {
-        inputs.push(named("the table", table));
+    if !is_standard_input(run.table) {
+        inputs.push(named("the table", run.table));
     }
     for (what, path) in optional {
         if let Some(path) = path {

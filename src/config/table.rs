@@ -626,7 +626,8 @@ pub const TABLE: &[Setting] = &[
         form: Form::Path("FILE"),
         heading: REPORT,
         help: "The path of the report, instead of beside the table (users.csv gives \
-            users.report.csv)",
+            users.report.csv, users.xlsx gives users.report.xlsx). The ending .xlsx makes it a \
+            workbook, every other one text",
         set: |to, raw| raw.store_path(&mut to.outputs.report),
         ..OPTION
     },

@@ -144,8 +144,11 @@ pub(super) fn measure(
             said: is_texts.then_some(0),
             ..Look::default()
         };
-        let taken = io::copy(&mut (&mut entry).take(bytes_left + 1), &mut look)
-            .map_err(|error| damaged(error.to_string()))?;
+        let taken = io::copy(
+            &mut (&mut entry).take(bytes_left.saturating_add(1)),
+            &mut look,
+        )
+        .map_err(|error| damaged(error.to_string()))?;
         bytes_left = bytes_left
             .checked_sub(taken)
             .ok_or_else(|| bomb(name, limit))?;

@@ -397,6 +397,11 @@ fn report_of_format_1() -> HeaderProblem {
     )
 }
 
+/// Checks whether a header is that of a report.
+pub(super) fn is_of_report(header: &[String]) -> bool {
+    carried(header) < header.len()
+}
+
 fn carried(header: &[String]) -> usize {
     match header.len().checked_sub(REPORT_COLUMNS.len()) {
         Some(start) if header[start..].iter().eq(&REPORT_COLUMNS) => start,

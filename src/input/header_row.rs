@@ -19,7 +19,8 @@ pub(super) struct HeadRow {
 }
 
 impl HeadRow {
-    /// Returns a row; in a sheet without the blank cells at both ends.
+    /// Returns a row; in a sheet without the blank cells at both ends, unless it is the header of a
+    /// report, which begins in the first column of the sheet even if that has no name.
     pub(super) fn new(place: Place, mut cells: Vec<String>) -> Self {
         let Place::Sheet { row, first_column } = place else {
             return Self { place, cells };
@@ -27,6 +28,17 @@ impl HeadRow {
         let is_filled = |cell: &String| !cell.trim().is_empty();
         let last = cells.iter().rposition(is_filled);
         cells.truncate(last.map_or(0, |last| last + 1));
+        if header::is_of_report(&cells) {
+            let unnamed = std::iter::repeat_n(String::new(), first_column as usize);
+            cells.splice(0..0, unnamed);
+            return Self {
+                place: Place::Sheet {
+                    row,
+                    first_column: 0,
+                },
+                cells,
+            };
+        }
         let blank = cells.iter().position(is_filled).unwrap_or(0);
         cells.drain(..blank);
         let first_column = first_column.saturating_add(u32::try_from(blank).unwrap_or(u32::MAX));

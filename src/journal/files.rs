@@ -20,12 +20,19 @@ use crate::text::{self, Reason, visible_path};
 /// error.
 const LOCK_ATTEMPTS: usize = 100;
 
+/// The ending of a report that is a workbook.
+const WORKBOOK: &str = "xlsx";
+
+/// The endings of workbooks whose report is a workbook too.
+const WORKBOOK_INPUTS: [&str; 3] = [WORKBOOK, "xlsm", "ods"];
+
 /// The files of one report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
-    /// The finished report, `users.report.csv`.
+    /// The finished report, `users.report.csv` or `users.report.xlsx`.
     pub report: PathBuf,
-    /// The journal of an unfinished run, `users.report.csv.partial`.
+    /// The journal of an unfinished run, `users.report.csv.partial`. It is CSV, whatever the report
+    /// is.
     pub partial: PathBuf,
     /// The snapshot of the input of an unfinished run, `users.report.csv.partial.input`.
     pub snapshot: PathBuf,
@@ -37,11 +44,8 @@ impl Paths {
     /// Returns the files that belong to this report.
     #[must_use]
     pub fn of(report: PathBuf) -> Self {
-        let is_csv = report
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         // `out` and `out.csv` may be two reports, so their records need different names.
-        let json = if is_csv {
+        let json = if has_extension(&report, &["csv", WORKBOOK]) {
             report.with_extension("json")
         } else {
             with_suffix(&report, ".record.json")
@@ -64,16 +68,21 @@ impl Paths {
     /// `users.20261128T030000Z.report.csv`. No such report is there yet.
     #[must_use]
     pub fn of_sync(input: &Path, starts: Timestamp) -> Self {
-        let report = Self::beside(input).report;
-        let stem = report.with_extension("").with_extension("");
+        let beside = Self::beside(input);
+        let stem = beside.report.with_extension("").with_extension("");
+        let extension = if is_workbook(&beside.report) {
+            WORKBOOK
+        } else {
+            "csv"
+        };
         Self::free_at(starts, |mark| {
-            with_suffix(&stem, &format!(".{mark}.report.csv"))
+            with_suffix(&stem, &format!(".{mark}.report.{extension}"))
         })
     }
 
-    /// Returns the files of the report beside an input: `users.csv`, `users.csv.gz` and
-    /// `users.xlsx` all give `users.report.csv`. Standard input (`-`) gives `stdin.report.csv` in
-    /// the working folder.
+    /// Returns the files of the report beside an input: `users.csv` and `users.csv.gz` give
+    /// `users.report.csv`, `users.xlsx` and `users.ods` give `users.report.xlsx`. Standard input
+    /// (`-`) gives `stdin.report.csv` in the working folder.
     #[must_use]
     pub fn beside(input: &Path) -> Self {
         let input = if input == Path::new("-") {
@@ -81,15 +90,18 @@ impl Paths {
         } else {
             input
         };
-        let is_gz = input
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-        let table = if is_gz {
+        let table = if has_extension(input, &["gz"]) {
             input.with_extension("")
         } else {
             input.to_owned()
         };
-        Self::of(with_suffix(&table.with_extension(""), ".report.csv"))
+        let extension = if has_extension(&table, &WORKBOOK_INPUTS) {
+            WORKBOOK
+        } else {
+            "csv"
+        };
+        let suffix = format!(".report.{extension}");
+        Self::of(with_suffix(&table.with_extension(""), &suffix))
     }
 
     /// Returns the files of the report into which the run of this report is closed when another run
@@ -123,6 +135,22 @@ impl Paths {
     pub(crate) fn folder(&self) -> &Path {
         folder_of(&self.report)
     }
+}
+
+/// Checks whether a report is a workbook, which the ending of its name says.
+#[must_use]
+pub fn is_workbook(report: &Path) -> bool {
+    has_extension(report, &[WORKBOOK])
+}
+
+/// Checks whether the name of a file has one of these endings, without regard to case.
+fn has_extension(path: &Path, endings: &[&str]) -> bool {
+    let Some(extension) = path.extension() else {
+        return false;
+    };
+    endings
+        .iter()
+        .any(|ending| extension.eq_ignore_ascii_case(ending))
 }
 
 /// Puts a mark before the extension of a file's name.
@@ -177,12 +205,12 @@ pub(crate) fn check_places(paths: &Paths, input: Option<&Path>) -> Result<()> {
             .help("see --report"));
         }
     }
-    check_record_is_not_shared(paths)
+    check_record_is_not_shared(paths, input)
 }
 
 /// Checks that no other report in the folder, finished or not, has its record where this one would
-/// have it, as `out` and `out.record.csv` would.
-fn check_record_is_not_shared(paths: &Paths) -> Result<()> {
+/// have it, as `out.csv` and `out.xlsx` would.
+fn check_record_is_not_shared(paths: &Paths, input: Option<&Path>) -> Result<()> {
     let Ok(entries) = fs::read_dir(paths.folder()) else {
         // Files can be written to a folder that can't be listed. Records that appear later are
         // never replaced.
@@ -196,8 +224,10 @@ fn check_record_is_not_shared(paths: &Paths) -> Result<()> {
         };
         let shares = report.file_name() != paths.report.file_name()
             && Paths::of(report.clone()).json.file_name() == paths.json.file_name();
-        if shares && !is_same_file(&report, &paths.report) {
-            let why = format!("is the place of the record of {}", visible_path(&report));
+        let is_input = input.is_some_and(|input| is_same_file(input, &report));
+        if shares && !is_input && !is_same_file(&report, &paths.report) {
+            let other = visible_path(Path::new(report.file_name().unwrap_or_default()));
+            let why = format!("is the place of the record of {other}");
             return Err(
                 refused(&paths.json, why).help("give this report another name with --report")
             );
@@ -548,7 +578,7 @@ mod tests {
 
     #[test]
     fn the_names_of_the_files_follow_from_the_input() {
-        for input in ["d/users.csv", "d/users.csv.gz", "d/users.xlsx", "d/users"] {
+        for input in ["d/users.csv", "d/users.csv.gz", "d/users.txt", "d/users"] {
             let paths = Paths::beside(Path::new(input));
             assert_eq!(paths.report, Path::new("d/users.report.csv"), "{input}");
             assert_eq!(paths.partial, Path::new("d/users.report.csv.partial"));
@@ -558,10 +588,31 @@ mod tests {
             );
             assert_eq!(paths.json, Path::new("d/users.report.json"));
         }
+        for input in ["d/users.xlsx", "d/users.XLSM", "d/users.ods"] {
+            let paths = Paths::beside(Path::new(input));
+            assert_eq!(paths.report, Path::new("d/users.report.xlsx"), "{input}");
+            assert_eq!(paths.partial, Path::new("d/users.report.xlsx.partial"));
+            assert_eq!(paths.json, Path::new("d/users.report.json"));
+            assert!(is_workbook(&paths.report));
+        }
         assert_eq!(
             Paths::beside(Path::new("-")).report,
             Path::new("stdin.report.csv")
         );
+    }
+
+    #[test]
+    fn report_of_sync_has_its_time_and_the_ending_of_other_reports() {
+        let starts: Timestamp = "2026-11-28T03:00:00Z".parse().unwrap();
+        for (input, report) in [
+            ("d/list.csv", "d/list.20261128T030000Z.report.csv"),
+            ("d/list.xlsx", "d/list.20261128T030000Z.report.xlsx"),
+        ] {
+            assert_eq!(
+                Paths::of_sync(Path::new(input), starts).report,
+                Path::new(report)
+            );
+        }
     }
 
     #[test]
@@ -573,6 +624,10 @@ mod tests {
         assert_eq!(
             closed("users.report.csv"),
             at("users.report.20261128T030000Z.csv")
+        );
+        assert_eq!(
+            closed("users.report.xlsx"),
+            at("users.report.20261128T030000Z.xlsx")
         );
         assert_eq!(closed("report"), at("report.20261128T030000Z"));
         fs::write(at("users.report.20261128T030000Z.json"), "").unwrap();
@@ -661,6 +716,8 @@ mod tests {
             ("out.csv", "out.CSV"),
             ("out.record.csv", "out"),
             ("out.csv", "out.CSV.partial"),
+            ("out.csv", "out.xlsx"),
+            ("out.xlsx", "out.csv.partial"),
         ];
         for (report, other) in pairs {
             let desk = Desk::new(1);

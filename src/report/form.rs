@@ -1,7 +1,11 @@
-//! The form of a report, which is that of the input: delimiter, line ends, byte order mark. The
-//! report of a workbook has commas and line feeds. No I/O.
+//! The form of a report of text, which is that of the input: delimiter, line ends, byte order mark.
+//! If the input is a workbook, or if the report will be one, rows have commas and line feeds. No
+//! I/O.
+
+use std::path::Path;
 
 use crate::domain::{LineEnd, TableFormat};
+use crate::journal::files::is_workbook;
 
 /// Name of the encoding of every report, and of inputs that need no byte order mark in theirs.
 const UTF_8: &str = "UTF-8";
@@ -28,8 +32,16 @@ impl Default for ReportForm {
 }
 
 impl ReportForm {
-    /// Returns the form of the report of an input.
-    pub(super) fn of(input: &TableFormat) -> Self {
+    /// Returns the form in which the rows of the report of an input are written. A workbook is made
+    /// of rows in the form of the journal.
+    pub(super) fn of(input: &TableFormat, report: &Path) -> Self {
+        if is_workbook(report) {
+            // The reader of the rows drops a byte order mark, and the first cell may begin with one.
+            return Self {
+                byte_order_mark: true,
+                ..Self::default()
+            };
+        }
         let TableFormat::Text {
             encoding,
             byte_order_mark,
@@ -116,16 +128,23 @@ mod tests {
 
     #[test]
     fn a_report_has_the_delimiter_and_line_ends_of_its_input() {
-        let form = ReportForm::of(&text(';', LineEnd::CrLf, UTF_8));
+        let input = text(';', LineEnd::CrLf, UTF_8);
+        let form = ReportForm::of(&input, Path::new("users.report.csv"));
         let mut out = Vec::new();
         form.write_row(&mut out, b"1,\"a,b\",c;d,,\"e\"\"f\"");
         assert_eq!(out, b"1;\"a,b\";\"c;d\";;\"e\"\"f\"\r\n");
+        let rows_of_workbook = ReportForm::of(&input, Path::new("users.report.xlsx"));
+        assert_eq!(
+            (rows_of_workbook.delimiter, rows_of_workbook.line_end),
+            (b',', LineEnd::Lf)
+        );
     }
 
     #[test]
     fn a_report_has_a_byte_order_mark_if_its_input_is_not_utf_8() {
         for (encoding, byte_order_mark) in [(UTF_8, false), ("windows-1252", true)] {
-            let form = ReportForm::of(&text(',', LineEnd::Lf, encoding));
+            let input = text(',', LineEnd::Lf, encoding);
+            let form = ReportForm::of(&input, Path::new("users.report.csv"));
             assert_eq!(form.byte_order_mark, byte_order_mark);
         }
     }
@@ -147,7 +166,8 @@ mod tests {
             // The row's own cells follow, so that no row is a blank line.
             row.extend_from_slice(b",end");
             let mut out = Vec::new();
-            ReportForm::of(&text(delimiter, line_end, UTF_8)).write_row(&mut out, &row);
+            let input = text(delimiter, line_end, UTF_8);
+            ReportForm::of(&input, Path::new("report")).write_row(&mut out, &row);
             let mut reader = csv::ReaderBuilder::new()
                 .delimiter(u8::try_from(delimiter).unwrap())
                 .has_headers(false)

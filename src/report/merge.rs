@@ -19,14 +19,15 @@ use tempfile::NamedTempFile;
 
 use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
-use crate::journal::files::{self, Paths, Places};
+use crate::journal::files::{self, Paths, Places, is_workbook};
 use crate::journal::identity::Identity;
 use crate::journal::line::{self, Entry, Reader, Step};
 use crate::journal::writer::Journal;
 use crate::output::{Occupancy, Output, disk, fill, guarded, is_at};
 use crate::report::summary::{Summary, SummaryBuilder};
 use crate::report::window::{Keep, LIMITS, Limits, Next, WaitingRow, Window};
-use crate::report::writer::ReportWriter;
+use crate::report::workbook;
+use crate::report::writer::{ReportWriter, cant_be_written};
 use crate::text::visible_path;
 
 /// The journal as the source of a report. Every read fails once `stop` is set.
@@ -71,6 +72,8 @@ impl Seek for Source<'_> {
 pub struct Completion {
     /// The run as a whole.
     pub summary: Summary,
+    /// The rows of a report that is a workbook, as CSV.
+    pub rows: Option<NamedTempFile>,
     /// What could not be done after the report was in place, in words.
     pub warning: Option<String>,
 }
@@ -130,8 +133,8 @@ fn finish_from(
     before_removal: impl FnOnce() -> Result<()>,
 ) -> Result<Completion> {
     let places = places.ok_or_else(|| failed("the journal was not opened for a report"))?;
-    let summary = match make_report(source, paths, rows, &places) {
-        Ok(summary) => summary,
+    let made = match make_report(source, paths, rows, &places) {
+        Ok(made) => made,
         Err(_) if source.is_stopped() => return Err(interrupted()),
         Err(error) => {
             let message = format!("the report could not be finished: {}", error.message());
@@ -144,10 +147,26 @@ fn finish_from(
     };
     before_removal()?;
     let warning = remove_journal(source.journal, paths);
-    Ok(Completion { summary, warning })
+    Ok(Completion {
+        summary: made.summary,
+        rows: made.rows,
+        warning,
+    })
 }
 
-fn make_report(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) -> Result<Summary> {
+/// A report that is in place.
+struct MadeReport {
+    summary: Summary,
+    /// The rows of a workbook, as CSV.
+    rows: Option<NamedTempFile>,
+}
+
+fn make_report(
+    source: Source<'_>,
+    paths: &Paths,
+    rows: u64,
+    places: &Places,
+) -> Result<MadeReport> {
     let FirstPass {
         mut summary,
         late_rows,
@@ -157,11 +176,36 @@ fn make_report(source: Source<'_>, paths: &Paths, rows: u64, places: &Places) ->
         Some(report) => report,
         None => second_pass(source, places, &summary, late_rows)?,
     };
-    let (sorted, hash) = report.finish()?;
+    let (mut sorted, mut hash) = report.finish()?;
+    let mut rows = None;
+    if is_workbook(&paths.report) {
+        let (workbook, hash_of_workbook) = make_workbook(source, &sorted, places, &summary)
+            .map_err(|error| cant_be_written(&error))?;
+        rows = Some(std::mem::replace(&mut sorted, workbook));
+        hash = hash_of_workbook;
+    }
     summary.report_blake3 = Some(hash.to_string());
     check_journal_is_ours(source.journal, paths)?;
     put_in_place(source, sorted, hash, places, &summary)?;
-    Ok(summary)
+    Ok(MadeReport { summary, rows })
+}
+
+/// Makes a workbook of the rows of a report. It is the same, byte for byte, each time it is made of
+/// the same journal.
+fn make_workbook(
+    source: Source<'_>,
+    rows: &NamedTempFile,
+    places: &Places,
+    summary: &Summary,
+) -> io::Result<(NamedTempFile, blake3::Hash)> {
+    let file = places.report.create()?;
+    workbook::write(rows.as_file(), summary.started, file, || {
+        if source.is_stopped() {
+            Err(io::Error::other(INTERRUPTED))
+        } else {
+            Ok(())
+        }
+    })
 }
 
 /// Returns advice that names the file with the record of a run whose report could not be finished.
@@ -684,8 +728,8 @@ mod tests {
             let (file, places) = journal.into_parts();
             let stop = AtomicBool::new(false);
             let source = Source { file: &file, journal: &file, stop: &stop, limits: Limits { rows, bytes } };
-            let summary = make_report(source, &desk.paths(), total, &places.unwrap()).unwrap();
-            prop_assert_eq!(summary.outcomes.total(), total);
+            let made = make_report(source, &desk.paths(), total, &places.unwrap()).unwrap();
+            prop_assert_eq!(made.summary.outcomes.total(), total);
             let mut report = csv::Reader::from_path(desk.paths().report).unwrap();
             let rows: Vec<u64> = report.records().map(|row| row.unwrap()[0].parse().unwrap()).collect();
             prop_assert_eq!(rows, (1..=total).collect::<Vec<_>>());

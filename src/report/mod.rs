@@ -10,6 +10,7 @@ mod reasons;
 mod summary;
 mod timeline;
 mod window;
+mod workbook;
 mod writer;
 
 pub use close::{ClosedRow, Interrupted};
@@ -24,6 +25,7 @@ pub use prometheus::{
 pub use reasons::{Group, Reasons, RowExample};
 pub use summary::{Latency, Summary};
 pub use timeline::{Bar, Series, Span};
+pub use workbook::WorkbookLimits;
 
 #[cfg(test)]
 pub(crate) mod tests;

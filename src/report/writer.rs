@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
@@ -25,18 +26,13 @@ const WRITEBACK_INTERVAL: u64 = 1 << 20;
 
 /// A report that is being written. Dropping it removes its file.
 pub(crate) struct ReportWriter {
+    report: PathBuf,
     form: ReportForm,
     has_header: bool,
     chunk: Vec<u8>,
     /// The way to the thread that writes; `None` after the last chunk.
     chunks: Option<SyncSender<Vec<u8>>>,
-    thread: Option<JoinHandle<io::Result<Written>>>,
-}
-
-/// A file and the hash of its content.
-struct Written {
-    file: NamedTempFile,
-    hasher: blake3::Hasher,
+    thread: Option<JoinHandle<io::Result<HashedFile>>>,
 }
 
 impl ReportWriter {
@@ -45,19 +41,18 @@ impl ReportWriter {
     /// # Errors
     /// [`Kind::MidRun`] if the system denies a file or a thread.
     pub(crate) fn new(report: &Output) -> Result<Self> {
-        report
-            .create()
-            .and_then(Self::start)
-            .map_err(|error| cant_be_written(&error))
+        let file = report.create().map_err(|error| cant_be_written(&error))?;
+        Self::start(file, report.path().to_owned()).map_err(|error| cant_be_written(&error))
     }
 
-    fn start(file: NamedTempFile) -> io::Result<Self> {
+    fn start(file: NamedTempFile, report: PathBuf) -> io::Result<Self> {
         let (chunks, received) = sync_channel(MAX_WAITING_CHUNKS);
         let thread = Builder::new()
             .name("report".to_owned())
             .spawn(|| write(file, received))
             .map_err(|error| io::Error::other(format!("no thread can be started: {error}")))?;
         Ok(Self {
+            report,
             form: ReportForm::default(),
             has_header: false,
             chunk: Vec::new(),
@@ -72,7 +67,7 @@ impl ReportWriter {
             return;
         }
         self.has_header = true;
-        self.form = ReportForm::of(&identity.table.format);
+        self.form = ReportForm::of(&identity.table.format, &self.report);
         if self.form.byte_order_mark {
             self.chunk.extend_from_slice("\u{feff}".as_bytes());
         }
@@ -112,12 +107,11 @@ impl ReportWriter {
     /// [`Kind::MidRun`] if the report could not be written.
     pub(crate) fn finish(mut self) -> Result<(NamedTempFile, blake3::Hash)> {
         self.send_chunk()?;
-        let Written { file, hasher } = self.join()?;
-        Ok((file, hasher.finalize()))
+        Ok(self.join()?.finish())
     }
 
     /// Ends the thread and returns its result.
-    fn join(&mut self) -> Result<Written> {
+    fn join(&mut self) -> Result<HashedFile> {
         self.chunks = None;
         let result = self.thread.take().and_then(|thread| thread.join().ok());
         result
@@ -133,20 +127,53 @@ impl Drop for ReportWriter {
     }
 }
 
-fn write(mut file: NamedTempFile, chunks: Receiver<Vec<u8>>) -> io::Result<Written> {
-    let mut hasher = blake3::Hasher::new();
-    let mut written = 0;
-    let mut written_back = 0;
+fn write(file: NamedTempFile, chunks: Receiver<Vec<u8>>) -> io::Result<HashedFile> {
+    let mut file = HashedFile::new(file);
     for chunk in chunks {
         file.write_all(&chunk)?;
-        hasher.update(&chunk);
-        written += chunk.len() as u64;
-        if written - written_back >= WRITEBACK_INTERVAL {
-            start_writeback(file.as_file(), written_back);
-            written_back = written;
+    }
+    Ok(file)
+}
+
+/// A temporary file whose content is hashed while it is written.
+pub(super) struct HashedFile {
+    file: NamedTempFile,
+    hasher: blake3::Hasher,
+    written: u64,
+    written_back: u64,
+}
+
+impl HashedFile {
+    pub(super) fn new(file: NamedTempFile) -> Self {
+        Self {
+            file,
+            hasher: blake3::Hasher::new(),
+            written: 0,
+            written_back: 0,
         }
     }
-    Ok(Written { file, hasher })
+
+    /// Returns the file and the BLAKE3 hash of its content.
+    pub(super) fn finish(self) -> (NamedTempFile, blake3::Hash) {
+        (self.file, self.hasher.finalize())
+    }
+}
+
+impl Write for HashedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..length]);
+        self.written += length as u64;
+        if self.written - self.written_back >= WRITEBACK_INTERVAL {
+            start_writeback(self.file.as_file(), self.written_back);
+            self.written_back = self.written;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Asks the system to write everything from this byte on to the disk, without waiting. Linux does
@@ -164,7 +191,7 @@ fn panicked() -> io::Error {
     io::Error::other("the thread that writes it panicked")
 }
 
-fn cant_be_written(error: &io::Error) -> Error {
+pub(super) fn cant_be_written(error: &io::Error) -> Error {
     Error::new(Kind::MidRun, format!("it can't be written: {error}"))
 }
 
@@ -217,7 +244,7 @@ mod tests {
         for rows in [1, 100_000] {
             let closed = NamedTempFile::new().unwrap().into_temp_path();
             let closed = NamedTempFile::from_parts(File::open(&closed).unwrap(), closed);
-            let mut writer = ReportWriter::start(closed).unwrap();
+            let mut writer = ReportWriter::start(closed, PathBuf::new()).unwrap();
             let written = (0..rows).try_for_each(|_| writer.write_row(b"7,applied"));
             let error = written
                 .and_then(|()| writer.finish().map(drop))

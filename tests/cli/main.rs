@@ -36,3 +36,4 @@ mod snapshot;
 mod sync;
 mod tables;
 mod terminal;
+mod workbooks;

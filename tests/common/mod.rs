@@ -244,6 +244,10 @@ pub type ReportRow = BTreeMap<String, String>;
 
 /// Reads a report; the key must not be in it.
 pub fn report(path: &Path) -> Vec<ReportRow> {
+    let ending = path.extension().unwrap_or_default();
+    if ending.eq_ignore_ascii_case("xlsx") {
+        return report_in_workbook(path);
+    }
     let text =
         fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(!text.contains(KEY), "the key is in the report");
@@ -254,6 +258,21 @@ pub fn report(path: &Path) -> Vec<ReportRow> {
         .deserialize()
         .map(|row| row.expect("the report is a table"))
         .collect()
+}
+
+/// Reads a report that is a workbook.
+fn report_in_workbook(path: &Path) -> Vec<ReportRow> {
+    let opened = calamine::open_workbook::<calamine::Xlsx<_>, _>(path);
+    let mut book = opened.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let sheet = calamine::Reader::worksheet_range(&mut book, "report").expect("a sheet");
+    let mut rows = sheet.rows();
+    let header = rows.next().expect("a report has a header");
+    let row = |cells: &[calamine::Data]| {
+        let texts = cells.iter().map(ToString::to_string);
+        let names = header.iter().map(ToString::to_string);
+        names.zip(texts).collect()
+    };
+    rows.map(row).collect()
 }
 
 /// Returns the delimiter of a report: what stands between two of its columns.

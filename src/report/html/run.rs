@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use askama::Template;
+use tempfile::NamedTempFile;
 
 use crate::domain::{Flag, Outcome, REPORT_COLUMNS, Rate};
 use crate::error::{Error, Kind, Result};
@@ -40,7 +41,8 @@ pub struct RunPageContext {
     pub sync: Option<SyncOverview>,
 }
 
-/// Writes the page of a finished run, with the rows of its report.
+/// Writes the page of a finished run, with the rows of its report. If the report is a workbook,
+/// `rows` has them as CSV.
 ///
 /// # Errors
 ///
@@ -48,10 +50,15 @@ pub struct RunPageContext {
 pub fn write_page(
     output: &Output,
     summary: &Summary,
+    rows: Option<&NamedTempFile>,
     report: &Path,
     context: &RunPageContext,
 ) -> Result<()> {
-    let file = File::open(report).map_err(|error| {
+    let opened = match rows {
+        Some(rows) => rows.as_file().try_clone(),
+        None => File::open(report),
+    };
+    let file = opened.map_err(|error| {
         let name = visible_path(report);
         Error::new(
             Kind::MidRun,
@@ -61,7 +68,7 @@ pub fn write_page(
     output.write(|out| {
         let rows = RunRows {
             input: &file,
-            table: RunTable::new(summary, RowSource::Report),
+            table: RunTable::new(summary, RowSource::Report, report),
         };
         write_run_page(out, summary, rows, report, context)
     })
@@ -83,7 +90,7 @@ pub fn write_page_so_far(
     output.write(|out| {
         let rows = RunRows {
             input: journal.storage(),
-            table: RunTable::new(summary, RowSource::Journal),
+            table: RunTable::new(summary, RowSource::Journal, report),
         };
         write_run_page(out, summary, rows, report, context)
     })
@@ -471,7 +478,7 @@ impl<R: Read + Seek> PageRows for RunRows<'_, R> {
     fn for_each(&mut self, each: &mut dyn FnMut(PageRow) -> io::Result<bool>) -> io::Result<()> {
         self.input.rewind()?;
         let mut reader = csv::ReaderBuilder::new()
-            .delimiter(self.table.delimiter())
+            .delimiter(self.table.delimiter)
             .has_headers(false)
             .flexible(true)
             .from_reader(&mut self.input);
@@ -491,6 +498,7 @@ impl<R: Read + Seek> PageRows for RunRows<'_, R> {
 /// How the records of a report or a journal become rows of a page.
 struct RunTable<'a> {
     source: RowSource,
+    delimiter: u8,
     identity: &'a Identity,
     id_column: Option<usize>,
     registered_column: Option<usize>,
@@ -501,17 +509,15 @@ struct RunTable<'a> {
 }
 
 impl<'a> RunTable<'a> {
-    fn delimiter(&self) -> u8 {
-        match self.source {
-            RowSource::Report => ReportForm::of(&self.identity.table.format).delimiter,
-            RowSource::Journal => b',',
-        }
-    }
-
-    fn new(summary: &'a Summary, source: RowSource) -> Self {
+    fn new(summary: &'a Summary, source: RowSource, report: &Path) -> Self {
         let identity = &summary.identity;
+        let form = match source {
+            RowSource::Report => ReportForm::of(&identity.table.format, report),
+            RowSource::Journal => ReportForm::default(),
+        };
         Self {
             source,
+            delimiter: form.delimiter,
             identity,
             id_column: identity.carried_id_column(),
             registered_column: registered_column(identity),
