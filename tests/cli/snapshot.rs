@@ -319,9 +319,10 @@ fn a_workbook_is_kept_as_it_was() {
     org.must_see(5, &mut child);
     stop(child, Signal::KILL);
     org.must_be_left();
-    let snapshot = fs::read(cli.path(SNAPSHOT)).unwrap();
+    let snapshot = fs::read(cli.path("users.report.xlsx.partial.input")).unwrap();
     assert!(snapshot.ends_with(&bytes));
     cli.write("users.xlsx", &bytes);
     cli.run(&words("users.xlsx", &org.url())).exits(0);
-    assert_eq!(outcomes(&cli.report(), "applied"), 30);
+    let rows = report(&cli.path("users.report.xlsx"));
+    assert_eq!(outcomes(&rows, "applied"), 30);
 }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Seen};
@@ -239,28 +240,29 @@ fn every_cell_of_a_workbook_is_text_in_its_report() {
     assert_eq!(undone[0]["line"], "2");
 }
 
-/// Refuses these users with 404 until told otherwise.
-fn org_without(missing: &'static [u64]) -> Ledger {
-    Ledger::scripted(move |seen: &Seen| {
-        let is_missing = seen.user().is_some_and(|user| missing.contains(&user));
-        Reply::new(if is_missing { 404 } else { 204 })
-    })
-}
-
 #[test]
 fn retry_and_undo_read_a_workbook_and_write_one() {
     let cli = cli(6);
-    run(&cli, &org_without(&[2, 5]), &["apply", "users.xlsx"]).exits(1);
-    let org = org_without(&[5]);
+    let missing = Arc::new(Mutex::new(vec![2, 5]));
+    let left = Arc::clone(&missing);
+    let org = Ledger::scripted(move |seen: &Seen| {
+        let is_missing = seen
+            .user()
+            .is_some_and(|user| left.lock().unwrap().contains(&user));
+        Reply::new(if is_missing { 404 } else { 204 })
+    });
+    run(&cli, &org, &["apply", "users.xlsx"]).exits(1);
+    *missing.lock().unwrap() = vec![5];
     run(&cli, &org, &["retry", REPORT]).exits(1);
-    assert_eq!(org.count(), 2);
+    let users: Vec<u64> = org.puts()[6..].iter().map(|put| put.user).collect();
+    assert_eq!(users, [2, 5]);
     let retried = report(&cli.path("users.retry-1.report.xlsx"));
     let lines: Vec<&str> = retried.iter().map(|row| row["line"].as_str()).collect();
     assert_eq!(lines, ["3", "6"]);
     assert_eq!(outcomes(&retried, "applied"), 1);
-    let org = org_without(&[]);
     run(&cli, &org, &["undo", "users.retry-1.report.xlsx"]).exits(0);
-    assert_eq!(org.puts()[0].user, 2);
+    let last = org.puts().pop().unwrap();
+    assert_eq!((last.user, last.flag), (2, false));
     assert!(cli.path("users.undo-1.report.xlsx").exists());
     run(&cli, &org, &["retry", "users.xlsx"])
         .exits(2)
@@ -296,7 +298,7 @@ fn a_killed_run_of_a_workbook_continues_and_makes_one_report() {
 #[test]
 fn an_interrupted_run_of_a_workbook_is_closed_or_makes_room_with_fresh() {
     for name in [REPORT, JOURNAL] {
-        let (cli, org) = stopped_run(60, Signal::KILL);
+        let (cli, org) = stopped_run(60, Signal::TERM);
         let sent = org.count();
         cli.run(&["close", name])
             .exits(0)
