@@ -48,7 +48,7 @@ impl TableRequest<'_> {
             content,
             delimiter: reading.delimiter.filter(|_| holds(Key::Delimiter)),
             encoding: reading.encoding.filter(|_| holds(Key::Encoding)),
-            sheet: reading.sheet.clone(),
+            sheet: reading.sheet.clone().filter(|_| holds(Key::Sheet)),
             id_column: columns.id,
             flag_column: columns.flag,
             until_column: columns.until,
@@ -58,7 +58,7 @@ impl TableRequest<'_> {
                 None if reading.header || !holds(Key::NoHeader) => HeaderChoice::Detect,
                 None => HeaderChoice::Absent,
             },
-            visible_only: reading.visible_only,
+            visible_only: reading.visible_only && holds(Key::VisibleOnly),
             max_input: reading.max_input,
         }
     }
