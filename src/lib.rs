@@ -45,22 +45,80 @@
     reason = "the docs are for people who change the tool, and are built with private items"
 )]
 
-pub mod api;
-pub mod cli;
-pub mod commands;
-pub mod config;
-pub mod domain;
-pub mod engine;
-pub mod error;
-pub mod hardening;
-pub mod input;
-pub mod journal;
-pub mod output;
-pub mod plan;
-pub mod policy;
-pub mod register;
-pub mod report;
-pub mod sandbox;
-pub mod text;
-pub mod trusted_file;
-pub mod ui;
+mod api;
+mod cli;
+mod commands;
+mod config;
+mod domain;
+mod engine;
+mod error;
+mod hardening;
+mod input;
+mod journal;
+mod output;
+mod plan;
+mod policy;
+mod register;
+mod report;
+mod sandbox;
+mod text;
+mod trusted_file;
+mod ui;
+
+pub use self::cli::Cli;
+pub use self::commands::{print_usage_error, run};
+pub use self::hardening::keep_memory_private;
+
+/// The parts of the modules that tests, benchmarks and fuzz targets use. Not an interface for
+/// others.
+///
+/// Everything else is private to the crate, so that the compiler finds code that nothing uses.
+#[doc(hidden)]
+pub mod testing {
+    pub mod api {
+        pub use crate::api::{Address, ConnectOptions, HttpOrg, Org};
+    }
+    pub mod domain {
+        pub use crate::domain::{
+            BodyKind, Change, Condition, Credentials, Ending, Event, Flag, LineEnd, LoginResult,
+            Outcome, PaceFound, REPORT_COLUMNS, Rate, Record, Reply, SendResult, Signal, Stop,
+            TableFormat, Tally, Threshold, TransportError, TransportErrorKind, UserId,
+        };
+    }
+    pub mod engine {
+        pub use crate::engine::{Alarm, Run, Sent, run};
+    }
+    pub mod error {
+        pub use crate::error::{Error, Exit, Kind, Result};
+    }
+    pub mod input {
+        pub use crate::input::{HeaderChoice, Input, Options, Row, Source};
+    }
+    pub mod journal {
+        pub use crate::journal::{
+            Access, CarriedColumn, Identity, InputFile, Journal, Mode, Paths, PendingSync,
+            Provenance, Start, Storage, TableReading, open,
+        };
+    }
+    pub mod plan {
+        pub use crate::plan::{Action, Options, Plan, Selection, Step, check_problems_place};
+    }
+    pub mod policy {
+        pub use crate::policy::{Attempt, Next, Policy, Rules};
+    }
+    pub mod register {
+        pub use crate::register::{Owner, Register, RegisteredFlag};
+        pub mod comparison {
+            pub use crate::register::comparison::{RowAction, SyncRules};
+        }
+        pub mod update {
+            pub use crate::register::update::{Origin, Request, RequestOutcome, RunFacts};
+        }
+    }
+    pub mod report {
+        pub use crate::report::finish;
+    }
+    pub mod sandbox {
+        pub use crate::sandbox::{Faults, Sandbox, SandboxOptions};
+    }
+}

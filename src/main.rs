@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use mfa_optout::cli::Cli;
-use mfa_optout::commands;
-use mfa_optout::hardening;
+use mfa_optout::Cli;
 
 /// The allocator matters because the HTTP client makes about 200 allocations per request. The
 /// figures are in `Cargo.toml`.
@@ -12,9 +10,9 @@ use mfa_optout::hardening;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    hardening::keep_memory_private();
+    mfa_optout::keep_memory_private();
     match Cli::parse_words(std::env::args_os()) {
-        Ok(cli) => commands::run(cli.command).into(),
-        Err(error) => commands::print_usage_error(&error).into(),
+        Ok(cli) => mfa_optout::run(cli.command).into(),
+        Err(error) => mfa_optout::print_usage_error(&error).into(),
     }
 }

@@ -24,10 +24,9 @@ use crate::domain::{Flag, Rate, Threshold};
 use crate::error::{Error, Kind, Result};
 use crate::policy::Rules;
 
-pub use file::File;
 pub use locate::{ProcessEnv, load, may_hold_settings};
-pub use origin::{CliOverrides, Environment, Origin, Sources};
-pub use secret::{Ask, SecretPlace, SignIn};
+pub use origin::{CliOverrides, Origin, Sources};
+pub use secret::{SecretPlace, SignIn};
 pub use setting::{Form, Scope, Setting};
 pub use show::{config_text, faults};
 pub use table::{Key, TABLE};

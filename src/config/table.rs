@@ -7,8 +7,11 @@ use crate::config::setting::{Form, Scope, Setting};
 use crate::config::{BadRows, EarlierRun, Volume, values};
 
 /// The name of an option in code. Its row of [`TABLE`] says everything else about it.
-#[expect(missing_docs, reason = "the rows of the table describe the options")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "two options of the tool are named for keys"
+)]
 pub enum Key {
     Address,
     ApiKey,

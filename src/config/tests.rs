@@ -6,6 +6,7 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 
+use super::file::File;
 use super::*;
 use crate::domain::Credentials;
 use crate::domain::Flag;

@@ -267,12 +267,12 @@ pub(crate) enum Entry<'a> {
     /// The start of a run in another format, by another version of the tool.
     OtherFormat(u32),
     /// The outcome of a row.
-    Row(RowNumber, Finished<'a>),
+    Row(RowNumber, RecordedRow<'a>),
 }
 
 /// The cells of a row that the tool adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finished<'a> {
+pub struct RecordedRow<'a> {
     /// Line of the row in the input; `None` for a row that is not in it.
     pub line: Option<LineNumber>,
     /// Outcome of the row.
@@ -294,7 +294,7 @@ pub struct Finished<'a> {
 /// The texts of the cells that the tool adds to a row, in the order of [`REPORT_COLUMNS`].
 pub type ReportCells<'a> = [&'a str; REPORT_COLUMNS.len()];
 
-impl<'a> Finished<'a> {
+impl<'a> RecordedRow<'a> {
     /// Parses the cells that the tool adds to a row. Returns `None` if one of them is not valid.
     #[must_use]
     pub fn from_cells(cells: &ReportCells<'a>) -> Option<Self> {
@@ -401,7 +401,7 @@ impl Parser {
             *found = cell(&self.text, &self.ends, first + offset)?;
         }
         let number = cell(&self.text, &self.ends, first + REPORT_COLUMNS.len())?;
-        let row = Finished::parse(&cells, &mut self.timestamps)?;
+        let row = RecordedRow::parse(&cells, &mut self.timestamps)?;
         Some(Entry::Row(row_number(number)?, row))
     }
 
@@ -443,7 +443,7 @@ fn parse_unquoted_row<'a>(body: &'a [u8], timestamps: &mut TimestampCache) -> Op
         *cell = &added[commas[index] + 1 - start..commas[index + 1] - start];
     }
     let number = row_number(&added[commas[ADDED - 1] + 1 - start..])?;
-    Some(Entry::Row(number, Finished::parse(&cells, timestamps)?))
+    Some(Entry::Row(number, RecordedRow::parse(&cells, timestamps)?))
 }
 
 /// The part of a run record that every version of the tool can read.

@@ -1,7 +1,7 @@
 //! The journal: an append-only record of a run on disk, from which an interrupted run is resumed
 //! and a report is made.
 //!
-//! [`prepare`] and [`open`] begin a journal or recover the one of an interrupted run, [`Journal`]
+//! [`prepare`] and [`open()`] begin a journal or recover the one of an interrupted run, [`Journal`]
 //! appends to it, and [`look`] reads what it holds without changing it. [`Identity`] says which
 //! input and which Org a run belongs to. The private copy of the input, [`Snapshot`], lies beside
 //! the journal. No network; the time of day is an argument.
@@ -18,15 +18,13 @@ pub(crate) mod snapshot;
 pub(crate) mod timestamp;
 pub(crate) mod writer;
 
-pub use files::{Paths, Places, is_workbook};
+pub use files::{Paths, is_workbook};
 pub use identity::{
     ADDED_ID_COLUMN, CarriedColumn, Identity, InputFile, RegisterIdentity, TableReading, UserList,
 };
-pub use line::{Finished, MAX_RECORD, ReportCells};
-pub use mark::MIN_ROWS_AHEAD;
 pub use open::{Begin, Mode, Prepared, look, open, prepare};
 pub use recovery::OnRecord;
 pub use results::{RowResult, RowResults};
-pub use run::{Access, FORMAT, Mark, Note, Noted, Provenance, Run, Start, Stop, Traffic};
-pub use snapshot::{IDS, INPUT, NewSection, REGISTER, Section, Snapshot};
-pub use writer::{Journal, PendingSync, SYNC_AFTER, SYNC_RECORDS, Storage};
+pub use run::{Access, Note, Provenance, Run, Start, Stop, Traffic};
+pub use snapshot::{IDS, INPUT, NewSection, REGISTER, Snapshot};
+pub use writer::{Journal, PendingSync, Storage};

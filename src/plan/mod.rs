@@ -19,9 +19,9 @@ use roaring::RoaringTreemap;
 
 pub use self::guard::within_allowance;
 use self::occurrence::{Occurrence, OccurrenceMap};
-pub use self::order::{OrderedChanges, SendOrder};
+pub use self::order::SendOrder;
 use self::problems::Sources;
-pub use self::problems::{Problem, check_problems_place};
+pub use self::problems::check_problems_place;
 use self::registered::{Comparison, Skip};
 pub use self::registered::{REGISTERED_COLUMN, RegisterRequests, RegisterUse, SyncCounts, SyncUse};
 use self::row_check::{RowCheck, RowReader, RowRequest};
@@ -114,7 +114,7 @@ pub struct Counts {
 impl Counts {
     /// Returns the number of rows to be sent.
     #[must_use]
-    pub fn to_send(&self) -> u64 {
+    pub fn to_send(self) -> u64 {
         self.opt_out + self.opt_in
     }
 }

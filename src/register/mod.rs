@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 
 pub use self::entry::{Entry, RegisteredFlag};
-pub use self::exceptions::{Exception, ExceptionCounts, SOON_DAYS};
-pub use self::file::{LockState, RegisterFile, RegisterLock, Stored};
-pub use self::format::{Damage, kept_text};
+pub use self::exceptions::{Exception, SOON_DAYS};
+pub use self::file::{LockState, RegisterFile, RegisterLock};
+pub use self::format::kept_text;
 use crate::domain::{Credentials, UserId};
 use crate::journal::Access;
 

@@ -22,9 +22,11 @@ pub use merge::{Completion, finish, summarize};
 pub use prometheus::{
     ExceptionFigures, Unfinished, check_metrics_place, write_metrics, write_metrics_of_unfinished,
 };
-pub use reasons::{Group, Reasons, RowExample};
-pub use summary::{Latency, Summary};
-pub use timeline::{Bar, Series, Span};
+pub use reasons::Group;
+#[cfg(test)]
+pub(crate) use reasons::RowExample;
+pub use summary::Summary;
+pub use timeline::Span;
 pub use workbook::WorkbookLimits;
 
 #[cfg(test)]

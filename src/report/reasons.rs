@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::domain::{LineNumber, Outcome, StatusClass, row_name};
-use crate::journal::line::Finished;
+use crate::journal::line::RecordedRow;
 use crate::text::grouped;
 
 /// Largest number of groups; further messages are counted together.
@@ -114,7 +114,7 @@ impl Group {
 
 impl Reasons {
     /// Counts a row if it needs attention. `user` returns its user's ID and name.
-    pub fn add(&mut self, row: &Finished<'_>, user: impl FnOnce() -> String) {
+    pub fn add(&mut self, row: &RecordedRow<'_>, user: impl FnOnce() -> String) {
         let Some(mut key) = key_of(row) else {
             return;
         };
@@ -162,7 +162,7 @@ impl GroupIndex {
     }
 
     /// Returns the index of the row's group; `None` if the row does not need attention.
-    pub(super) fn find(&self, row: &Finished<'_>) -> Option<usize> {
+    pub(super) fn find(&self, row: &RecordedRow<'_>) -> Option<usize> {
         let mut key = key_of(row)?;
         if let Some(index) = self.0.get(&key) {
             return Some(*index);
@@ -173,7 +173,7 @@ impl GroupIndex {
 }
 
 /// Returns the key of the row's group; `None` if the row does not need attention.
-fn key_of(row: &Finished<'_>) -> Option<GroupKey> {
+fn key_of(row: &RecordedRow<'_>) -> Option<GroupKey> {
     if !row.outcome.needs_attention() {
         return None;
     }
@@ -330,8 +330,8 @@ mod tests {
     use super::*;
     use crate::domain::Flag;
 
-    fn failed(line: LineNumber, detail: &str) -> Finished<'_> {
-        Finished {
+    fn failed(line: LineNumber, detail: &str) -> RecordedRow<'_> {
+        RecordedRow {
             line: Some(line),
             outcome: Outcome::Failed,
             wanted: Some(Flag::OptOut),
@@ -405,7 +405,7 @@ mod tests {
                 "{word}"
             );
         }
-        let applied = Finished {
+        let applied = RecordedRow {
             outcome: Outcome::Applied,
             ..failed(1, "")
         };
@@ -421,7 +421,7 @@ mod tests {
             (3, Outcome::Unknown),
             (2, Outcome::Unknown),
         ] {
-            let row = Finished {
+            let row = RecordedRow {
                 outcome,
                 line: Some(line).filter(|line| *line != 3),
                 ..failed(line, detail)
@@ -454,7 +454,7 @@ mod tests {
             "contradiction: cell A12 opts user 1700 out, cell A4 opts the same user back in",
         ];
         for (row, detail) in (1..).zip(details) {
-            let row = Finished {
+            let row = RecordedRow {
                 outcome: Outcome::Invalid,
                 http_status: None,
                 ..failed(row, detail)

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::domain::{Outcome, RowLabels, Tally};
 use crate::journal::identity::Identity;
-use crate::journal::line::{Entry, Finished, report_row};
+use crate::journal::line::{Entry, RecordedRow, report_row};
 use crate::journal::run::{FORMAT, Note, Noted, Run, Stop, Traffic};
 use crate::report::reasons::{Group, Reasons};
 use crate::report::timeline::{Series, Span, add_span};
@@ -242,7 +242,7 @@ impl SummaryBuilder {
         }
     }
 
-    fn add_row(&mut self, row: &Finished<'_>, frame: &[u8]) {
+    fn add_row(&mut self, row: &RecordedRow<'_>, frame: &[u8]) {
         self.tally.add(row.outcome);
         self.last = self.last.max(Some(row.finished_at));
         self.current.requests += u64::from(row.attempts);
@@ -303,7 +303,7 @@ impl SummaryBuilder {
 }
 
 impl Latencies {
-    fn add(&mut self, row: &Finished<'_>) {
+    fn add(&mut self, row: &RecordedRow<'_>) {
         self.0
             .saturating_record(u64::try_from(row.elapsed.as_millis()).unwrap_or(MAX_LATENCY_MS));
     }

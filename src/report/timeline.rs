@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::Outcome;
-use crate::journal::line::Finished;
+use crate::journal::line::RecordedRow;
 
 /// The maximum number of bars. When more are needed, each two become one.
 const MAX_BARS: usize = 120;
@@ -60,7 +60,7 @@ impl Series {
 
     /// Counts a row for which a request was sent. A time before the start, by a clock that was put
     /// back, counts as the start.
-    pub(crate) fn add(&mut self, row: &Finished<'_>) {
+    pub(crate) fn add(&mut self, row: &RecordedRow<'_>) {
         if row.attempts == 0 {
             return;
         }

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use faults::Faults;
-pub use org::{Member, Profile};
+pub use org::Member;
 
 use faults::{Admission, Decision, FaultInjector};
 use org::PracticeOrg;

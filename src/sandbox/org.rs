@@ -62,7 +62,6 @@ pub struct Member {
 /// The fields of a membership other than the opt-out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Profile {
     pub first_name: String,
     pub last_name: String,

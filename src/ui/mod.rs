@@ -18,8 +18,8 @@ pub use ending::ending_text;
 pub use plan::{PlanView, plan_text, planned_change_text};
 pub use problem::error_text;
 pub use question::{Answer, Question};
+pub use screen::Look;
 pub(crate) use screen::with_screen;
-pub use screen::{Look, Screen};
 
 #[cfg(test)]
 mod tests;

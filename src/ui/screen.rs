@@ -87,6 +87,7 @@ pub struct Look {
 
 impl Look {
     /// Text for a file or a pipe.
+    #[cfg(test)]
     pub const PLAIN: Self = Self {
         color: false,
         width: None,

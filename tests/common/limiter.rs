@@ -11,8 +11,10 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use mfa_optout::domain::{Change, Flag, PaceFound, Rate, Reply, SendResult, Threshold, UserId};
-use mfa_optout::policy::{Attempt, Next, Policy, Rules};
+use mfa_optout::testing::domain::{
+    Change, Flag, PaceFound, Rate, Reply, SendResult, Threshold, UserId,
+};
+use mfa_optout::testing::policy::{Attempt, Next, Policy, Rules};
 
 /// How a server limits requests.
 #[derive(Clone, Copy, Debug, PartialEq)]

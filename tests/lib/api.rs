@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::hostile::http2::{self, Frames};
 use crate::hostile::{Authority, ClosedPort, Hostile, Reply, Then};
-use mfa_optout::api::{Address, ConnectOptions, HttpOrg, Org};
-use mfa_optout::domain::{
+use mfa_optout::testing::api::{Address, ConnectOptions, HttpOrg, Org};
+use mfa_optout::testing::domain::{
     self, BodyKind, Credentials, Flag, LoginResult, SendResult, TransportError, TransportErrorKind,
     UserId,
 };

@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use mfa_optout::api::Org;
-use mfa_optout::domain::{
+use mfa_optout::testing::api::Org;
+use mfa_optout::testing::domain::{
     Change, Ending, Event, Flag, LoginResult, Outcome, Rate, Record, Reply, SendResult, Signal,
     Stop, Tally, Threshold, UserId,
 };
-use mfa_optout::engine::{self, Alarm, Run, Sent};
-use mfa_optout::error::{Exit, Result};
-use mfa_optout::journal::{Journal, PendingSync, Storage};
-use mfa_optout::plan::{Action, Step};
-use mfa_optout::policy::{Policy, Rules};
+use mfa_optout::testing::engine::{self, Alarm, Run, Sent};
+use mfa_optout::testing::error::{Exit, Result};
+use mfa_optout::testing::journal::{Journal, PendingSync, Storage};
+use mfa_optout::testing::plan::{Action, Step};
+use mfa_optout::testing::policy::{Policy, Rules};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 
@@ -518,8 +518,12 @@ async fn an_input_that_fails_during_the_run_ends_it_after_requests_in_flight_are
         };
         let disk = Disk::default();
         let mut journal = Journal::new(disk.clone(), PathBuf::from("users.report.csv.partial"), 0);
-        let broken =
-            || mfa_optout::error::Error::new(mfa_optout::error::Kind::Input, "row 9 can't be read");
+        let broken = || {
+            mfa_optout::testing::error::Error::new(
+                mfa_optout::testing::error::Kind::Input,
+                "row 9 can't be read",
+            )
+        };
         let run = Run {
             policy: Policy::new(rules(Rate::Limited {
                 requests: 10,
@@ -563,8 +567,12 @@ async fn a_second_signal_ends_the_wait_for_requests_in_flight_after_the_input_fa
         PathBuf::from("users.report.csv.partial"),
         0,
     );
-    let broken =
-        || mfa_optout::error::Error::new(mfa_optout::error::Kind::Input, "row 5 can't be read");
+    let broken = || {
+        mfa_optout::testing::error::Error::new(
+            mfa_optout::testing::error::Kind::Input,
+            "row 5 can't be read",
+        )
+    };
     let run = Run {
         policy: Policy::new(rules(Rate::Limited {
             requests: 10,

@@ -9,10 +9,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::date;
-use mfa_optout::domain::{Flag, Outcome};
-use mfa_optout::error::{Kind, Result};
-use mfa_optout::input::{HeaderChoice, Input, Options as InputOptions, Source};
-use mfa_optout::plan::{Action, Options, Plan, Selection, check_problems_place};
+use mfa_optout::testing::domain::{Flag, Outcome};
+use mfa_optout::testing::error::{Kind, Result};
+use mfa_optout::testing::input::{HeaderChoice, Input, Options as InputOptions, Source};
+use mfa_optout::testing::plan::{Action, Options, Plan, Selection, check_problems_place};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 
@@ -702,11 +702,11 @@ fn a_number_of_a_workbook_with_more_than_15_digits_is_no_id() {
 fn earlier_report(rows: &[(u64, bool, Outcome)]) -> String {
     let mut text = format!(
         "user_id,mfa_opt_out,{}\n",
-        mfa_optout::domain::REPORT_COLUMNS.join(",")
+        mfa_optout::testing::domain::REPORT_COLUMNS.join(",")
     );
     for ((user, flag, outcome), number) in rows.iter().zip(1..) {
         write!(text, "{user},{flag}").unwrap();
-        for column in mfa_optout::domain::REPORT_COLUMNS {
+        for column in mfa_optout::testing::domain::REPORT_COLUMNS {
             let cell = match column {
                 "line" => format!("{number}"),
                 "outcome" => outcome.to_string(),
@@ -1012,7 +1012,7 @@ fn the_end_of_a_utf16_text_is_read_in_either_byte_order() {
         file.write_all(&bytes).unwrap();
         let plan = plan(file.path(), &Options::on(date(2026, 11, 24))).unwrap();
         let mut rows = plan.input().rows().unwrap();
-        let mut row = mfa_optout::input::Row::default();
+        let mut row = mfa_optout::testing::input::Row::default();
         let mut names = Vec::new();
         while rows.read(&mut row).unwrap() {
             names.push(String::from_utf8(row.cells.get(2).unwrap().to_vec()).unwrap());

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
-use mfa_optout::domain::{Flag, UserId};
-use mfa_optout::journal::Access;
-use mfa_optout::register::comparison::{RowAction, SyncRules};
-use mfa_optout::register::update::{Origin, Request, RequestOutcome, RunFacts};
-use mfa_optout::register::{Owner, Register, RegisteredFlag};
+use mfa_optout::testing::domain::{Flag, UserId};
+use mfa_optout::testing::journal::Access;
+use mfa_optout::testing::register::comparison::{RowAction, SyncRules};
+use mfa_optout::testing::register::update::{Origin, Request, RequestOutcome, RunFacts};
+use mfa_optout::testing::register::{Owner, Register, RegisteredFlag};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mfa_optout::sandbox::{Faults, Sandbox, SandboxOptions};
+use mfa_optout::testing::sandbox::{Faults, Sandbox, SandboxOptions};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use crate::domain::{Flag, Outcome, REPORT_COLUMNS, Rate};
 use crate::error::{Error, Kind, Result};
 use crate::journal::identity::Identity;
-use crate::journal::line::{CELLS_BEHIND_A_ROW, Finished};
+use crate::journal::line::{CELLS_BEHIND_A_ROW, RecordedRow};
 use crate::journal::run::Run;
 use crate::journal::writer::Journal;
 use crate::output::Output;
@@ -569,7 +569,7 @@ impl<'a> RunTable<'a> {
         for (offset, cell) in own.iter_mut().enumerate() {
             *cell = record.get(carried + offset)?;
         }
-        let row = Finished::from_cells(&own)?;
+        let row = RecordedRow::from_cells(&own)?;
         if !self.selection.includes(row.outcome) {
             return None;
         }

@@ -1,7 +1,7 @@
 //! What the page of a `sync` says about the comparison of its table with the register.
 
 use crate::domain::Outcome;
-use crate::journal::line::Finished;
+use crate::journal::line::RecordedRow;
 use crate::text::{grouped, visible};
 
 /// How a table differed from the register.
@@ -73,7 +73,7 @@ pub enum SyncKind {
 
 impl SyncKind {
     /// Returns the kind of a row. `registered` is the flag in the register, empty if there is none.
-    pub(super) fn of(row: &Finished<'_>, registered: &str) -> Self {
+    pub(super) fn of(row: &RecordedRow<'_>, registered: &str) -> Self {
         match (row.line, row.outcome) {
             (None, _) => Self::NotInTable,
             (_, Outcome::Unchanged) => Self::Same,

@@ -150,12 +150,6 @@ impl Progress {
         self.output.finish();
     }
 
-    /// Returns the state so far.
-    #[must_use]
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
     fn is_news(&mut self, event: &Event<'_>) -> bool {
         match event {
             Event::Waiting {

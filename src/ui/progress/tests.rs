@@ -123,7 +123,7 @@ fn played(style: Style, volume: Volume) -> Progress {
 fn plain_line_has_all_figures() {
     let progress = played(Style::Silent, Volume::Normal);
     assert_eq!(
-        line(progress.state(), at(12.0)),
+        line(&progress.state, at(12.0)),
         "119 of 3,000 rows, 10.0 requests/s, 118 applied, 1 failed, 1 to retry, about 5 min left"
     );
 }
@@ -144,20 +144,20 @@ fn empty_run_shows_zeros() {
 #[test]
 fn speed_counts_only_the_last_seconds() {
     let progress = played(Style::Silent, Volume::Normal);
-    assert!((progress.state().speed(at(12.0)) - 10.0).abs() < 0.6);
-    assert!(progress.state().speed(at(60.0)) < f64::EPSILON);
-    assert_eq!(progress.state().time_left(at(60.0)), None);
+    assert!((progress.state.speed(at(12.0)) - 10.0).abs() < 0.6);
+    assert!(progress.state.speed(at(60.0)) < f64::EPSILON);
+    assert_eq!(progress.state.time_left(at(60.0)), None);
 }
 
 #[test]
 fn the_bar_fits_its_terminal() {
     let mut progress = played(Style::Silent, Volume::Normal);
-    insta::assert_snapshot!(bar(progress.state(), at(12.0), 80, Look::PLAIN), @r"
+    insta::assert_snapshot!(bar(&progress.state, at(12.0), 80, Look::PLAIN), @r"
     ━───────────────────────────  119/3,000
     118 applied  1 failed  1 to retry
     10.0/s  about 5 min left
     ");
-    insta::assert_snapshot!(bar(progress.state(), at(12.0), 20, Look::PLAIN), @r"
+    insta::assert_snapshot!(bar(&progress.state, at(12.0), 20, Look::PLAIN), @r"
     119/3,000
     118 applied
     1 failed  1 to retry
@@ -172,7 +172,7 @@ fn the_bar_fits_its_terminal() {
         },
     );
     for width in 1..200 {
-        for line in bar(progress.state(), at(12.0), width, COLORED).lines() {
+        for line in bar(&progress.state, at(12.0), width, COLORED).lines() {
             assert!(
                 console::measure_text_width(line) <= width.min(words::MAX_WIDTH),
                 "{width}: {line}"
@@ -220,7 +220,7 @@ fn status_is_not_cut_on_a_narrow_terminal() {
                 progress.on(at(12.0), &Event::OutageBegan);
             }
             progress.on(at(12.0), event);
-            let shown = bar(progress.state(), at(12.0), width, Look::PLAIN);
+            let shown = bar(&progress.state, at(12.0), width, Look::PLAIN);
             told.push(format!("-- {width} columns\n{shown}"));
         }
     }
@@ -232,14 +232,14 @@ fn status_is_not_cut_on_a_narrow_terminal() {
 #[test]
 fn bar_has_colour_only_if_wanted() {
     let progress = played(Style::Silent, Volume::Normal);
-    assert!(!bar(progress.state(), at(12.0), 80, Look::PLAIN).contains('\u{1b}'));
-    assert!(bar(progress.state(), at(12.0), 80, COLORED).contains('\u{1b}'));
+    assert!(!bar(&progress.state, at(12.0), 80, Look::PLAIN).contains('\u{1b}'));
+    assert!(bar(&progress.state, at(12.0), 80, COLORED).contains('\u{1b}'));
 }
 
 #[test]
 fn throttled_run_counts_down_and_keeps_counts_and_time_left() {
     let mut progress = played(Style::Silent, Volume::Normal);
-    let waiting = |progress: &Progress, now| words::waiting(progress.state(), at(now));
+    let waiting = |progress: &Progress, now| words::waiting(&progress.state, at(now));
     progress.on(
         at(12.0),
         &Event::Waiting {
@@ -255,12 +255,12 @@ fn throttled_run_counts_down_and_keeps_counts_and_time_left() {
         waiting(&progress, 23.5).unwrap(),
         "throttled by the Org; next request in 1 s"
     );
-    let left = progress.state().time_left(at(12.0));
-    let line = line(progress.state(), at(12.0));
+    let left = progress.state.time_left(at(12.0));
+    let line = line(&progress.state, at(12.0));
     assert!(line.contains(" applied, "), "the counts stay: {line}");
     assert!(line.contains("throttled by the Org"), "{line}");
     assert!(left.is_some() && line.ends_with(" left"), "{line}");
-    let shown = bar(progress.state(), at(12.0), 100, Look::PLAIN);
+    let shown = bar(&progress.state, at(12.0), 100, Look::PLAIN);
     assert!(shown.contains(" applied "), "the counts stay: {shown}");
     assert!(shown.contains("throttled by the Org"), "{shown}");
     assert!(shown.contains(" left"), "{shown}");
@@ -271,7 +271,7 @@ fn throttled_run_counts_down_and_keeps_counts_and_time_left() {
 #[test]
 fn outage_is_shown_until_it_is_over() {
     let mut progress = played(Style::Silent, Volume::Normal);
-    let waiting = |progress: &Progress, now| words::waiting(progress.state(), at(now));
+    let waiting = |progress: &Progress, now| words::waiting(&progress.state, at(now));
     progress.on(at(12.0), &Event::OutageBegan);
     progress.on(
         at(12.0),
@@ -351,7 +351,7 @@ fn rows_on_record_count_as_done() {
             on_record: &on_record,
         },
     );
-    assert!(line(progress.state(), at(0.0)).starts_with("50 of 100 rows"));
+    assert!(line(&progress.state, at(0.0)).starts_with("50 of 100 rows"));
 }
 
 #[test]
@@ -476,7 +476,7 @@ fn play_first(progress: &mut Progress, now: f64, attempt: u32, status: Option<u1
 #[test]
 fn before_the_first_success_the_attempt_and_its_status_are_shown() {
     let mut progress = new(Style::Silent, Volume::Normal);
-    let shown = |progress: &Progress, now| bar(progress.state(), at(now), 80, Look::PLAIN);
+    let shown = |progress: &Progress, now| bar(&progress.state, at(now), 80, Look::PLAIN);
     assert!(!shown(&progress, 0.0).contains("first answer"));
     play_first(&mut progress, 0.0, 1, None);
     let text = shown(&progress, 3.0);
@@ -495,7 +495,7 @@ fn before_the_first_success_the_attempt_and_its_status_are_shown() {
     );
     let text = shown(&progress, 4.0);
     assert!(text.ends_with("(attempt 2: 503)  next in 2 s"), "{text}");
-    let line = line(progress.state(), at(4.0));
+    let line = line(&progress.state, at(4.0));
     assert!(
         line.contains("(attempt 2: 503)") && !line.contains("requests/s"),
         "{line}"
@@ -519,7 +519,7 @@ fn stopping_run_shows_what_is_not_sent_and_that_ctrl_c_stops_at_once() {
         },
     );
     assert_eq!(
-        words::waiting(progress.state(), at(12.0)).unwrap(),
+        words::waiting(&progress.state, at(12.0)).unwrap(),
         "stopping: 2,880 rows not sent yet; up to 10 s for the last answers; Ctrl-C again stops at \
          once"
     );

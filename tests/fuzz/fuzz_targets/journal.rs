@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use mfa_optout::domain::{Credentials, Flag, LineEnd, Outcome, Record, TableFormat};
-use mfa_optout::journal::{
+use mfa_optout::testing::domain::{Credentials, Flag, LineEnd, Outcome, Record, TableFormat};
+use mfa_optout::testing::journal::{
     self, CarriedColumn, Identity, InputFile, Mode, Paths, Provenance, Start, TableReading,
 };
-use mfa_optout::report;
+use mfa_optout::testing::report;
 
 const ROWS: u64 = 8;
 

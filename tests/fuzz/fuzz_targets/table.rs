@@ -18,8 +18,8 @@ use std::io::{Cursor, Write};
 
 use jiff::civil::date;
 use libfuzzer_sys::fuzz_target;
-use mfa_optout::input::{Input, Source};
-use mfa_optout::plan::{Options, Plan, Action};
+use mfa_optout::testing::input::{Input, Source};
+use mfa_optout::testing::plan::{Options, Plan, Action};
 use roaring::RoaringTreemap;
 use zip::CompressionMethod::Stored;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mfa_optout::domain::{Change, Ending, Outcome, Rate, SendResult};
-use mfa_optout::policy::Rules;
+use mfa_optout::testing::domain::{Change, Ending, Outcome, Rate, SendResult};
+use mfa_optout::testing::policy::Rules;
 
 use super::world::*;
 

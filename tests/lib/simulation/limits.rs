@@ -1,7 +1,7 @@
 //! `--rate auto` and fixed rates against limiters that they know nothing of. All cells of the
 //! table: `cargo bench --bench pace`.
 
-use mfa_optout::domain::Rate;
+use mfa_optout::testing::domain::Rate;
 
 use super::per_second;
 use crate::limiter::{Cell, Disturbance, Kind, Refusal};

@@ -11,11 +11,11 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mfa_optout::domain::{
+use mfa_optout::testing::domain::{
     Change, Ending, Flag, LoginResult, Outcome, Rate, Record, SendResult, Signal, Stop, Threshold,
     TransportError, TransportErrorKind, UserId,
 };
-use mfa_optout::policy::{Next, Policy, Rules};
+use mfa_optout::testing::policy::{Next, Policy, Rules};
 
 use self::world::*;
 use crate::limiter::{Cell, Kind, Refusal};

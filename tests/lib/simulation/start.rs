@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mfa_optout::domain::{
+use mfa_optout::testing::domain::{
     BodyKind, Change, Ending, Flag, Outcome, Rate, Reply, SendResult, Stop, Threshold,
     TransportError, TransportErrorKind,
 };
-use mfa_optout::policy::Rules;
+use mfa_optout::testing::policy::Rules;
 use proptest::prelude::*;
 
 use super::world::*;

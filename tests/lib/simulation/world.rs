@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use mfa_optout::domain::{
+use mfa_optout::testing::domain::{
     Change, Condition, Ending, Flag, LoginResult, Outcome, PaceFound, Rate, Record, Reply,
     SendResult, Signal, Threshold, TransportError, TransportErrorKind, UserId,
 };
-use mfa_optout::policy::{Attempt, Next, Policy, Rules};
+use mfa_optout::testing::policy::{Attempt, Next, Policy, Rules};
 
 pub const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
