@@ -112,7 +112,7 @@ pub mod testing {
             pub use crate::register::comparison::{RowAction, SyncRules};
         }
         pub mod update {
-            pub use crate::register::update::{Origin, Request, RequestOutcome, RunFacts};
+            pub use crate::register::update::{Request, RequestOrigin, RequestOutcome, RunFacts};
         }
     }
     pub mod report {

@@ -80,7 +80,7 @@ pub enum Command {
     /// It listens on the loopback address only and keeps its data in memory. It prints its address
     /// and an API key.
     #[command(after_long_help = texts::SANDBOX)]
-    Sandbox(Sandbox),
+    Sandbox(SandboxArgs),
     /// Show and check the settings that apply, and where each comes from.
     ///
     /// Takes the same options as `apply` and sends nothing. Secrets are not shown. The exit code is
@@ -210,7 +210,7 @@ pub struct Close {
 
 /// `mfa-optout sandbox`.
 #[derive(Debug, Args)]
-pub struct Sandbox {
+pub struct SandboxArgs {
     /// The port to listen on; 0 for any free one.
     #[arg(long, value_name = "PORT", default_value_t = 8700)]
     pub port: u16,

@@ -141,8 +141,8 @@ impl Job {
             facts,
         };
         let (mut beginning, confirmation) = match self.check(context)? {
-            Checked::Ends(exit) => return Ok(exit),
-            Checked::Goes(beginning, confirmation) => (*beginning, confirmation),
+            AfterPlan::Ends(exit) => return Ok(exit),
+            AfterPlan::Goes(beginning, confirmation) => (*beginning, confirmation),
         };
         beginning.start.who.confirmation = confirmation.confirm()?;
         let mut signals = signals::listen()?;
@@ -165,7 +165,7 @@ impl Job {
             register,
         } = beginning.begin()?;
         say_what_is_resumed(&settings, &on_record, plan.counts().rows);
-        let sending = Sending {
+        let sending = SendContext {
             settings: &settings,
             target: &target,
             plan: &plan,
@@ -193,7 +193,7 @@ impl Job {
     }
 
     /// Reads the register and the table, shows the plan, and checks it against the guards.
-    fn check<'a>(&'a self, context: Context<'a>) -> Result<Checked<'a>> {
+    fn check<'a>(&'a self, context: Context<'a>) -> Result<AfterPlan<'a>> {
         let Context {
             settings,
             paths,
@@ -256,7 +256,7 @@ impl Job {
             if let Some(page) = &outputs.html {
                 plan_page::write(page, &plan, &start, &view, &on_record)?;
             }
-            return Ok(Checked::Ends(Exit::Done));
+            return Ok(AfterPlan::Ends(Exit::Done));
         }
         found?;
         let beginning = Beginning {
@@ -270,9 +270,9 @@ impl Job {
         };
         if beginning.has_nothing_to_do(&rest) {
             let exit = beginning.end_without_report(outputs.metrics.as_ref())?;
-            return Ok(Checked::Ends(exit));
+            return Ok(AfterPlan::Ends(exit));
         }
-        Ok(Checked::Goes(Box::new(beginning), confirmation))
+        Ok(AfterPlan::Goes(Box::new(beginning), confirmation))
     }
 
     fn plan(
@@ -428,7 +428,7 @@ struct Context<'a> {
 }
 
 /// A run whose plan was shown.
-enum Checked<'a> {
+enum AfterPlan<'a> {
     /// The run ends here.
     Ends(Exit),
     /// The run continues once it is confirmed.
@@ -436,7 +436,7 @@ enum Checked<'a> {
 }
 
 /// Everything that sending needs.
-struct Sending<'a> {
+struct SendContext<'a> {
     settings: &'a Settings,
     target: &'a Target,
     plan: &'a Plan,
@@ -447,11 +447,11 @@ struct Sending<'a> {
 
 /// Sends what the plan asks for, showing how it goes.
 async fn send(
-    sending: &Sending<'_>,
+    sending: &SendContext<'_>,
     journal: &mut Journal<File>,
     signals: &mut BoxStream<'static, Signal>,
 ) -> Result<Sent> {
-    let Sending {
+    let SendContext {
         settings,
         target,
         plan,

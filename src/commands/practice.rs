@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::print;
-use crate::cli::Sandbox as Arguments;
+use crate::cli::SandboxArgs;
 use crate::config::{Practice, Settings, Sources};
 use crate::error::{Error, Exit, Kind, Result};
 use crate::sandbox::{Faults, Sandbox, SandboxOptions};
 use crate::text::visible;
 
 /// Serves a practice Org until Ctrl-C.
-pub(super) async fn serve(arguments: &Arguments) -> Result<Exit> {
+pub(super) async fn serve(arguments: &SandboxArgs) -> Result<Exit> {
     let sources = Sources {
         given: &arguments.given,
         environment: &|_| None,

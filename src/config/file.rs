@@ -37,14 +37,14 @@ const PROFILES_SHOWN: usize = 20;
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
-    entries: Vec<Entry>,
+    entries: Vec<FileValue>,
     profiles: Vec<String>,
     default_profile: Option<String>,
 }
 
 /// One value in the file.
 #[derive(Debug)]
-struct Entry {
+struct FileValue {
     /// `None` for what holds for all profiles.
     profile: Option<String>,
     key: Key,
@@ -53,7 +53,7 @@ struct Entry {
 }
 
 /// The text of a config file, with the positions that its errors and settings name.
-struct Reader<'a> {
+struct FileText<'a> {
     path: &'a Path,
     /// Byte offset of each line end, so that finding a line takes no pass over the text.
     line_ends: Vec<usize>,
@@ -66,7 +66,7 @@ impl File {
     /// What is not TOML, keys that are not known (the error names the nearest one that is), and
     /// values that are neither text nor number nor `true` or `false`; each with its line.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
-        let reader = Reader {
+        let reader = FileText {
             path,
             line_ends: memchr::memchr_iter(b'\n', text.as_bytes()).collect(),
         };
@@ -97,7 +97,7 @@ impl File {
         Ok(file)
     }
 
-    fn read_profiles(&mut self, reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> Result<()> {
+    fn read_profiles(&mut self, reader: &FileText<'_>, value: &Spanned<DeValue<'_>>) -> Result<()> {
         for (name, table) in reader.table(PROFILES, value)? {
             let profile = name.get_ref().to_string();
             for (key, value) in reader.table(&profile, table)? {
@@ -181,20 +181,20 @@ impl File {
     }
 }
 
-impl Reader<'_> {
+impl FileText<'_> {
     fn entry(
         &self,
         profile: Option<&str>,
         name: &Spanned<impl AsRef<str>>,
         value: &Spanned<DeValue<'_>>,
-    ) -> Result<Entry> {
+    ) -> Result<FileValue> {
         let word = name.get_ref().as_ref();
         let setting = named(word).filter(|setting| setting.may_be_in_file());
         let key = setting
             .ok_or_else(|| self.unknown(word, name.span().start))?
             .key;
         let text = self.scalar(word, value)?;
-        Ok(Entry {
+        Ok(FileValue {
             profile: profile.map(str::to_owned),
             key,
             text,

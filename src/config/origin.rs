@@ -212,7 +212,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// A value as text, with where it comes from.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundValue {
     /// As it was written.
     pub text: OsString,
     /// Where.
@@ -234,12 +234,12 @@ impl Sources<'_> {
     /// The text that counts for a setting; the default where nobody gave one. An empty variable
     /// counts as not set. Never finds a secret.
     #[must_use]
-    pub fn find(&self, key: Key) -> Option<Found> {
+    pub fn find(&self, key: Key) -> Option<FoundValue> {
         if key.setting().scope == Scope::Secret {
             return None;
         }
         let default = || {
-            Some(Found {
+            Some(FoundValue {
                 text: key.setting().default()?.into(),
                 origin: Origin::Default,
             })
@@ -250,26 +250,26 @@ impl Sources<'_> {
             .or_else(default)
     }
 
-    fn on_command_line(&self, key: Key) -> Option<Found> {
-        self.given.get(key).map(|text| Found {
+    fn on_command_line(&self, key: Key) -> Option<FoundValue> {
+        self.given.get(key).map(|text| FoundValue {
             text: text.clone(),
             origin: Origin::Flag(key.flag()),
         })
     }
 
-    fn in_environment(&self, key: Key) -> Option<Found> {
+    fn in_environment(&self, key: Key) -> Option<FoundValue> {
         let name = key.variable()?;
         let text = (self.environment)(&name).filter(|text| !text.is_empty())?;
-        Some(Found {
+        Some(FoundValue {
             text,
             origin: Origin::Variable(name),
         })
     }
 
-    fn in_file(&self, key: Key) -> Option<Found> {
+    fn in_file(&self, key: Key) -> Option<FoundValue> {
         let (file, profile) = self.file?;
         let (text, origin) = file.find(key, profile)?;
-        Some(Found {
+        Some(FoundValue {
             text: text.into(),
             origin,
         })
@@ -296,7 +296,7 @@ impl Sources<'_> {
         path
     }
 
-    fn raw<'b>(&'b self, found: &'b Found) -> Raw<'b> {
+    fn raw<'b>(&'b self, found: &'b FoundValue) -> Raw<'b> {
         let folder = match found.origin {
             Origin::Profile { .. } | Origin::File { .. } => {
                 self.file.map(|(file, _)| file.folder())
@@ -331,7 +331,7 @@ impl Sources<'_> {
     /// # Errors
     /// The variable is not UTF-8.
     pub fn secret(&self, key: Key) -> Result<Option<(SecretString, Origin)>> {
-        let Some(Found { text, origin }) = self.in_environment(key) else {
+        let Some(FoundValue { text, origin }) = self.in_environment(key) else {
             return Ok(None);
         };
         match text.into_string() {
@@ -344,7 +344,7 @@ impl Sources<'_> {
     }
 }
 
-impl Found {
+impl FoundValue {
     fn unusable(&self, key: Key, why: String) -> Error {
         let shown = shown_value(&self.text.to_string_lossy());
         let message = format!(

@@ -21,8 +21,8 @@ const NOT_SHOWN: &str = "(not shown: it has a user name, a password, a query or 
 /// Returns a table of all options: the name, the value that applies, and where it comes from.
 #[must_use]
 pub fn config_text(sources: Sources<'_>, notes: &[String]) -> String {
-    let rows: Vec<Row> = TABLE.iter().map(|setting| row(sources, setting)).collect();
-    let width = |column: fn(&Row) -> &str| {
+    let rows: Vec<ShownSetting> = TABLE.iter().map(|setting| row(sources, setting)).collect();
+    let width = |column: fn(&ShownSetting) -> &str| {
         rows.iter()
             .map(|row| column(row).chars().count())
             .max()
@@ -32,7 +32,7 @@ pub fn config_text(sources: Sources<'_>, notes: &[String]) -> String {
     let values = width(|row| &row.value);
     let mut out = String::new();
     for row in &rows {
-        let Row {
+        let ShownSetting {
             name,
             value,
             origin,
@@ -46,13 +46,13 @@ pub fn config_text(sources: Sources<'_>, notes: &[String]) -> String {
     out
 }
 
-struct Row {
+struct ShownSetting {
     name: String,
     value: String,
     origin: String,
 }
 
-fn row(sources: Sources<'_>, setting: &Setting) -> Row {
+fn row(sources: Sources<'_>, setting: &Setting) -> ShownSetting {
     let (value, origin) = if setting.scope == Scope::Secret {
         match sources.secret_origin(setting.key) {
             Some(origin) => ("(hidden)".to_owned(), origin.to_string()),
@@ -67,7 +67,7 @@ fn row(sources: Sources<'_>, setting: &Setting) -> Row {
             None => ("-".to_owned(), String::new()),
         }
     };
-    Row {
+    ShownSetting {
         name: setting.file_key(),
         value,
         origin,

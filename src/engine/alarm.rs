@@ -10,12 +10,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// The engine's one timer.
 #[derive(Debug)]
 pub struct Alarm {
-    kind: Kind,
+    kind: AlarmKind,
     set_for: Option<Instant>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum AlarmKind {
     Fine(fine::Timer),
     Coarse(Pin<Box<Sleep>>),
 }
@@ -31,7 +31,7 @@ impl Alarm {
         fine::Timer::new().map_or_else(
             |_| Self::coarse(),
             |timer| Self {
-                kind: Kind::Fine(timer),
+                kind: AlarmKind::Fine(timer),
                 set_for: None,
             },
         )
@@ -53,31 +53,31 @@ impl Alarm {
         }
         self.set_for = Some(at);
         match &mut self.kind {
-            Kind::Fine(timer)
+            AlarmKind::Fine(timer)
                 if timer
                     .set(at.saturating_duration_since(Instant::now()))
                     .is_ok() => {}
-            Kind::Fine(_) => self.kind = coarse(at),
-            Kind::Coarse(sleep) => sleep.as_mut().reset(at),
+            AlarmKind::Fine(_) => self.kind = coarse(at),
+            AlarmKind::Coarse(sleep) => sleep.as_mut().reset(at),
         }
     }
 
     /// Waits until the alarm rings.
     pub(super) async fn ring(&mut self) {
         match &mut self.kind {
-            Kind::Fine(timer) => {
+            AlarmKind::Fine(timer) => {
                 if poll_fn(|context| timer.poll_expire(context)).await.is_err() {
                     self.kind = coarse(Instant::now());
                 }
             }
-            Kind::Coarse(sleep) => sleep.await,
+            AlarmKind::Coarse(sleep) => sleep.await,
         }
         self.set_for = None;
     }
 }
 
-fn coarse(at: Instant) -> Kind {
-    Kind::Coarse(Box::pin(sleep_until(at)))
+fn coarse(at: Instant) -> AlarmKind {
+    AlarmKind::Coarse(Box::pin(sleep_until(at)))
 }
 
 #[cfg(target_os = "linux")]
@@ -186,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn a_missed_ring_does_not_make_the_next_one_early() {
         let mut alarm = Alarm::fine();
-        assert!(matches!(alarm.kind, Kind::Fine(_)));
+        assert!(matches!(alarm.kind, AlarmKind::Fine(_)));
         alarm.set(Instant::now());
         let mut later = Alarm::fine();
         later.set(Instant::now() + Duration::from_millis(1));

@@ -4,7 +4,7 @@
 use jiff::civil::Date;
 
 pub use super::cell_error::CellError;
-use super::row::{Note, Row};
+use super::row::{CellNote, Row};
 use crate::domain::{Flag, UserId};
 use crate::text::visible;
 
@@ -32,10 +32,10 @@ pub fn user_id(cell: &[u8], host: Option<&str>) -> Result<UserId, CellError> {
 /// spreadsheet program.
 pub fn user_id_of_row(row: &Row, column: usize, host: Option<&str>) -> Result<UserId, CellError> {
     match row.note(column) {
-        Some(Note::LongNumber) => Err(CellError::LongNumber),
-        Some(Note::Date) => Err(CellError::Date),
-        Some(Note::Aggregate) => Err(CellError::Computed),
-        Some(Note::OddBoolean) => Err(CellError::OddBoolean),
+        Some(CellNote::LongNumber) => Err(CellError::LongNumber),
+        Some(CellNote::Date) => Err(CellError::Date),
+        Some(CellNote::Aggregate) => Err(CellError::Computed),
+        Some(CellNote::OddBoolean) => Err(CellError::OddBoolean),
         None => user_id(row.cells.get(column).unwrap_or_default(), host),
     }
 }

@@ -3,7 +3,7 @@
 
 use calamine::{DataRef, ExcelDateTime};
 
-use super::row::Note;
+use super::row::CellNote;
 use super::sheet_copy::CellText;
 
 /// From here on a number has lost digits, because a spreadsheet keeps 15.
@@ -16,13 +16,13 @@ pub(super) fn excel_text(value: &DataRef<'_>) -> Option<CellText> {
         DataRef::Empty => return None,
         DataRef::Int(number) => {
             let is_long = number.unsigned_abs() >= 10_u64.pow(15);
-            (number.to_string(), is_long.then_some(Note::LongNumber))
+            (number.to_string(), is_long.then_some(CellNote::LongNumber))
         }
         DataRef::Float(number) => number_text(*number),
         DataRef::String(text) => plain(text),
         DataRef::SharedString(text) => plain(text),
         DataRef::Bool(yes) => plain(if *yes { "TRUE" } else { "FALSE" }),
-        DataRef::DateTime(date) => (date_text(date), Some(Note::Date)),
+        DataRef::DateTime(date) => (date_text(date), Some(CellNote::Date)),
         DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => iso_text(text),
         DataRef::Error(error) => (error.to_string(), None),
     })
@@ -31,7 +31,7 @@ pub(super) fn excel_text(value: &DataRef<'_>) -> Option<CellText> {
 /// Returns the text of a number, with a note if its last digits may not be those that were typed.
 pub(super) fn number_text(number: f64) -> CellText {
     let is_long = number.abs() >= EXACT;
-    (number.to_string(), is_long.then_some(Note::LongNumber))
+    (number.to_string(), is_long.then_some(CellNote::LongNumber))
 }
 
 /// Returns a date in ISO 8601 without its time of day if that is midnight.
@@ -39,7 +39,7 @@ pub(super) fn iso_text(date: &str) -> CellText {
     let (day, time) = date.split_at_checked(10).unwrap_or((date, ""));
     let is_midnight = matches!(time.trim_end_matches('Z'), "T00:00:00" | "T00:00:00.000");
     let text = if is_midnight { day } else { date };
-    (text.to_owned(), Some(Note::Date))
+    (text.to_owned(), Some(CellNote::Date))
 }
 
 /// Returns the text of a truth value of an `OpenDocument` sheet, with a note if it is none.
@@ -47,7 +47,7 @@ pub(super) fn boolean_text(value: &str) -> CellText {
     match value.trim().to_ascii_lowercase().as_str() {
         "true" | "1" => ("TRUE".to_owned(), None),
         "false" | "0" => ("FALSE".to_owned(), None),
-        _ => (value.to_owned(), Some(Note::OddBoolean)),
+        _ => (value.to_owned(), Some(CellNote::OddBoolean)),
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
             assert_eq!(boolean_text(value), (text.to_owned(), None), "{value}");
         }
         for value in ["", "yes", "no", "2", "-1", "wahr", "on"] {
-            let odd = (value.to_owned(), Some(Note::OddBoolean));
+            let odd = (value.to_owned(), Some(CellNote::OddBoolean));
             assert_eq!(boolean_text(value), odd, "{value}");
         }
     }

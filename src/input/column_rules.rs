@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::cell;
 use super::header::{self, Columns, HeaderProblem, UNTIL_NAME};
 use super::options::UntilChoice;
-use super::row::{Note, Row};
+use super::row::{CellNote, Row};
 use crate::text::{shorten, visible};
 
 /// Number of rows in which columns of dates are looked for that are only mentioned.
@@ -176,8 +176,8 @@ impl<'a> ColumnCheck<'a> {
     }
 }
 
-fn is_date(cell: &[u8], note: Option<Note>) -> bool {
-    note == Some(Note::Date) || cell::is_date(cell)
+fn is_date(cell: &[u8], note: Option<CellNote>) -> bool {
+    note == Some(CellNote::Date) || cell::is_date(cell)
 }
 
 /// Words of a header that say whose number it is.

@@ -80,7 +80,7 @@ pub(super) fn foreign(first: &[String]) -> Option<&'static str> {
 }
 
 /// What was found while everything was unpacked.
-pub(super) struct Measured {
+pub(super) struct ContainerSize {
     pub(super) book: Book,
     /// Facts about the sheets, by the path of their entry; see [`entry_path`].
     pub(super) sheets: BTreeMap<String, SheetMarks>,
@@ -99,7 +99,7 @@ pub(super) fn measure(
     name: &str,
     limit: u64,
     max_input: Option<u64>,
-) -> Result<Measured> {
+) -> Result<ContainerSize> {
     let damaged = |error: String| {
         Error::new(
             Kind::Input,
@@ -140,9 +140,9 @@ pub(super) fn measure(
         let path = entry_path(&entry.name().unwrap_or_default());
         let is_texts = path.ends_with("sharedstrings.xml");
         let is_sheet = path.contains("worksheets/") || path == "content.xml";
-        let mut look = Look {
+        let mut look = PartScan {
             said: is_texts.then_some(0),
-            ..Look::default()
+            ..PartScan::default()
         };
         let taken = io::copy(
             &mut (&mut entry).take(bytes_left.saturating_add(1)),
@@ -169,7 +169,7 @@ pub(super) fn measure(
             sheets.insert(path, look.marks);
         }
     }
-    Ok(Measured { book, sheets })
+    Ok(ContainerSize { book, sheets })
 }
 
 fn too_many_parts(name: &str) -> Error {
@@ -284,7 +284,7 @@ const LONGEST_TAG: usize = 1024;
 /// will hold in memory. That is why it is not an XML reader, which would hold the text before its
 /// length is known.
 #[derive(Default)]
-struct Look {
+struct PartScan {
     marks: SheetMarks,
     /// Number of the row that began last, from 1.
     row: u32,
@@ -307,7 +307,7 @@ struct Look {
     tag: Vec<u8>,
 }
 
-impl Look {
+impl PartScan {
     fn take(&mut self, part: &[u8]) {
         let (part, ends) = part
             .strip_suffix(b"<")
@@ -393,7 +393,7 @@ impl Look {
     }
 }
 
-impl Write for Look {
+impl Write for PartScan {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         piece
             .split_inclusive(|b| *b == b'<')

@@ -45,7 +45,7 @@ pub struct Directory {
     notes: Vec<String>,
     /// Number of entries in the file.
     entries: u64,
-    users: HashMap<Box<str>, Found>,
+    users: HashMap<Box<str>, KeyEntry>,
 }
 
 /// Where an entry stands in its file.
@@ -59,7 +59,7 @@ enum EntryPlace {
 
 /// What a directory says about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum KeyEntry {
     /// All entries with the key have this ID.
     User(UserId, EntryPlace),
     /// An entry with the key has an invalid ID.
@@ -171,16 +171,18 @@ impl Directory {
         match self.users.entry(key.into()) {
             Entry::Vacant(vacant) => {
                 vacant.insert(match user {
-                    Ok(user) => Found::User(user, place()),
-                    Err(error) => Found::Invalid(error, place()),
+                    Ok(user) => KeyEntry::User(user, place()),
+                    Err(error) => KeyEntry::Invalid(error, place()),
                 });
             }
             Entry::Occupied(mut occupied) => {
                 let found = occupied.get_mut();
                 match (*found, user) {
-                    (Found::User(_, _), Err(error)) => *found = Found::Invalid(error, place()),
-                    (Found::User(first, first_place), Ok(user)) if first != user => {
-                        *found = Found::Several([(first, first_place), (user, place())]);
+                    (KeyEntry::User(_, _), Err(error)) => {
+                        *found = KeyEntry::Invalid(error, place());
+                    }
+                    (KeyEntry::User(first, first_place), Ok(user)) if first != user => {
+                        *found = KeyEntry::Several([(first, first_place), (user, place())]);
                     }
                     _ => {}
                 }
@@ -242,9 +244,9 @@ impl Directory {
             return Err(CellError::EmptyKey);
         }
         match self.users.get(key.as_str()) {
-            Some(Found::User(user, _)) => Ok(*user),
-            Some(Found::Invalid(_, _)) => Err(CellError::InvalidEntry),
-            Some(Found::Several(_)) => Err(CellError::SeveralEntries),
+            Some(KeyEntry::User(user, _)) => Ok(*user),
+            Some(KeyEntry::Invalid(_, _)) => Err(CellError::InvalidEntry),
+            Some(KeyEntry::Several(_)) => Err(CellError::SeveralEntries),
             None => Err(CellError::Unmatched),
         }
     }
@@ -257,15 +259,15 @@ impl Directory {
         let key = comparable(&text);
         let name = &self.name;
         match self.users.get(key.as_str()) {
-            Some(Found::Invalid(error, place)) => {
+            Some(KeyEntry::Invalid(error, place)) => {
                 format!("the user ID in {} {}", self.at(*place), error.message())
             }
-            Some(Found::Several([(first, first_place), (second, second_place)])) => format!(
+            Some(KeyEntry::Several([(first, first_place), (second, second_place)])) => format!(
                 "has several user IDs: {first} in {}, {second} in {}",
                 self.at(*first_place),
                 self.at(*second_place)
             ),
-            Some(Found::User(user, _)) => format!("is user {user} in {name}"),
+            Some(KeyEntry::User(user, _)) => format!("is user {user} in {name}"),
             None if key.is_empty() => CellError::EmptyKey.message().to_owned(),
             None => match suggests.then(|| self.near_miss(&key)).flatten() {
                 Some(near) => format!(

@@ -14,7 +14,7 @@ use zip::ZipArchive;
 use super::cell_text::excel_text;
 use super::container::entry_path;
 use super::formula::is_aggregate;
-use super::row::Note;
+use super::row::CellNote;
 use super::sheet_copy::{Copier, SheetCopy};
 use super::sheet_list::{MAX_NAME, Sheet, damaged};
 use super::sheet_marks::CellRange;
@@ -108,7 +108,7 @@ impl ExcelBook {
                 continue;
             };
             if is_computed_total(cell.formula.as_ref(), &mut shared_aggregates) {
-                note = Some(Note::Aggregate);
+                note = Some(CellNote::Aggregate);
             }
             copier.cell(column.into(), (text, note))?;
         }

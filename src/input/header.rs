@@ -33,7 +33,7 @@ pub(super) struct ColumnRequest {
 
 impl ColumnRequest {
     /// Returns what identifies the users of the table.
-    fn identifier(&self) -> &'static Target {
+    fn identifier(&self) -> &'static WantedColumn {
         match self.content {
             Content::People { .. } => &KEY,
             Content::Users | Content::Directory { .. } => &ID,
@@ -136,7 +136,7 @@ impl HeaderProblem {
 
 /// A column that is looked for in a header.
 #[derive(Clone, Copy)]
-struct Target {
+struct WantedColumn {
     /// What messages call it.
     what: &'static str,
     /// The names by which it is found, as they are compared.
@@ -147,25 +147,25 @@ struct Target {
     option: &'static str,
 }
 
-const ID: Target = Target {
+const ID: WantedColumn = WantedColumn {
     what: "user ID",
     names: &ID_NAMES,
     example: "user_id",
     option: "--id-column",
 };
-const KEY: Target = Target {
+const KEY: WantedColumn = WantedColumn {
     what: "e-mail address",
     names: &KEY_NAMES,
     example: "email",
     option: "--match",
 };
-const FLAG: Target = Target {
+const FLAG: WantedColumn = WantedColumn {
     what: "flag",
     names: &FLAG_NAMES,
     example: "mfa_opt_out",
     option: "--flag-column",
 };
-const UNTIL: Target = Target {
+const UNTIL: WantedColumn = WantedColumn {
     what: "end date",
     names: &[UNTIL_NAME],
     example: "opt_out_until",
@@ -347,7 +347,7 @@ fn with_ids_help(names: &[String], problem: HeaderProblem) -> HeaderProblem {
 }
 
 fn find_id(names: &[String], choice: Option<&ColumnChoice>) -> Result<usize, HeaderProblem> {
-    const GENERIC: Target = Target {
+    const GENERIC: WantedColumn = WantedColumn {
         names: &[GENERIC_ID_NAME],
         ..ID
     };
@@ -420,7 +420,7 @@ pub fn plain(name: &str) -> String {
 fn choose(
     header: &[String],
     choice: Option<&ColumnChoice>,
-    target: &Target,
+    target: &WantedColumn,
 ) -> Result<Option<usize>, HeaderProblem> {
     let chosen = match choice {
         Some(ColumnChoice::Number(number)) => {
@@ -447,7 +447,7 @@ fn choose(
 fn numbered_choice(
     choice: Option<&ColumnChoice>,
     width: usize,
-    target: &Target,
+    target: &WantedColumn,
 ) -> Result<usize, HeaderProblem> {
     if let Some(ColumnChoice::Number(number)) = choice {
         return numbered(*number, width, target);
@@ -469,7 +469,7 @@ fn numbered_choice(
     ))
 }
 
-fn numbered(number: usize, width: usize, target: &Target) -> Result<usize, HeaderProblem> {
+fn numbered(number: usize, width: usize, target: &WantedColumn) -> Result<usize, HeaderProblem> {
     match number.checked_sub(1) {
         Some(place) if place < width => Ok(place),
         _ => Err(HeaderProblem::missing(
@@ -482,7 +482,7 @@ fn numbered(number: usize, width: usize, target: &Target) -> Result<usize, Heade
     }
 }
 
-fn ambiguous(header: &[String], places: [usize; 2], target: &Target) -> HeaderProblem {
+fn ambiguous(header: &[String], places: [usize; 2], target: &WantedColumn) -> HeaderProblem {
     let [first, second] = places.map(|place| in_words(header, place));
     HeaderProblem::new(
         format!(
@@ -496,7 +496,7 @@ fn ambiguous(header: &[String], places: [usize; 2], target: &Target) -> HeaderPr
     )
 }
 
-fn not_there(header: &[String], name: &str, target: &Target) -> HeaderProblem {
+fn not_there(header: &[String], name: &str, target: &WantedColumn) -> HeaderProblem {
     let hint = nearest(header, &[&plain(name)]);
     HeaderProblem::missing(
         format!(
@@ -509,7 +509,7 @@ fn not_there(header: &[String], name: &str, target: &Target) -> HeaderProblem {
     )
 }
 
-fn missing(header: &[String], target: &Target) -> HeaderProblem {
+fn missing(header: &[String], target: &WantedColumn) -> HeaderProblem {
     let message = format!(
         "no column for the {}; the header is {}",
         target.what,

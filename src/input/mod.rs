@@ -33,5 +33,5 @@ pub use self::bytes::{PrivateCopy, Source};
 pub use self::directory::{Directory, DirectoryOptions};
 pub use self::header::{Columns, plain};
 pub use self::options::{ColumnChoice, Content, HeaderChoice, Options, UntilChoice};
-pub use self::row::{Note, Place, Row};
+pub use self::row::{CellNote, Place, Row};
 pub use self::table::{Input, Rows};

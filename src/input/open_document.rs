@@ -12,7 +12,7 @@ use zip::read::ZipFile;
 
 use super::cell_text::{boolean_text, iso_text, number_text};
 use super::formula::is_aggregate;
-use super::row::Note;
+use super::row::CellNote;
 use super::sheet_copy::{CellText, Copier, SheetCopy};
 use super::sheet_list::{MAX_NAME, Sheet, damaged};
 use super::sheet_marks::{CellRange, MAX_ROWS, SheetMarks};
@@ -72,7 +72,7 @@ pub(super) fn copy_sheet(
     book: &str,
 ) -> error::Result<(SheetCopy, SheetMarks)> {
     let failed = |error: OdsError| damaged(book, &error);
-    let mut content = Content::open(archive).map_err(failed)?;
+    let mut content = DocumentContent::open(archive).map_err(failed)?;
     content.find(sheet).map_err(failed)?;
     let mut marks = SheetMarks::default();
     let mut row = 0_u32;
@@ -123,7 +123,7 @@ fn merged_range(row: u32, column: u64, span: (u32, u32)) -> Option<CellRange> {
 }
 
 /// The content of a spreadsheet, read as a stream.
-pub(super) struct Content<'a> {
+pub(super) struct DocumentContent<'a> {
     xml: quick_xml::Reader<BufReader<ZipFile<'a, BufReader<File>>>>,
     buffer: Vec<u8>,
     /// Elements that are open.
@@ -136,7 +136,7 @@ const SHEETS: usize = 10_000;
 /// How deep a sheet is, below `document-content`, `body` and `spreadsheet`.
 const SHEET: usize = 3;
 
-impl<'a> Content<'a> {
+impl<'a> DocumentContent<'a> {
     pub(super) fn open(archive: &'a mut ZipArchive<BufReader<File>>) -> Result<Self, OdsError> {
         let mut xml =
             quick_xml::Reader::from_reader(BufReader::new(archive.by_name("content.xml")?));
@@ -246,7 +246,7 @@ impl<'a> Content<'a> {
         if let Some((_, note)) = &mut text
             && formula.is_some_and(|formula| is_aggregate(&formula))
         {
-            *note = Some(Note::Aggregate);
+            *note = Some(CellNote::Aggregate);
         }
         Ok(SheetEvent::Cell {
             times,

@@ -71,7 +71,7 @@ pub struct Row {
     /// The cells, in UTF-8.
     pub cells: ByteRecord,
     /// Facts about cells that their text does not show, by the cell's index.
-    pub notes: Vec<(usize, Note)>,
+    pub notes: Vec<(usize, CellNote)>,
     /// The first filled cell of a sheet's row that stands outside of the table, by its column in
     /// the sheet.
     pub stray_column: Option<u32>,
@@ -80,7 +80,7 @@ pub struct Row {
 impl Row {
     /// Returns the fact that is noted about a cell.
     #[must_use]
-    pub fn note(&self, cell: usize) -> Option<Note> {
+    pub fn note(&self, cell: usize) -> Option<CellNote> {
         let found = self.notes.iter().find(|(noted, _)| *noted == cell)?;
         Some(found.1)
     }
@@ -88,7 +88,7 @@ impl Row {
 
 /// A fact about a cell of a spreadsheet that its text does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum CellNote {
     /// The cell is a number of 10^15 or more, of which a spreadsheet keeps only 15 digits.
     LongNumber,
     /// The cell is a date or a time.
@@ -99,7 +99,7 @@ pub enum Note {
     OddBoolean,
 }
 
-impl Note {
+impl CellNote {
     /// Returns the letter that stands for the note in the private copy of a sheet.
     pub(super) fn letter(self) -> char {
         match self {
@@ -136,12 +136,15 @@ mod tests {
     #[test]
     fn every_note_is_read_back_from_its_letter() {
         for note in [
-            Note::LongNumber,
-            Note::Date,
-            Note::Aggregate,
-            Note::OddBoolean,
+            CellNote::LongNumber,
+            CellNote::Date,
+            CellNote::Aggregate,
+            CellNote::OddBoolean,
         ] {
-            assert_eq!(Note::from_letter(&note.letter().to_string()), Some(note));
+            assert_eq!(
+                CellNote::from_letter(&note.letter().to_string()),
+                Some(note)
+            );
         }
     }
 }

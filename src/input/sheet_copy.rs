@@ -8,12 +8,12 @@ use std::io::BufWriter;
 
 use csv::ByteRecord;
 
-use super::row::{MAX_COLUMNS, Note, column_letters};
+use super::row::{CellNote, MAX_COLUMNS, column_letters};
 use super::text::{MAX_ROW, bomb};
 use crate::error::{Error, Kind, Result};
 
 /// The text of a cell as it goes into the report, and what is noted about it.
-pub(super) type CellText = (String, Option<Note>);
+pub(super) type CellText = (String, Option<CellNote>);
 
 /// The finished copy of a sheet.
 pub(super) struct SheetCopy {
@@ -192,7 +192,7 @@ fn notes_text(cells: &BTreeMap<u32, CellText>) -> String {
 }
 
 /// Parses one note, such as `2d`.
-pub(super) fn parse_note(text: &str) -> Option<(u32, Note)> {
+pub(super) fn parse_note(text: &str) -> Option<(u32, CellNote)> {
     let (column, letter) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    Some((column.parse().ok()?, Note::from_letter(letter)?))
+    Some((column.parse().ok()?, CellNote::from_letter(letter)?))
 }

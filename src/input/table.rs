@@ -12,7 +12,7 @@ use super::quotes::RowShape;
 use super::row::{MAX_COLUMNS, Place, Row};
 use super::sheet_list::SheetFit;
 use super::text::{self, Layout, TextFormat, TextRows};
-use super::workbook::{CopiedSheet, SheetRows, Window, Workbook};
+use super::workbook::{ColumnSpan, CopiedSheet, SheetRows, Workbook};
 use crate::domain::{LineNumber, TableFormat};
 use crate::error::{Error, Kind, Result};
 use crate::text::visible;
@@ -48,7 +48,7 @@ pub struct Found {
 
 /// An opened table.
 pub struct Input {
-    form: Form,
+    form: TableFile,
     found: Found,
     columns: Columns,
     header: Vec<String>,
@@ -56,7 +56,7 @@ pub struct Input {
     rows_before_data: usize,
 }
 
-enum Form {
+enum TableFile {
     Text {
         bytes: Bytes,
         format: TextFormat,
@@ -87,7 +87,7 @@ impl Input {
             Some(container) => {
                 let assess = |sheet: &CopiedSheet| assess_sheet(sheet, &request, options.header);
                 let workbook = Workbook::open(&bytes, container, options, assess)?;
-                Form::Workbook(Box::new(workbook))
+                TableFile::Workbook(Box::new(workbook))
             }
             None => open_text(bytes, options, &request)?,
         };
@@ -109,7 +109,7 @@ impl Input {
     }
 
     fn new(
-        form: Form,
+        form: TableFile,
         name: String,
         head: &[HeadRow],
         located: LocatedHeader,
@@ -212,8 +212,8 @@ impl Input {
     #[must_use]
     pub fn merged_area(&self, place: Place, cell: usize) -> Option<String> {
         match &self.form {
-            Form::Text { .. } => None,
-            Form::Workbook(workbook) => workbook.merged_area(place, cell),
+            TableFile::Text { .. } => None,
+            TableFile::Workbook(workbook) => workbook.merged_area(place, cell),
         }
     }
 
@@ -230,8 +230,8 @@ impl Input {
     pub fn read_from(&mut self, copy: PrivateCopy) {
         let copy = Bytes::of_copy(copy);
         match &mut self.form {
-            Form::Text { bytes, .. } => *bytes = copy,
-            Form::Workbook(workbook) => workbook.read_from(copy),
+            TableFile::Text { bytes, .. } => *bytes = copy,
+            TableFile::Workbook(workbook) => workbook.read_from(copy),
         }
     }
 
@@ -274,7 +274,7 @@ fn lock_file(source: &Source) -> Option<Error> {
     Some(Error::new(Kind::Input, message).help("give the workbook itself"))
 }
 
-fn open_text(bytes: Bytes, options: &Options, request: &ColumnRequest) -> Result<Form> {
+fn open_text(bytes: Bytes, options: &Options, request: &ColumnRequest) -> Result<TableFile> {
     let format = text::survey(&bytes, options.encoding, options.max_input)?;
     let head = format.head(&bytes)?;
     let fits = |rows: &[Vec<String>]| {
@@ -291,7 +291,7 @@ fn open_text(bytes: Bytes, options: &Options, request: &ColumnRequest) -> Result
         }
     };
     let layout = text::sniff(&head, options.delimiter, fits);
-    Ok(Form::Text {
+    Ok(TableFile::Text {
         bytes,
         format,
         layout,
@@ -377,7 +377,7 @@ fn check_head(head: &[HeadRow], name: &str) -> Result<()> {
     Ok(())
 }
 
-fn refuse(name: &str, first: &[String], form: &Form, problem: &HeaderProblem) -> Error {
+fn refuse(name: &str, first: &[String], form: &TableFile, problem: &HeaderProblem) -> Error {
     let foreign = match container::foreign(first) {
         None if form.has_nul() => Some("a binary file"),
         foreign => foreign,
@@ -430,7 +430,7 @@ fn placeholder_names(columns: &Columns) -> Vec<String> {
     (0..columns.width).map(name).collect()
 }
 
-impl Form {
+impl TableFile {
     /// Returns the first rows. In a sheet without a header, the first is as wide as the whole
     /// sheet.
     fn head(&self, choice: HeaderChoice) -> Result<Vec<HeadRow>> {
@@ -459,7 +459,7 @@ impl Form {
                 let Place::Sheet { row, first_column } = place else {
                     return;
                 };
-                let window = Window {
+                let window = ColumnSpan {
                     first_column,
                     width: located.columns.width,
                 };

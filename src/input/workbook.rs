@@ -9,9 +9,9 @@ use roaring::RoaringBitmap;
 use zip::ZipArchive;
 
 use super::bytes::{BlockHashes, Blocks, Bytes, unreadable};
-use super::container::{Book, Container, Measured, SAVE_AS, measure};
+use super::container::{Book, Container, ContainerSize, SAVE_AS, measure};
 use super::excel::ExcelBook;
-use super::open_document::{Content, OdsError, copy_sheet};
+use super::open_document::{DocumentContent, OdsError, copy_sheet};
 use super::options::Options;
 use super::row::{Place, Row};
 use super::sheet_copy::{Copier, parse_note};
@@ -24,7 +24,7 @@ use crate::error::{Error, Kind, Result};
 /// A workbook of which one sheet has been copied, row by row, into a private file.
 pub(super) struct Workbook {
     sheet: CopiedSheet,
-    window: Option<Window>,
+    window: Option<ColumnSpan>,
     /// Rows of the sheet, from 0, that are not read.
     left_out: RoaringBitmap,
     raw: Bytes,
@@ -36,7 +36,7 @@ pub(super) struct Workbook {
 
 /// The columns of a sheet over which the table extends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
+pub(super) struct ColumnSpan {
     pub(super) first_column: u32,
     pub(super) width: usize,
 }
@@ -73,9 +73,9 @@ impl CopiedSheet {
     }
 
     /// Returns the columns in which cells are filled.
-    pub(super) fn bounds(&self) -> Option<Window> {
+    pub(super) fn bounds(&self) -> Option<ColumnSpan> {
         let (first_column, width) = self.bounds?;
-        Some(Window {
+        Some(ColumnSpan {
             first_column,
             width: width as usize,
         })
@@ -164,7 +164,7 @@ impl Workbook {
     /// column of the IDs in the sheet.
     pub(super) fn set_table(
         &mut self,
-        window: Window,
+        window: ColumnSpan,
         header_row: u32,
         id_column: u32,
         visible_only: bool,
@@ -261,8 +261,8 @@ impl OpenBook {
     fn sheets(&mut self, name: &str) -> Result<Vec<Sheet>> {
         let sheets = match self {
             Self::Excel(book) => book.sheets()?,
-            Self::OpenDocument(archive) => Content::open(archive)
-                .and_then(Content::sheets)
+            Self::OpenDocument(archive) => DocumentContent::open(archive)
+                .and_then(DocumentContent::sheets)
                 .map_err(|error| damaged(name, &error))?,
         };
         if sheets.is_empty() {
@@ -277,7 +277,7 @@ impl OpenBook {
         sheet: &Sheet,
         copier: Copier<'_>,
         name: &str,
-        measured: &Measured,
+        measured: &ContainerSize,
     ) -> Result<CopiedSheet> {
         let mut marks;
         let copy = match self {
@@ -388,7 +388,7 @@ pub(super) struct SheetRows {
     name: String,
     record: ByteRecord,
     place: Place,
-    window: Option<Window>,
+    window: Option<ColumnSpan>,
     left_out: RoaringBitmap,
 }
 
@@ -422,7 +422,7 @@ impl SheetRows {
         const PREFIXES: usize = 3;
         let first: u32 = self.prefix(1).parse().unwrap_or(0);
         let filled = self.record.len().saturating_sub(PREFIXES);
-        let window = self.window.unwrap_or(Window {
+        let window = self.window.unwrap_or(ColumnSpan {
             first_column: first,
             width: filled,
         });

@@ -255,7 +255,7 @@ pub(crate) fn holds_more_than_one_record(previous: u32, bytes: &[u8]) -> bool {
 
 /// The content of a record.
 #[derive(Debug)]
-pub(crate) enum Entry<'a> {
+pub(crate) enum JournalEntry<'a> {
     /// The start of a run, or of a process that continues it.
     Run(Box<Run>),
     /// An event that is not about the outcome of a row.
@@ -357,7 +357,7 @@ impl Parser {
 
     /// Parses a complete record. Returns `None` if this version of the tool does not write such a
     /// one.
-    pub(crate) fn parse<'a>(&'a mut self, frame: &'a [u8]) -> Option<Entry<'a>> {
+    pub(crate) fn parse<'a>(&'a mut self, frame: &'a [u8]) -> Option<JournalEntry<'a>> {
         if memchr::memchr(b'"', frame).is_none() {
             return parse_unquoted_row(body(frame), &mut self.timestamps);
         }
@@ -394,7 +394,7 @@ impl Parser {
         cell(&self.text, &self.ends, index)
     }
 
-    fn row(&mut self, count: usize) -> Option<Entry<'_>> {
+    fn row(&mut self, count: usize) -> Option<JournalEntry<'_>> {
         let first = count.checked_sub(REPORT_COLUMNS.len() + CELLS_BEHIND_A_ROW)?;
         let mut cells = [""; REPORT_COLUMNS.len()];
         for (offset, found) in cells.iter_mut().enumerate() {
@@ -402,19 +402,19 @@ impl Parser {
         }
         let number = cell(&self.text, &self.ends, first + REPORT_COLUMNS.len())?;
         let row = RecordedRow::parse(&cells, &mut self.timestamps)?;
-        Some(Entry::Row(row_number(number)?, row))
+        Some(JournalEntry::Row(row_number(number)?, row))
     }
 
-    fn control(&self) -> Option<Entry<'_>> {
+    fn control(&self) -> Option<JournalEntry<'_>> {
         let json = self.cell(1)?;
         match self.cell(0)? {
             RUN => match from_json::<AnyFormat>(json)?.format {
-                FORMAT => from_json(json).map(Box::new).map(Entry::Run),
-                other => Some(Entry::OtherFormat(other)),
+                FORMAT => from_json(json).map(Box::new).map(JournalEntry::Run),
+                other => Some(JournalEntry::OtherFormat(other)),
             },
-            NOTE => from_json(json).map(Entry::Note),
-            MARK => from_json(json).map(Entry::Mark),
-            STOP => from_json(json).map(Entry::Stop),
+            NOTE => from_json(json).map(JournalEntry::Note),
+            MARK => from_json(json).map(JournalEntry::Mark),
+            STOP => from_json(json).map(JournalEntry::Stop),
             _ => None,
         }
     }
@@ -427,7 +427,10 @@ fn cell<'a>(text: &'a [u8], ends: &[usize], index: usize) -> Option<&'a str> {
 
 /// Parses the record of a row without a quoted cell, as nearly all are. Each comma in it ends a
 /// cell, and the tool's cells are the last ones.
-fn parse_unquoted_row<'a>(body: &'a [u8], timestamps: &mut TimestampCache) -> Option<Entry<'a>> {
+fn parse_unquoted_row<'a>(
+    body: &'a [u8],
+    timestamps: &mut TimestampCache,
+) -> Option<JournalEntry<'a>> {
     /// The number of cells that the tool adds: those of the report, and the row's number.
     const ADDED: usize = REPORT_COLUMNS.len() + 1;
     let mut commas = [0; ADDED];
@@ -443,7 +446,10 @@ fn parse_unquoted_row<'a>(body: &'a [u8], timestamps: &mut TimestampCache) -> Op
         *cell = &added[commas[index] + 1 - start..commas[index + 1] - start];
     }
     let number = row_number(&added[commas[ADDED - 1] + 1 - start..])?;
-    Some(Entry::Row(number, RecordedRow::parse(&cells, timestamps)?))
+    Some(JournalEntry::Row(
+        number,
+        RecordedRow::parse(&cells, timestamps)?,
+    ))
 }
 
 /// The part of a run record that every version of the tool can read.
@@ -458,17 +464,17 @@ fn from_json<T: DeserializeOwned>(json: &str) -> Option<T> {
 
 /// The result of reading the next record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum ReadStep {
     /// A complete record with the right checksum.
     Record,
     /// The end of the file, right after a record.
     End,
-    /// Anything else. It begins at [`Reader::start`].
+    /// Anything else. It begins at [`JournalReader::start`].
     Broken(Frame),
 }
 
 /// A reader of a journal that checks the checksum of each record.
-pub(crate) struct Reader<R> {
+pub(crate) struct JournalReader<R> {
     input: R,
     checksum: u32,
     start: u64,
@@ -476,7 +482,7 @@ pub(crate) struct Reader<R> {
     parser: Parser,
 }
 
-impl<R: BufRead> Reader<R> {
+impl<R: BufRead> JournalReader<R> {
     /// Creates a reader. `input` must be at the first record.
     pub(crate) fn new(input: R) -> Self {
         Self {
@@ -489,19 +495,19 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Reads the next record.
-    pub(crate) fn step(&mut self) -> io::Result<Step> {
+    pub(crate) fn step(&mut self) -> io::Result<ReadStep> {
         self.start += self.frame.len() as u64;
         let frame = read_frame(&mut self.input, &mut self.frame)?;
         if frame == Frame::EndOfFile {
-            return Ok(Step::End);
+            return Ok(ReadStep::End);
         }
         if frame == Frame::Complete
             && let Some(checksum) = verify(self.checksum, &self.frame)
         {
             self.checksum = checksum;
-            return Ok(Step::Record);
+            return Ok(ReadStep::Record);
         }
-        Ok(Step::Broken(frame))
+        Ok(ReadStep::Broken(frame))
     }
 
     /// Returns where the current record begins, in bytes from the start of the file.
@@ -520,7 +526,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Returns the content of the current record, `None` if it is not valid, and its bytes.
-    pub(crate) fn record(&mut self) -> (Option<Entry<'_>>, &[u8]) {
+    pub(crate) fn record(&mut self) -> (Option<JournalEntry<'_>>, &[u8]) {
         (self.parser.parse(&self.frame), &self.frame)
     }
 

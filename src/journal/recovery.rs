@@ -11,7 +11,7 @@ use roaring::RoaringTreemap;
 
 use crate::domain::{RowNumber, Tally};
 use crate::error::{Error, Kind, Result};
-use crate::journal::line::{self, Entry, Frame, Reader, Step};
+use crate::journal::line::{self, Frame, JournalEntry, JournalReader, ReadStep};
 use crate::journal::run::{FORMAT, Mark, Note, Noted, Run, Stop};
 
 /// What an interrupted run has recorded.
@@ -136,19 +136,19 @@ impl DoubtTracker {
 /// [`Kind::Report`], naming the byte, if anything but the very end differs from what the tool has
 /// written.
 pub(crate) fn recover<R: BufRead + Seek>(input: R, name: &str) -> Result<Recovered> {
-    let mut reader = Reader::new(input);
+    let mut reader = JournalReader::new(input);
     let mut on_record = OnRecord::default();
     let mut doubt = DoubtTracker::default();
     loop {
         match reader.step().map_err(|error| unreadable(name, &error))? {
-            Step::Record => match add_record(&mut reader, &mut on_record, &mut doubt) {
+            ReadStep::Record => match add_record(&mut reader, &mut on_record, &mut doubt) {
                 Ok(()) => {}
                 Err(Unusable::OtherFormat(format)) => {
                     return Err(of_another_version(name, format));
                 }
                 Err(Unusable::Damaged(why)) => return Err(damaged(name, reader.start(), &why)),
             },
-            Step::End => {
+            ReadStep::End => {
                 set_doubt(&mut on_record, doubt);
                 return Ok(Recovered {
                     on_record,
@@ -156,7 +156,7 @@ pub(crate) fn recover<R: BufRead + Seek>(input: R, name: &str) -> Result<Recover
                     checksum: reader.checksum(),
                 });
             }
-            Step::Broken(frame) => {
+            ReadStep::Broken(frame) => {
                 let end = reader.start();
                 let checksum = reader.checksum();
                 on_record.torn = torn_length(reader, frame, name)?;
@@ -191,33 +191,36 @@ enum Unusable {
 
 /// Adds a record with the right checksum to what is known.
 fn add_record<R: BufRead>(
-    reader: &mut Reader<R>,
+    reader: &mut JournalReader<R>,
     found: &mut OnRecord,
     doubt: &mut DoubtTracker,
 ) -> std::result::Result<(), Unusable> {
     let damaged = |why: &str| Err(Unusable::Damaged(why.to_owned()));
     match reader.record().0 {
-        Some(Entry::Run(run)) => {
+        Some(JournalEntry::Run(run)) => {
             doubt.end_process(&found.rows, run.rows);
             doubt.process.deferred = found.all_deferred();
             doubt.add_timestamp(run.at);
             found.runs.push(*run);
         }
-        Some(Entry::OtherFormat(format)) => return Err(Unusable::OtherFormat(format)),
-        Some(Entry::Note(_) | Entry::Mark(_) | Entry::Stop(_) | Entry::Row(..))
-            if found.runs.is_empty() =>
-        {
+        Some(JournalEntry::OtherFormat(format)) => return Err(Unusable::OtherFormat(format)),
+        Some(
+            JournalEntry::Note(_)
+            | JournalEntry::Mark(_)
+            | JournalEntry::Stop(_)
+            | JournalEntry::Row(..),
+        ) if found.runs.is_empty() => {
             return damaged("it does not begin with the record of a run");
         }
-        Some(Entry::Note(Noted { at, note })) => {
+        Some(JournalEntry::Note(Noted { at, note })) => {
             doubt.add_timestamp(at);
             if let Note::Deferred { row } = note {
                 found.defer(row);
             }
         }
-        Some(Entry::Mark(mark)) => doubt.add_mark(mark),
-        Some(Entry::Stop(stop)) => doubt.add_stop(&stop),
-        Some(Entry::Row(number, row)) => {
+        Some(JournalEntry::Mark(mark)) => doubt.add_mark(mark),
+        Some(JournalEntry::Stop(stop)) => doubt.add_stop(&stop),
+        Some(JournalEntry::Row(number, row)) => {
             if !found.rows.insert(number) {
                 return damaged(&format!("row {number} is on record twice"));
             }
@@ -236,7 +239,11 @@ fn add_record<R: BufRead>(
 ///
 /// # Errors
 /// [`Kind::Report`] if the end of the file is anything else.
-fn torn_length<R: BufRead + Seek>(reader: Reader<R>, frame: Frame, name: &str) -> Result<u64> {
+fn torn_length<R: BufRead + Seek>(
+    reader: JournalReader<R>,
+    frame: Frame,
+    name: &str,
+) -> Result<u64> {
     let start = reader.start();
     let rest = reader.frame().to_vec();
     if start == 0 && !begins_like_a_journal(&rest) {
@@ -364,7 +371,7 @@ pub(crate) fn last_run(mut input: impl BufRead) -> Option<Run> {
     let mut last = None;
     while line::read_frame(&mut input, &mut frame).ok()? == Frame::Complete {
         if frame.starts_with(line::RUN.as_bytes())
-            && let Some(Entry::Run(run)) = parser.parse(&frame)
+            && let Some(JournalEntry::Run(run)) = parser.parse(&frame)
         {
             last = Some(*run);
         }

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Seek};
 use jiff::Timestamp;
 
 use crate::domain::{Outcome, RowNumber};
-use crate::journal::line::{Entry, Reader, Step};
+use crate::journal::line::{JournalEntry, JournalReader, ReadStep};
 
 /// The outcome of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub(crate) fn read(journal: &File) -> io::Result<RowResults> {
     let mut input = BufReader::with_capacity(1 << 16, journal);
     input.rewind()?;
     let mut results = RowResults::new();
-    let mut reader = Reader::new(input);
-    while reader.step()? == Step::Record {
-        if let (Some(Entry::Row(row, finished)), _) = reader.record() {
+    let mut reader = JournalReader::new(input);
+    while reader.step()? == ReadStep::Record {
+        if let (Some(JournalEntry::Row(row, finished)), _) = reader.record() {
             let result = RowResult {
                 outcome: finished.outcome,
                 http_status: finished.http_status,

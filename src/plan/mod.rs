@@ -20,7 +20,7 @@ use roaring::RoaringTreemap;
 pub use self::guard::within_allowance;
 use self::occurrence::{Occurrence, OccurrenceMap};
 pub use self::order::SendOrder;
-use self::problems::Sources;
+use self::problems::ProblemFiles;
 pub use self::problems::check_problems_place;
 use self::registered::{Comparison, Skip};
 pub use self::registered::{REGISTERED_COLUMN, RegisterRequests, RegisterUse, SyncCounts, SyncUse};
@@ -276,8 +276,8 @@ impl Plan {
     }
 
     /// Returns the files that messages about rows are about.
-    fn sources(&self, suggests: bool) -> Sources<'_> {
-        Sources {
+    fn sources(&self, suggests: bool) -> ProblemFiles<'_> {
+        ProblemFiles {
             input: &self.input,
             directory: self.options.directory.as_deref(),
             suggests,

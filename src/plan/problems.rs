@@ -36,7 +36,7 @@ pub fn check_problems_place(place: &Path) -> Result<Output> {
 }
 
 /// The files that messages about rows are about.
-pub(super) struct Sources<'a> {
+pub(super) struct ProblemFiles<'a> {
     pub(super) input: &'a Input,
     pub(super) directory: Option<&'a Directory>,
     /// Whether messages mention similar keys of the directory.
@@ -59,7 +59,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(sources: &Sources<'_>, place: Place, row: &Row, fault: Fault) -> Self {
+    fn new(sources: &ProblemFiles<'_>, place: Place, row: &Row, fault: Fault) -> Self {
         let input = sources.input;
         let Some(column) = fault.column else {
             return Self::of_row(input, place, row, fault.error);
@@ -145,7 +145,12 @@ fn shown(cell: &[u8]) -> String {
 }
 
 /// Returns a problem in one line, with its place in the file but without the file's name.
-pub(super) fn describe(sources: &Sources<'_>, place: Place, row: &Row, fault: Fault) -> String {
+pub(super) fn describe(
+    sources: &ProblemFiles<'_>,
+    place: Place,
+    row: &Row,
+    fault: Fault,
+) -> String {
     let problem = Problem::new(sources, place, row, fault);
     let unit = if matches!(place, Place::Line(_)) {
         "line "

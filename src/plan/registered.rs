@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use roaring::RoaringTreemap;
 
-use super::row_check::{Reading, RowCheck, RowRequest};
+use super::row_check::{RowCheck, RowChecker, RowRequest};
 use super::{Action, Counts, Plan, Step};
 use crate::domain::{Change, Flag, Outcome, People, Record, RowNumber, Threshold, UserId};
 use crate::error::{Error, Kind, Result};
 use crate::input::Row;
 use crate::register::comparison::{Absent, RowAction, SyncRules};
-use crate::register::update::{Origin, Request};
+use crate::register::update::{Request, RequestOrigin};
 use crate::register::{Register, kept_text};
 use crate::text::push_csv_cell;
 
@@ -80,7 +80,7 @@ pub(super) struct Appended {
     user: UserId,
     name: String,
     registered: &'static str,
-    origin: Origin,
+    origin: RequestOrigin,
     /// Why nothing is sent; `None` if the user is opted back in.
     withheld: Option<&'static str>,
 }
@@ -88,8 +88,8 @@ pub(super) struct Appended {
 impl Appended {
     fn detail(&self) -> String {
         let why = match self.origin {
-            Origin::Row | Origin::Departure => "left the table",
-            Origin::Expiry => "the end date in the register has passed",
+            RequestOrigin::Row | RequestOrigin::Departure => "left the table",
+            RequestOrigin::Expiry => "the end date in the register has passed",
         };
         match self.withheld {
             Some(withheld) => format!("{why}; {withheld}"),
@@ -200,11 +200,11 @@ impl Comparison {
         self.counts.leaving = absent.leaving.len() as u64;
         self.appended.clear();
         for user in &absent.departures {
-            let row = appended(&sync.register, *user, Origin::Departure, withheld);
+            let row = appended(&sync.register, *user, RequestOrigin::Departure, withheld);
             self.appended.push(row);
         }
         for user in &absent.expiries {
-            let row = appended(&sync.register, *user, Origin::Expiry, None);
+            let row = appended(&sync.register, *user, RequestOrigin::Expiry, None);
             self.appended.push(row);
         }
         for row in &self.appended {
@@ -216,8 +216,8 @@ impl Comparison {
             }
             counts.opt_in += 1;
             match row.origin {
-                Origin::Row | Origin::Departure => self.counts.departures += 1,
-                Origin::Expiry => self.counts.expiries += 1,
+                RequestOrigin::Row | RequestOrigin::Departure => self.counts.departures += 1,
+                RequestOrigin::Expiry => self.counts.expiries += 1,
             }
             if row.registered == "unknown" {
                 self.counts.doubts += 1;
@@ -240,7 +240,7 @@ impl Comparison {
 fn appended(
     register: &Register,
     user: UserId,
-    origin: Origin,
+    origin: RequestOrigin,
     withheld: Option<&'static str>,
 ) -> Appended {
     let entry = register.get(user);
@@ -411,7 +411,7 @@ impl Plan {
 fn request_of(
     ask: &RowRequest,
     row: &Row,
-    reading: &Reading<'_>,
+    reading: &RowChecker<'_>,
     people: &People,
     reason: Option<&str>,
 ) -> Request {
@@ -419,7 +419,7 @@ fn request_of(
     Request {
         user: ask.user,
         flag: ask.flag,
-        origin: Origin::Row,
+        origin: RequestOrigin::Row,
         until: reading.until_of_opt_out(row, ask),
         name: kept_text(&people.name(&row.cells)),
         reason: match reason {

@@ -10,7 +10,7 @@ use super::{Options, REGISTERED_COLUMN, RegisterUse, Selection, Skip};
 use crate::domain::{Flag, LineNumber, Outcome, ReportColumn, UserId};
 use crate::error::Result;
 use crate::input::cell::{self, CellError};
-use crate::input::{Columns, Input, Note, Place, Row, Rows};
+use crate::input::{CellNote, Columns, Input, Place, Row, Rows};
 use crate::text::{looks_like_formula, needs_quotes, push_csv_cell};
 
 /// A valid row's request.
@@ -43,7 +43,7 @@ impl Fault {
 }
 
 /// A value of a row, or a reason why the row is invalid.
-type Checked<T> = std::result::Result<T, Fault>;
+type CheckedValue<T> = std::result::Result<T, Fault>;
 
 /// The result of checking a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) enum RowCheck {
 /// Checks rows one after the other, for one pass over a table.
 pub(super) struct RowReader<'a> {
     /// Checks single rows.
-    pub(super) reading: Reading<'a>,
+    pub(super) reading: RowChecker<'a>,
     rows: Rows,
     /// The row that was read last.
     pub(super) row: Row,
@@ -77,7 +77,7 @@ impl<'a> RowReader<'a> {
         total_row: Option<u64>,
     ) -> Result<Self> {
         Ok(Self {
-            reading: Reading::new(input, options),
+            reading: RowChecker::new(input, options),
             rows: input.rows()?,
             row: Row::default(),
             position: 0,
@@ -111,7 +111,7 @@ impl<'a> RowReader<'a> {
 }
 
 /// Checks single rows.
-pub(super) struct Reading<'a> {
+pub(super) struct RowChecker<'a> {
     columns: &'a Columns,
     options: &'a Options,
     host: Option<&'a str>,
@@ -121,7 +121,7 @@ pub(super) struct Reading<'a> {
     has_nul: bool,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> RowChecker<'a> {
     pub(super) fn new(input: &'a Input, options: &'a Options) -> Self {
         let columns = input.columns();
         let outcome = match options.selection {
@@ -151,7 +151,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Returns whether the run is about the row.
-    fn is_selected(&self, row: &Row) -> Checked<bool> {
+    fn is_selected(&self, row: &Row) -> CheckedValue<bool> {
         if self.outcome.is_none() {
             return Ok(true);
         }
@@ -171,7 +171,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Returns the outcome that an earlier report gives the row.
-    fn earlier_outcome(&self, row: &Row) -> Checked<Outcome> {
+    fn earlier_outcome(&self, row: &Row) -> CheckedValue<Outcome> {
         self.width(row)?;
         let word = self.result(row, ReportColumn::Outcome);
         word.and_then(Outcome::from_word)
@@ -184,7 +184,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Returns the flag that an earlier report says was wanted, or a fault if it does not say.
-    fn earlier_flag(&self, row: &Row) -> Checked<Flag> {
+    fn earlier_flag(&self, row: &Row) -> CheckedValue<Flag> {
         self.wanted(row)
             .ok_or_else(|| self.fault_in(ReportColumn::Wanted, CellError::Wanted))
     }
@@ -207,7 +207,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Checks that the line of an earlier report is a number or empty.
-    fn check_line(&self, row: &Row) -> Checked<()> {
+    fn check_line(&self, row: &Row) -> CheckedValue<()> {
         match self.result(row, ReportColumn::Line) {
             None | Some("") => Ok(()),
             Some(text) if text.parse::<LineNumber>().is_ok_and(|line| line > 0) => Ok(()),
@@ -215,7 +215,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn request(&self, row: &Row) -> Checked<RowRequest> {
+    fn request(&self, row: &Row) -> CheckedValue<RowRequest> {
         let mut request = self.request_of_cells(row)?;
         if self.options.selection != Selection::All && self.is_changed_later(row, request.user) {
             request.skip = Some(Skip::ConfirmedLater);
@@ -235,7 +235,7 @@ impl<'a> Reading<'a> {
 
     /// Returns the flag with which an undo sets a user back to what the register said before the
     /// run, or the reason why it does not.
-    fn restored(&self, row: &Row, wanted: Flag) -> Checked<(Flag, Option<Skip>)> {
+    fn restored(&self, row: &Row, wanted: Flag) -> CheckedValue<(Flag, Option<Skip>)> {
         let Some(column) = self.registered else {
             return Ok((wanted.opposite(), None));
         };
@@ -250,7 +250,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    fn request_of_cells(&self, row: &Row) -> Checked<RowRequest> {
+    fn request_of_cells(&self, row: &Row) -> CheckedValue<RowRequest> {
         self.shape(row)?;
         let user = self.user(row)?;
         let written = match &self.options.selection {
@@ -295,7 +295,7 @@ impl<'a> Reading<'a> {
         self.until(row).ok().flatten()
     }
 
-    fn shape(&self, row: &Row) -> Checked<()> {
+    fn shape(&self, row: &Row) -> CheckedValue<()> {
         self.width(row)?;
         if !self.has_nul {
             return Ok(());
@@ -307,7 +307,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Checks that the row has as many cells as the header.
-    fn width(&self, row: &Row) -> Checked<()> {
+    fn width(&self, row: &Row) -> CheckedValue<()> {
         let error = match row.cells.len().cmp(&self.columns.width) {
             Ordering::Equal => return Ok(()),
             Ordering::Greater => CellError::TooManyCells,
@@ -320,7 +320,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Returns the user ID of a row, which stands in it or in the directory.
-    pub(super) fn user(&self, row: &Row) -> Checked<UserId> {
+    pub(super) fn user(&self, row: &Row) -> CheckedValue<UserId> {
         let column = self.columns.id;
         let user = match &self.options.directory {
             Some(directory) => directory.find(row.cells.get(column).unwrap_or_default()),
@@ -330,7 +330,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Parses the flag that a row of a table requests.
-    fn flag(&self, row: &Row) -> Checked<Flag> {
+    fn flag(&self, row: &Row) -> CheckedValue<Flag> {
         let Some(column) = self.columns.flag else {
             // A plan of a table that has neither a column nor a set flag is refused before a row is
             // read.
@@ -340,19 +340,19 @@ impl<'a> Reading<'a> {
             });
         };
         let flag = match row.note(column) {
-            Some(Note::OddBoolean) => Err(CellError::OddBoolean),
+            Some(CellNote::OddBoolean) => Err(CellError::OddBoolean),
             _ => cell::flag(&row.cells[column]),
         };
         flag.map_err(|error| Fault::in_column(column, error))
     }
 
-    fn until(&self, row: &Row) -> Checked<Option<Date>> {
+    fn until(&self, row: &Row) -> CheckedValue<Option<Date>> {
         let Some(column) = self.columns.until else {
             return Ok(None);
         };
         let mut cell = &row.cells[column];
         // A spreadsheet's date may have a time of day behind it.
-        if row.note(column) == Some(Note::Date) && cell.get(10) == Some(&b'T') {
+        if row.note(column) == Some(CellNote::Date) && cell.get(10) == Some(&b'T') {
             cell = &cell[..10];
         }
         cell::until(cell).map_err(|error| Fault::in_column(column, error))

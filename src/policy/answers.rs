@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::backoff;
 use super::rows::{Pending, Suspicion};
-use super::session::Refusal;
+use super::session::TokenRefusal;
 use super::verdict::{self, Verdict};
 use super::{Attempt, Policy, Recheck};
 use crate::domain::{Record, SendResult, StatusClass, Stop};
@@ -228,8 +228,8 @@ impl Policy {
         }
         row.refused_in = Some(generation);
         match self.session.refused(now, generation) {
-            Refusal::Replay => self.rows.wait_until(now, row),
-            Refusal::Final => {
+            TokenRefusal::Replay => self.rows.wait_until(now, row),
+            TokenRefusal::Final => {
                 let (status, message) = row.last_answer();
                 self.credentials_refused(now, status, message);
                 self.rows.wait_until(now, row);
@@ -290,7 +290,7 @@ impl Policy {
     fn probe_refused(&mut self, now: Duration, generation: u32, answer: &SendResult) {
         let refused_twice =
             self.recheck == Recheck::AfterLogIn && generation == self.session.generation();
-        if !refused_twice && self.session.refused(now, generation) == Refusal::Replay {
+        if !refused_twice && self.session.refused(now, generation) == TokenRefusal::Replay {
             self.recheck = Recheck::AfterLogIn;
             return;
         }

@@ -28,7 +28,7 @@ const MAX_SLOW_ROUNDS: u32 = 10;
 
 /// The latencies of a run.
 #[derive(Debug, Default)]
-pub(super) struct Latency {
+pub(super) struct LatencyTracker {
     round_began: Duration,
     samples: Vec<Duration>,
     best: Option<Duration>,
@@ -41,7 +41,7 @@ pub(super) struct Latency {
     count: u32,
 }
 
-impl Latency {
+impl LatencyTracker {
     /// Takes note of an answer. Returns whether a round of slow answers ends with it.
     pub(super) fn answered(&mut self, now: Duration, latency: Duration) -> bool {
         self.sum = self.sum.saturating_add(latency);
@@ -108,14 +108,19 @@ mod tests {
 
     /// Adds a hundred answers a second with this latency. Returns whether a round of slow answers
     /// ended.
-    fn answers(latency: &mut Latency, from: Duration, seconds: u32, takes: Duration) -> bool {
+    fn answers(
+        latency: &mut LatencyTracker,
+        from: Duration,
+        seconds: u32,
+        takes: Duration,
+    ) -> bool {
         let ended = (0..100 * seconds).map(|n| latency.answered(from + n * ms(10), takes));
         ended.fold(false, |any, slow| any | slow)
     }
 
     #[test]
     fn concurrency_follows_from_rate_and_latency() {
-        let mut latency = Latency::default();
+        let mut latency = LatencyTracker::default();
         assert_eq!(latency.concurrency(1_000.0), 8, "nothing is known");
         for n in 0..19 {
             latency.answered(n * ms(10), ms(300));
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn concurrency_does_not_rise_while_answers_take_twice_as_long() {
-        let mut latency = Latency::default();
+        let mut latency = LatencyTracker::default();
         assert!(!answers(&mut latency, ms(0), 3, ms(100)));
         assert_eq!(latency.concurrency(100.0), 15);
         answers(&mut latency, ms(3_000), 3, ms(210));
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn slow_answers_are_reported_until_they_are_usual() {
-        let mut latency = Latency::default();
+        let mut latency = LatencyTracker::default();
         assert!(!answers(&mut latency, ms(0), 3, ms(20)));
         assert!(
             !answers(&mut latency, ms(3_000), 3, ms(85)),

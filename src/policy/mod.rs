@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use self::budget::Budget;
 use self::health::Health;
-use self::latency::Latency;
+use self::latency::LatencyTracker;
 pub use self::latency::MAX_AUTO_CONCURRENCY;
 use self::pacing::Pacing;
-use self::rows::{Pending, Rows};
+use self::rows::{Pending, WaitingRows};
 use self::session::Session;
 use self::start::AtStart;
 use crate::domain::{
@@ -161,7 +161,7 @@ pub struct Policy {
     random: fastrand::Rng,
     /// Boxed because it is large, and the policy is moved into a future.
     pacing: Box<Pacing>,
-    latency: Latency,
+    latency: LatencyTracker,
     /// When the next request began to wait for fewer requests in flight.
     room_awaited_since: Option<Duration>,
     /// Total time that requests waited for others to finish although the rate allowed them.
@@ -171,7 +171,7 @@ pub struct Policy {
     health: Health,
     session: Session,
     budget: Budget,
-    rows: Rows,
+    rows: WaitingRows,
     in_flight: usize,
     /// The rows of the requests in flight, without the row that a probe repeats.
     rows_in_flight: Vec<RowNumber>,
@@ -201,14 +201,14 @@ impl Policy {
         Self {
             random: fastrand::Rng::with_seed(rules.seed),
             pacing: Box::new(Pacing::new(rules.rate)),
-            latency: Latency::default(),
+            latency: LatencyTracker::default(),
             room_awaited_since: None,
             waited_for_room: Duration::ZERO,
             last_sent: Duration::ZERO,
             health: Health::new(rules.max_failures),
             session: Session::new(rules.session),
             budget: Budget::full(),
-            rows: Rows::default(),
+            rows: WaitingRows::default(),
             in_flight: 0,
             rows_in_flight: Vec::new(),
             probe_out: false,

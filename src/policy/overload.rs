@@ -111,7 +111,7 @@ struct Seconds {
 
 /// What the history remembers of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum AnswerKind {
     Success,
     /// A refusal, or a failure other than 503.
     Failure,
@@ -147,21 +147,21 @@ impl<T> Default for Overload<T> {
 impl<T: Copy> Overload<T> {
     /// Takes note of a success.
     pub(super) fn note_success(&mut self, now: f64) {
-        self.remember(Kind::Success);
+        self.remember(AnswerKind::Success);
         self.seconds.count(now, false);
     }
 
     /// Takes note of an answer that asks for fewer requests.
     pub(super) fn note_refusal(&mut self) {
-        self.remember(Kind::Failure);
+        self.remember(AnswerKind::Failure);
     }
 
     /// Takes note of a failure. Returns whether it counts as a refusal.
     pub(super) fn note_failure(&mut self, failure: Failure) -> bool {
         self.remember(if failure.is_unavailable {
-            Kind::Unavailable
+            AnswerKind::Unavailable
         } else {
-            Kind::Failure
+            AnswerKind::Failure
         });
         self.seconds.count(failure.at, true);
         let is_run = self.seconds.is_run && self.mostly_failed();
@@ -247,14 +247,14 @@ impl<T: Copy> Overload<T> {
         Some(before)
     }
 
-    fn remember(&mut self, kind: Kind) {
+    fn remember(&mut self, kind: AnswerKind) {
         let leaves_sample = self.unavailable >> (SAMPLE_SIZE - 1) & 1 == 1;
         self.background.add(leaves_sample);
         if let Some(trial) = &mut self.trial {
             trial.answers = trial.answers.saturating_add(1);
         }
-        self.failures = self.failures << 1 | u64::from(kind != Kind::Success);
-        self.unavailable = self.unavailable << 1 | u64::from(kind == Kind::Unavailable);
+        self.failures = self.failures << 1 | u64::from(kind != AnswerKind::Success);
+        self.unavailable = self.unavailable << 1 | u64::from(kind == AnswerKind::Unavailable);
     }
 
     /// Checks whether the share of 503 responses among the last 60 answers is far above the share

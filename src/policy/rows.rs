@@ -1,5 +1,5 @@
 //! The rows that have no outcome yet, and what is known about each: attempts, the last answer, and
-//! whether the change may have been made. [`Rows`] keeps them in order; other modules decide when a
+//! whether the change may have been made. [`WaitingRows`] keeps them in order; other modules decide when a
 //! row is due or given up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -196,7 +196,7 @@ pub(super) enum Suspicion {
 
 /// The rows that wait, by what they wait for.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(super) struct WaitingRows {
     /// Rows that wait for their next attempt, by the time it is due.
     due: BTreeMap<(Duration, RowNumber), Pending>,
     /// Rows that wait for the second pass.
@@ -210,7 +210,7 @@ pub(super) struct Rows {
     in_doubt: BTreeSet<RowNumber>,
 }
 
-impl Rows {
+impl WaitingRows {
     pub(super) fn wait_until(&mut self, due: Duration, row: Pending) {
         self.due.insert((due, row.change.row), row);
     }

@@ -15,7 +15,7 @@ const MAX_LOG_IN_FAILURES: u32 = 3;
 /// The session of a run. With an API key there is nothing to do.
 #[derive(Debug)]
 pub(super) struct Session {
-    state: State,
+    state: SessionState,
     /// Number of the current token, so that the refusal of an old token does not count against the
     /// new one.
     generation: u32,
@@ -32,7 +32,7 @@ pub(super) struct Session {
 }
 
 #[derive(Debug, PartialEq)]
-enum State {
+enum SessionState {
     /// An API key needs no log-in.
     Key,
     /// A log-in is due at this time.
@@ -53,7 +53,7 @@ struct Renewal {
 
 /// What to do after a token was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum TokenRefusal {
     /// Send the request again with a new token.
     Replay,
     /// The credentials are not accepted.
@@ -64,9 +64,9 @@ impl Session {
     pub(super) fn new(needed: bool) -> Self {
         Self {
             state: if needed {
-                State::Due(Duration::ZERO)
+                SessionState::Due(Duration::ZERO)
             } else {
-                State::Key
+                SessionState::Key
             },
             generation: 0,
             last: None,
@@ -90,14 +90,14 @@ impl Session {
 
     /// Checks whether a log-in is in progress.
     pub(super) fn is_logging_in(&self) -> bool {
-        self.state == State::LoggingIn
+        self.state == SessionState::LoggingIn
     }
 
     /// Returns when to log in before anything else is sent, if a log-in is needed.
     pub(super) fn log_in_at(&self, now: Duration) -> Option<Duration> {
         match self.state {
-            State::Due(at) => Some(at),
-            State::Valid(Some(Renewal { at, by_time_of_day }))
+            SessionState::Due(at) => Some(at),
+            SessionState::Valid(Some(Renewal { at, by_time_of_day }))
                 if at <= now || by_time_of_day <= self.time_of_day =>
             {
                 Some(now)
@@ -108,7 +108,7 @@ impl Session {
 
     /// Takes note that a log-in begins.
     pub(super) fn logging_in(&mut self, now: Duration) {
-        self.state = State::LoggingIn;
+        self.state = SessionState::LoggingIn;
         self.last = Some(now);
     }
 
@@ -121,7 +121,7 @@ impl Session {
                 by_time_of_day: self.time_of_day.saturating_add(life),
             }
         };
-        self.state = State::Valid(lifetime.map(renewal));
+        self.state = SessionState::Valid(lifetime.map(renewal));
         self.generation += 1;
         self.failures = 0;
         self.failing_since = None;
@@ -142,25 +142,25 @@ impl Session {
     }
 
     /// Takes note that a request with the token of this generation was refused. Returns what to do.
-    pub(super) fn refused(&mut self, now: Duration, generation: u32) -> Refusal {
+    pub(super) fn refused(&mut self, now: Duration, generation: u32) -> TokenRefusal {
         match self.state {
-            State::Key => Refusal::Final,
-            State::Valid(_)
+            SessionState::Key => TokenRefusal::Final,
+            SessionState::Valid(_)
                 if generation == self.generation && !self.accepted && self.second_try =>
             {
-                Refusal::Final
+                TokenRefusal::Final
             }
-            State::Valid(_) if generation == self.generation => {
+            SessionState::Valid(_) if generation == self.generation => {
                 let earliest = if self.accepted {
                     self.last.map_or(now, |last| last + MIN_LOG_IN_INTERVAL)
                 } else {
                     now
                 };
                 self.second_try = true;
-                self.state = State::Due(earliest.max(now));
-                Refusal::Replay
+                self.state = SessionState::Due(earliest.max(now));
+                TokenRefusal::Replay
             }
-            _ => Refusal::Replay,
+            _ => TokenRefusal::Replay,
         }
     }
 
@@ -174,13 +174,13 @@ impl Session {
         } else {
             backoff::delay(self.failures, fraction)
         };
-        self.state = State::Due(now + wait);
+        self.state = SessionState::Due(now + wait);
         proven || self.failures < MAX_LOG_IN_FAILURES
     }
 
     /// Repeats the log-in as soon as the Org's pause is over.
     pub(super) fn log_in_later(&mut self, now: Duration) {
-        self.state = State::Due(now);
+        self.state = SessionState::Due(now);
     }
 
     /// Returns when the current series of failed log-ins began.
@@ -240,29 +240,29 @@ mod tests {
         let mut session = logged_in(None);
         session.accepted(1);
         assert_eq!(session.log_in_at(s(100_000)), None);
-        assert_eq!(session.refused(s(100_000), 1), Refusal::Replay);
+        assert_eq!(session.refused(s(100_000), 1), TokenRefusal::Replay);
         assert_eq!(session.log_in_at(s(100_000)), Some(s(100_000)));
     }
 
     #[test]
     fn a_token_that_was_never_accepted_is_replaced_once() {
         let mut session = logged_in(None);
-        assert_eq!(session.refused(s(1), 1), Refusal::Replay);
+        assert_eq!(session.refused(s(1), 1), TokenRefusal::Replay);
         session.logging_in(s(1));
         session.logged_in(s(1), None);
         assert_eq!(
             session.refused(s(1), 1),
-            Refusal::Replay,
+            TokenRefusal::Replay,
             "the refusal of the old token does not count against the new one"
         );
-        assert_eq!(session.refused(s(2), 2), Refusal::Final);
+        assert_eq!(session.refused(s(2), 2), TokenRefusal::Final);
     }
 
     #[test]
     fn refused_tokens_are_replaced_at_most_once_a_minute() {
         let mut session = logged_in(None);
         session.accepted(1);
-        assert_eq!(session.refused(s(2), 1), Refusal::Replay);
+        assert_eq!(session.refused(s(2), 1), TokenRefusal::Replay);
         assert_eq!(session.log_in_at(s(2)), Some(s(60)));
     }
 

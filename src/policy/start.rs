@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::Policy;
 use super::rows::{Pending, Suspicion};
-use super::session::Refusal;
+use super::session::TokenRefusal;
 use super::verdict::Verdict;
 use crate::domain::{RowNumber, SendResult, Stop, TransportErrorKind};
 
@@ -48,7 +48,7 @@ pub(super) struct AtStart {
     /// Number of rows that have spent their attempts.
     set_aside: u32,
     /// The last failure that may be temporary.
-    last_failure: Option<Failure>,
+    last_failure: Option<FailedStart>,
     /// Rows that a later run sends last.
     deferred: BTreeSet<RowNumber>,
     /// Deferred rows that are not recorded yet.
@@ -57,7 +57,7 @@ pub(super) struct AtStart {
 
 /// A failed attempt.
 #[derive(Clone, Debug)]
-struct Failure {
+struct FailedStart {
     cause: Option<TransportErrorKind>,
     status: Option<u16>,
     message: String,
@@ -81,7 +81,7 @@ impl AtStart {
             SendResult::Reply(_) => None,
             SendResult::TransportError(silence) => Some(silence.cause),
         };
-        self.last_failure = Some(Failure {
+        self.last_failure = Some(FailedStart {
             cause,
             status: answer.status(),
             message: answer.message().to_owned(),
@@ -92,12 +92,12 @@ impl AtStart {
     /// is a wrong address.
     pub(super) fn never_succeeded(&self) -> Stop {
         match self.last_failure.clone() {
-            Some(Failure {
+            Some(FailedStart {
                 cause: Some(cause @ TransportErrorKind::HostNotFound),
                 message,
                 ..
             }) => Stop::Unusable { cause, message },
-            Some(Failure {
+            Some(FailedStart {
                 status, message, ..
             }) => Stop::NeverAnswered { status, message },
             None => Stop::NeverAnswered {
@@ -183,8 +183,8 @@ impl Policy {
     fn doubt_credentials_at_start(&mut self, now: Duration) {
         self.start.forbidden_in_a_row = 0;
         match self.session.refused(now, self.session.generation()) {
-            Refusal::Replay => self.rows.forgive_forbidden(now),
-            Refusal::Final => {
+            TokenRefusal::Replay => self.rows.forgive_forbidden(now),
+            TokenRefusal::Final => {
                 let message = self.start.forbidden_message.clone();
                 self.credentials_refused(now, Some(FORBIDDEN), message);
             }

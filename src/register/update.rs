@@ -14,7 +14,7 @@ use crate::domain::{Flag, UserId};
 
 /// Why a run may change a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum RequestOrigin {
     /// A row of the table asks for it.
     Row,
     /// The user has left the table.
@@ -31,7 +31,7 @@ pub struct Request {
     /// The flag that is wanted.
     pub flag: Flag,
     /// Why.
-    pub origin: Origin,
+    pub origin: RequestOrigin,
     /// The last day of the opt-out.
     pub until: Option<Date>,
     /// The user's name.
@@ -64,7 +64,7 @@ pub struct RunFacts {
 
 impl RunFacts {
     /// Returns the lists of an entry after the run.
-    fn lists_after(&self, former: Option<&Entry>, origin: Origin) -> Arc<BTreeSet<String>> {
+    fn lists_after(&self, former: Option<&Entry>, origin: RequestOrigin) -> Arc<BTreeSet<String>> {
         let mut lists = former
             .map(|entry| Arc::clone(&entry.lists))
             .unwrap_or_default();
@@ -72,13 +72,13 @@ impl RunFacts {
             return lists;
         };
         match origin {
-            Origin::Row if !lists.contains(list) => {
+            RequestOrigin::Row if !lists.contains(list) => {
                 Arc::make_mut(&mut lists).insert(list.clone());
             }
-            Origin::Departure if lists.contains(list) => {
+            RequestOrigin::Departure if lists.contains(list) => {
                 Arc::make_mut(&mut lists).remove(list);
             }
-            Origin::Row | Origin::Departure | Origin::Expiry => {}
+            RequestOrigin::Row | RequestOrigin::Departure | RequestOrigin::Expiry => {}
         }
         lists
     }
@@ -89,8 +89,8 @@ impl RunFacts {
     pub fn unknown(&self, former: Option<&Entry>, request: &Request, at: Timestamp) -> Entry {
         // A departure in doubt stays on the list, so that it is a departure again next time.
         let lists = match request.origin {
-            Origin::Row => self.lists_after(former, Origin::Row),
-            Origin::Departure | Origin::Expiry => {
+            RequestOrigin::Row => self.lists_after(former, RequestOrigin::Row),
+            RequestOrigin::Departure | RequestOrigin::Expiry => {
                 former.map(|entry| entry.lists.clone()).unwrap_or_default()
             }
         };
@@ -114,11 +114,11 @@ impl RunFacts {
         match outcome {
             RequestOutcome::Confirmed(at) => Some(self.confirmed(former, request, at)),
             RequestOutcome::InDoubt(at) => Some(self.unknown(former, request, at)),
-            RequestOutcome::NoSuchUser if request.origin != Origin::Row => None,
+            RequestOutcome::NoSuchUser if request.origin != RequestOrigin::Row => None,
             RequestOutcome::NotMade | RequestOutcome::NoSuchUser => {
                 let former = former?;
                 let is_as_wanted = former.flag.known() == Some(request.flag);
-                if is_as_wanted && request.origin == Origin::Row && self.list.is_some() {
+                if is_as_wanted && request.origin == RequestOrigin::Row && self.list.is_some() {
                     Some(self.kept(former, request))
                 } else {
                     Some(former.clone())
@@ -148,7 +148,7 @@ impl RunFacts {
     #[must_use]
     pub fn kept(&self, former: &Entry, request: &Request) -> Entry {
         let mut entry = Entry {
-            lists: self.lists_after(Some(former), Origin::Row),
+            lists: self.lists_after(Some(former), RequestOrigin::Row),
             ..self.described(Some(former), request)
         };
         entry.run.clone_from(&former.run);
@@ -171,7 +171,7 @@ impl RunFacts {
             run: Arc::clone(&self.run),
         });
         entry.run.clone_from(&self.run);
-        if request.origin == Origin::Row {
+        if request.origin == RequestOrigin::Row {
             entry.until = request.until;
             if !request.name.is_empty() {
                 entry.name.clone_from(&request.name);
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    fn request(origin: Origin, flag: Flag) -> Request {
+    fn request(origin: RequestOrigin, flag: Flag) -> Request {
         Request {
             user: UserId::new(1).unwrap(),
             flag,
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_confirmed_row_joins_the_list_and_keeps_what_it_does_not_say() {
-        let row = request(Origin::Row, Flag::OptIn);
+        let row = request(RequestOrigin::Row, Flag::OptIn);
         let before = former(OPTED_OUT, &["B"]);
         let outcome = RequestOutcome::Confirmed(at(20));
         let entry = facts().settled(Some(&before), &row, outcome).unwrap();
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_flag_that_is_confirmed_again_keeps_the_time_at_which_it_was_set() {
-        let row = request(Origin::Row, Flag::OptOut);
+        let row = request(RequestOrigin::Row, Flag::OptOut);
         let before = former(OPTED_OUT, &["A"]);
         let outcome = RequestOutcome::Confirmed(at(20));
         let entry = facts().settled(Some(&before), &row, outcome).unwrap();
@@ -311,9 +311,9 @@ mod tests {
     #[test]
     fn what_was_not_changed_gets_its_former_entry_back() {
         for (origin, flag) in [
-            (Origin::Row, Flag::OptIn),
-            (Origin::Departure, Flag::OptIn),
-            (Origin::Expiry, Flag::OptIn),
+            (RequestOrigin::Row, Flag::OptIn),
+            (RequestOrigin::Departure, Flag::OptIn),
+            (RequestOrigin::Expiry, Flag::OptIn),
         ] {
             let request = request(origin, flag);
             let before = former(OPTED_OUT, &["A"]);
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_departure_leaves_the_list_once_it_is_confirmed_or_the_user_is_gone() {
-        let departure = request(Origin::Departure, Flag::OptIn);
+        let departure = request(RequestOrigin::Departure, Flag::OptIn);
         let before = former(OPTED_OUT, &["A"]);
         let settled = |outcome| facts().settled(Some(&before), &departure, outcome);
         let confirmed = settled(RequestOutcome::Confirmed(at(20))).unwrap();
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_row_of_a_user_that_the_org_does_not_know_gets_its_former_entry_back() {
-        let row = request(Origin::Row, Flag::OptIn);
+        let row = request(RequestOrigin::Row, Flag::OptIn);
         let before = former(OPTED_OUT, &["A"]);
         let outcome = RequestOutcome::NoSuchUser;
         let entry = facts().settled(Some(&before), &row, outcome);
@@ -354,7 +354,7 @@ mod tests {
             list: None,
             ..facts()
         };
-        let row = request(Origin::Row, Flag::OptIn);
+        let row = request(RequestOrigin::Row, Flag::OptIn);
         let before = former(OPTED_OUT, &["B"]);
         let outcome = RequestOutcome::Confirmed(at(20));
         let entry = facts.settled(Some(&before), &row, outcome).unwrap();

@@ -21,18 +21,18 @@ use crate::domain::RowNumber;
 use crate::error::{Error, Kind, Result};
 use crate::journal::files::{self, Paths, Places, is_workbook};
 use crate::journal::identity::Identity;
-use crate::journal::line::{self, Entry, Reader, Step};
+use crate::journal::line::{self, JournalEntry, JournalReader, ReadStep};
 use crate::journal::writer::Journal;
 use crate::output::{Occupancy, Output, disk, fill, guarded, is_at};
 use crate::report::summary::{Summary, SummaryBuilder};
-use crate::report::window::{Keep, LIMITS, Limits, Next, WaitingRow, Window};
+use crate::report::window::{Keep, LIMITS, Limits, NextRow, ReorderWindow, WaitingRow};
 use crate::report::workbook;
 use crate::report::writer::{ReportWriter, cant_be_written};
 use crate::text::visible_path;
 
 /// The journal as the source of a report. Every read fails once `stop` is set.
 #[derive(Clone, Copy)]
-struct Source<'a> {
+struct JournalSource<'a> {
     file: &'a File,
     /// The file with the journal's name. It differs from `file` if that is a copy with more
     /// records.
@@ -46,13 +46,13 @@ const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 const INTERRUPTED: &str = "interrupted by a signal";
 
-impl Source<'_> {
+impl JournalSource<'_> {
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
-impl Read for Source<'_> {
+impl Read for JournalSource<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.is_stopped() {
             return Err(io::Error::other(INTERRUPTED));
@@ -61,7 +61,7 @@ impl Read for Source<'_> {
     }
 }
 
-impl Seek for Source<'_> {
+impl Seek for JournalSource<'_> {
     fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
         self.file.seek(place)
     }
@@ -95,7 +95,7 @@ pub fn finish(
 ) -> Result<Completion> {
     journal.sync()?;
     let (file, places) = journal.into_parts();
-    let source = Source {
+    let source = JournalSource {
         file: &file,
         journal: &file,
         stop,
@@ -116,7 +116,7 @@ pub(crate) fn finish_copy(
     rows: u64,
 ) -> Result<Completion> {
     let (file, places) = copy.into_parts();
-    let source = Source {
+    let source = JournalSource {
         file: &file,
         journal,
         stop: &AtomicBool::new(false),
@@ -126,7 +126,7 @@ pub(crate) fn finish_copy(
 }
 
 fn finish_from(
-    source: Source<'_>,
+    source: JournalSource<'_>,
     paths: &Paths,
     rows: u64,
     places: Option<Places>,
@@ -162,7 +162,7 @@ struct MadeReport {
 }
 
 fn make_report(
-    source: Source<'_>,
+    source: JournalSource<'_>,
     paths: &Paths,
     rows: u64,
     places: &Places,
@@ -193,7 +193,7 @@ fn make_report(
 /// Makes a workbook of the rows of a report. It is the same, byte for byte, each time it is made of
 /// the same journal.
 fn make_workbook(
-    source: Source<'_>,
+    source: JournalSource<'_>,
     rows: &NamedTempFile,
     places: &Places,
     summary: &Summary,
@@ -233,7 +233,7 @@ fn where_the_record_is(journal: &File, paths: &Paths) -> String {
 pub fn summarize(journal: &mut Journal<File>, stop: &AtomicBool) -> Result<Summary> {
     journal.sync()?;
     let mut builder = SummaryBuilder::default();
-    let source = Source {
+    let source = JournalSource {
         file: journal.storage(),
         journal: journal.storage(),
         stop,
@@ -279,15 +279,18 @@ struct FirstPass {
 
 /// Reads the journal for the first time: adds up the summary, counts the rows, finds the late ones,
 /// and writes the report as long as there are none.
-fn first_pass(source: Source<'_>, places: &Places, rows: u64) -> Result<FirstPass> {
+fn first_pass(source: JournalSource<'_>, places: &Places, rows: u64) -> Result<FirstPass> {
     let mut builder = SummaryBuilder::default();
     let mut collector = RowCollector::new(rows, source.limits, ReportWriter::new(&places.report)?);
     for_each_record(source, |entry, record| {
         builder.add(&entry, record.frame);
         match entry {
-            Entry::Row(row, _) => collector.add(row, record)?,
-            Entry::Run(run) => collector.write_header(&run.identity),
-            Entry::Note(_) | Entry::Mark(_) | Entry::Stop(_) | Entry::OtherFormat(_) => {}
+            JournalEntry::Row(row, _) => collector.add(row, record)?,
+            JournalEntry::Run(run) => collector.write_header(&run.identity),
+            JournalEntry::Note(_)
+            | JournalEntry::Mark(_)
+            | JournalEntry::Stop(_)
+            | JournalEntry::OtherFormat(_) => {}
         }
         Ok(())
     })?;
@@ -307,8 +310,8 @@ struct LocatedRecord<'a> {
 }
 
 fn for_each_record(
-    source: Source<'_>,
-    mut visit: impl FnMut(Entry<'_>, LocatedRecord<'_>) -> Result<()>,
+    source: JournalSource<'_>,
+    mut visit: impl FnMut(JournalEntry<'_>, LocatedRecord<'_>) -> Result<()>,
 ) -> Result<()> {
     let mut reader = reader_from_start(source)?;
     while has_next_record(&mut reader)? {
@@ -320,18 +323,20 @@ fn for_each_record(
     Ok(())
 }
 
-fn reader_from_start(source: Source<'_>) -> Result<Reader<BufReader<Source<'_>>>> {
+fn reader_from_start(
+    source: JournalSource<'_>,
+) -> Result<JournalReader<BufReader<JournalSource<'_>>>> {
     let mut input = BufReader::with_capacity(1 << 16, source);
     input.rewind().map_err(|error| cant_be_read(&error))?;
-    Ok(Reader::new(input))
+    Ok(JournalReader::new(input))
 }
 
 /// Reads the next record, and returns whether there is one.
-fn has_next_record<R: BufRead>(reader: &mut Reader<R>) -> Result<bool> {
+fn has_next_record<R: BufRead>(reader: &mut JournalReader<R>) -> Result<bool> {
     match reader.step().map_err(|error| cant_be_read(&error))? {
-        Step::Record => Ok(true),
-        Step::End => Ok(false),
-        Step::Broken(_) => Err(modified(reader.start())),
+        ReadStep::Record => Ok(true),
+        ReadStep::End => Ok(false),
+        ReadStep::Broken(_) => Err(modified(reader.start())),
     }
 }
 
@@ -352,7 +357,7 @@ fn modified(at: u64) -> Error {
 /// Collects the rows of the first pass, and checks that each row of the input comes exactly once.
 struct RowCollector {
     rows: u64,
-    window: Window,
+    window: ReorderWindow,
     missing: RoaringTreemap,
     late_rows: LateRows,
     /// The report, as long as there are no late rows.
@@ -363,7 +368,7 @@ impl RowCollector {
     fn new(rows: u64, limits: Limits, report: ReportWriter) -> Self {
         Self {
             rows,
-            window: Window::new(limits),
+            window: ReorderWindow::new(limits),
             missing: RoaringTreemap::new(),
             late_rows: LateRows::new(),
             report: Some(report),
@@ -406,16 +411,16 @@ impl RowCollector {
     fn write_ready_rows(&mut self, keep: Keep) -> Result<()> {
         while let Some(next) = self.window.next(keep) {
             match next {
-                Next::Ready(row) => {
+                NextRow::Ready(row) => {
                     if let Some(report) = &mut self.report {
                         report.write_row(&row.content)?;
                     }
                 }
-                Next::Missing(row) => {
+                NextRow::Missing(row) => {
                     self.missing.insert(row);
                     self.report = None;
                 }
-                Next::Duplicate(row) => return Err(recorded_twice(row)),
+                NextRow::Duplicate(row) => return Err(recorded_twice(row)),
             }
         }
         Ok(())
@@ -446,7 +451,7 @@ fn recorded_twice(row: RowNumber) -> Error {
 
 /// Reads the journal for the second time, and writes the report with the late rows in their places.
 fn second_pass(
-    source: Source<'_>,
+    source: JournalSource<'_>,
     places: &Places,
     summary: &Summary,
     late_rows: LateRows,
@@ -455,7 +460,7 @@ fn second_pass(
     report.write_header(&summary.identity);
     let mut pass = SecondPass {
         report,
-        window: Window::new(source.limits),
+        window: ReorderWindow::new(source.limits),
         source,
         late_rows,
     };
@@ -465,8 +470,8 @@ fn second_pass(
 
 struct SecondPass<'a> {
     report: ReportWriter,
-    window: Window,
-    source: Source<'a>,
+    window: ReorderWindow,
+    source: JournalSource<'a>,
     late_rows: LateRows,
 }
 
@@ -477,7 +482,7 @@ impl SecondPass<'_> {
             let start = reader.start();
             let size = reader.frame().len();
             let (entry, frame) = reader.record();
-            let Entry::Row(row, _) = entry.ok_or_else(|| modified(start))? else {
+            let JournalEntry::Row(row, _) = entry.ok_or_else(|| modified(start))? else {
                 continue;
             };
             if self.window.has_passed(row) {
@@ -506,12 +511,12 @@ impl SecondPass<'_> {
         let mut has_read_elsewhere = false;
         while let Some(next) = self.window.next(keep) {
             let content = match next {
-                Next::Ready(row) => row.content,
-                Next::Missing(row) => {
+                NextRow::Ready(row) => row.content,
+                NextRow::Missing(row) => {
                     has_read_elsewhere = true;
                     self.fetch(row)?
                 }
-                Next::Duplicate(row) => return Err(recorded_twice(row)),
+                NextRow::Duplicate(row) => return Err(recorded_twice(row)),
             };
             self.report.write_row(&content)?;
         }
@@ -553,7 +558,7 @@ fn check_journal_is_ours(journal: &File, paths: &Paths) -> Result<()> {
 /// A file that is in the way is left alone and is an error, unless its content proves that an
 /// earlier process of this run has put it there and was stopped before it could remove the journal.
 fn put_in_place(
-    source: Source<'_>,
+    source: JournalSource<'_>,
     sorted: NamedTempFile,
     hash: blake3::Hash,
     places: &Places,
@@ -617,7 +622,7 @@ fn in_the_way(output: &Output) -> Error {
 /// Checks whether the file in an output's place has the same content as `sorted`, which has this
 /// hash.
 fn has_content(
-    source: Source<'_>,
+    source: JournalSource<'_>,
     output: &Output,
     sorted: &NamedTempFile,
     hash: blake3::Hash,
@@ -644,7 +649,7 @@ fn has_content(
 /// Checks whether the file in an output's place is the record of the report with this hash.
 fn is_record_of(output: &Output, hash: blake3::Hash) -> io::Result<bool> {
     #[derive(Deserialize)]
-    struct Record {
+    struct RecordHead {
         report_blake3: Option<String>,
     }
     if !fs::symlink_metadata(output.path())?.is_file() {
@@ -652,7 +657,7 @@ fn is_record_of(output: &Output, hash: blake3::Hash) -> io::Result<bool> {
     }
     let file = guarded().open(output.path())?;
     let record = serde_json::from_reader(BufReader::new(file.take(MAX_RECORD_BYTES)));
-    Ok(record.is_ok_and(|record: Record| {
+    Ok(record.is_ok_and(|record: RecordHead| {
         record.report_blake3.as_deref() == Some(hash.to_hex().as_str())
     }))
 }
@@ -727,7 +732,7 @@ mod tests {
             }
             let (file, places) = journal.into_parts();
             let stop = AtomicBool::new(false);
-            let source = Source { file: &file, journal: &file, stop: &stop, limits: Limits { rows, bytes } };
+            let source = JournalSource { file: &file, journal: &file, stop: &stop, limits: Limits { rows, bytes } };
             let made = make_report(source, &desk.paths(), total, &places.unwrap()).unwrap();
             prop_assert_eq!(made.summary.outcomes.total(), total);
             let mut report = csv::Reader::from_path(desk.paths().report).unwrap();

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::domain::{Outcome, RowLabels, Tally};
 use crate::journal::identity::Identity;
-use crate::journal::line::{Entry, RecordedRow, report_row};
+use crate::journal::line::{JournalEntry, RecordedRow, report_row};
 use crate::journal::run::{FORMAT, Note, Noted, Run, Stop, Traffic};
 use crate::report::reasons::{Group, Reasons};
 use crate::report::timeline::{Series, Span, add_span};
@@ -154,13 +154,13 @@ impl Default for Latencies {
 
 impl SummaryBuilder {
     /// Adds one record of the journal, in the journal's order. `frame` are its bytes.
-    pub(crate) fn add(&mut self, entry: &Entry<'_>, frame: &[u8]) {
+    pub(crate) fn add(&mut self, entry: &JournalEntry<'_>, frame: &[u8]) {
         match entry {
-            Entry::Run(run) => self.add_run(run),
-            Entry::Note(noted) => self.add_note(*noted),
-            Entry::Stop(stop) => self.add_stop(stop),
-            Entry::Row(_, row) => self.add_row(row, frame),
-            Entry::Mark(_) | Entry::OtherFormat(_) => {}
+            JournalEntry::Run(run) => self.add_run(run),
+            JournalEntry::Note(noted) => self.add_note(*noted),
+            JournalEntry::Stop(stop) => self.add_stop(stop),
+            JournalEntry::Row(_, row) => self.add_row(row, frame),
+            JournalEntry::Mark(_) | JournalEntry::OtherFormat(_) => {}
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) enum Keep {
 }
 
 /// The next row of the report.
-pub(crate) enum Next {
+pub(crate) enum NextRow {
     /// A row from the window.
     Ready(WaitingRow),
     /// A row that has not come although the window is full. It comes later in the journal.
@@ -69,7 +69,7 @@ pub(crate) enum Next {
 }
 
 /// The window.
-pub(crate) struct Window {
+pub(crate) struct ReorderWindow {
     limits: Limits,
     /// The row that is returned next.
     pub(crate) next_row: RowNumber,
@@ -77,7 +77,7 @@ pub(crate) struct Window {
     bytes: usize,
 }
 
-impl Window {
+impl ReorderWindow {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -98,7 +98,7 @@ impl Window {
     }
 
     /// Returns the next row, or `None` if more rows have to be pushed first.
-    pub(crate) fn next(&mut self, keep: Keep) -> Option<Next> {
+    pub(crate) fn next(&mut self, keep: Keep) -> Option<NextRow> {
         let first = self.waiting.peek()?.row;
         if first > self.next_row {
             let is_full = self.waiting.len() > self.limits.rows || self.bytes > self.limits.bytes;
@@ -106,14 +106,14 @@ impl Window {
                 return None;
             }
             self.next_row += 1;
-            return Some(Next::Missing(self.next_row - 1));
+            return Some(NextRow::Missing(self.next_row - 1));
         }
         let row = self.waiting.pop()?;
         self.bytes -= row.size;
         if row.row < self.next_row {
-            return Some(Next::Duplicate(row.row));
+            return Some(NextRow::Duplicate(row.row));
         }
         self.next_row += 1;
-        Some(Next::Ready(row))
+        Some(NextRow::Ready(row))
     }
 }

@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan};
 use mfa_optout::testing::domain::{Flag, UserId};
 use mfa_optout::testing::journal::Access;
 use mfa_optout::testing::register::comparison::{RowAction, SyncRules};
-use mfa_optout::testing::register::update::{Origin, Request, RequestOutcome, RunFacts};
+use mfa_optout::testing::register::update::{Request, RequestOrigin, RequestOutcome, RunFacts};
 use mfa_optout::testing::register::{Owner, Register, RegisteredFlag};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
@@ -162,7 +162,7 @@ impl World {
             let request = Request {
                 flag: Flag::from_opt_out(!has_lapsed),
                 until: *until,
-                ..request(*id, Origin::Row)
+                ..request(*id, RequestOrigin::Row)
             };
             match self
                 .register
@@ -178,8 +178,11 @@ impl World {
         let departures = absent
             .departures
             .iter()
-            .map(|user| (user, Origin::Departure));
-        let expiries = absent.expiries.iter().map(|user| (user, Origin::Expiry));
+            .map(|user| (user, RequestOrigin::Departure));
+        let expiries = absent
+            .expiries
+            .iter()
+            .map(|user| (user, RequestOrigin::Expiry));
         for (user, origin) in departures.chain(expiries) {
             requests.push(request(user.get(), origin));
         }
@@ -197,7 +200,7 @@ impl World {
         let request = Request {
             flag: Flag::OptOut,
             until,
-            ..request(id, Origin::Row)
+            ..request(id, RequestOrigin::Row)
         };
         let facts = self.facts(None);
         self.run(&facts, &[request], (&[], Vec::new()), faults);
@@ -337,7 +340,7 @@ impl World {
     }
 }
 
-fn request(id: u64, origin: Origin) -> Request {
+fn request(id: u64, origin: RequestOrigin) -> Request {
     Request {
         user: UserId::new(id).unwrap(),
         flag: Flag::OptIn,
@@ -369,7 +372,7 @@ fn play(seed: u64, nights: u32) {
             let apply = Request {
                 flag: Flag::OptOut,
                 until,
-                ..request(id, Origin::Row)
+                ..request(id, RequestOrigin::Row)
             };
             let facts = world.facts(None);
             world.run(&facts, &[apply], (&[], Vec::new()), false);

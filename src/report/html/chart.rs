@@ -318,7 +318,7 @@ impl TimeFrame {
 /// The chart of how long answers took.
 #[derive(Template)]
 #[template(path = "report/latencies.html")]
-struct Latencies {
+struct LatencyChart {
     y: AxisY,
     x: Vec<String>,
     bars: Vec<LatencyBar>,
@@ -369,7 +369,7 @@ pub(super) fn latencies(latency: &Latency) -> Option<String> {
     };
     let mut ticks = vec![columns[0].0, columns[columns.len() / 2].0, latency.max_ms];
     ticks.dedup();
-    let chart = Latencies {
+    let chart = LatencyChart {
         y: axis,
         x: ticks
             .into_iter()

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::error::{Kind, Result};
 use crate::output::{Existing, Output};
-use crate::report::html::rows::{Listing, PageRows};
+use crate::report::html::rows::{PageRows, RowListing};
 use crate::text::visible;
 
 /// The first characters of a page, by which an earlier one is known.
@@ -53,7 +53,7 @@ pub(super) fn unfinished_mark(report: &Path) -> String {
 pub(super) fn write_with_rows(
     out: &mut dyn Write,
     page: &impl Template,
-    listing: &Listing,
+    listing: &RowListing,
     rows: &mut dyn PageRows,
 ) -> io::Result<()> {
     let html = page.render().map_err(io::Error::other)?;

@@ -12,7 +12,7 @@ use crate::journal::run::Start;
 use crate::output::Output;
 use crate::report::html::frame::{Assets, guards_line, write_with_rows};
 use crate::report::html::rows::{
-    ColumnKind, Listing, MAX_LISTED, PageCell, PageColumn, PageOutcome, PageRow, PageRows,
+    ColumnKind, MAX_LISTED, PageCell, PageColumn, PageOutcome, PageRow, PageRows, RowListing,
     other_columns, registered_column,
 };
 use crate::report::html::time::PageTime;
@@ -109,7 +109,7 @@ where
             registered_column: registered_column(identity),
             other_columns: other_columns(identity),
         };
-        let mut listing = Listing {
+        let mut listing = RowListing {
             columns: columns(identity, &rows.other_columns),
             outcomes: PlannedAction::ALL.map(PlannedAction::page_outcome).into(),
             causes: Vec::new(),
@@ -220,7 +220,7 @@ impl<F> PlanRows<F> {
 #[template(path = "report/plan.html")]
 struct PlanTemplate {
     assets: Assets,
-    listing: Listing,
+    listing: RowListing,
     command: String,
     headline: String,
     who: String,
@@ -240,7 +240,7 @@ struct PlanTile {
 }
 
 impl PlanTemplate {
-    fn of(plan: &PlanPage<'_>, listing: Listing) -> Self {
+    fn of(plan: &PlanPage<'_>, listing: RowListing) -> Self {
         let start = plan.start;
         let who = &start.who;
         let count = |action| {

@@ -187,7 +187,7 @@ pub(super) trait PageRows {
 }
 
 /// The table of a page.
-pub(super) struct Listing {
+pub(super) struct RowListing {
     pub(super) columns: Vec<PageColumn>,
     pub(super) outcomes: Vec<PageOutcome>,
     /// Titles of the causes.
@@ -201,7 +201,7 @@ pub(super) struct Listing {
     pub(super) static_rows: Vec<PageRow>,
 }
 
-impl Listing {
+impl RowListing {
     /// Reads the rows that are part of the HTML: the first ones that need attention.
     pub(super) fn read_static_rows(&mut self, rows: &mut dyn PageRows) -> io::Result<()> {
         let outcomes = &self.outcomes;

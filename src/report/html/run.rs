@@ -21,7 +21,7 @@ use crate::report::html::frame::{
     Assets, guards_line, unfinished_mark, visible_entries, write_with_rows,
 };
 use crate::report::html::rows::{
-    ColumnKind, Listing, MAX_LISTED, PageCell, PageColumn, PageOutcome, PageRow, PageRows,
+    ColumnKind, MAX_LISTED, PageCell, PageColumn, PageOutcome, PageRow, PageRows, RowListing,
     other_columns, registered_column,
 };
 use crate::report::html::sync::{SyncKind, SyncOverview};
@@ -108,7 +108,7 @@ fn write_run_page(
         RowSource::Report => (name, None),
         RowSource::Journal => (format!("{name}.partial"), Some(unfinished_mark(report))),
     };
-    let mut listing = Listing {
+    let mut listing = RowListing {
         columns: rows.table.columns(),
         outcomes: Outcome::ALL.map(page_outcome).into(),
         causes: summary.failures.iter().map(cause_title).collect(),
@@ -131,7 +131,7 @@ fn write_run_page(
 struct RunPage {
     unfinished_mark: Option<String>,
     assets: Assets,
-    listing: Listing,
+    listing: RowListing,
     command: String,
     headline: String,
     /// Lines about rows that need attention or have no outcome.
@@ -189,7 +189,7 @@ struct StartCard {
 }
 
 impl RunPage {
-    fn of(summary: &Summary, listing: Listing, context: &RunPageContext) -> Self {
+    fn of(summary: &Summary, listing: RowListing, context: &RunPageContext) -> Self {
         let outcomes = &summary.outcomes;
         let left = summary.rows.saturating_sub(outcomes.total());
         let lasted = summary.ended.as_millisecond() - summary.started.as_millisecond();

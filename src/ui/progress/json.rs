@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::state::State;
+use super::state::ProgressState;
 use super::words;
 use crate::domain::{Event, Flag, Tally, Wait};
 use crate::text::one_line;
@@ -22,7 +22,7 @@ struct Line<T> {
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Content<'a> {
+enum EventFields<'a> {
     Planned {
         rows: u64,
         on_record: u64,
@@ -68,17 +68,17 @@ struct Figures {
 /// Returns the line for an event, or `None` for an event that is only counted: a request, an
 /// answer, a pause of the rate. `user` is the label of the user that the event is about.
 pub(super) fn event(
-    state: &State,
+    state: &ProgressState,
     began: Timestamp,
     (now, event): (Duration, &Event<'_>),
     user: &str,
 ) -> Option<String> {
     let content = match event {
-        Event::Planned { rows, on_record } => Content::Planned {
+        Event::Planned { rows, on_record } => EventFields::Planned {
             rows: *rows,
             on_record: on_record.total(),
         },
-        Event::Recorded { record, .. } => Content::Row {
+        Event::Recorded { record, .. } => EventFields::Row {
             line: record.line,
             user,
             outcome: record.outcome.as_str(),
@@ -93,15 +93,15 @@ pub(super) fn event(
         }
         | Event::Sent { .. }
         | Event::Answered { .. } => return None,
-        Event::Waiting { why, until } => Content::Waiting {
+        Event::Waiting { why, until } => EventFields::Waiting {
             why: reason(*why),
             seconds: seconds(until.saturating_sub(now)),
         },
-        Event::OutageBegan => Content::OutageBegan,
-        Event::OutageOver { lasted } => Content::OutageOver {
+        Event::OutageBegan => EventFields::OutageBegan,
+        Event::OutageOver { lasted } => EventFields::OutageOver {
             seconds: seconds(*lasted),
         },
-        Event::Ended(ending) => Content::Ended {
+        Event::Ended(ending) => EventFields::Ended {
             how: words::ended(ending),
             figures: figures(state, now),
         },
@@ -110,11 +110,11 @@ pub(super) fn event(
 }
 
 /// Returns the line that is printed at regular intervals.
-pub(super) fn progress(state: &State, began: Timestamp, now: Duration) -> String {
-    line(began, now, Content::Progress(figures(state, now)))
+pub(super) fn progress(state: &ProgressState, began: Timestamp, now: Duration) -> String {
+    line(began, now, EventFields::Progress(figures(state, now)))
 }
 
-fn line(began: Timestamp, now: Duration, content: Content<'_>) -> String {
+fn line(began: Timestamp, now: Duration, content: EventFields<'_>) -> String {
     let at = began.checked_add(now).unwrap_or(began);
     // JSON can express every number, text and `null`, so this can't fail.
     serde_json::to_string(&Line {
@@ -124,7 +124,7 @@ fn line(began: Timestamp, now: Duration, content: Content<'_>) -> String {
     .unwrap_or_default()
 }
 
-fn figures(state: &State, now: Duration) -> Figures {
+fn figures(state: &ProgressState, now: Duration) -> Figures {
     Figures {
         rows: state.rows,
         done: state.done(),

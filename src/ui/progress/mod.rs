@@ -12,13 +12,13 @@ use std::time::Duration;
 use console::Term;
 use jiff::Timestamp;
 
-use self::output::Output;
+use self::output::ProgressOutput;
 use super::screen::{Look, Screen};
 use crate::config::{LogFormat, Logging, Volume};
 use crate::domain::{Event, RowLabels, Wait};
 use crate::text::rough;
 
-pub use state::State;
+pub use state::ProgressState;
 pub use words::{bar, line};
 
 /// Minimum time between two frames of the bar.
@@ -67,13 +67,13 @@ pub struct Progress {
     verbose: bool,
     began: Timestamp,
     labels: RowLabels,
-    state: State,
+    state: ProgressState,
     next_frame: Duration,
     next_line: Duration,
     next_pause: Duration,
     /// The last pause that was reported. The engine may report the same pause repeatedly.
     last_pause: Option<(Wait, Duration)>,
-    output: Output,
+    output: ProgressOutput,
 }
 
 impl Progress {
@@ -92,12 +92,12 @@ impl Progress {
             verbose: volume == Volume::Verbose,
             began,
             labels,
-            state: State::of(rows),
+            state: ProgressState::of(rows),
             next_frame: Duration::ZERO,
             next_line: PERIOD,
             next_pause: Duration::ZERO,
             last_pause: None,
-            output: Output::standard_error(),
+            output: ProgressOutput::standard_error(),
         }
     }
 

@@ -14,7 +14,7 @@ const QUEUE: usize = 16_384;
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The destination of lines and the bar.
 #[derive(Debug)]
-pub(super) enum Output {
+pub(super) enum ProgressOutput {
     /// Standard error. The thread starts with the first message.
     StandardError(Option<Writer>),
     #[cfg(test)]
@@ -52,7 +52,7 @@ impl Writer {
     }
 }
 
-impl Output {
+impl ProgressOutput {
     pub(super) fn standard_error() -> Self {
         Self::StandardError(None)
     }

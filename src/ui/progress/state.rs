@@ -10,7 +10,7 @@ const WINDOW: usize = 10;
 
 /// The state of a run in progress.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub struct ProgressState {
     /// Number of rows in the input.
     pub rows: u64,
     /// Rows by outcome, including those that an interrupted run has recorded.
@@ -28,28 +28,28 @@ pub struct State {
     sent: Recent,
     recorded: Recent,
     has_success: bool,
-    last_attempt: Attempt,
+    last_attempt: RowAttempt,
 }
 
 /// The latest attempt to send a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attempt {
+pub struct RowAttempt {
     /// The number of the attempt for its row, from 1; 0 if nothing was sent yet.
     pub number: u32,
     /// How it failed, if it was answered already.
-    pub failure: Option<Failure>,
+    pub failure: Option<AttemptFailure>,
 }
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum AttemptFailure {
     /// The response had this status.
     Status(u16),
     /// There was no response.
     NoResponse,
 }
 
-impl State {
+impl ProgressState {
     /// Returns the state at the beginning of a run of `rows` rows.
     #[must_use]
     pub fn of(rows: u64) -> Self {
@@ -71,7 +71,7 @@ impl State {
                 self.in_flight += 1;
                 self.begun += u64::from(*attempt == 1);
                 self.waiting = None;
-                self.last_attempt = Attempt {
+                self.last_attempt = RowAttempt {
                     number: *attempt,
                     failure: None,
                 };
@@ -105,8 +105,8 @@ impl State {
             self.has_success = true;
         }
         self.last_attempt.failure = Some(match status {
-            Some(status) => Failure::Status(status),
-            None => Failure::NoResponse,
+            Some(status) => AttemptFailure::Status(status),
+            None => AttemptFailure::NoResponse,
         });
     }
 
@@ -144,7 +144,7 @@ impl State {
     /// Returns the latest attempt while no request of this run has succeeded and no row has its
     /// outcome.
     #[must_use]
-    pub fn first_attempt(&self) -> Option<Attempt> {
+    pub fn first_attempt(&self) -> Option<RowAttempt> {
         let is_over = self.has_success || self.finished > 0 || self.last_attempt.number == 0;
         if is_over {
             None

@@ -51,14 +51,14 @@ fn new(style: Style, volume: Volume) -> Progress {
         "2026-03-01T02:00:00Z".parse().unwrap(),
         RowLabels::new(Some(1), ["Name", "User ID"]),
     );
-    progress.output = Output::Captured(Vec::new());
+    progress.output = ProgressOutput::Captured(Vec::new());
     progress
 }
 
 fn lines(progress: Progress) -> Vec<String> {
     match progress.output {
-        Output::Captured(lines) => lines,
-        Output::StandardError { .. } => unreachable!(),
+        ProgressOutput::Captured(lines) => lines,
+        ProgressOutput::StandardError { .. } => unreachable!(),
     }
 }
 
@@ -130,7 +130,7 @@ fn plain_line_has_all_figures() {
 
 #[test]
 fn empty_run_shows_zeros() {
-    let empty = State::default();
+    let empty = ProgressState::default();
     assert_eq!(
         line(&empty, Duration::ZERO),
         "0 of 0 rows, 0.0 requests/s, 0 applied"

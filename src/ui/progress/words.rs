@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use console::{measure_text_width, truncate_str};
 
-use super::state::{Failure, State};
+use super::state::{AttemptFailure, ProgressState};
 use crate::domain::{Condition, Ending, Outcome, Record, Wait, row_name};
 use crate::text::{countdown, counted, grouped, one_line, rough};
 use crate::ui::screen::Look;
@@ -18,7 +18,7 @@ const MIN_DRAWN: usize = 10;
 /// Returns one plain line:
 /// `1,200 of 3,000 rows, 9.8 requests/s, 1,197 applied, 3 failed, about 3 min left`.
 #[must_use]
-pub fn line(state: &State, now: Duration) -> String {
+pub fn line(state: &ProgressState, now: Duration) -> String {
     let mut parts = vec![format!(
         "{} of {} rows",
         grouped(state.done()),
@@ -36,7 +36,7 @@ pub fn line(state: &State, now: Duration) -> String {
 /// Returns the bar for a terminal of `width` columns: how much is done, the counts, the speed, and
 /// what holds the run back.
 #[must_use]
-pub fn bar(state: &State, now: Duration, width: usize, look: Look) -> String {
+pub fn bar(state: &ProgressState, now: Duration, width: usize, look: Look) -> String {
     let width = width.min(MAX_WIDTH);
     let done = format!("{}/{}", grouped(state.done()), grouped(state.rows));
     let mut lines = vec![match width.checked_sub(done.len() + 2) {
@@ -119,7 +119,7 @@ pub(super) fn ended(ending: &Ending) -> &'static str {
     }
 }
 
-fn counts(state: &State) -> Vec<String> {
+fn counts(state: &ProgressState) -> Vec<String> {
     let mut parts = Vec::new();
     for outcome in Outcome::ALL {
         let count = state.tally.count(outcome);
@@ -134,7 +134,7 @@ fn counts(state: &State) -> Vec<String> {
 }
 
 /// Returns the counts with failures in red.
-fn colored_counts(state: &State, look: Look) -> Vec<String> {
+fn colored_counts(state: &ProgressState, look: Look) -> Vec<String> {
     let mut parts = counts(state);
     for part in &mut parts {
         if part.ends_with("failed") || part.ends_with("unknown") {
@@ -144,14 +144,14 @@ fn colored_counts(state: &State, look: Look) -> Vec<String> {
     parts
 }
 
-fn time_left(state: &State, now: Duration) -> Option<String> {
+fn time_left(state: &ProgressState, now: Duration) -> Option<String> {
     state
         .time_left(now)
         .map(|left| format!("about {} left", rough(left)))
 }
 
 /// Returns what holds the run back.
-pub(super) fn waiting(state: &State, now: Duration) -> Option<String> {
+pub(super) fn waiting(state: &ProgressState, now: Duration) -> Option<String> {
     match (state.condition, state.waiting) {
         (Condition::Outage { since }, waiting) => Some(outage(since, waiting, now)),
         (Condition::Throttled { until }, _) if until > now => {
@@ -178,7 +178,7 @@ fn outage(since: Duration, waiting: Option<(Wait, Duration)>, now: Duration) -> 
     }
 }
 
-fn stopping(state: &State, left: Duration) -> String {
+fn stopping(state: &ProgressState, left: Duration) -> String {
     let left = countdown(left);
     let not_sent = counted(state.not_sent(), "row", "rows");
     format!(
@@ -189,12 +189,12 @@ fn stopping(state: &State, left: Duration) -> String {
 
 /// Returns the status before the first success, such as
 /// `waiting for the first answer (attempt 2: 503)`.
-fn first_answer(state: &State, now: Duration) -> Option<String> {
+fn first_answer(state: &ProgressState, now: Duration) -> Option<String> {
     let attempt = state.first_attempt()?;
     let number = attempt.number;
     let attempt = match attempt.failure {
-        Some(Failure::Status(status)) => format!("attempt {number}: {status}"),
-        Some(Failure::NoResponse) => format!("attempt {number}: no response"),
+        Some(AttemptFailure::Status(status)) => format!("attempt {number}: {status}"),
+        Some(AttemptFailure::NoResponse) => format!("attempt {number}: no response"),
         None => format!("attempt {number}"),
     };
     let next = match state.waiting {
@@ -206,7 +206,7 @@ fn first_answer(state: &State, now: Duration) -> Option<String> {
     Some(format!("waiting for the first answer ({attempt}){next}"))
 }
 
-fn last_rows(state: &State, now: Duration) -> Option<String> {
+fn last_rows(state: &ProgressState, now: Duration) -> Option<String> {
     match state.waiting {
         Some((Wait::Retry, until)) if until > now => {
             let left = countdown(until.saturating_sub(now));
@@ -216,7 +216,7 @@ fn last_rows(state: &State, now: Duration) -> Option<String> {
     }
 }
 
-fn drawn_bar(state: &State, room: usize, look: Look) -> String {
+fn drawn_bar(state: &ProgressState, room: usize, look: Look) -> String {
     let share = (state.done().min(state.rows) * room as u64)
         .checked_div(state.rows)
         .unwrap_or(0);
