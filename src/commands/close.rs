@@ -100,7 +100,7 @@ fn nothing_to_close(paths: &Paths) -> Error {
 
 /// Gives every row that is not recorded its outcome, and makes the report in the place that
 /// `report` names. `plan` is needed unless all rows are recorded.
-fn close_into(
+pub(super) fn close_into(
     interrupted: &Interrupted,
     plan: Option<&Plan>,
     report: &Paths,
@@ -146,7 +146,7 @@ pub(super) fn close_run(
         lock.set_state(state)?;
         return Ok(completion);
     }
-    if interrupted.on_record().rows.len() == run.rows {
+    if interrupted.is_complete() {
         return close_into(interrupted, None, report, overwrite);
     }
     let plan = plan_of(interrupted, table, None)?;

@@ -184,7 +184,10 @@ impl Closing {
         };
         let exceptions = register.as_ref().map(RegisterRun::figures);
         self.write_metrics(summary.as_ref(), exit, exceptions);
-        if let (Some(register), true) = (register, whole) {
+        // A journal that could not be removed stays named in the lock file, and the next run removes
+        // it.
+        let is_journal_gone = !self.paths.partial.exists();
+        if let (Some(register), true) = (register, whole && is_journal_gone) {
             self.warn_on_error(register.end(&results));
         }
         let view = self.view(sent, &ending, exit, summary.as_ref());

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use roaring::RoaringTreemap;
 
-use super::close::Leftover;
+use super::close::{self, Leftover};
 use super::sync;
 use super::target::Target;
 use crate::config::{Consent, EarlierRun, Settings};
@@ -181,6 +181,12 @@ impl OpenRegister {
         };
         let leftover = match Leftover::read(&interrupted) {
             Ok(leftover) => leftover,
+            Err(_) if is_over(&interrupted) && user.is_dry_run() => return Ok(()),
+            Err(_) if is_over(&interrupted) => {
+                close::close_into(&interrupted, None, &paths, false)?;
+                self.state.journal = None;
+                return lock.set_state(self.state.clone());
+            }
             Err(error) => {
                 drop(interrupted);
                 keep_unusable(&paths, &error, user);
@@ -538,6 +544,12 @@ fn absolute(path: &Path) -> PathBuf {
 fn is_of_register(interrupted: &Interrupted, file: &RegisterFile) -> bool {
     let register = interrupted.run().identity.register.as_ref();
     register.is_some_and(|register| Path::new(&register.path) == file.path())
+}
+
+/// Checks whether a run has ended but for the removal of its journal. The snapshot is removed once
+/// the report and the register are up to date.
+fn is_over(interrupted: &Interrupted) -> bool {
+    interrupted.is_complete() && matches!(interrupted.snapshot(), Ok(None))
 }
 
 /// Gives a journal that can't be brought in another name. Its users stay unknown in the register

@@ -145,6 +145,12 @@ impl Interrupted {
         files::set_aside(&paths.partial, &file)
     }
 
+    /// Checks whether every row has an outcome, so that only the report is to be made.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.on_record().rows.len() == self.run.rows
+    }
+
     /// Checks whether the report of this run can be put in the place that `report` names.
     #[must_use]
     pub fn can_be_closed_into(&self, report: &Paths) -> bool {
@@ -153,7 +159,7 @@ impl Interrupted {
             .all(|path| fs::symlink_metadata(path).is_err());
         // A report that is there may be this run's own, put in place before the run was
         // interrupted.
-        is_free || self.on_record().rows.len() == self.run.rows
+        is_free || self.is_complete()
     }
 
     /// Opens the snapshot of the run's input. Returns `None` if there is none, or if it is damaged.
@@ -178,8 +184,7 @@ impl Interrupted {
         stop: &Stop,
         overwrite: bool,
     ) -> Result<Completion> {
-        let is_complete = self.on_record().rows.len() == self.run.rows;
-        let places = if is_complete && !overwrite {
+        let places = if self.is_complete() && !overwrite {
             // The report may have been put in place before the run was interrupted; its content
             // will tell.
             Places::check(report, Existing::Keep)?
