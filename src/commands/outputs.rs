@@ -95,6 +95,7 @@ pub(super) fn check_output_conflicts(
     check_ending(&paths.report)?;
     let Outputs { html, metrics, .. } = &settings.outputs;
     let problems = &settings.reading.problems;
+    check_is_no_secret(inputs.table, settings)?;
     let inputs = inputs_of(inputs, settings);
     let optional = [
         ("--html", html),
@@ -153,6 +154,31 @@ fn check_ending(report: &Path) -> Result<()> {
     let message = format!("the report can't be {}", visible_path(report));
     Err(Error::new(Kind::Usage, message)
         .help("give it a name that ends in .csv or .xlsx, which are the two forms of a report"))
+}
+
+/// Checks that neither the table nor the list of users is the file with the key or password, whose
+/// content would be shown as that of a table.
+fn check_is_no_secret(table: &Path, settings: &Settings) -> Result<()> {
+    let sign_in = settings.connection.sign_in.as_ref();
+    let Some(secret) = sign_in.and_then(SignIn::file) else {
+        return Ok(());
+    };
+    let list_of_users = settings.reading.ids.as_deref();
+    let inputs = [
+        ("the table", Some(table)),
+        ("the list of users", list_of_users),
+    ];
+    for (what, path) in inputs {
+        if let Some(path) = path
+            && is_same_place(path, secret)
+        {
+            let path = visible_path(path);
+            let message =
+                format!("{what} can't be {path}: that is the file with the key or password");
+            return Err(Error::new(Kind::Usage, message).help("check the names of the files"));
+        }
+    }
+    Ok(())
 }
 
 fn inputs_of<'a>(run: &RunInputs<'a>, settings: &'a Settings) -> Vec<Named<'a>> {

@@ -1,7 +1,9 @@
 //! The raw bytes of the input. They are hashed when the input is first read, in blocks. Every later
 //! pass compares each block with its hash before it hands out anything of the block.
 
-use std::fs::File;
+use std::fs::{File, FileType};
+#[cfg(unix)]
+use std::io::IsTerminal;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,11 +152,31 @@ fn open_file(path: &Path, name: &str) -> Result<File> {
     }
     let file = File::open(path).map_err(|error| unreadable(name, &error))?;
     let found = file.metadata().map_err(|error| unreadable(name, &error))?;
+    if is_endless(found.file_type(), &file) {
+        return Err(
+            Error::new(Kind::Input, format!("{name} is a device, not a file"))
+                .help("give the table itself, such as users.csv"),
+        );
+    }
     if found.is_file() {
         Ok(file)
     } else {
         spool(file, name)
     }
+}
+
+/// Checks whether a file is a device such as `/dev/zero`, which may have no end. A terminal has one.
+#[cfg(unix)]
+fn is_endless(kind: FileType, file: &File) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    (kind.is_char_device() || kind.is_block_device()) && !file.is_terminal()
+}
+
+/// Checks whether a file is a device that may have no end; this system has none.
+#[cfg(not(unix))]
+fn is_endless(_kind: FileType, _file: &File) -> bool {
+    false
 }
 
 fn spool(mut from: impl Read, name: &str) -> Result<File> {

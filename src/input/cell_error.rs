@@ -81,6 +81,8 @@ pub enum CellError {
     SeveralEntries,
     /// A key whose ID in the directory is invalid.
     InvalidEntry,
+    /// An ID of a JSON entry in which its member, or that of the key, has two values.
+    MemberTwice,
     /// The same ID, another flag, another row.
     Contradiction,
     /// A report's outcome that is no outcome.
@@ -168,6 +170,7 @@ impl CellError {
             Self::Unmatched => "is not in the list of users",
             Self::SeveralEntries => "has several user IDs in the list of users",
             Self::InvalidEntry => "has an invalid user ID in the list of users",
+            Self::MemberTwice => "is in an entry that has a member twice, with different values",
             Self::Contradiction => "the same user has another flag in another row",
             Self::Outcome => "is not an outcome that a report can have",
         }
@@ -224,6 +227,7 @@ impl CellError {
             Self::Unmatched => "not in the list of users",
             Self::SeveralEntries => "several user IDs",
             Self::InvalidEntry => "invalid user ID in the list of users",
+            Self::MemberTwice => "member twice in an entry",
             Self::Contradiction => "contradiction",
             Self::Outcome => "not an outcome",
         }

@@ -4,15 +4,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt::Write as _;
 
 use super::bytes::{BlockHashes, Bytes, PrivateCopy, Source};
 use super::cell::{self, CellError};
+use super::json::{EntryVisitor, Scalar};
 use super::options::{ColumnChoice, Content, Options};
-use super::row::{Place, Row};
+use super::row::Row;
 use super::table::Input;
 use super::text::TextFormat;
 use super::{container, json};
-use crate::domain::UserId;
+use crate::domain::{LineNumber, TableFormat, UserId};
 use crate::error::{Error, Kind, Result};
 use crate::text::{shorten, visible};
 
@@ -43,29 +45,32 @@ pub struct Directory {
     column_numbers: [usize; 2],
     /// What a person should know about how the file is read.
     notes: Vec<String>,
+    entry_kind: EntryKind,
     /// Number of entries in the file.
     entries: u64,
     users: HashMap<Box<str>, KeyEntry>,
 }
 
-/// Where an entry stands in its file.
+/// What the entries of a directory are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EntryPlace {
-    /// A row of a table.
-    Row(Place),
-    /// An entry of a JSON array, counted from 1.
-    Json(u64),
+enum EntryKind {
+    /// Rows of a text, known by their line.
+    Line,
+    /// Rows of a sheet.
+    SheetRow,
+    /// Elements of a JSON array, counted from 1.
+    Json,
 }
 
-/// What a directory says about a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a directory says about a key. It is small, because there is one for every key.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum KeyEntry {
-    /// All entries with the key have this ID.
-    User(UserId, EntryPlace),
-    /// An entry with the key has an invalid ID.
-    Invalid(CellError, EntryPlace),
+    /// All entries with the key have this ID. The number is that of the first entry.
+    User(UserId, LineNumber),
+    /// The entry with this number has an invalid ID.
+    Invalid(CellError, LineNumber),
     /// Two entries with the key have different IDs.
-    Several([(UserId, EntryPlace); 2]),
+    Several(Box<[(UserId, LineNumber); 2]>),
 }
 
 impl Directory {
@@ -100,6 +105,7 @@ impl Directory {
             key_column: String::new(),
             column_numbers: [0; 2],
             notes: Vec::new(),
+            entry_kind: EntryKind::Line,
             entries: 0,
             users: HashMap::new(),
         };
@@ -127,12 +133,17 @@ impl Directory {
         let name = &self.name;
         let notes = input.found().notes.iter();
         self.notes = notes.map(|note| format!("{name}: {note}")).collect();
+        self.entry_kind = match input.found().format {
+            TableFormat::Text { .. } => EntryKind::Line,
+            TableFormat::Sheet { .. } => EntryKind::SheetRow,
+        };
         let mut rows = input.rows()?;
         let mut row = Row::default();
         while rows.read(&mut row)? {
             let key = String::from_utf8_lossy(row.cells.get(key_column).unwrap_or_default());
             let user = cell::user_id_of_row(&row, id_column, options.host.as_deref());
-            self.add(&key, user, || EntryPlace::Row(rows.place(&row)));
+            self.entries += 1;
+            self.add(&key, user, || rows.place(&row).number());
         }
         Ok(())
     }
@@ -148,22 +159,29 @@ impl Directory {
         })?;
         self.key_column = format!("\"{}\"", visible(&columns.key));
         self.column_numbers = columns.numbers;
-        json::read(&bytes, format, |entry| {
-            let key = json::text_at(entry, &columns.key);
-            let id = json::text_at(entry, &columns.id);
-            let user = cell::user_id(id.as_bytes(), options.host.as_deref());
-            let number = self.entries + 1;
-            self.add(&key, user, || EntryPlace::Json(number));
-        })
+        self.entry_kind = EntryKind::Json;
+        if format.encoding.guessed {
+            let name = &self.name;
+            let encoding = format.encoding.encoding.name();
+            self.notes.push(format!(
+                "{name}: the text is not Unicode and does not say what it is: {encoding} is a guess"
+            ));
+        }
+        let mut entries = JsonEntries {
+            directory: self,
+            host: options.host.as_deref(),
+            key: SoughtMember::at(columns.key),
+            id: SoughtMember::at(columns.id),
+        };
+        json::read(&bytes, format, &mut entries)
     }
 
     fn add(
         &mut self,
         key: &str,
         user: std::result::Result<UserId, CellError>,
-        place: impl FnOnce() -> EntryPlace,
+        number: impl FnOnce() -> LineNumber,
     ) {
-        self.entries += 1;
         let key = comparable(key);
         if key.is_empty() {
             return;
@@ -171,18 +189,18 @@ impl Directory {
         match self.users.entry(key.into()) {
             Entry::Vacant(vacant) => {
                 vacant.insert(match user {
-                    Ok(user) => KeyEntry::User(user, place()),
-                    Err(error) => KeyEntry::Invalid(error, place()),
+                    Ok(user) => KeyEntry::User(user, number()),
+                    Err(error) => KeyEntry::Invalid(error, number()),
                 });
             }
             Entry::Occupied(mut occupied) => {
                 let found = occupied.get_mut();
-                match (*found, user) {
+                match (&*found, user) {
                     (KeyEntry::User(_, _), Err(error)) => {
-                        *found = KeyEntry::Invalid(error, place());
+                        *found = KeyEntry::Invalid(error, number())
                     }
-                    (KeyEntry::User(first, first_place), Ok(user)) if first != user => {
-                        *found = KeyEntry::Several([(first, first_place), (user, place())]);
+                    (KeyEntry::User(first, at), Ok(user)) if *first != user => {
+                        *found = KeyEntry::Several(Box::new([(*first, *at), (user, number())]));
                     }
                     _ => {}
                 }
@@ -259,14 +277,17 @@ impl Directory {
         let key = comparable(&text);
         let name = &self.name;
         match self.users.get(key.as_str()) {
-            Some(KeyEntry::Invalid(error, place)) => {
-                format!("the user ID in {} {}", self.at(*place), error.message())
+            Some(KeyEntry::Invalid(error, number)) => {
+                format!("the user ID in {} {}", self.at(*number), error.message())
             }
-            Some(KeyEntry::Several([(first, first_place), (second, second_place)])) => format!(
-                "has several user IDs: {first} in {}, {second} in {}",
-                self.at(*first_place),
-                self.at(*second_place)
-            ),
+            Some(KeyEntry::Several(two)) => {
+                let [(first, first_number), (second, second_number)] = **two;
+                format!(
+                    "has several user IDs: {first} in {}, {second} in {}",
+                    self.at(first_number),
+                    self.at(second_number)
+                )
+            }
             Some(KeyEntry::User(user, _)) => format!("is user {user} in {name}"),
             None if key.is_empty() => CellError::EmptyKey.message().to_owned(),
             None => match suggests.then(|| self.near_miss(&key)).flatten() {
@@ -279,11 +300,13 @@ impl Directory {
         }
     }
 
-    fn at(&self, place: EntryPlace) -> String {
-        match place {
-            EntryPlace::Row(Place::Line(line)) => format!("{}:{line}", self.name),
-            EntryPlace::Row(place) => format!("{}, {place}", self.name),
-            EntryPlace::Json(number) => format!("{}, entry {number}", self.name),
+    /// Returns where an entry stands.
+    fn at(&self, number: LineNumber) -> String {
+        let name = &self.name;
+        match self.entry_kind {
+            EntryKind::Line => format!("{name}:{number}"),
+            EntryKind::SheetRow => format!("{name}, row {number} of the sheet"),
+            EntryKind::Json => format!("{name}, entry {number}"),
         }
     }
 
@@ -304,9 +327,83 @@ impl Directory {
     }
 }
 
+/// Takes the entries of a JSON list into a directory.
+struct JsonEntries<'a> {
+    directory: &'a mut Directory,
+    /// The Org's host.
+    host: Option<&'a str>,
+    key: SoughtMember,
+    id: SoughtMember,
+}
+
+impl EntryVisitor for JsonEntries<'_> {
+    fn member(&mut self, path: &str, value: Scalar<'_>) {
+        for member in [&mut self.key, &mut self.id] {
+            if member.path == path {
+                member.set(value);
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.directory.entries += 1;
+        let number = self.directory.entries;
+        let has_two = self.key.values > 1 || self.id.values > 1;
+        let user = if has_two {
+            Err(CellError::MemberTwice)
+        } else {
+            cell::user_id(self.id.text.as_bytes(), self.host)
+        };
+        for key in [&self.key.other, &self.key.text] {
+            self.directory.add(key, user, || number);
+        }
+        self.key.clear();
+        self.id.clear();
+    }
+}
+
+/// A member of an entry that is looked for.
+struct SoughtMember {
+    path: String,
+    /// Its value in the current entry; empty if there is none.
+    text: String,
+    /// A value before that.
+    other: String,
+    /// Number of times that the value has changed.
+    values: u32,
+}
+
+impl SoughtMember {
+    fn at(path: String) -> Self {
+        Self {
+            path,
+            text: String::new(),
+            other: String::new(),
+            values: 0,
+        }
+    }
+
+    fn set(&mut self, value: Scalar<'_>) {
+        std::mem::swap(&mut self.text, &mut self.other);
+        self.text.clear();
+        // Writing to a string does not fail.
+        let _ = write!(self.text, "{value}");
+        if self.values == 0 || self.text != self.other {
+            self.values += 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.other.clear();
+        self.values = 0;
+    }
+}
+
 /// Replaces advice that names options of the table, which have no effect on a directory.
 fn without_options(error: Error) -> Error {
-    const OPTIONS: [&str; 5] = [
+    const OPTIONS: [&str; 6] = [
+        "mfa_opt_out",
         "--sheet",
         "--delimiter",
         "--encoding",
@@ -417,6 +514,27 @@ mod tests {
         );
         let words = directory.explain(b"al@example.com", true);
         assert!(words.contains(":4 is not a number"), "{words}");
+    }
+
+    #[test]
+    fn an_entry_with_a_member_twice_gives_no_id() {
+        let text = r#"[{"id": 5, "email": "jo@b.c", "id": 6}, {"id": 7, "email": "al@b.c", "id": 7},
+            {"email": "bo@b.c", "id": 8, "email": "cy@b.c"}, {"id": 9, "email": "jo@b.c"}]"#;
+        let directory = directory(text, &DirectoryOptions::default()).unwrap();
+        for key in ["jo@b.c", "bo@b.c", "cy@b.c"] {
+            assert_eq!(
+                found(&directory, key),
+                Err(CellError::InvalidEntry),
+                "{key}"
+            );
+        }
+        assert_eq!(found(&directory, "al@b.c"), Ok(7));
+        assert_eq!(directory.entries(), 4);
+        let words = directory.explain(b"bo@b.c", true);
+        assert!(
+            words.contains("entry 3 is in an entry that has a member twice"),
+            "{words}"
+        );
     }
 
     #[test]

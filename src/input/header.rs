@@ -157,7 +157,7 @@ const KEY: WantedColumn = WantedColumn {
     what: "e-mail address",
     names: &KEY_NAMES,
     example: "email",
-    option: "--match",
+    option: "--match TABLE_COLUMN=FILE_COLUMN",
 };
 const FLAG: WantedColumn = WantedColumn {
     what: "flag",
@@ -452,20 +452,15 @@ fn numbered_choice(
     if let Some(ColumnChoice::Number(number)) = choice {
         return numbered(*number, width, target);
     }
-    let in_list = if target.option == KEY.option {
-        "=email"
+    let help = if target.option == KEY.option {
+        "add --match NUMBER=FILE_COLUMN, such as --match 1=email".to_owned()
     } else {
-        ""
+        format!("add {0} NUMBER, such as {0} 1", target.option)
     };
+    let what = target.what;
     Err(HeaderProblem::new(
-        format!(
-            "a table without a header needs the number of its {} column",
-            target.what
-        ),
-        format!(
-            "add {0} NUMBER{in_list}, such as {0} 1{in_list}",
-            target.option
-        ),
+        format!("a table without a header needs the number of its {what} column"),
+        help,
     ))
 }
 

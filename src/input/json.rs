@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::bytes::Bytes;
 use super::header::{self, HeaderProblem};
@@ -15,9 +16,6 @@ use super::options::ColumnChoice;
 use super::text::{self, TextFormat};
 use crate::error::{Error, Kind, Result};
 use crate::text::one_line;
-
-/// An entry of the list.
-pub(super) type JsonEntry = Map<String, Value>;
 
 /// The members of the entries that hold the keys and the IDs.
 pub(super) struct JsonColumns {
@@ -27,8 +25,47 @@ pub(super) struct JsonColumns {
     pub(super) numbers: [usize; 2],
 }
 
+/// A value that is neither an object nor an array.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(&'a str),
+}
+
+impl fmt::Display for Scalar<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => Ok(()),
+            Self::Bool(value) => value.fmt(f),
+            Self::Unsigned(number) => number.fmt(f),
+            Self::Signed(number) => number.fmt(f),
+            // With a decimal point, so that it is not taken for a whole number.
+            Self::Float(number) => write!(f, "{number:?}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Takes the entries of a list.
+pub(super) trait EntryVisitor {
+    /// Takes a member of the current entry. The path of a nested one has dots.
+    fn member(&mut self, path: &str, value: Scalar<'_>);
+    /// Ends the current element of the list, which may be something else than an entry.
+    fn end(&mut self);
+}
+
 /// The largest number of different members of entries.
 const MAX_MEMBERS: usize = 16_384;
+
+/// The longest name of a member, in bytes. The names are held in memory.
+const MAX_NAME: usize = 1024;
+
+/// The longest text in bytes, because a text is held in memory.
+const MAX_TEXT: usize = 1 << 20;
 
 /// Returns the form of a text that begins as JSON does; `None` for any other text.
 pub(super) fn detect(bytes: &Bytes, max_input: Option<u64>) -> Result<Option<TextFormat>> {
@@ -44,26 +81,22 @@ pub(super) fn detect(bytes: &Bytes, max_input: Option<u64>) -> Result<Option<Tex
 
 /// Returns the names of all members of the entries, in alphabetical order.
 pub(super) fn members(bytes: &Bytes, format: &TextFormat) -> Result<Vec<String>> {
-    let mut names = BTreeSet::new();
-    read(bytes, format, |entry| {
-        if names.len() < MAX_MEMBERS {
-            collect_names("", entry, &mut names);
-        }
-    })?;
-    Ok(names.into_iter().collect())
-}
+    struct Names(BTreeSet<String>);
 
-fn collect_names(prefix: &str, entry: &JsonEntry, names: &mut BTreeSet<String>) {
-    for (name, value) in entry {
-        let path = format!("{prefix}{name}");
-        match value {
-            Value::Object(nested) => collect_names(&format!("{path}."), nested, names),
-            Value::Array(_) => {}
-            _ => {
-                names.insert(path);
+    impl EntryVisitor for Names {
+        fn member(&mut self, path: &str, _: Scalar<'_>) {
+            let is_taken = self.0.len() < MAX_MEMBERS && path.len() <= MAX_NAME;
+            if is_taken && !self.0.contains(path) {
+                self.0.insert(path.to_owned());
             }
         }
+
+        fn end(&mut self) {}
     }
+
+    let mut names = Names(BTreeSet::new());
+    read(bytes, format, &mut names)?;
+    Ok(names.0.into_iter().collect())
 }
 
 /// Finds the members that hold the keys and the IDs.
@@ -80,31 +113,14 @@ pub(super) fn columns(
     })
 }
 
-/// Returns the text of a member, which may be nested; empty if there is none.
-pub(super) fn text_at(entry: &JsonEntry, path: &str) -> String {
-    if let Some(value) = entry.get(path) {
-        return match value {
-            Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
-            Value::String(text) => text.clone(),
-            Value::Bool(_) | Value::Number(_) => value.to_string(),
-        };
-    }
-    for (dot, _) in path.match_indices('.') {
-        if let Some(Value::Object(nested)) = entry.get(&path[..dot]) {
-            return text_at(nested, &path[dot + 1..]);
-        }
-    }
-    String::new()
-}
-
 /// Reads the list and hands over its entries one after the other.
 pub(super) fn read(
     bytes: &Bytes,
     format: &TextFormat,
-    mut take: impl FnMut(&JsonEntry),
+    visitor: &mut dyn EntryVisitor,
 ) -> Result<()> {
     let text = format.text(bytes)?;
-    read_list(BufReader::with_capacity(1 << 16, text), &mut take).map_err(|error| {
+    read_list(BufReader::with_capacity(1 << 16, text), visitor).map_err(|error| {
         let message = format!("{}: {}", bytes.name, one_line(&error.to_string(), 200));
         Error::new(Kind::Input, message).help(
             "give a JSON file with one list of users, as the Org's Swagger page saves it, or a \
@@ -113,16 +129,75 @@ pub(super) fn read(
     })
 }
 
-fn read_list(text: impl Read, take: &mut dyn FnMut(&JsonEntry)) -> serde_json::Result<()> {
+fn read_list(text: impl Read, visitor: &mut dyn EntryVisitor) -> serde_json::Result<()> {
+    let text = BufReader::with_capacity(1 << 16, TextLimit::new(text));
     let mut deserializer = serde_json::Deserializer::from_reader(text);
-    Top(take).deserialize(&mut deserializer)?;
+    FileReader(visitor).deserialize(&mut deserializer)?;
     deserializer.end()
 }
 
-/// The whole file.
-struct Top<'a>(&'a mut dyn FnMut(&JsonEntry));
+/// Refuses texts that are too long to be held in memory.
+struct TextLimit<R> {
+    inner: R,
+    is_in_text: bool,
+    is_escaped: bool,
+    /// Length of the current text so far.
+    length: usize,
+}
 
-impl<'de> DeserializeSeed<'de> for Top<'_> {
+impl<R> TextLimit<R> {
+    fn new(inner: R) -> Self {
+        Self {
+            inner,
+            is_in_text: false,
+            is_escaped: false,
+            length: 0,
+        }
+    }
+
+    fn check(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while let Some((_, after_first)) = bytes.split_first() {
+            if !self.is_in_text {
+                let Some(quote) = memchr::memchr(b'"', bytes) else {
+                    return Ok(());
+                };
+                self.is_in_text = true;
+                self.length = 0;
+                bytes = &bytes[quote + 1..];
+            } else if self.is_escaped {
+                self.is_escaped = false;
+                self.length += 1;
+                bytes = after_first;
+            } else if let Some(place) = memchr::memchr2(b'"', b'\\', bytes) {
+                self.length += place;
+                self.is_in_text = bytes[place] == b'\\';
+                self.is_escaped = self.is_in_text;
+                bytes = &bytes[place + 1..];
+            } else {
+                self.length += bytes.len();
+                bytes = &[];
+            }
+            if self.length > MAX_TEXT {
+                let message = format!("a text is longer than {} MiB", MAX_TEXT >> 20);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for TextLimit<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.check(&buffer[..read])?;
+        Ok(read)
+    }
+}
+
+/// The whole file.
+struct FileReader<'a>(&'a mut dyn EntryVisitor);
+
+impl<'de> DeserializeSeed<'de> for FileReader<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(
@@ -133,7 +208,7 @@ impl<'de> DeserializeSeed<'de> for Top<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Top<'_> {
+impl<'de> Visitor<'de> for FileReader<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,108 +216,186 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> std::result::Result<(), A::Error> {
-        match (List { take: self.0 }).visit_seq(seq)? {
-            ListKind::Entries | ListKind::Empty => Ok(()),
-            ListKind::Other => Err(serde::de::Error::custom("the list has no objects")),
+        match visit_list(seq, self.0)? {
+            JsonShape::ListOfObjects => Ok(()),
+            JsonShape::Object | JsonShape::Other => {
+                Err(A::Error::custom("the list has no objects"))
+            }
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
         let mut list: Option<String> = None;
         while let Some(name) = map.next_key::<String>()? {
-            let kind = map.next_value_seed(List { take: &mut *self.0 })?;
-            if kind != ListKind::Entries {
+            let mut path = String::new();
+            let value = ValueReader {
+                path: &mut path,
+                visitor: &mut *self.0,
+                may_be_list: true,
+            };
+            if map.next_value_seed(value)? != JsonShape::ListOfObjects {
                 continue;
             }
             if let Some(first) = list.replace(name.clone()) {
                 let message =
                     format!("both \"{first}\" and \"{name}\" are lists: which one has the users?");
-                return Err(serde::de::Error::custom(message));
+                return Err(A::Error::custom(message));
             }
         }
         match list {
             Some(_) => Ok(()),
-            None => Err(serde::de::Error::custom("no member is a list of users")),
+            None => Err(A::Error::custom("no member is a list of users")),
         }
     }
 }
 
 /// What a value turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ListKind {
+enum JsonShape {
     /// An array with at least one object.
-    Entries,
-    /// An array without elements.
-    Empty,
-    /// Anything else.
+    ListOfObjects,
+    Object,
     Other,
 }
 
-/// A value that may be the list.
-struct List<'a> {
-    take: &'a mut dyn FnMut(&JsonEntry),
+/// Hands over the elements of an array.
+fn visit_list<'de, A: SeqAccess<'de>>(
+    mut seq: A,
+    visitor: &mut dyn EntryVisitor,
+) -> std::result::Result<JsonShape, A::Error> {
+    let mut shape = JsonShape::Other;
+    let mut path = String::new();
+    loop {
+        path.clear();
+        let element = ValueReader {
+            path: &mut path,
+            visitor: &mut *visitor,
+            may_be_list: false,
+        };
+        let Some(found) = seq.next_element_seed(element)? else {
+            return Ok(shape);
+        };
+        visitor.end();
+        if found == JsonShape::Object {
+            shape = JsonShape::ListOfObjects;
+        }
+    }
 }
 
-impl<'de> DeserializeSeed<'de> for List<'_> {
-    type Value = ListKind;
+/// A value at a path in an entry, a whole entry, or a value that may be the list.
+struct ValueReader<'a> {
+    /// The path; empty for a whole entry or list.
+    path: &'a mut String,
+    visitor: &'a mut dyn EntryVisitor,
+    may_be_list: bool,
+}
+
+impl ValueReader<'_> {
+    fn scalar<E>(self, value: Scalar<'_>) -> std::result::Result<JsonShape, E> {
+        if !self.path.is_empty() {
+            self.visitor.member(self.path, value);
+        }
+        Ok(JsonShape::Other)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueReader<'_> {
+    type Value = JsonShape;
 
     fn deserialize<D: Deserializer<'de>>(
         self,
         deserializer: D,
-    ) -> std::result::Result<ListKind, D::Error> {
+    ) -> std::result::Result<JsonShape, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for List<'_> {
-    type Value = ListKind;
+impl<'de> Visitor<'de> for ValueReader<'_> {
+    type Value = JsonShape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<ListKind, A::Error> {
-        let mut kind = ListKind::Empty;
-        while let Some(element) = seq.next_element::<Value>()? {
-            match element {
-                Value::Object(entry) => {
-                    (self.take)(&entry);
-                    kind = ListKind::Entries;
-                }
-                _ if kind == ListKind::Empty => kind = ListKind::Other,
-                _ => {}
-            }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<JsonShape, A::Error> {
+        if self.may_be_list {
+            return visit_list(seq, self.visitor);
         }
-        Ok(kind)
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(JsonShape::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<ListKind, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(ListKind::Other)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<JsonShape, A::Error> {
+        if self.may_be_list {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(JsonShape::Other);
+        }
+        let length = self.path.len();
+        loop {
+            self.path.truncate(length);
+            if length > 0 {
+                self.path.push('.');
+            }
+            if map.next_key_seed(NameReader(&mut *self.path))?.is_none() {
+                return Ok(JsonShape::Object);
+            }
+            map.next_value_seed(ValueReader {
+                path: &mut *self.path,
+                visitor: &mut *self.visitor,
+                may_be_list: false,
+            })?;
+        }
     }
 
-    fn visit_bool<E>(self, _: bool) -> std::result::Result<ListKind, E> {
-        Ok(ListKind::Other)
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<JsonShape, E> {
+        self.scalar(Scalar::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> std::result::Result<ListKind, E> {
-        Ok(ListKind::Other)
+    fn visit_i64<E>(self, number: i64) -> std::result::Result<JsonShape, E> {
+        self.scalar(Scalar::Signed(number))
     }
 
-    fn visit_u64<E>(self, _: u64) -> std::result::Result<ListKind, E> {
-        Ok(ListKind::Other)
+    fn visit_u64<E>(self, number: u64) -> std::result::Result<JsonShape, E> {
+        self.scalar(Scalar::Unsigned(number))
     }
 
-    fn visit_f64<E>(self, _: f64) -> std::result::Result<ListKind, E> {
-        Ok(ListKind::Other)
+    fn visit_f64<E>(self, number: f64) -> std::result::Result<JsonShape, E> {
+        self.scalar(Scalar::Float(number))
     }
 
-    fn visit_str<E>(self, _: &str) -> std::result::Result<ListKind, E> {
-        Ok(ListKind::Other)
+    fn visit_str<E>(self, text: &str) -> std::result::Result<JsonShape, E> {
+        self.scalar(Scalar::Text(text))
     }
 
-    fn visit_unit<E>(self) -> std::result::Result<ListKind, E> {
-        Ok(ListKind::Other)
+    fn visit_unit<E>(self) -> std::result::Result<JsonShape, E> {
+        self.scalar(Scalar::Null)
+    }
+}
+
+/// The name of a member, which is added to the path.
+struct NameReader<'a>(&'a mut String);
+
+impl<'de> DeserializeSeed<'de> for NameReader<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> std::result::Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameReader<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> std::result::Result<(), E> {
+        self.0.push_str(name);
+        Ok(())
     }
 }
 
@@ -250,37 +403,57 @@ impl<'de> Visitor<'de> for List<'_> {
 mod tests {
     use super::*;
 
-    fn entries(text: &str) -> std::result::Result<Vec<JsonEntry>, String> {
-        let mut entries = Vec::new();
-        let mut take = |entry: &JsonEntry| entries.push(entry.clone());
-        read_list(text.as_bytes(), &mut take).map_err(|error| error.to_string())?;
-        Ok(entries)
+    /// The entries as lines of `path=value`.
+    #[derive(Default)]
+    struct Lines {
+        entry: Vec<String>,
+        entries: Vec<Vec<String>>,
+    }
+
+    impl EntryVisitor for Lines {
+        fn member(&mut self, path: &str, value: Scalar<'_>) {
+            self.entry.push(format!("{path}={value}"));
+        }
+
+        fn end(&mut self) {
+            self.entries.push(std::mem::take(&mut self.entry));
+        }
+    }
+
+    fn entries(text: &str) -> std::result::Result<Vec<Vec<String>>, String> {
+        let mut lines = Lines::default();
+        read_list(text.as_bytes(), &mut lines).map_err(|error| error.to_string())?;
+        Ok(lines.entries)
     }
 
     #[test]
     fn a_list_is_found_by_itself_and_in_one_member() {
-        let list = r#"[{"id": 5, "profile": {"email": "a@b.c"}, "tags": ["x"]}]"#;
-        let members = r#"{"total": 1, "next": null, "links": {"self": []}, "data": LIST}"#;
+        let list = r#"[{"id": 5, "profile": {"email": "a@b.c", "x": {"y": null}}, "tags": ["x"]},
+            7, {"id": 5.0, "ok": true, "low": -1}]"#;
+        let members = r#"{"total": 1, "next": null, "links": {"self": [{}]}, "data": LIST}"#;
         for text in [list, &members.replace("LIST", list)] {
             let entries = entries(text).unwrap();
-            assert_eq!(entries.len(), 1);
-            assert_eq!(text_at(&entries[0], "id"), "5");
-            assert_eq!(text_at(&entries[0], "profile.email"), "a@b.c");
-            assert_eq!(text_at(&entries[0], "profile"), "");
-            assert_eq!(text_at(&entries[0], "profile.name"), "");
+            assert_eq!(entries[0], ["id=5", "profile.email=a@b.c", "profile.x.y="]);
+            assert!(entries[1].is_empty());
+            assert_eq!(entries[2], ["id=5.0", "ok=true", "low=-1"]);
         }
-        assert!(entries("[]").unwrap().is_empty());
     }
 
     #[test]
     fn anything_else_is_refused() {
+        let deep = "[".repeat(1000);
+        let long = format!("[{{\"a\": \"{}\"}}]", "\\\"x".repeat(MAX_TEXT));
         for (text, words) in [
             (r#"{"a": [{}], "b": [{}]}"#, "which one has the users"),
+            (r#"{"a": [{}], "a": [{}]}"#, "which one has the users"),
             (r#"{"a": 1, "b": [1, 2]}"#, "no member is a list"),
             ("[1, 2]", "no objects"),
+            ("[]", "no objects"),
             ("7", "list of users"),
             ("[{}", "EOF"),
             ("[{}] x", "trailing"),
+            (&deep, "recursion limit"),
+            (&long, "longer than 1 MiB"),
         ] {
             let error = entries(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::common::hostile::{Hostile, Reply};
 use crate::common::ledger::{Ledger, start, stop};
 use crate::common::practice::TestOrg;
-use crate::common::{Cli, Ran, outcomes, report};
+use crate::common::{Cli, KEY, Ran, outcomes, report};
 
 const PEOPLE: &str = "name,E-Mail,mfa_opt_out\nJo,Jo@Example.com,yes\nAl,al@example.com,no\n";
 
@@ -437,6 +437,76 @@ fn an_interrupted_run_goes_on_with_the_same_list() {
     let rows = report(&desk.cli.path("people.report.csv"));
     assert_eq!(rows[0]["user_id"], "1701");
     assert_eq!(rows[1]["user_id"], "1702");
+}
+
+#[test]
+fn hostile_lists_are_refused_or_harmless_and_never_shown_raw() {
+    let desk = Desk::with_people();
+    let deep = "[".repeat(100_000);
+    let long = format!(r#"[{{"id": 1701, "email": "{}"}}]"#, "x".repeat(2 << 20));
+    let cases: [(&str, &str); 9] = [
+        (&deep, "recursion limit exceeded"),
+        (&long, "a text is longer than 1 MiB"),
+        ("[]", "the list has no objects"),
+        (
+            r#"{"message": "Unauthorized"}"#,
+            "no member is a list of users",
+        ),
+        (
+            "<!DOCTYPE html><html><body>Sign in</body></html>",
+            "is a web page, not a table",
+        ),
+        ("user_id,email\n1701,\"jo@example.com\n", "never closed"),
+        (
+            "user_id,email\n\"=1701+1\",jo@example.com\n",
+            "the user ID in list:2 is not a number",
+        ),
+        (
+            "user_id,email\n1701,jo@example.co\u{1b}[2Jm\n",
+            "is not in list",
+        ),
+        (
+            r#"[{"id": 1701, "email": "jo@example.com", "id": 1702}]"#,
+            "has a member twice",
+        ),
+    ];
+    for (content, words) in cases {
+        desk.cli.write("list", content);
+        let ran = desk.apply("people.csv", "list", &[]).exits(2).says(words);
+        assert!(!ran.text().contains('\u{1b}'), "{words}");
+    }
+    desk.apply("people.csv", "/dev/zero", &[])
+        .exits(2)
+        .says("/dev/zero is a device, not a file");
+    desk.apply("people.csv", ".", &[])
+        .exits(2)
+        .says(". is a folder, not a file");
+    assert!(desk.sent().is_empty());
+}
+
+#[test]
+fn the_list_is_never_written_to_and_no_secret_is_read_as_a_list() {
+    let desk = Desk::with_people();
+    for option in ["--report", "--html", "--metrics", "--problems"] {
+        desk.apply(
+            "people.csv",
+            "users.json",
+            &[option, "users.json", "--overwrite"],
+        )
+        .exits(2)
+        .says("that is the list of users");
+    }
+    assert_eq!(desk.cli.read("users.json"), USERS);
+    desk.cli.write("key.txt", KEY);
+    let key = ["--api-key-file", "key.txt"];
+    let words = "that is the file with the key or password";
+    desk.apply("people.csv", "key.txt", &key)
+        .exits(2)
+        .says(words);
+    desk.run(&["apply", "key.txt", "--set", "yes"], &key)
+        .exits(2)
+        .says(words);
+    assert!(desk.sent().is_empty());
 }
 
 /// The settings of a nightly job, beside the list in a folder of their own.

@@ -17,6 +17,7 @@ mod api;
 mod engine;
 mod house;
 mod input;
+mod people;
 mod register;
 mod sandbox;
 mod simulation;
