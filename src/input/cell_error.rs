@@ -166,7 +166,7 @@ impl CellError {
             }
             Self::TooManyCells => "the row has more cells than the header",
             Self::TooFewCells => "the row has fewer cells than the header",
-            Self::EmptyKey => "the e-mail address is missing",
+            Self::EmptyKey => "is empty, so there is nothing to match by",
             Self::Unmatched => "is not in the list of users",
             Self::SeveralEntries => "has several user IDs in the list of users",
             Self::InvalidEntry => "has an invalid user ID in the list of users",
@@ -223,7 +223,7 @@ impl CellError {
             Self::DateSerial => "date as a number",
             Self::TooManyCells => "too many cells",
             Self::TooFewCells => "too few cells",
-            Self::EmptyKey => "missing e-mail address",
+            Self::EmptyKey => "nothing to match by",
             Self::Unmatched => "not in the list of users",
             Self::SeveralEntries => "several user IDs",
             Self::InvalidEntry => "invalid user ID in the list of users",

@@ -200,7 +200,10 @@ pub(super) fn find(header: &[String], request: &ColumnRequest) -> Result<Columns
     let id = match &request.content {
         Content::People { key } => find_key(names, key.as_ref())?,
         Content::Users | Content::Directory { .. } => {
-            find_id(names, request.id.as_ref()).map_err(|problem| with_ids_help(names, problem))?
+            find_id(names, request.id.as_ref()).map_err(|problem| match request.id {
+                Some(_) => problem,
+                None => with_ids_help(names, problem),
+            })?
         }
     };
     let has_keys = matches!(request.content, Content::People { .. });
@@ -321,7 +324,7 @@ fn find_key(names: &[String], choice: Option<&ColumnChoice>) -> Result<usize, He
                 "{} holds user IDs, and --ids gives others",
                 in_words(names, id)
             ),
-            "leave out --ids, or take the column out of the table",
+            "leave out --ids or the setting ids, or take the column out of the table",
         ));
     }
     choose(names, choice, &KEY)?.ok_or_else(|| missing(names, &KEY))
@@ -332,16 +335,32 @@ fn with_ids_help(names: &[String], problem: HeaderProblem) -> HeaderProblem {
     if !problem.is_missing {
         return problem;
     }
-    let addresses = match choose(names, None, &KEY) {
-        Ok(Some(column)) => in_words(names, column),
-        _ => "e-mail addresses".to_owned(),
+    let addresses = names.iter().position(|name| {
+        let is_address = name.contains('@');
+        is_address || plain(name).contains("mail")
+    });
+    let way = match addresses {
+        Some(column) => {
+            let option = if KEY_NAMES.contains(&plain(&names[column]).as_str()) {
+                String::new()
+            } else {
+                format!(" --match {}=email", column + 1)
+            };
+            format!(
+                "to find the IDs by {}, save the list of users from the Org's Swagger page (button \
+                 Download) and give it with --ids FILE{option}",
+                in_words(names, column)
+            )
+        }
+        None if is_data(names) => return problem,
+        None => {
+            "if the table has e-mail addresses instead of IDs, give a list of users with --ids \
+            FILE"
+                .to_owned()
+        }
     };
     HeaderProblem {
-        help: format!(
-            "{}; or find the IDs by {addresses}: save the list of users from the Org's Swagger \
-             page (button Download), and give that file with --ids FILE",
-            problem.help
-        ),
+        help: format!("{}; {way}", problem.help),
         ..problem
     }
 }

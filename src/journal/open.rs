@@ -291,8 +291,9 @@ fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
     let close = text::command_line(["close".into(), text::path_word(&paths.report)]);
     let note = Shell::OF_THIS_SYSTEM.note_after(&close);
     Err(Error::new(Kind::Report, message).help(format!(
-        "nothing was sent; there are three ways on: end the old run with `{}`{note}; start over with \
-         --fresh, which closes it into a report of its own; or run it as it was, with the old table",
+        "nothing was sent; there are three ways on: end the old run with `{}`{note}; start over \
+         with --fresh, which closes it into a report of its own; or run it as it was, with the same \
+         files",
         visible(&close)
     )))
 }

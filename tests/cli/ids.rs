@@ -170,7 +170,7 @@ fn people_without_one_id_stop_everything_and_are_named_with_both_files() {
             "people.csv:3: column email: is not in users.csv; \"jo.dahl@example.com\" is similar, \
              but may be somebody else: \"jo.dahl@exmaple.com\"",
         )
-        .says("people.csv:4: column email: the e-mail address is missing")
+        .says("people.csv:4: column email: is empty, so there is nothing to match by")
         .says(
             "people.csv:5: column email: has several user IDs: 5 in users.csv:4, 6 in users.csv:5",
         )
@@ -330,8 +330,13 @@ fn a_table_of_addresses_without_a_list_is_shown_the_way() {
     desk.run(&["apply", "people.csv"], &[])
         .exits(2)
         .says("no column for the user ID")
-        .says("find the IDs by column 2 \"E-Mail\"")
+        .says("to find the IDs by column 2 \"E-Mail\"")
         .says("--ids FILE");
+    desk.cli
+        .write("other.csv", "Work mail,mfa_opt_out\njo@example.com,yes\n");
+    desk.run(&["apply", "other.csv"], &[])
+        .exits(2)
+        .says("--ids FILE --match 1=email");
     desk.cli
         .write("wrong.csv", "user_id,mfa_opt_out\njo@example.com,yes\n");
     desk.run(&["apply", "wrong.csv"], &[])
@@ -442,7 +447,7 @@ fn an_interrupted_run_goes_on_with_the_same_list() {
 #[test]
 fn hostile_lists_are_refused_or_harmless_and_never_shown_raw() {
     let desk = Desk::with_people();
-    let deep = "[".repeat(100_000);
+    let deep = format!("[{}", r#"{"a":"#.repeat(100_000));
     let long = format!(r#"[{{"id": 1701, "email": "{}"}}]"#, "x".repeat(2 << 20));
     let cases: [(&str, &str); 9] = [
         (&deep, "recursion limit exceeded"),
