@@ -116,8 +116,7 @@ impl CellError {
             }
             Self::Nul => "has a NUL byte in it; this may be a binary file",
             Self::Email => {
-                "is an email address; give the numeric user ID, as in the address of the Edit User \
-                 page, or a list of users with --ids FILE"
+                "is an email address; give the user ID, or a list of users with --ids FILE"
             }
             Self::Uuid => {
                 "is a UUID; the numeric user ID is needed, as in the address of the Edit User page"

@@ -291,7 +291,7 @@ struct ValueReader<'a> {
 }
 
 impl ValueReader<'_> {
-    fn scalar<E>(self, value: Scalar<'_>) -> std::result::Result<JsonShape, E> {
+    fn scalar(self, value: Scalar<'_>) -> JsonShape {
         if !self.path.is_empty() {
             self.visitor.member(self.path, value);
         }

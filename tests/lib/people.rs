@@ -25,7 +25,7 @@ fn file(content: &str) -> NamedTempFile {
 
 fn as_csv(entries: &[ListEntry]) -> String {
     let rows = entries.iter().map(|(id, key)| format!("{key};{id}\n"));
-    format!("email;user_id\n{}", rows.collect::<String>())
+    format!("email;user_id\n{}", rows.collect::<Vec<_>>().concat())
 }
 
 fn as_json(entries: &[ListEntry]) -> String {
@@ -37,8 +37,8 @@ fn as_json(entries: &[ListEntry]) -> String {
 
 /// Returns the steps for these people, invalid rows included.
 fn steps(people: &[String], list: &str) -> Vec<Step> {
-    let rows: String = people.iter().map(|key| format!("{key},x\n")).collect();
-    let table = file(&format!("email,note\n{rows}"));
+    let rows: Vec<String> = people.iter().map(|key| format!("{key},x\n")).collect();
+    let table = file(&format!("email,note\n{}", rows.concat()));
     let list = file(list);
     let source = |file: &Path| Source::Path(file.to_owned());
     let directory = Directory::open(&source(list.path()), &DirectoryOptions::default()).unwrap();
