@@ -92,7 +92,9 @@ pub mod testing {
         pub use crate::error::{Error, Exit, Kind, Result};
     }
     pub mod input {
-        pub use crate::input::{HeaderChoice, Input, Options, Row, Source};
+        pub use crate::input::{
+            Content, Directory, DirectoryOptions, HeaderChoice, Input, Options, Row, Source,
+        };
     }
     pub mod journal {
         pub use crate::journal::{

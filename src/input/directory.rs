@@ -197,7 +197,7 @@ impl Directory {
                 let found = occupied.get_mut();
                 match (&*found, user) {
                     (KeyEntry::User(_, _), Err(error)) => {
-                        *found = KeyEntry::Invalid(error, number())
+                        *found = KeyEntry::Invalid(error, number());
                     }
                     (KeyEntry::User(first, at), Ok(user)) if *first != user => {
                         *found = KeyEntry::Several(Box::new([(*first, *at), (user, number())]));

@@ -295,7 +295,7 @@ impl ValueReader<'_> {
         if !self.path.is_empty() {
             self.visitor.member(self.path, value);
         }
-        Ok(JsonShape::Other)
+        JsonShape::Other
     }
 }
 
@@ -348,27 +348,27 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
     }
 
     fn visit_bool<E>(self, value: bool) -> std::result::Result<JsonShape, E> {
-        self.scalar(Scalar::Bool(value))
+        Ok(self.scalar(Scalar::Bool(value)))
     }
 
     fn visit_i64<E>(self, number: i64) -> std::result::Result<JsonShape, E> {
-        self.scalar(Scalar::Signed(number))
+        Ok(self.scalar(Scalar::Signed(number)))
     }
 
     fn visit_u64<E>(self, number: u64) -> std::result::Result<JsonShape, E> {
-        self.scalar(Scalar::Unsigned(number))
+        Ok(self.scalar(Scalar::Unsigned(number)))
     }
 
     fn visit_f64<E>(self, number: f64) -> std::result::Result<JsonShape, E> {
-        self.scalar(Scalar::Float(number))
+        Ok(self.scalar(Scalar::Float(number)))
     }
 
     fn visit_str<E>(self, text: &str) -> std::result::Result<JsonShape, E> {
-        self.scalar(Scalar::Text(text))
+        Ok(self.scalar(Scalar::Text(text)))
     }
 
     fn visit_unit<E>(self) -> std::result::Result<JsonShape, E> {
-        self.scalar(Scalar::Null)
+        Ok(self.scalar(Scalar::Null))
     }
 }
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::civil::date;
-use mfa_optout::domain::Outcome;
-use mfa_optout::input::{Content, Directory, DirectoryOptions, Input, Options, Source};
-use mfa_optout::plan::{self, Action, Plan, Step};
+use mfa_optout::testing::domain::Outcome;
+use mfa_optout::testing::input::{Content, Directory, DirectoryOptions, Input, Options, Source};
+use mfa_optout::testing::plan::{self, Action, Plan, Step};
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 use tempfile::NamedTempFile;
@@ -44,7 +44,7 @@ fn steps(people: &[String], list: &str) -> Vec<Step> {
     let directory = Directory::open(&source(list.path()), &DirectoryOptions::default()).unwrap();
     let input = Options {
         content: Content::People { key: None },
-        set: Some(mfa_optout::domain::Flag::OptOut),
+        set: Some(mfa_optout::testing::domain::Flag::OptOut),
         ..Options::default()
     };
     let options = plan::Options {
