@@ -143,9 +143,14 @@ pub(super) fn has_registered_column(report: &Path, carried: &[String]) -> Result
     Ok(last.is_some_and(|column| column["added"] == true))
 }
 
-/// Reads the record beside a report, if there is one.
+/// Reads the record beside a report, if there is one. A workbook that was saved as one of another
+/// kind has the record of the one that was written.
 fn run_of(report: &Path) -> Option<serde_json::Value> {
-    let json = Paths::of(report.to_owned()).json;
+    let report = match journal::report_ending(report) {
+        "csv" => report.to_owned(),
+        ending => report.with_extension(ending),
+    };
+    let json = Paths::of(report).json;
     let bytes = trusted_file::read(&json, trusted_file::MAX_BYTES).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
@@ -153,23 +158,23 @@ fn run_of(report: &Path) -> Option<serde_json::Value> {
 /// Returns the paths for a `retry` or `undo`: `users.report.csv` gives `users.retry-1.report.csv`,
 /// then `users.retry-2…`, and `users.report.xlsx` gives workbooks. An interrupted one is continued.
 pub(super) fn report_after(earlier: &Path, command: &str) -> Paths {
-    let name = earlier.file_name().unwrap_or_default().to_string_lossy();
-    let extension = if journal::is_workbook(earlier) {
-        "xlsx"
-    } else {
-        "csv"
+    let ending = journal::report_ending(earlier);
+    // A report that was saved as another kind of workbook is still a report.
+    let is_table = ending != "csv" || earlier.extension().is_some_and(|found| found == ending);
+    let name = match earlier.file_stem() {
+        Some(stem) if is_table => stem,
+        _ => earlier.file_name().unwrap_or_default(),
     };
-    let stem = name.strip_suffix(&format!(".{extension}")).unwrap_or(&name);
-    let stem = stem.strip_suffix(".report").unwrap_or(stem);
+    let name = name.to_string_lossy();
+    let stem = name.strip_suffix(".report").unwrap_or(&name);
     let stem = stem
         .rsplit_once('.')
         .filter(|(_, tail)| is_follow_up(tail))
         .map_or(stem, |(stem, _)| stem);
     let mut number = 1_u32;
     loop {
-        let paths = Paths::of(
-            earlier.with_file_name(format!("{stem}.{command}-{number}.report.{extension}")),
-        );
+        let paths =
+            Paths::of(earlier.with_file_name(format!("{stem}.{command}-{number}.report.{ending}")));
         if paths.partial.exists() || !paths.report.exists() || number == u32::MAX {
             return paths;
         }
@@ -221,6 +226,8 @@ mod tests {
             ("list.report.xlsx", "list.undo-1.report.xlsx"),
             ("list.retry-2.report.xlsx", "list.undo-1.report.xlsx"),
             ("list.xlsx", "list.undo-1.report.xlsx"),
+            ("list.report.ods", "list.undo-1.report.xlsx"),
+            ("list", "list.undo-1.report.csv"),
             ("list.csv", "list.undo-1.report.csv"),
         ] {
             assert_eq!(next(earlier, "undo"), report);

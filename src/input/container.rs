@@ -169,7 +169,22 @@ pub(super) fn measure(
             sheets.insert(path, look.marks);
         }
     }
+    if book == Book::OpenDocument && is_by_libreoffice(&mut archive) {
+        // It writes a formula whose result is an empty text like one without a result.
+        for marks in sheets.values_mut() {
+            marks.has_missing_results = false;
+        }
+    }
     Ok(ContainerSize { book, sheets })
+}
+
+/// Checks whether a spreadsheet was written by a program that computes all formulas before it saves
+/// them.
+fn is_by_libreoffice(archive: &mut ZipArchive<impl Read + Seek>) -> bool {
+    let meta = start_of(archive, "meta.xml");
+    ["LibreOffice/", "OpenOffice/"]
+        .iter()
+        .any(|name| meta.contains(name))
 }
 
 fn too_many_parts(name: &str) -> Error {

@@ -70,13 +70,9 @@ impl Paths {
     pub fn of_sync(input: &Path, starts: Timestamp) -> Self {
         let beside = Self::beside(input);
         let stem = beside.report.with_extension("").with_extension("");
-        let extension = if is_workbook(&beside.report) {
-            WORKBOOK
-        } else {
-            "csv"
-        };
+        let ending = report_ending(&beside.report);
         Self::free_at(starts, |mark| {
-            with_suffix(&stem, &format!(".{mark}.report.{extension}"))
+            with_suffix(&stem, &format!(".{mark}.report.{ending}"))
         })
     }
 
@@ -95,12 +91,7 @@ impl Paths {
         } else {
             input.to_owned()
         };
-        let extension = if has_extension(&table, &WORKBOOK_INPUTS) {
-            WORKBOOK
-        } else {
-            "csv"
-        };
-        let suffix = format!(".report.{extension}");
+        let suffix = format!(".report.{}", report_ending(&table));
         Self::of(with_suffix(&table.with_extension(""), &suffix))
     }
 
@@ -141,6 +132,16 @@ impl Paths {
 #[must_use]
 pub fn is_workbook(report: &Path) -> bool {
     has_extension(report, &[WORKBOOK])
+}
+
+/// Returns the ending of the report of a table, which is a workbook if the table is one.
+#[must_use]
+pub fn report_ending(table: &Path) -> &'static str {
+    if has_extension(table, &WORKBOOK_INPUTS) {
+        WORKBOOK
+    } else {
+        "csv"
+    }
 }
 
 /// Checks whether the name of a file has one of these endings, without regard to case.

@@ -18,7 +18,7 @@ pub(crate) mod snapshot;
 pub(crate) mod timestamp;
 pub(crate) mod writer;
 
-pub use files::{Paths, is_workbook};
+pub use files::{Paths, is_workbook, report_ending};
 pub use identity::{
     ADDED_ID_COLUMN, CarriedColumn, Identity, InputFile, RegisterIdentity, TableReading, UserList,
 };
