@@ -115,7 +115,7 @@ impl RowLabels {
         // A row that can't be read has no label.
         let _ = reader.read_byte_record(&mut cells);
         let id = match self.id_column {
-            Some(column) => text(&cells, column),
+            Some(column) => bare_number(&text(&cells, column)).to_owned(),
             None => String::new(),
         };
         one_line(&format!("{id} {}", self.people.name(&cells)), MAX_LABEL)
@@ -133,6 +133,17 @@ pub fn row_name(line: Option<LineNumber>, label: &str) -> String {
         place
     } else {
         format!("{place}: {label}")
+    }
+}
+
+/// Returns a number without what protects it from a spreadsheet program, as in `="1701"` and
+/// `'1701`. Returns every other text as it is.
+fn bare_number(text: &str) -> &str {
+    let bare = text.trim_matches(['\'', '=', '"']);
+    if !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit()) {
+        bare
+    } else {
+        text
     }
 }
 
@@ -188,6 +199,9 @@ mod tests {
         assert_eq!(labels.label(b"\"\x1b[31m a\",7,\"\""), "7 \\u{1b}[31m a");
         let without_names = RowLabels::new(Some(0), ["User ID"]);
         assert_eq!(without_names.label(b"1404"), "1404");
+        assert_eq!(without_names.label(b"'1404"), "1404");
+        assert_eq!(without_names.label(b"\"=\"\"1404\"\"\""), "1404");
+        assert_eq!(without_names.label(b"'a'"), "'a'");
         assert_eq!(RowLabels::default().label(b"1404,x"), "");
     }
 }
