@@ -255,6 +255,27 @@ mod tests {
         assert!(!is_at(&path, &first));
     }
 
+    #[test]
+    fn a_file_to_append_to_can_be_read_shortened_and_appended_to() {
+        use std::io::{Read as _, Seek as _};
+
+        use crate::output::disk;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut file = guarded_to_append().create_new(true).open(&path).unwrap();
+        disk::append(&mut file, b"whole, torn").unwrap();
+        drop(file);
+        let mut file = guarded_to_append().open(&path).unwrap();
+        file.set_len(7).unwrap();
+        let mut read = String::new();
+        file.rewind().unwrap();
+        (&file).take(3).read_to_string(&mut read).unwrap();
+        disk::append(&mut file, b"next").unwrap();
+        assert_eq!(read, "who");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole, next");
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_link_is_not_opened_and_is_not_the_file_that_it_leads_to() {

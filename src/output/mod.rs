@@ -542,6 +542,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_whose_path_is_longer_than_260_characters_is_written_and_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("n".repeat(120)).join("m".repeat(120));
+        fs::create_dir_all(&long).unwrap();
+        let path = long.join("page.html");
+        for content in ["first", "second"] {
+            let output = checked(&path, Existing::Replace).unwrap();
+            text(&output, content).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(&long).unwrap().count(), 1);
+    }
+
+    #[test]
     fn content_is_synced_before_the_rename_and_the_folder_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page.html");
@@ -555,6 +569,33 @@ mod tests {
                 "sync the folder of its files",
             ];
             assert_eq!(calls, expected);
+        }
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_file_that_another_program_holds_open_is_not_taken_for_replaceable() {
+        use std::os::windows::fs::OpenOptionsExt;
+
+        const SHARE_READ: u32 = 1;
+        const SHARE_READ_AND_WRITE: u32 = 3;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.report.csv");
+        fs::write(&path, "old").unwrap();
+        for share in [SHARE_READ, SHARE_READ_AND_WRITE] {
+            let held = File::options()
+                .read(true)
+                .share_mode(share)
+                .open(&path)
+                .unwrap();
+            let error = checked(&path, Existing::Replace).unwrap_err();
+            assert!(
+                error.message().contains("open in another program"),
+                "{error}"
+            );
+            drop(held);
+            checked(&path, Existing::Replace).unwrap();
         }
     }
 

@@ -1,6 +1,4 @@
 //! A small dose of the chaos that the soak makes a large one of.
-#![cfg(unix)]
-
 use crate::common::chaos::round;
 
 #[test]

@@ -1,6 +1,5 @@
 //! Runs that are ended without sending the rest: `close`, and `--fresh`, which closes the old run
 //! first.
-#![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,9 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Then};
-use crate::common::ledger::{Ledger, start, stop, through_shell};
+#[cfg(unix)]
+use crate::common::ledger::through_shell;
+use crate::common::ledger::{Ledger, Signal, start, stop};
 use crate::common::{Cli, Ran, ReportRow, outcomes, report, table};
-use rustix::process::Signal;
 
 const ROWS: u64 = 60;
 
@@ -66,6 +66,7 @@ fn left_over(cli: &Cli) -> Vec<String> {
         .collect()
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_run_ended_by_sigterm_is_closed_with_the_rest_not_sent() {
     let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
@@ -192,6 +193,7 @@ fn where_there_is_nothing_to_close_that_is_said() {
     assert_eq!(cli.read("users.report.csv"), finished);
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_run_that_has_lost_its_snapshot_is_closed_with_its_table_only() {
     let (cli, _org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
@@ -214,6 +216,7 @@ fn a_run_that_has_lost_its_snapshot_is_closed_with_its_table_only() {
     assert_eq!(cli.report().len() as u64, ROWS);
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn the_table_may_be_gone_when_a_run_is_closed() {
     let (cli, _org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
@@ -241,6 +244,7 @@ fn a_run_with_every_row_on_record_is_closed_without_its_table() {
     assert_eq!(outcomes(&cli.report(), "applied"), 20);
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_table_is_read_by_close_as_it_was_by_the_run() {
     let odd = (1..=ROWS).fold("title;;\n".to_owned(), |text, id| {
@@ -279,6 +283,7 @@ fn a_table_is_read_by_close_as_it_was_by_the_run() {
     }
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_retry_and_an_undo_are_closed_as_well() {
     let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
@@ -321,6 +326,7 @@ fn a_retry_and_an_undo_are_closed_as_well() {
     }
 }
 
+#[cfg(unix)] // a POSIX shell, signals
 #[test]
 fn a_journal_is_no_report_and_the_command_that_makes_it_one_is_given() {
     let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
@@ -347,6 +353,7 @@ fn a_journal_is_no_report_and_the_command_that_makes_it_one_is_given() {
     assert_eq!(cli.report().len() as u64, ROWS);
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_finished_report_is_replaced_by_close_only_with_overwrite() {
     let cli = Cli::new();
@@ -365,6 +372,7 @@ fn a_finished_report_is_replaced_by_close_only_with_overwrite() {
     assert_eq!(cli.report().len() as u64, ROWS);
 }
 
+#[cfg(unix)] // a POSIX shell, signals
 #[test]
 fn a_disk_that_is_full_leaves_the_run_as_it_was() {
     let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
@@ -386,6 +394,7 @@ fn a_disk_that_is_full_leaves_the_run_as_it_was() {
     assert_eq!(outcomes(&cli.report(), "applied") as u64, ROWS);
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn another_table_is_refused_with_three_ways_on() {
     let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
@@ -462,6 +471,7 @@ fn a_plan_that_starts_over_says_that_a_journal_without_outcomes_is_kept() {
         .says("--fresh keeps users.report.csv.partial under another name: ");
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_run_is_never_closed_into_a_report_that_exists() {
     let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
@@ -485,6 +495,7 @@ fn a_run_is_never_closed_into_a_report_that_exists() {
     assert_eq!(cli.read(&first[0]), content);
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_run_without_snapshot_is_not_given_up_by_starting_over() {
     let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);

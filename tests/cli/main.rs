@@ -11,12 +11,22 @@
     clippy::disallowed_methods,
     reason = "tests read the clock and the date"
 )]
+#![cfg_attr(
+    windows,
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "some helpers serve only tests that are for Unix"
+    )
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod apply;
 mod browser;
+// Signals.
+#[cfg(unix)]
 mod chaos;
 mod chart;
 mod close;
@@ -31,9 +41,13 @@ mod retry_undo;
 mod samples;
 mod sandbox;
 mod schedule;
+// Signals, and terminals that are closed.
+#[cfg(target_os = "linux")]
 mod signals;
 mod snapshot;
 mod sync;
 mod tables;
+// A terminal that the test controls.
+#[cfg(unix)]
 mod terminal;
 mod workbooks;

@@ -1,10 +1,11 @@
 //! Files that a run writes, and files that stand or appear in their places: what is replaced, what
 //! is kept, and what is refused before anything is sent. "During the run" is while the Org holds
 //! its answer to a certain request.
-#![cfg(target_os = "linux")]
 
 use std::fs;
+#[cfg(unix)]
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+#[cfg(unix)]
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,10 +14,8 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use crate::common::hostile::Reply;
-use crate::common::ledger::{Ledger, PATIENCE, start, stop};
+use crate::common::ledger::{Ledger, PATIENCE, Signal, start, stop};
 use crate::common::{Cli, KEY, Ran, outcomes, report, table};
 
 const REPORT: &str = "users.report.csv";
@@ -55,6 +54,31 @@ fn assert_all_applied(cli: &Cli, rows: usize) {
     assert_eq!(outcomes(&rows_told, "applied"), rows);
     assert!(!cli.path(JOURNAL).exists());
     assert!(cli.path(RECORD).exists());
+}
+
+/// On Unix, a file that is open can be replaced.
+#[cfg(windows)]
+#[test]
+fn a_report_that_a_spreadsheet_holds_open_is_found_before_anything_is_sent() {
+    use std::os::windows::fs::OpenOptionsExt;
+
+    const SHARE_READ: u32 = 1;
+
+    let cli = cli(3);
+    let org = Ledger::start(Duration::ZERO);
+    apply(&cli, &org, &[]).exits(0);
+    let held = fs::File::options()
+        .read(true)
+        .share_mode(SHARE_READ)
+        .open(cli.path(REPORT))
+        .unwrap();
+    apply(&cli, &org, &["--overwrite"])
+        .exits(2)
+        .says("it is open in another program");
+    assert_eq!(org.count(), 3);
+    drop(held);
+    apply(&cli, &org, &["--overwrite"]).exits(0);
+    assert_eq!(org.count(), 6);
 }
 
 #[test]
@@ -262,6 +286,7 @@ fn run_with_problems(cli: &Cli, org: &Ledger, problems: &str) -> Ran {
     apply(cli, org, &["--problems", problems])
 }
 
+#[cfg(unix)] // file modes
 #[test]
 fn the_list_of_problems_belongs_to_its_owner_only() {
     let cli = Cli::new();
@@ -282,6 +307,7 @@ fn the_list_of_problems_belongs_to_its_owner_only() {
     assert_eq!(org.count(), 0);
 }
 
+#[cfg(unix)] // pipes
 #[test]
 fn the_list_of_problems_takes_no_other_files_place() {
     let cli = Cli::new();
@@ -334,6 +360,7 @@ fn the_list_of_problems_takes_no_other_files_place() {
 }
 
 /// The binary as an account that may not do everything, in a folder that it may write to.
+#[cfg(unix)]
 fn as_nobody(cli: &Cli, arguments: &[&str]) -> Command {
     let binary = cli.path("mfa-optout");
     if !binary.exists() {
@@ -353,6 +380,7 @@ fn as_nobody(cli: &Cli, arguments: &[&str]) -> Command {
     command
 }
 
+#[cfg(target_os = "linux")] // system calls
 #[test]
 fn a_report_that_can_not_be_replaced_is_found_before_anything_is_sent() {
     let is_root = rustix::process::geteuid().is_root();
@@ -486,6 +514,7 @@ fn a_run_whose_journal_can_not_be_read_again_ends_with_the_code_that_it_has_earn
     assert!(cli.path(JOURNAL).exists());
 }
 
+#[cfg(target_os = "linux")] // file attributes
 #[test]
 fn an_immutable_file_is_found_before_anything_is_sent() {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
@@ -509,6 +538,7 @@ fn an_immutable_file_is_found_before_anything_is_sent() {
     }
 }
 
+#[cfg(unix)] // file modes, owners
 #[test]
 fn a_folder_in_which_no_report_can_be_put_in_place_is_found_before_a_run_goes_on() {
     let cli = cli(20);
@@ -544,6 +574,7 @@ fn a_folder_in_which_no_report_can_be_put_in_place_is_found_before_a_run_goes_on
     Ran::of(as_nobody(&cli, &arguments).output().unwrap()).exits(0);
 }
 
+#[cfg(target_os = "linux")] // system calls
 #[test]
 fn a_key_file_of_another_account_is_warned_of() {
     let cli = cli(1);

@@ -1,11 +1,12 @@
 //! Nothing is lost, proved on the built binary: runs that are killed, stopped, contended for, and
 //! short of disk or memory. The Org's own books are held against the report. Instants are tied to
 //! what the Org has seen.
-#![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
 use std::fs;
+#[cfg(unix)]
 use std::os::unix::fs::{PermissionsExt, symlink};
+#[cfg(unix)]
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Then};
-use crate::common::ledger::{Ledger, end, key_of, on_record, send, start, stop, through_shell};
+use crate::common::ledger::{Ledger, Signal, end, key_of, on_record, start, stop};
+#[cfg(unix)]
+use crate::common::ledger::{send, through_shell};
 use crate::common::{Cli, Ran, outcomes, report, table};
-use rustix::process::Signal;
 
 const LATENCY: Duration = Duration::from_millis(5);
 const CONCURRENCY: usize = 8;
@@ -67,6 +69,7 @@ fn fifty_places(puts: usize) -> Vec<usize> {
     places
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_flight() {
     let cli = Cli::new();
@@ -124,11 +127,13 @@ fn interrupted(signal: Signal, code: i32) {
     assert_eq!(org.count(), 3000, "no row was sent twice");
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn sigterm_ends_a_run_in_good_order() {
     interrupted(Signal::TERM, 143);
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn ctrl_c_ends_a_run_in_good_order() {
     interrupted(Signal::INT, 130);
@@ -143,6 +148,7 @@ fn kills_amid_recovery_and_the_last_steps_and_a_second_process_around_the_end_br
     );
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_second_ctrl_c_leaves_at_once() {
     let cli = Cli::new();
@@ -183,6 +189,7 @@ fn wait_until_told(child: &mut Child, what: &str) -> std::io::BufReader<std::pro
     lines
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn sigterm_is_heard_in_a_throttle_wait_and_in_a_back_off() {
     let throttled = || Reply::new(429).header("retry-after", "120");
@@ -293,6 +300,7 @@ fn is_merging(cli: &Cli) -> bool {
     })
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_signal_amid_the_merge_ends_the_run_and_the_next_one_only_merges() {
     let cli = Cli::new();
@@ -582,6 +590,7 @@ fn a_first_try_that_got_nowhere_is_not_in_the_way() {
     assert_true_to(&cli, &org, 3);
 }
 
+#[cfg(unix)] // file modes, links, pipes
 #[test]
 fn a_place_that_can_not_hold_a_report_is_found_before_anything_is_sent() {
     let cli = Cli::new();
@@ -633,6 +642,7 @@ fn a_place_that_can_not_hold_a_report_is_found_before_anything_is_sent() {
     assert_eq!(cli.read("users.csv"), table(3));
 }
 
+#[cfg(unix)] // a POSIX shell
 #[test]
 fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
     let cli = Cli::new();
@@ -717,6 +727,7 @@ fn a_journal_that_another_program_has_emptied_is_not_said_to_be_complete() {
     assert_true_to(&cli, &org, 20);
 }
 
+#[cfg(unix)] // a POSIX shell, file modes
 #[test]
 fn files_are_the_owners_own_whatever_the_umask() {
     let cli = Cli::new();
@@ -742,6 +753,7 @@ fn files_are_the_owners_own_whatever_the_umask() {
     }
 }
 
+#[cfg(target_os = "linux")] // /dev/full
 #[test]
 fn nobody_has_to_be_listening() {
     for closed in ["true", "exec >&-", "exec 2>&-", "exec >&- 2>&-"] {
@@ -784,6 +796,7 @@ fn nobody_has_to_be_listening() {
     );
 }
 
+#[cfg(unix)] // a POSIX shell
 #[test]
 fn a_small_memory_is_enough() {
     let cli = Cli::new();
@@ -906,6 +919,7 @@ fn loses_the_answer_of_user_5(is_taken_up: &Arc<AtomicBool>) -> Ledger {
     })
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn a_change_whose_answer_was_lost_before_an_interruption_is_unknown_when_the_org_refuses_it_later()
 {
@@ -961,6 +975,7 @@ fn a_change_whose_answer_was_lost_before_an_interruption_is_unknown_when_the_org
     }
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn after_an_orderly_end_a_row_that_was_not_sent_is_not_in_doubt() {
     let cli = Cli::new();
@@ -993,6 +1008,7 @@ fn after_an_orderly_end_a_row_that_was_not_sent_is_not_in_doubt() {
     );
 }
 
+#[cfg(unix)] // file modes
 #[test]
 fn a_journal_of_format_1_is_refused_in_words_and_can_be_set_aside() {
     let cli = Cli::new();

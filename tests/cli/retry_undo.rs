@@ -1,9 +1,9 @@
 //! What comes after a report: `retry` runs again what did not succeed, `undo` sends the opposite of
 //! what did. Both are runs like any other, with plan, guards, confirmation, journal and a report of
 //! their own.
-#![cfg(unix)]
 
 use std::io::{BufRead, BufReader};
+#[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::hostile::Reply;
-use crate::common::ledger::{Ledger, Put, on_record, send, start, stop};
+#[cfg(unix)]
+use crate::common::ledger::send;
+use crate::common::ledger::{Ledger, Put, Signal, on_record, start, stop};
 use crate::common::{Cli, Ran, outcomes, report};
-use rustix::process::Signal;
 
 const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
 
@@ -299,6 +300,7 @@ fn an_interrupted_retry_goes_on_in_its_own_report() {
     );
 }
 
+#[cfg(unix)] // signals
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the earlier run has just ended")]
 fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_interrupted() {
@@ -611,6 +613,7 @@ fn next_command(ran: &Ran) -> &str {
 }
 
 /// Runs a command as it would be pasted, in a shell that does not look where the tool was built.
+#[cfg(unix)]
 fn in_a_shell(cli: &Cli, command: &str) -> Ran {
     let mut shell = Command::new("sh");
     shell
@@ -817,6 +820,7 @@ fn settings_that_say_how_tables_are_written_do_not_hold_for_reports() {
     assert_eq!(report(&cli.path("users.undo-1.report.csv")).len(), 1);
 }
 
+#[cfg(unix)] // a POSIX shell, file modes
 #[test]
 fn the_command_that_is_suggested_works_in_a_shell() {
     let works = Arc::new(AtomicBool::new(false));

@@ -1,6 +1,5 @@
 //! Signals and the limits of a process, tried out on the built binary: a terminal that goes away,
 //! a second Ctrl-C, and few file descriptors.
-#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};

@@ -1,9 +1,9 @@
 //! The private copy of the input: whatever becomes of the table during a run changes nothing, and
 //! an interrupted run can be taken up from the copy.
-#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::io::Write as _;
+#[cfg(unix)]
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Then};
-use crate::common::ledger::{Ledger, start, stop};
+use crate::common::ledger::{Ledger, Signal, start, stop};
 use crate::common::{Cli, Ran, outcomes, report, table};
-use rustix::process::Signal;
 
 const ROWS: u64 = 400;
 
@@ -140,6 +139,7 @@ fn killed_run() -> (Cli, Ledger) {
     (cli, org)
 }
 
+#[cfg(unix)] // file modes
 #[test]
 fn the_snapshot_is_its_owners_only_and_goes_with_the_run() {
     let (cli, org) = killed_run();
@@ -210,6 +210,7 @@ fn another_table_is_refused_although_the_snapshot_has_the_old_one() {
     assert!(cli.path(SNAPSHOT).exists());
 }
 
+#[cfg(unix)] // file modes, links, pipes
 #[test]
 fn a_planted_snapshot_is_refused_before_anything_is_sent() {
     type Plant = fn(&Path, &Path);

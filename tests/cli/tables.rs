@@ -1,21 +1,22 @@
 //! Tables that are odd as files, on the built binary: names, pipes, folders, sizes, and bombs.
 //! Nothing is sent of what is refused, and refusing takes little memory.
-#![cfg(unix)]
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Seek, Write};
+#[cfg(unix)]
 use std::os::unix::ffi::OsStrExt;
+#[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
+#[cfg(unix)]
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common::hostile::{Hostile, Reply};
-use crate::common::ledger::stop;
+use crate::common::ledger::{Signal, stop};
 use crate::common::practice::TestOrg;
 use crate::common::{Cli, Ran, outcomes, report, table};
-use rustix::process::Signal;
 
 fn org() -> Hostile {
     Hostile::start(|_| Reply::new(204))
@@ -38,6 +39,7 @@ fn run(mut command: Command) -> Ran {
 const REFUSAL: [u32; 2] = [180_000, 130_000];
 
 /// `apply` within that memory; with more it would not come to its words.
+#[cfg(unix)]
 fn bounded(cli: &Cli, org: &Hostile, name: &str) -> Ran {
     let bounded = format!(
         "ulimit -v {} && ulimit -d {} && exec \"$@\"",
@@ -57,6 +59,12 @@ fn bounded(cli: &Cli, org: &Hostile, name: &str) -> Ran {
     run(command)
 }
 
+/// `apply` without a limit, which Windows has none of.
+#[cfg(windows)]
+fn bounded(cli: &Cli, org: &Hostile, name: &str) -> Ran {
+    run(apply(cli, org, OsStr::new(name)))
+}
+
 /// Has the table refused, and says with which words. Nothing is sent.
 fn refused(cli: &Cli, name: &str) -> String {
     let org = org();
@@ -65,6 +73,7 @@ fn refused(cli: &Cli, name: &str) -> String {
     ran.stderr
 }
 
+#[cfg(unix)] // names that are not UTF-8
 #[test]
 fn a_file_may_have_any_name() {
     let names: [(&[u8], &[u8]); 9] = [
@@ -162,6 +171,7 @@ fn what_can_not_be_read_is_named_with_the_reason() {
     }
 }
 
+#[cfg(unix)] // file modes, owners
 #[test]
 fn a_file_that_others_may_not_read_is_refused() {
     /// Nobody; root may read everything, so that it has to step down.
@@ -195,6 +205,7 @@ fn a_file_that_others_may_not_read_is_refused() {
     fs::set_permissions(cli.path("users.csv"), fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+#[cfg(unix)] // pipes, signals
 #[test]
 fn a_pipe_that_never_says_anything_can_be_left() {
     let cli = Cli::new();

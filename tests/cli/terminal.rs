@@ -1,8 +1,6 @@
 //! A person at a terminal, which is a pseudo-terminal here: what is asked, which answers count, and
 //! that nothing is sent without one.
 
-#![cfg(unix)]
-
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;

@@ -1,7 +1,5 @@
 //! Whatever a server answers, little of it is kept: memory stays small.
 
-#![cfg(target_os = "linux")]
-
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

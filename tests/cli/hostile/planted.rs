@@ -2,14 +2,14 @@
 //! settings, options and variables that should talk it out of its guard. And what an auditor finds
 //! when the run was shot.
 
-#![cfg(unix)]
-
 use std::fs;
+#[cfg(unix)]
 use std::os::unix::fs::symlink;
 
 use crate::common::hostile::{Hostile, Reply};
 use crate::common::{Cli, KEY, Ran, table};
 
+#[cfg(unix)] // links
 #[test]
 fn a_planted_link_is_not_written_through() {
     let org = Hostile::start(|seen| Reply::new(if seen.user() == Some(2) { 404 } else { 204 }));
@@ -182,7 +182,7 @@ fn consent_can_not_be_left_lying_around() {
 #[cfg(target_os = "linux")]
 #[test]
 fn who_and_why_are_on_record_before_anything_is_sent() {
-    use crate::common::ledger::{Ledger, start, stop};
+    use crate::common::ledger::{Ledger, Signal, start, stop};
 
     let cli = Cli::new();
     let input = table(50);
@@ -199,7 +199,7 @@ fn who_and_why_are_on_record_before_anything_is_sent() {
     let mut child = start(cli.command(&[&["apply", "users.csv", "--yes"], &options[..]].concat()));
     org.must_see(1, &mut child);
     let process = child.id();
-    stop(child, rustix::process::Signal::KILL);
+    stop(child, Signal::KILL);
 
     let partial = fs::read(cli.path("users.report.csv.partial")).unwrap();
     let record = csv::ReaderBuilder::new()
