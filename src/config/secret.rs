@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::Credentials;
 use crate::error::{Error, Kind, Result};
-use crate::text::{Reason, Shell, is_like_path, may_be_secret, shell_word, visible, visible_path};
+use crate::text::{Reason, Shell, is_like_path, may_be_secret, visible, visible_path};
 use crate::trusted_file::{self, ReadError};
 
 /// Maximum length of a key or password in bytes. Anything longer is another file.
@@ -255,7 +255,7 @@ fn readable_by_others(metadata: &Metadata, name: &str) -> Option<String> {
         return Some(format!(
             "{name} can be read by others than its owner (mode {mode:04o}, user {owner}): chmod \
              600 {}",
-            shell_word(name)
+            Shell::Posix.quote(name)
         ));
     }
     owned_by_another(owner, rustix::process::geteuid().as_raw(), name)

@@ -5,10 +5,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use crate::common::hostile::{Hostile, Reply};
-use crate::common::ledger::{Ledger, start, stop};
+use crate::common::ledger::{Ledger, Signal, start, stop};
 use crate::common::practice::TestOrg;
 use crate::common::{Cli, KEY, Ran, outcomes, report};
 

@@ -139,6 +139,7 @@ fn ctrl_c_ends_a_run_in_good_order() {
     interrupted(Signal::INT, 130);
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn kills_amid_recovery_and_the_last_steps_and_a_second_process_around_the_end_break_nothing() {
     let done = crate::common::soak::soak(60, 1);
