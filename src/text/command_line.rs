@@ -11,7 +11,7 @@ use super::Shell;
 pub fn command_line(words: impl IntoIterator<Item = OsString>) -> String {
     let words = std::iter::once(this_program()).chain(words);
     let quoted: Vec<String> = words
-        .map(|word| shell_word(&word.to_string_lossy()))
+        .map(|word| Shell::OF_THIS_SYSTEM.quote(&word.to_string_lossy()))
         .collect();
     quoted.join(" ")
 }
@@ -33,12 +33,6 @@ pub fn path_word(path: &Path) -> OsString {
     } else {
         path.into()
     }
-}
-
-/// Returns a word of a command for this system's shells, quoted if necessary.
-#[must_use]
-pub fn shell_word(word: &str) -> String {
-    Shell::OF_THIS_SYSTEM.quote(word)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod system;
 
 use std::path::Path;
 
-pub use self::command_line::{command_line, path_word, shell_word};
+pub use self::command_line::{command_line, path_word};
 pub use self::number::{countdown, counted, grouped, rough};
 pub use self::secret::{is_like_path, may_be_secret, shown_path, shown_value};
 pub use self::shell::Shell;

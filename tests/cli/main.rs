@@ -34,6 +34,8 @@ mod hostile;
 mod ids;
 mod outputs;
 mod pages;
+// A POSIX shell. What is written for other shells: `Shell`.
+#[cfg(unix)]
 mod pasted;
 mod readme;
 mod resume;

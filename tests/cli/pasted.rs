@@ -1,8 +1,6 @@
 //! Every command that the tool suggests is pasted into a shell and works: at the end of a run, in
 //! the advice of an error, in a warning, and in the examples of the help.
 
-#![cfg(unix)]
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};

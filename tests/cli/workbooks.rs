@@ -1,17 +1,16 @@
 //! Reports that are workbooks, on the built binary: their form, what is refused because it does not
 //! fit, and everything that follows a report or an interrupted run.
-#![cfg(target_os = "linux")]
 
 use std::fs;
+#[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Seen};
-use crate::common::ledger::{Ledger, PATIENCE, start, stop};
+use crate::common::ledger::{Ledger, PATIENCE, Signal, start, stop};
 use crate::common::{Cli, Ran, outcomes, report};
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
-use rustix::process::Signal;
 
 const REPORT: &str = "users.report.xlsx";
 const JOURNAL: &str = "users.report.xlsx.partial";
@@ -82,6 +81,7 @@ fn names_in(cli: &Cli) -> Vec<String> {
     names
 }
 
+#[cfg(unix)] // file modes
 #[test]
 fn the_report_of_a_workbook_is_a_private_workbook_with_its_record_and_page() {
     let cli = cli(30);
@@ -306,6 +306,7 @@ fn a_killed_run_of_a_workbook_continues_and_makes_one_report() {
     );
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn an_interrupted_run_of_a_workbook_is_closed_or_makes_room_with_fresh() {
     for name in [REPORT, JOURNAL] {
@@ -337,6 +338,7 @@ fn an_interrupted_run_of_a_workbook_is_closed_or_makes_room_with_fresh() {
     assert_eq!(report(&cli.path(&closed.unwrap())).len(), 60);
 }
 
+#[cfg(unix)] // file modes
 #[test]
 fn a_workbook_that_an_earlier_process_put_in_place_is_known_as_the_runs_own() {
     let cli = cli(20);

@@ -200,3 +200,20 @@ fn every_file_has_module_docs_and_at_most_700_lines() {
         }
     }
 }
+
+#[test]
+fn no_file_of_tests_is_left_out_as_a_whole_on_a_system() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let is_gated = text.lines().any(|line| line.starts_with("#![cfg("));
+                assert!(!is_gated, "{}: mark its tests one by one", path.display());
+            }
+        }
+    }
+}
