@@ -6,7 +6,7 @@
 //! report of its own. No person is needed for that.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use crate::domain::{Outcome, RowNumber, StatusClass};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Access, Paths};
 use crate::journal::{RegisterIdentity, RowResult, RowResults};
-use crate::output::folder_of;
+use crate::output::absolute;
 use crate::plan::{Plan, RegisterRequests, RegisterUse};
 use crate::register::update::{Request, RequestOutcome, RunFacts};
 use crate::register::{LockState, Owner, Register, RegisterFile, RegisterLock};
@@ -529,15 +529,6 @@ fn figures(register: &Register, today: Date) -> ExceptionFigures {
         total: counts.total,
         without_end: counts.without_end,
         ending_soon: counts.ending_soon,
-    }
-}
-
-/// Returns the absolute path of a file that need not be there.
-fn absolute(path: &Path) -> PathBuf {
-    let folder = folder_of(path).canonicalize();
-    match (folder, path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::is_standard_input;
 use super::registered::OpenRegister;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::output::folder_of;
+use crate::output::absolute;
 use crate::plan::{Plan, RegisterUse, SyncUse};
 use crate::register::comparison::SyncRules;
 use crate::register::{Register, SOON_DAYS};
@@ -52,12 +52,7 @@ fn list_of(table: &Path) -> Result<String> {
     } else if has_date(&table.to_string_lossy()) {
         "a table with a date in its name"
     } else {
-        let folder = folder_of(table).canonicalize();
-        let path = match (folder, table.file_name()) {
-            (Ok(folder), Some(name)) => folder.join(name),
-            _ => table.to_owned(),
-        };
-        return match path.into_os_string().into_string() {
+        return match absolute(table).into_os_string().into_string() {
             Ok(path) => Ok(path),
             Err(_) => Err(needs_list("a table whose path is not Unicode text")),
         };

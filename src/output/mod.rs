@@ -6,6 +6,7 @@
 //! file (mode 0600, a random name, in the same folder), which is synced and renamed. A file that
 //! has appeared at the place in the meantime is never replaced.
 
+mod absolute;
 pub(crate) mod disk;
 mod identity;
 
@@ -17,6 +18,7 @@ use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
 
+pub(crate) use self::absolute::{absolute, canonical};
 pub use self::identity::{FileId, is_same_file};
 pub(crate) use self::identity::{
     check_private, guarded, guarded_to_append, guarded_to_replace, is_at, kind_in_words,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::Register;
 use crate::error::{Error, Kind, Result};
 use crate::output::{
-    Existing, Output, check_private, folder_of, guarded, is_at, kind_in_words, remove_leftovers,
+    Existing, Output, canonical, check_private, folder_of, guarded, is_at, kind_in_words,
+    remove_leftovers,
 };
 use crate::text::{self, Reason};
 
@@ -71,10 +72,10 @@ impl RegisterFile {
     /// # Errors
     /// Of [`Kind::Usage`] if its folder is not there.
     pub fn at(path: &Path) -> Result<Self> {
-        if let Ok(path) = fs::canonicalize(path) {
+        if let Ok(path) = canonical(path) {
             return Ok(Self { path });
         }
-        let folder = fs::canonicalize(folder_of(path)).map_err(|error| {
+        let folder = canonical(folder_of(path)).map_err(|error| {
             let message = format!("the folder of the register {} {error}", shown(path));
             Error::new(Kind::Usage, message)
         })?;
@@ -288,6 +289,8 @@ fn shown(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::journal::Access;
     use crate::register::Owner;
