@@ -327,10 +327,7 @@ impl OpenRegister {
     /// Takes the lock if the register is still as it was when the plan was made.
     fn lock_unchanged(&self) -> Result<RegisterLock> {
         let lock = self.file.lock()?;
-        let version = match self.file.read()? {
-            Some(stored) => Some(blake3::hash(&stored.bytes)),
-            None => None,
-        };
+        let version = self.file.hash()?;
         let journal = lock.state().journal.as_ref();
         let is_same_journal = journal == self.state.journal.as_ref()
             || journal.is_none_or(|journal| !journal.exists());

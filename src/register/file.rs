@@ -123,6 +123,15 @@ impl RegisterFile {
         }
     }
 
+    /// Returns the hash of the file; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), but for damage.
+    pub fn hash(&self) -> Result<Option<blake3::Hash>> {
+        let bytes = read_private(&self.path)?;
+        Ok(bytes.map(|bytes| blake3::hash(&bytes)))
+    }
+
     /// Replaces the register as a whole. The caller holds the lock.
     ///
     /// # Errors

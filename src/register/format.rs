@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use super::{Entry, Owner, Register, RegisteredFlag};
 use crate::domain::UserId;
 use crate::journal::Access;
+use crate::journal::timestamp::{FormattedTimestamp, TimestampCache};
 use crate::text::{one_line, without_formula};
 
 const MAGIC: &str = "mfa-optout register";
@@ -98,10 +99,11 @@ impl Register {
         first.push(format!("entries={}", self.entries.len()));
         csv.write_record(&first)?;
         csv.write_record(COLUMNS)?;
+        let mut writer = EntryWriter::new(csv);
         for (user, entry) in &self.entries {
-            write_entry(&mut csv, *user, entry)?;
+            writer.write(*user, entry)?;
         }
-        csv.flush()
+        writer.csv.flush()
     }
 
     /// Returns the register as CSV.
@@ -227,22 +229,52 @@ impl<'a> FirstLine<'a> {
     }
 }
 
-fn write_entry(csv: &mut csv::Writer<impl Write>, user: UserId, entry: &Entry) -> io::Result<()> {
-    let confirmed_at = entry.confirmed_at.map(|at| format!("{at:.3}"));
-    let until = entry.until.map(|until| until.to_string());
-    let lists: Vec<String> = entry.lists.iter().map(|list| escaped(list)).collect();
-    csv.write_record([
-        user.to_string().as_str(),
-        entry.flag.as_str(),
-        format!("{:.3}", entry.since).as_str(),
-        confirmed_at.unwrap_or_default().as_str(),
-        until.unwrap_or_default().as_str(),
-        &entry.reason,
-        entry.name.as_str(),
-        lists.join("|").as_str(),
-        &entry.run,
-    ])?;
-    Ok(())
+/// Writes entries. Work that is the same for successive entries is done once.
+struct EntryWriter<W: Write> {
+    csv: csv::Writer<W>,
+    since: FormattedTimestamp,
+    confirmed_at: FormattedTimestamp,
+    /// The last lists, and their cell.
+    lists: (Arc<BTreeSet<String>>, String),
+}
+
+impl<W: Write> EntryWriter<W> {
+    fn new(csv: csv::Writer<W>) -> Self {
+        Self {
+            csv,
+            since: FormattedTimestamp::new(Timestamp::UNIX_EPOCH),
+            confirmed_at: FormattedTimestamp::new(Timestamp::UNIX_EPOCH),
+            lists: Default::default(),
+        }
+    }
+
+    fn write(&mut self, user: UserId, entry: &Entry) -> io::Result<()> {
+        self.since.set(entry.since);
+        let confirmed_at = match entry.confirmed_at {
+            Some(at) => {
+                self.confirmed_at.set(at);
+                self.confirmed_at.as_str()
+            }
+            None => "",
+        };
+        let until = entry.until.map(|until| until.to_string());
+        if !Arc::ptr_eq(&self.lists.0, &entry.lists) {
+            let lists: Vec<String> = entry.lists.iter().map(|list| escaped(list)).collect();
+            self.lists = (Arc::clone(&entry.lists), lists.join("|"));
+        }
+        self.csv.write_record([
+            user.to_string().as_str(),
+            entry.flag.as_str(),
+            self.since.as_str(),
+            confirmed_at,
+            until.unwrap_or_default().as_str(),
+            &entry.reason,
+            &entry.name,
+            &self.lists.1,
+            &entry.run,
+        ])?;
+        Ok(())
+    }
 }
 
 /// Parses entries. Successive entries with the same text share it.
@@ -250,6 +282,8 @@ fn write_entry(csv: &mut csv::Writer<impl Write>, user: UserId, entry: &Entry) -
 struct EntryParser {
     reason: Arc<str>,
     run: Arc<str>,
+    since: TimestampCache,
+    confirmed_at: TimestampCache,
     /// The last cell with lists, and what it says.
     lists: (String, Arc<BTreeSet<String>>),
 }
@@ -268,10 +302,10 @@ impl EntryParser {
         let flag = RegisteredFlag::from_word(&record[1]);
         let entry = Entry {
             flag: flag.ok_or_else(|| wrong_cell("mfa_opt_out", &record[1]))?,
-            since: parse_time("since", &record[2])?,
+            since: parse_time(&mut self.since, "since", &record[2])?,
             confirmed_at: match &record[3] {
                 "" => None,
-                cell => Some(parse_time("confirmed_at", cell)?),
+                cell => Some(parse_time(&mut self.confirmed_at, "confirmed_at", cell)?),
             },
             until: match &record[4] {
                 "" => None,
@@ -304,8 +338,8 @@ fn share(last: &mut Arc<str>, text: &str) -> Arc<str> {
     Arc::clone(last)
 }
 
-fn parse_time(column: &str, cell: &str) -> Result<Timestamp, String> {
-    cell.parse().map_err(|_| wrong_cell(column, cell))
+fn parse_time(cache: &mut TimestampCache, column: &str, cell: &str) -> Result<Timestamp, String> {
+    cache.parse(cell).ok_or_else(|| wrong_cell(column, cell))
 }
 
 fn wrong_cell(column: &str, cell: &str) -> String {
