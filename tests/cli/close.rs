@@ -10,23 +10,12 @@ use crate::common::hostile::{Reply, Then};
 #[cfg(unix)]
 use crate::common::ledger::through_shell;
 use crate::common::ledger::{Ledger, Signal, start, stop};
-use crate::common::{Cli, Ran, ReportRow, outcomes, report, table};
+use crate::common::{Cli, Ran, ReportRow, apply_words, outcomes, report, table};
 
 const ROWS: u64 = 60;
 
 fn apply<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let words = [
-        "apply",
-        "users.csv",
-        "--yes",
-        "--rate",
-        "unlimited",
-        "--concurrency",
-        "8",
-        "--address",
-        url,
-    ];
-    [&words[..], more].concat()
+    apply_words(url, "8", more)
 }
 
 /// Stops a run of `users.csv` by this signal after 20 changes.

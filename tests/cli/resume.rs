@@ -17,25 +17,14 @@ use crate::common::hostile::{Reply, Then};
 use crate::common::ledger::{Ledger, Signal, end, key_of, on_record, start, stop};
 #[cfg(unix)]
 use crate::common::ledger::{send, through_shell};
-use crate::common::{Cli, Ran, outcomes, report, table};
+use crate::common::{Cli, Ran, apply_words, outcomes, report, table};
 
 const LATENCY: Duration = Duration::from_millis(5);
 const CONCURRENCY: usize = 8;
 
 /// `apply` at full speed.
 fn apply<'a>(org: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let words = [
-        "apply",
-        "users.csv",
-        "--yes",
-        "--rate",
-        "unlimited",
-        "--concurrency",
-        "8",
-        "--address",
-        org,
-    ];
-    [&words[..], more].concat()
+    apply_words(org, "8", more)
 }
 
 fn partial(cli: &Cli) -> BTreeSet<u64> {
@@ -444,17 +433,7 @@ fn a_run_that_is_continued_at_a_forbidden_user_goes_on_and_repeats_nothing() {
     let cli = Cli::new();
     cli.write("users.csv", table(9));
     let url = org.url();
-    let words = [
-        "apply",
-        "users.csv",
-        "--yes",
-        "--rate",
-        "unlimited",
-        "--concurrency",
-        "1",
-        "--address",
-        &url,
-    ];
+    let words = apply_words(&url, "1", &[]);
     let mut child = start(cli.command(&words));
     org.must_see(5, &mut child);
     stop(child, Signal::KILL);
@@ -520,17 +499,7 @@ fn users_whose_403_ended_a_run_are_sent_last_by_the_next_one() {
     let cli = Cli::new();
     cli.write("users.csv", table(12));
     let url = org.url();
-    let words = [
-        "apply",
-        "users.csv",
-        "--yes",
-        "--rate",
-        "unlimited",
-        "--concurrency",
-        "1",
-        "--address",
-        &url,
-    ];
+    let words = apply_words(&url, "1", &[]);
     cli.run(&words).exits(3);
     cli.run(&words).exits(3);
     cli.run(&words).exits(1);
@@ -935,17 +904,7 @@ fn a_change_whose_answer_was_lost_before_an_interruption_is_unknown_when_the_org
         let org = loses_the_answer_of_user_5(&is_taken_up);
         cli.write("users.csv", table(9));
         let url = org.url();
-        let words = [
-            "apply",
-            "users.csv",
-            "--yes",
-            "--rate",
-            "unlimited",
-            "--concurrency",
-            "1",
-            "--address",
-            &url,
-        ];
+        let words = apply_words(&url, "1", &[]);
         for time in 1..=times {
             let mut child = start(cli.command(&words));
             // The fifth loses its answer; the sixth is told to wait, and so is all that comes
@@ -987,17 +946,7 @@ fn after_an_orderly_end_a_row_that_was_not_sent_is_not_in_doubt() {
     });
     cli.write("users.csv", table(9));
     let url = org.url();
-    let words = [
-        "apply",
-        "users.csv",
-        "--yes",
-        "--rate",
-        "unlimited",
-        "--concurrency",
-        "1",
-        "--address",
-        &url,
-    ];
+    let words = apply_words(&url, "1", &[]);
     let mut child = start(cli.command(&words));
     org.must_see(4, &mut child);
     Ran::of(stop(child, Signal::TERM)).exits(143);

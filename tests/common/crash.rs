@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::ledger::{Ledger, on_record};
 use super::tracer::{Fault, run};
-use super::{Cli, Ran, outcomes, table};
+use super::{Cli, Ran, apply_words, outcomes, table};
 
 const ROWS: u64 = 40;
 
@@ -48,17 +48,7 @@ pub fn crash_everywhere() -> Crashed {
 
 fn command(cli: &Cli, org: &Ledger) -> Command {
     let url = org.url();
-    let words = [
-        "apply",
-        "users.csv",
-        "--yes",
-        "--rate",
-        "unlimited",
-        "--concurrency",
-        "8",
-        "--address",
-        &url,
-    ];
+    let words = apply_words(&url, "8", &[]);
     cli.command(&words)
 }
 

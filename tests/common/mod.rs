@@ -290,6 +290,23 @@ pub fn outcomes(rows: &[ReportRow], outcome: &str) -> usize {
     rows.iter().filter(|row| row["outcome"] == outcome).count()
 }
 
+/// Returns the words of `apply users.csv` as fast as the Org answers, with this many requests in
+/// flight.
+pub fn apply_words<'a>(url: &'a str, in_flight: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        in_flight,
+        "--address",
+        url,
+    ];
+    [&words[..], more].concat()
+}
+
 /// A table of user IDs from 1, all to be opted out.
 pub fn table(rows: u64) -> String {
     (1..=rows).fold("user_id,mfa_opt_out\n".to_owned(), |text, id| {
