@@ -58,17 +58,17 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
             escaped(&about.unwrap_or_default())
         )?;
     }
-    as_it_stands(&mut page, command)?;
+    let text = command.get_after_long_help().map(StyledStr::to_string);
+    as_it_stands(&mut page, &text.unwrap_or_default())?;
+    if command.get_name() == "mfa-optout" {
+        as_it_stands(&mut page, super::texts::RECORD)?;
+    }
     Ok(page)
 }
 
-/// What stands below the long help: its line breaks and columns count. Its headings are those lines
-/// that begin at the margin and are all in capitals.
-fn as_it_stands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
-    let text = command
-        .get_after_long_help()
-        .map(StyledStr::to_string)
-        .unwrap_or_default();
+/// Writes a text whose line breaks and columns count, such as the one below the long help. Its
+/// headings are the lines that begin at the margin and are all in capitals.
+fn as_it_stands(page: &mut Vec<u8>, text: &str) -> io::Result<()> {
     if text.is_empty() {
         return Ok(());
     }

@@ -52,13 +52,13 @@ pub enum Command {
     ///
     /// The table is the list of everybody who should be opted out. Sends only what differs from the
     /// register, and opts people back in who have left the table. Made for scheduled jobs: after an
-    /// interruption the next run continues by itself.
+    /// interruption the next run needs no help.
     #[command(after_long_help = texts::SYNC, after_help = texts::SEE_MORE)]
     Sync(Box<Sync>),
     /// List who is opted out according to the register.
     #[command(after_long_help = texts::EXCEPTIONS)]
     Exceptions(Exceptions),
-    /// Send the rows of an earlier report that did not succeed again.
+    /// Send again the rows of an earlier report that did not succeed.
     #[command(after_long_help = texts::RETRY, after_help = texts::SEE_MORE)]
     Retry(Box<Retry>),
     /// Send the opposite flag for every applied row of an earlier report.
@@ -214,7 +214,7 @@ pub struct SandboxArgs {
     /// The port to listen on; 0 for any free one.
     #[arg(long, value_name = "PORT", default_value_t = 8700)]
     pub port: u16,
-    /// The API key that opens it.
+    /// The API key that it accepts.
     #[arg(long, value_name = "KEY", default_value = "sandbox-key", value_parser = values::sandbox_key)]
     pub key: String,
     /// The options that were given.

@@ -24,6 +24,40 @@ EXAMPLES
   Do it:
     mfa-optout apply users.csv --address https://eu.core.resolver.com --api-key-file key.txt";
 
+/// On the manual page of the program: the fields of the run's record.
+pub(super) const RECORD: &str = "\
+THE RECORD
+  Beside every report is the run's record, a JSON object: users.report.json for users.report.csv.
+  New fields may be added at any time; `format` changes when a field is renamed or removed.
+
+  format         the version of this form, now 2
+  version        the version of the tool
+  command        apply, sync, retry or undo
+  input          the name of the table; input_blake3 is its BLAKE3 hash
+  report_blake3  the BLAKE3 hash of the report; null while there is none
+  address        the address of the Org
+  identity       what must be the same for an interrupted run to be continued: how the table was
+                 read, the columns that the report carries, --set, the register
+  options        every option that was in effect, by the name of its flag; never a secret
+  started        when the run began, in UTC; ended is when it ended
+  rows           the number of rows; outcomes has them by outcome, statuses by the HTTP status of
+                 their last response
+  traffic        requests, retries, log_ins, throttled_ms (how long the Org held back all requests)
+                 and rate_per_second (the rate at the end)
+  traffic_is_complete
+                 false if a process was killed, so that requests may be missing in traffic
+  latency        the times of responses in milliseconds (p50_ms to max_ms) and their histogram;
+                 null if there are none
+  throttled      when the Org held back all requests; outages is when it did not respond: from and
+                 lasted_ms
+  series         requests and rows over time: bars of bar_ms milliseconds, the first begins at from
+  failures       rows that need attention, grouped: outcome, http_status, reason, count, examples
+                 (line and user), meaning and next
+  runs           who started the run and who continued it, when, why, and how it was confirmed
+  ending         how the run ended, in words; exit_code is the exit code; both are null if it was
+                 killed
+  closed         whether the run was ended by `close` or --fresh";
+
 /// Below the long help of `apply`.
 pub(super) const APPLY: &str = "\
 THE TABLE

@@ -51,26 +51,31 @@ pub(super) struct Begun {
 }
 
 impl Beginning<'_> {
-    /// Checks whether a `sync` has found neither a difference nor a row that needs attention.
+    /// Checks whether there are no rows, or a `sync` has found neither a difference nor a row that
+    /// needs attention.
     pub(super) fn has_nothing_to_do(&self, rest: &RemainingWork) -> bool {
-        self.job.command == "sync"
-            && rest.counts.to_send() == 0
+        if self.job.command != "sync" {
+            return rest.counts.rows == 0;
+        }
+        rest.counts.to_send() == 0
             && rest.counts.invalid == 0
             && self.plan.sync_counts().withheld == 0
     }
 
-    /// Ends a run that has nothing to do: the register takes over what the table says about people,
-    /// and no report is made.
+    /// Ends a run that has nothing to do: the register takes over what the table of a `sync` says
+    /// about people, and no report is made.
     pub(super) fn end_without_report(self, metrics: Option<&Output>) -> Result<Exit> {
-        let Some(register) = self.register else {
-            return Ok(Exit::Done);
+        let exceptions = match self.register {
+            Some(register) if self.job.command == "sync" => {
+                let facts = RunFacts {
+                    run: run_name(self.start.at).into(),
+                    list: self.start.identity.register.as_ref().and_then(list_of),
+                };
+                let today = self.plan.options().today;
+                Some(register.bring_in_unsent(&facts, &self.requests, today)?)
+            }
+            _ => None,
         };
-        let facts = RunFacts {
-            run: run_name(self.start.at).into(),
-            list: self.start.identity.register.as_ref().and_then(list_of),
-        };
-        let exceptions =
-            register.bring_in_unsent(&facts, &self.requests, self.plan.options().today)?;
         if let Some(metrics) = metrics {
             let run = Unfinished {
                 address: &self.start.identity.address,
@@ -79,13 +84,11 @@ impl Beginning<'_> {
                 started: self.start.at,
                 ended: now(),
                 exit_code: Exit::Done.code(),
-                exceptions: Some(exceptions),
+                exceptions,
             };
             report::write_metrics_of_unfinished(metrics, &run)?;
         }
-        let line = "nothing to do: the Org is as the table says according to the register; no \
-            report is made";
-        say::note(self.settings, line);
+        say::note(self.settings, &self.job.nothing_to_do());
         Ok(Exit::Done)
     }
 

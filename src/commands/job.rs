@@ -240,7 +240,9 @@ impl Job {
             view.notes
                 .extend(sync::expiry_note(&register.register, today));
         }
-        say::plan(settings, &view, confirmation.is_question());
+        if !self.is_empty(&plan, settings) {
+            say::plan(settings, &view, confirmation.is_question());
+        }
         if let Some(limit) = settings.guards.max_opt_outs {
             plan.opt_out_guard(limit)?;
         }
@@ -273,6 +275,35 @@ impl Job {
             return Ok(AfterPlan::Ends(exit));
         }
         Ok(AfterPlan::Goes(Box::new(beginning), confirmation))
+    }
+
+    /// Checks whether the plan has no rows, so that one line says all about it.
+    fn is_empty(&self, plan: &Plan, settings: &Settings) -> bool {
+        let is_dry_run = settings.guards.consent() == Consent::DryRun;
+        plan.counts().rows == 0 && self.command != "sync" && !is_dry_run
+    }
+
+    /// Says that the run has nothing to do.
+    pub(super) fn nothing_to_do(&self) -> String {
+        let input = visible_path(&self.input);
+        match &self.selection {
+            Selection::All if self.command == "sync" => {
+                "nothing to do: the Org is as the table says according to the register; no report \
+                 is made"
+                    .to_owned()
+            }
+            Selection::All => format!("nothing to do: {input} has no rows; no report is made"),
+            Selection::Retry(outcomes) => {
+                let words: Vec<&str> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
+                format!(
+                    "nothing to retry: no row of {input} is {}; no report is made",
+                    words.join(" or ")
+                )
+            }
+            Selection::Undo => {
+                format!("nothing to undo: no row of {input} has changed anybody; no report is made")
+            }
+        }
     }
 
     fn plan(

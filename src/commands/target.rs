@@ -187,7 +187,7 @@ fn ask_at_terminal(name: &str) -> Result<SecretString> {
     } else {
         None
     };
-    let missing = if name == "password" {
+    let missing = if name == "Password" {
         Error::new(Kind::Usage, "no password given").help(
             "put the password into a file and name it with --password-file, or set \
              MFA_OPTOUT_PASSWORD",

@@ -58,7 +58,7 @@ impl SignIn {
                 password,
                 org,
             } => {
-                let (password, warning) = password.read(standard_input, "password", ask)?;
+                let (password, warning) = password.read(standard_input, "Password", ask)?;
                 Ok((
                     Credentials::Session {
                         email,

@@ -253,7 +253,7 @@ pub const TABLE: &[Setting] = &[
         short: Some('y'),
         scope: Scope::Flag,
         heading: GUARDS,
-        help: "Do not ask whether the plan is right; needed where there is no terminal",
+        help: "Do not ask for confirmation; required where there is no terminal",
         set: |to, raw| raw.store(&mut to.guards.yes, values::switch),
         ..OPTION
     },
@@ -292,8 +292,8 @@ pub const TABLE: &[Setting] = &[
         name: "skip-invalid",
         scope: Scope::Flag,
         heading: GUARDS,
-        help: "Send the valid rows of a table with invalid ones; without it, one invalid row \
-            stops everything",
+        help: "Send the valid rows of a table that also has invalid ones; without this, one invalid \
+            row stops everything",
         set: |to, raw| raw.store_if_on(&mut to.reading.bad_rows, BadRows::Skip),
         ..OPTION
     },
@@ -388,7 +388,7 @@ pub const TABLE: &[Setting] = &[
         name: "sheet",
         form: Form::Text("NAME"),
         heading: TABLES,
-        help: "The sheet of a workbook, instead of the first",
+        help: "The sheet of a workbook; needed if several sheets have the columns",
         set: |to, raw| raw.store_some(&mut to.reading.sheet, values::words),
         ..OPTION
     },
@@ -449,8 +449,7 @@ pub const TABLE: &[Setting] = &[
         name: "max-input",
         form: Form::Text("SIZE"),
         heading: TABLES,
-        help: "How large a compressed table or workbook may become when it is unpacked, such as \
-            2GiB",
+        help: "Maximum size of a compressed table or workbook when it is unpacked, such as 2GiB",
         set: |to, raw| raw.store_some(&mut to.reading.max_input, values::size),
         ..OPTION
     },
@@ -484,8 +483,8 @@ pub const TABLE: &[Setting] = &[
         scope: Scope::Run,
         form: Form::Text("NAME"),
         heading: REGISTER,
-        help: "The name of the list that the table is, instead of its path; needed for standard \
-            input and for file names with a date",
+        help: "The name of this list of exceptions, instead of the path of the table; needed for \
+            standard input and for file names with a date",
         commands: SYNC,
         set: |to, raw| raw.store_some(&mut to.register.list, values::words),
         ..OPTION
@@ -529,7 +528,7 @@ pub const TABLE: &[Setting] = &[
         form: Form::Text("RATE"),
         default: Some("10/s"),
         heading: SENDING,
-        help: "How fast: 10/s, 600/m, unlimited, auto or auto:50",
+        help: "Maximum rate of requests: 10/s, 600/m, unlimited, auto or auto:50",
         more: "Every request counts, retries included. auto begins slowly, finds the rate that \
             the Org accepts, and stays below 50/s or the number given.",
         carried: true,
@@ -564,7 +563,7 @@ pub const TABLE: &[Setting] = &[
         form: Form::Text("N"),
         default: Some("5"),
         heading: SENDING,
-        help: "Attempts for a row, and as many again in a second pass",
+        help: "Attempts per row, and as many again in a second pass",
         carried: true,
         set: |to, raw| raw.store(&mut to.sending.max_attempts, values::attempts),
         ..OPTION
@@ -575,7 +574,7 @@ pub const TABLE: &[Setting] = &[
         form: Form::Text("TIME"),
         default: Some("5m"),
         heading: SENDING,
-        help: "Stop, resumable, when the Org asks for a longer pause than this",
+        help: "Longest pause that the Org may ask for; at a longer one, the run stops",
         carried: true,
         set: |to, raw| raw.store(&mut to.sending.max_wait, values::duration),
         ..OPTION
@@ -586,7 +585,7 @@ pub const TABLE: &[Setting] = &[
         form: Form::Text("TIME"),
         default: Some("10m"),
         heading: SENDING,
-        help: "Stop, resumable, when the Org has not answered for this long",
+        help: "How long the Org may fail to respond before the run stops",
         carried: true,
         set: |to, raw| raw.store(&mut to.sending.outage_patience, values::duration),
         ..OPTION
@@ -597,7 +596,7 @@ pub const TABLE: &[Setting] = &[
         form: Form::Text("LIMIT"),
         default: Some("100"),
         heading: SENDING,
-        help: "Stop, resumable, after this many failures in a row, or this share of the last 1,000",
+        help: "Failures in a row, or share of the last 1,000 rows, at which the run stops",
         carried: true,
         set: |to, raw| raw.store(&mut to.sending.max_failures, values::limit),
         ..OPTION
@@ -607,7 +606,7 @@ pub const TABLE: &[Setting] = &[
         name: "max-duration",
         form: Form::Text("TIME"),
         heading: SENDING,
-        help: "Stop, resumable, after this time",
+        help: "Time after which the run stops; the same command continues it",
         carried: true,
         set: |to, raw| raw.store_some(&mut to.sending.max_duration, values::positive_duration),
         ..OPTION
@@ -618,7 +617,7 @@ pub const TABLE: &[Setting] = &[
         scope: Scope::Flag,
         form: Form::Text("N"),
         heading: SENDING,
-        help: "Stop, resumable, after this many changes",
+        help: "Number of changes after which the run stops; the command without it continues",
         set: |to, raw| raw.store_some(&mut to.sending.limit, values::changes),
         ..OPTION
     },
@@ -669,8 +668,8 @@ pub const TABLE: &[Setting] = &[
         name: "fresh",
         scope: Scope::Flag,
         heading: REPORT,
-        help: "Start over instead of going on with an interrupted run, which is closed into a report \
-            of its own",
+        help: "Start over instead of continuing an interrupted run, which is closed with a report of \
+            its own",
         set: |to, raw| raw.store_if_on(&mut to.outputs.earlier_run, EarlierRun::StartOver),
         ..OPTION
     },
@@ -679,8 +678,8 @@ pub const TABLE: &[Setting] = &[
         name: "new-key",
         scope: Scope::Flag,
         heading: REPORT,
-        help: "Go on with an interrupted run or a register although the API key differs: it is a new \
-            key of the same Org",
+        help: "Continue an interrupted run, or use a register, although the API key has changed: it \
+            is a new key of the same Org",
         set: |to, raw| raw.store(&mut to.outputs.new_key, values::switch),
         ..OPTION
     },

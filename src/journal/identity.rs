@@ -240,23 +240,23 @@ impl Identity {
     pub(crate) fn options_in_words(&self) -> Vec<(&'static str, String)> {
         let table = &self.table;
         let id_column = self.column_in_words(table.id_column);
-        let mut options = vec![("form", table.format.to_string())];
+        let mut options = vec![("Form", table.format.to_string())];
         match &self.ids {
             None => options.push(("ID column", id_column)),
             Some(ids) => {
-                options.push(("matched by", id_column));
+                options.push(("Matched by", id_column));
                 options.push(("--ids", visible(&ids.file.name)));
             }
         }
         if let Some(column) = table.flag_column {
-            options.push(("flag column", self.column_in_words(column)));
+            options.push(("Flag column", self.column_in_words(column)));
         }
         if let Some(column) = table.until_column {
-            options.push(("end date column", self.column_in_words(column)));
+            options.push(("End date column", self.column_in_words(column)));
         }
         match table.header_line {
-            Some(line) => options.push(("header", format!("line {line}"))),
-            None => options.push(("header", "none".to_owned())),
+            Some(line) => options.push(("Header", format!("line {line}"))),
+            None => options.push(("Header", "none".to_owned())),
         }
         options.push(("--visible-only", table.visible_only.to_string()));
         options.push(("--keep-last-row", table.keep_last_row.to_string()));

@@ -512,10 +512,7 @@ fn verbose_dry_run_lists_every_change() {
         .collect();
     assert_eq!(
         changes,
-        [
-            "line 2: 1701: opt out of MFA",
-            "line 3: 1702: opt back in"
-        ]
+        ["line 2: 1701: opt out of MFA", "line 3: 1702: opt back in"]
     );
     assert!(!cli.run(&arguments).stdout.contains("1701: opt out"));
     assert!(org.requests().is_empty());

@@ -14,7 +14,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::hostile::Reply;
+use crate::common::hostile::{Hostile, Reply};
 use crate::common::ledger::{Ledger, PATIENCE, Signal, start, stop};
 use crate::common::{Cli, KEY, Ran, outcomes, report, table};
 
@@ -628,4 +628,21 @@ fn a_run_that_is_killed_while_it_overwrites_keeps_the_old_report() {
         .says("users.report.csv exists already");
     apply(&cli, &org, &["--overwrite"]).exits(0);
     assert_all_applied(&cli, 60);
+}
+
+#[test]
+fn manual_describes_every_field_of_the_record() {
+    let cli = Cli::new();
+    let org = Hostile::start(|seen| Reply::new(if seen.user() == Some(2) { 404 } else { 204 }));
+    cli.write("users.csv", table(3));
+    cli.apply(&org.url(), &[]).exits(1);
+    let record: serde_json::Value = serde_json::from_str(&cli.read("users.report.json")).unwrap();
+    let manual = cli.run(&["man"]).exits(0).stdout;
+    let (_, described) = manual.split_once("THE RECORD").unwrap();
+    let top = record.as_object().unwrap();
+    let traffic = record["traffic"].as_object().unwrap();
+    let failure = record["failures"][0].as_object().unwrap();
+    for name in top.keys().chain(traffic.keys()).chain(failure.keys()) {
+        assert!(described.contains(name.as_str()), "{name} is not described");
+    }
 }

@@ -2,6 +2,7 @@
 //! what did. Both are runs like any other, with plan, guards, confirmation, journal and a report of
 //! their own.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
@@ -10,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::hostile::Reply;
+use crate::common::hostile::{Hostile, Reply};
 #[cfg(unix)]
 use crate::common::ledger::send;
 use crate::common::ledger::{Ledger, Put, Signal, on_record, start, stop};
-use crate::common::{Cli, Ran, outcomes, report};
+use crate::common::{Cli, Ran, outcomes, report, table};
 
 const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
 
@@ -874,4 +875,34 @@ fn the_command_that_is_suggested_works_in_a_shell() {
             "the reason is repeated"
         );
     }
+}
+
+#[test]
+fn follow_up_with_nothing_to_do_says_so_in_one_line_and_makes_no_file() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    cli.write("users.csv", table(2));
+    cli.write("empty.csv", "user_id,mfa_opt_out\n");
+    let url = org.url();
+    cli.apply(&url, &[]).exits(0);
+    let files = || fs::read_dir(cli.folder()).unwrap().count();
+    let before = files();
+    let commands = [
+        (
+            ["apply", "empty.csv"],
+            "nothing to do: empty.csv has no rows; ",
+        ),
+        (
+            ["retry", "users.report.csv"],
+            "nothing to retry: no row of users.report.csv is failed or unknown or not_sent; ",
+        ),
+    ];
+    for (words, line) in commands {
+        let options = ["--yes", "--html", "page.html", "--address", &url];
+        let ran = cli.run(&[&words[..], &options].concat()).exits(0);
+        assert_eq!(ran.stdout, "");
+        assert_eq!(ran.stderr, format!("{line}no report is made\n"));
+        assert_eq!(files(), before);
+    }
+    assert_eq!(org.requests().len(), 2);
 }

@@ -127,6 +127,19 @@ fn the_service_starts_a_run_that_can_be_understood_and_restarts_what_can_go_on()
     assert!(service.contains("\nLoadCredential=api-key:"));
 }
 
+#[test]
+fn the_service_pings_a_monitor_only_after_a_run_that_needs_nobody() {
+    let service = text("mfa-optout.service");
+    let (_, after_start) = service.split_once("\nExecStart=").unwrap();
+    // systemd runs ExecStartPost= of a oneshot service only if ExecStart= has exited with 0.
+    assert!(service.contains("\nType=oneshot\n") && !service.contains("SuccessExitStatus"));
+    let (_, ping) = after_start.split_once("\nExecStartPost=").unwrap();
+    let ping: Vec<&str> = ping.lines().next().unwrap().split(' ').collect();
+    assert_eq!(ping[0], "-/usr/bin/curl", "a failed ping is ignored");
+    assert!(ping.contains(&"--max-time"), "it ends by itself");
+    assert!(ping.last().unwrap().starts_with("https://"));
+}
+
 /// Only where systemd is installed; the tool to be started is the one that was built.
 #[cfg(target_os = "linux")]
 #[test]
@@ -134,6 +147,7 @@ fn systemd_takes_the_units() {
     let cli = Cli::new();
     let service = text("mfa-optout.service")
         .replace("/usr/bin/mfa-optout", env!("CARGO_BIN_EXE_mfa-optout"))
+        .replace("/usr/bin/curl", "/bin/true")
         .replace("Documentation=man:mfa-optout(1)\n", "");
     let service = cli.write("mfa-optout.service", service);
     let timer = cli.write("mfa-optout.timer", text("mfa-optout.timer"));

@@ -180,7 +180,8 @@ fn a_whole_run_is_told_in_json() {
         (&closed["event"], &closed["exit_code"]),
         (&"closed".into(), &1.into())
     );
-    assert_eq!(closed["failures"][0]["lines"], serde_json::json!([3]));
+    let examples = serde_json::json!([{"line": 3, "user": "2"}]);
+    assert_eq!(closed["failures"][0]["examples"], examples);
     assert_eq!(closed["report"], "users.report.csv");
 }
 

@@ -881,7 +881,7 @@ fn page_of_a_planned_sync_says_from_what_to_what() {
     let page = desk.cli.read("plan.html");
     for row in [
         r#"2,"1","opt out","opt out",null,"#,
-        r#"3,"3","not known","opt out",null,"#,
+        r#"3,"3","not registered","opt out",null,"#,
         r#"null,"2","opt out","opt in",null,"#,
     ] {
         assert!(page.contains(row), "{row} is not in {page}");

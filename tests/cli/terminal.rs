@@ -537,7 +537,7 @@ fn missing_password_is_asked_for_without_echo() {
         command
     };
     let mut session = start(command(&cli));
-    session.exp_string("password (not shown): ").unwrap();
+    session.exp_string("Password (not shown): ").unwrap();
     session.send_line("sandbox-password").unwrap();
     let (said, code) = end(session);
     assert_eq!(code, 0, "{said}");

@@ -345,7 +345,8 @@ struct LatencyMark {
 pub(super) fn latencies(latency: &Latency) -> Option<String> {
     let columns = &latency.histogram;
     let highest = columns.iter().map(|(_, count)| *count).max()?;
-    let axis = AxisY::up_to(real(highest));
+    // Answers are counted in whole numbers.
+    let axis = AxisY::up_to(real(highest).max(MAX_INTERVALS));
     let width = SIZE / real(columns.len() as u64);
     let mut bars = Vec::new();
     for (index, (up_to, count)) in columns.iter().enumerate() {

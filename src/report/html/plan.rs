@@ -195,14 +195,21 @@ impl<F> PlanRows<F> {
                 .map_or(PageCell::Empty, PageCell::of_input)
         };
         let registered = self.registered_column.and_then(|index| record.get(index));
-        let from = registered.and_then(Flag::from_word);
+        let from = match registered {
+            Some("") => PageCell::Text("not registered".to_owned()),
+            Some(word) => match Flag::from_word(word) {
+                Some(flag) => PageCell::of_flag(flag),
+                None => PageCell::of_input(word),
+            },
+            None => PageCell::not_known(),
+        };
         let mut cells = vec![
             PageCell::number(row.line),
             self.id_column.map_or(PageCell::Empty, cell),
         ];
         cells.extend(self.other_columns.iter().map(|index| cell(*index)));
         cells.extend([
-            from.map_or_else(PageCell::not_known, PageCell::of_flag),
+            from,
             row.to.map_or(PageCell::Empty, PageCell::of_flag),
             PageCell::Empty,
             PageCell::Text(visible(&row.detail)),

@@ -155,13 +155,13 @@ fn the_bar_fits_its_terminal() {
     insta::assert_snapshot!(bar(&progress.state, at(12.0), 80, Look::PLAIN), @r"
     ━───────────────────────────  119/3,000
     118 applied  1 failed  1 to retry
-    10.0/s  about 5 min left
+    10.0 requests/s  about 5 min left
     ");
     insta::assert_snapshot!(bar(&progress.state, at(12.0), 20, Look::PLAIN), @r"
     119/3,000
     118 applied
     1 failed  1 to retry
-    10.0/s
+    10.0 requests/s
     about 5 min left
     ");
     progress.on(
@@ -484,7 +484,7 @@ fn before_the_first_success_the_attempt_and_its_status_are_shown() {
         text.ends_with("\nwaiting for the first answer\n(attempt 1)"),
         "{text}"
     );
-    assert!(!text.contains("/s"), "{text}");
+    assert!(!text.contains("requests/s"), "{text}");
     play_first(&mut progress, 4.0, 2, Some(503));
     progress.on(
         at(4.0),
@@ -503,7 +503,7 @@ fn before_the_first_success_the_attempt_and_its_status_are_shown() {
     play_first(&mut progress, 6.0, 3, Some(204));
     let text = shown(&progress, 6.0);
     assert!(
-        !text.contains("first answer") && text.contains("/s"),
+        !text.contains("first answer") && text.contains("requests/s"),
         "{text}"
     );
 }

@@ -46,7 +46,7 @@ pub fn bar(state: &ProgressState, now: Duration, width: usize, look: Look) -> St
     lines.extend(packed(&colored_counts(state, look), width));
     let mut speed = Vec::new();
     if state.first_attempt().is_none() {
-        speed.push(format!("{:.1}/s", state.speed(now)));
+        speed.push(format!("{:.1} requests/s", state.speed(now)));
     }
     speed.extend(time_left(state, now));
     lines.extend(packed(&speed, width));
