@@ -211,7 +211,7 @@ fn check_extras(url: &Url, proposal: &str) -> Result<()> {
         return Ok(());
     };
     Err(refused(format!(
-        "the address has {extra} in it, which has no place there"
+        "the address has {extra} in it, which does not belong there"
     ))
     .help(proposal))
 }

@@ -255,9 +255,8 @@ fn certificate(host: &str, error: &CertificateError) -> String {
             .to_owned(),
         CertificateError::Revoked => "has been revoked".to_owned(),
         error if is_authority_as_server(error) => {
-            "is self-signed, or an authority's own, and this \
-             machine does not trust it; if it is the right one, give that very certificate with \
-             --ca-cert"
+            "is self-signed, or an authority's own, and this machine does not trust it; if it is \
+             the right one, give that certificate with --ca-cert"
                 .to_owned()
         }
         CertificateError::Other(error) if error.0.to_string() == "UnsupportedCertVersion" => {

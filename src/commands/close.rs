@@ -24,10 +24,10 @@ use crate::ui::ClosedView;
 use crate::ui::say::{self, now};
 
 /// The detail of a row for which no request was sent.
-const NOT_SENT: &str = "not sent: the run was closed before this row's turn came";
+const NOT_SENT: &str = "not sent: the run was closed before this row was reached";
 /// The detail of a row for which a request may have been sent.
-const IN_DOUBT: &str = "the run was interrupted while a request for this row may have been under \
-    way, and was closed without sending it again";
+const IN_DOUBT: &str = "the run was interrupted while a request for this row may have been in \
+    flight, and was closed without sending it again";
 
 pub(super) fn close(args: &Close) -> Result<Exit> {
     let paths = Paths::of(report_of(&args.report));
@@ -91,7 +91,7 @@ fn nothing_to_close(paths: &Paths) -> Error {
         visible_path(&paths.partial)
     );
     let help = if paths.report.exists() {
-        "the run of this report has come to its end"
+        "the run of this report is finished"
     } else {
         "give the report of the interrupted run, such as users.report.csv"
     };

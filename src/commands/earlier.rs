@@ -135,7 +135,7 @@ pub(super) fn has_registered_column(report: &Path, carried: &[String]) -> Result
             visible_path(report)
         );
         return Err(
-            Error::new(Kind::Refused, message).help("bring back the .json file of this report")
+            Error::new(Kind::Refused, message).help("restore the .json file of this report")
         );
     };
     let columns = run["identity"]["header"].as_array();

@@ -42,9 +42,7 @@ pub(super) fn list(args: &Exceptions) -> Result<Exit> {
     let file = RegisterFile::at(&path)?;
     let Some(stored) = file.read()? else {
         let message = format!("the register {} is not there", visible_path(file.path()));
-        return Err(
-            Error::new(Kind::Refused, message).help("`mfa-optout sync TABLE --full` creates it")
-        );
+        return Err(Error::new(Kind::Refused, message).help("`sync` with --full creates it"));
     };
     let mut exceptions = stored.register.exceptions();
     exceptions.retain(|exception| is_wanted(exception, args, today));

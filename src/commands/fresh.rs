@@ -24,12 +24,12 @@ pub(super) fn announcement(paths: &Paths) -> Option<String> {
         Err(error) if error.kind() == Kind::Busy => return None,
         Ok(_) => {
             return Some(format!(
-                "--fresh keeps {partial}, in which no row has an outcome, under another name"
+                "--fresh renames {partial}, in which no row has an outcome"
             ));
         }
         Err(error) => {
             let why = error.message();
-            return Some(format!("--fresh keeps {partial} under another name: {why}"));
+            return Some(format!("--fresh renames {partial}: {why}"));
         }
     };
     let on_record = interrupted.on_record();

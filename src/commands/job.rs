@@ -607,7 +607,7 @@ fn warnings(plan: &Plan) -> impl Iterator<Item = String> {
         (counts.rows == 0).then(|| "the table has no rows: there is nothing to do".to_owned());
     let formulas = (counts.formula_cells > 0).then(|| {
         format!(
-            "{} cells look like formulas to a spreadsheet; they are carried unchanged",
+            "{} cells look like formulas to a spreadsheet; they are copied unchanged",
             counts.formula_cells
         )
     });

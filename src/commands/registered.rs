@@ -84,8 +84,7 @@ impl RegisterUser<'_> {
             if !may_create {
                 let message = format!("the register {path} is not there");
                 return Err(Error::new(Kind::Refused, message).help(
-                    "run `mfa-optout sync TABLE --full` once, which sends every row and creates \
-                     it, also if it is lost",
+                    "run `sync` with --full once: it sends every row and creates the register",
                 ));
             }
             let access = Access::of(credentials);
@@ -127,7 +126,7 @@ impl OpenRegister {
     pub(super) fn open(user: RegisterUser<'_>) -> Result<Option<Self>> {
         let Some(path) = &user.settings.register.path else {
             if user.is_sync() {
-                let message = "sync needs a register, the memory of what was set for whom";
+                let message = "sync needs a register, which records what was set for whom";
                 return Err(Error::new(Kind::Usage, message).help(
                     "name its file with --register, or with `register` in a profile; `sync --full` \
                      creates it",
@@ -414,7 +413,7 @@ impl RegisterRun {
             let path = visible_path(self.file.path());
             let message = format!("the register {path} was removed during the run");
             return Err(Error::new(Kind::MidRun, message).help(
-                "bring it back; the next run with this register then adds what this one has done",
+                "restore it; the next run with this register then adds what this one has done",
             ));
         };
         let mut register = stored.register;

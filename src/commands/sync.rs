@@ -151,14 +151,14 @@ pub(super) fn warnings(plan: &Plan) -> Vec<String> {
     }
     if counts.changed_later > 0 {
         warnings.push(format!(
-            "{} not sent, for a later run has changed the user; see the report",
+            "{} not sent because a later run has changed the user; see the report",
             counted(counts.changed_later, "row is", "rows are")
         ));
     }
     if counts.not_restorable > 0 {
         warnings.push(format!(
-            "{} not taken back, for it is not known for certain what the user was set to before; \
-             see the report",
+            "{} not undone because it is not certain what the user was set to before; see the \
+             report",
             counted(counts.not_restorable, "row is", "rows are")
         ));
     }

@@ -184,7 +184,7 @@ fn open(
         // Anyone who can create this file could send the key to another server, and no person sees
         // the plan. Therefore it is not even opened.
         notes.push(format!(
-            "{} does not count without a terminal; name it with --config {NAME} if it should",
+            "{} is ignored without a terminal; to use it, give --config {NAME}",
             shown_path(&here)
         ));
     }
@@ -203,7 +203,7 @@ fn parse_if_there(path: &Path, notes: &mut Vec<String>) -> Result<Option<File>> 
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) if error.is_unreachable() => {
             notes.push(format!(
-                "the config file {} does not count: {}",
+                "the config file {} is ignored: {}",
                 shown_path(path),
                 reason(&error)
             ));
@@ -230,10 +230,7 @@ fn user_folder(environment: Environment<'_>) -> Option<PathBuf> {
 fn unreadable(path: &Path, error: &ReadError) -> Error {
     Error::new(
         Kind::Usage,
-        format!(
-            "can't read the file of settings {}: {error}",
-            shown_path(path)
-        ),
+        format!("can't read the config file {}: {error}", shown_path(path)),
     )
 }
 
@@ -248,7 +245,7 @@ fn no_file_for(profile: &str) -> Error {
     Error::new(
         Kind::Usage,
         format!(
-            "there is no file of settings that could have the profile \"{}\"",
+            "there is no config file with the profile \"{}\"",
             shown_value(profile)
         ),
     )

@@ -186,12 +186,12 @@ fn not_there(path: &Path, error: &std::io::Error) -> Error {
         return unreadable(&visible(&text), &Reason(error));
     }
     let message = format!(
-        "can't read the secret from the file that is named for it: {}",
+        "can't read the secret from the given file: {}",
         Reason(error)
     );
     Error::new(Kind::Usage, message).help(
         "give the name of the file that holds the secret, not the secret itself; the name is not \
-         shown here, for it may be one",
+         shown here because it may be a secret",
     )
 }
 
@@ -239,8 +239,8 @@ fn check_key(key: &SecretString) -> Result<()> {
     {
         return Ok(());
     }
-    let message = "this is not a possible key: it has blanks, control characters or letters beyond \
-        ASCII in it";
+    let message = "this can't be an API key: it contains spaces, control characters or non-ASCII \
+        letters";
     Err(Error::new(Kind::Usage, message)
         .help("copy the API key again, without anything before or after it"))
 }
@@ -253,9 +253,8 @@ fn readable_by_others(metadata: &Metadata, name: &str) -> Option<String> {
     let owner = metadata.uid();
     if mode & 0o077 != 0 {
         return Some(format!(
-            "{name} can be read by others than its owner (mode {mode:04o}, user {owner}): chmod \
-             600 {}",
-            Shell::Posix.quote(name)
+            "{name} can be read by other users (mode {mode:04o}, user {owner}): chmod 600 {}",
+            shell_word(name)
         ));
     }
     owned_by_another(owner, rustix::process::geteuid().as_raw(), name)

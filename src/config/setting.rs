@@ -151,9 +151,9 @@ impl Setting {
                 "a secret does not belong here; name the file that holds it with {}_file",
                 self.file_key()
             ),
-            (Scope::File, _) => format!("{} counts in the config file only", self.file_key()),
+            (Scope::File, _) => format!("{} can only be given in the config file", self.file_key()),
             (_, Some(variable)) => format!("give it with {flag} or the variable {variable}"),
-            (_, None) => format!("{flag} counts on the command line only"),
+            (_, None) => format!("{flag} can only be given on the command line"),
         }
     }
 }

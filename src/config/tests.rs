@@ -522,7 +522,7 @@ fn a_profile_needs_a_file() {
     let complaint = Settings::load(&given, &|_| None, &facts)
         .unwrap_err()
         .to_string();
-    assert!(complaint.contains("no file of settings"), "{complaint}");
+    assert!(complaint.contains("no config file"), "{complaint}");
 }
 
 /// Loads the settings where `plant` has put something in the place of the working directory's

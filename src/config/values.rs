@@ -103,7 +103,7 @@ pub fn limit(text: &str) -> Parsed<Threshold> {
             .map_err(|_| HOW.to_owned()),
         Some(share) => match share.trim().parse::<f64>() {
             Ok(share) if (0.0..=100.0).contains(&share) => Ok(Threshold::Percent(share)),
-            _ => Err(format!("a share lies between 0% and 100%; {HOW}")),
+            _ => Err(format!("a share is between 0% and 100%; {HOW}")),
         },
     }
 }
@@ -199,7 +199,7 @@ pub fn encoding(text: &str) -> Parsed<&'static Encoding> {
 /// Names that neither the system nor the built-in table knows.
 pub fn timezone(text: &str) -> Parsed<TimeZone> {
     TimeZone::get(text.trim()).map_err(|_| {
-        "this system knows no such zone; write a name such as Europe/Berlin or UTC".to_owned()
+        "this system has no such zone; write a name such as Europe/Berlin or UTC".to_owned()
     })
 }
 

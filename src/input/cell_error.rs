@@ -106,9 +106,7 @@ impl CellError {
             Self::LeadingZeros => {
                 "has leading zeros: it is probably another kind of number than a user ID"
             }
-            Self::Programming => {
-                "is written as a program would; write the ID in plain decimal digits"
-            }
+            Self::Programming => "is not written in plain decimal digits",
             Self::TooLarge => "is larger than an ID can be (9223372036854775807)",
             Self::ForeignDigits => "has non-ASCII digits; write the ID with 0 to 9",
             Self::Invisible => {
@@ -147,7 +145,7 @@ impl CellError {
                  number"
             }
             Self::Total => {
-                "is the sum or the number of the IDs above it, as in a row of totals; if it is a \
+                "is the sum or the count of the IDs above it, as in a row of totals; if it is a \
                  user's ID, give --keep-last-row"
             }
             Self::OddBoolean => {

@@ -229,14 +229,14 @@ fn too_long(name: &str) -> Error {
             MAX_ROW >> 20
         ),
     )
-    .help("no table of users has such cells: is it the right file?")
+    .help("no table of users has such cells: is this the right file?")
 }
 
 fn too_many_texts(name: &str) -> Error {
     Error::new(
         Kind::Input,
         format!(
-            "{name} has so many different texts that they take more than {} MiB of memory",
+            "the different texts of {name} take more than {} MiB of memory",
             HELD >> 20
         ),
     )

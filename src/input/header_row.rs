@@ -217,7 +217,7 @@ fn id_above_header(header: &HeadRow, above: &HeadRow, columns: &Columns) -> Head
     let id = above.cell_below(header, columns.id).unwrap_or_default();
     HeaderProblem::new(
         format!(
-            "{} stands above the header in {} and has the user \"{}\" in the column of the users",
+            "{} is above the header in {} and has the user \"{}\" in the column of the users",
             above.place,
             header.place,
             shown(id)
@@ -234,7 +234,7 @@ fn no_such_row(rows: &[HeadRow], number: u64) -> HeaderProblem {
     };
     HeaderProblem::new(
         format!("--header-row {number}: no row begins in {unit} {number}, or it is blank"),
-        format!("give the {unit} in which the header stands, counted from 1"),
+        format!("give the {unit} of the header, counted from 1"),
     )
 }
 
@@ -325,7 +325,7 @@ mod tests {
     fn an_id_above_the_header_is_refused() {
         let named = ColumnRequest::default();
         let error = header_of("1700,yes\nuser_id,opt_out\n1701,yes", &named).unwrap_err();
-        assert!(error.contains("line 1 stands above the header in line 2"));
+        assert!(error.contains("line 1 is above the header in line 2"));
         // In another column it is part of a title.
         let table = "Year,2026\nuser_id,opt_out\n1701,yes";
         assert_eq!(header_of(table, &named), Ok(Some(1)));

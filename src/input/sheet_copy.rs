@@ -62,7 +62,7 @@ impl<'a> Copier<'a> {
             _ => {
                 let message = format!("{} has more than {MAX_COLUMNS} columns", self.name);
                 return Err(Error::new(Kind::Input, message)
-                    .help("no table of users has so many: is it the right sheet?"));
+                    .help("no table of users has that many: is this the right sheet?"));
             }
         };
         self.bytes += value.0.len() as u64 + 1;
@@ -74,7 +74,7 @@ impl<'a> Copier<'a> {
                 MAX_ROW >> 20
             );
             return Err(Error::new(Kind::Input, message)
-                .help("no table of users has such rows: is it the right sheet?"));
+                .help("no table of users has such rows: is this the right sheet?"));
         }
         match self.cells.insert(column, value) {
             None => Ok(()),

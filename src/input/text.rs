@@ -440,9 +440,9 @@ fn io_trouble(name: &str, line: u64, error: &io::Error) -> Error {
 pub(super) fn changed(name: &str) -> Error {
     Error::new(
         Kind::MidRun,
-        format!("{name} was changed while running; nothing of the changed part was used"),
+        format!("{name} was changed during the run; nothing of the changed part was used"),
     )
-    .help("start over with the file as it should be")
+    .help("start over with the correct file")
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -458,7 +458,7 @@ fn busy(partial: &Path, file: &File) -> Error {
         |run| {
             let host = text::visible(&run.who.host);
             format!(
-                "another run; the last on record is process {} on {host}, since {:.0}",
+                "another run; the last one recorded is process {} on {host}, since {:.0}",
                 run.pid, run.at
             )
         },

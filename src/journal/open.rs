@@ -284,7 +284,7 @@ fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "{} belongs to a different run; this one differs in\n    {}",
+        "{} belongs to a different run; the differences of this one are\n    {}",
         visible_path(&paths.partial),
         differences.join("\n    ")
     );
@@ -292,7 +292,7 @@ fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
     let note = Shell::OF_THIS_SYSTEM.note_after(&close);
     Err(Error::new(Kind::Report, message).help(format!(
         "nothing was sent; there are three ways on: end the old run with `{}`{note}; start over \
-         with --fresh, which closes it into a report of its own; or run it as it was, with the same \
+         with --fresh, which closes it with a report of its own; or run it as it was, with the same \
          files",
         visible(&close)
     )))

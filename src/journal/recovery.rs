@@ -331,8 +331,8 @@ fn foreign(name: &str, bytes: &[u8]) -> Error {
     Error::new(Kind::Report, format!("{name} {why}")).help(START_OVER)
 }
 
-const START_OVER: &str = "nothing was sent; bring back the file as it was, or start over with --fresh, which keeps it under another \
-     name (sending a row again is harmless)";
+const START_OVER: &str = "nothing was sent; restore the file as it was, or start over with \
+    --fresh, which renames it (sending a row again is harmless)";
 
 /// Returns an error for a journal whose format is not [`FORMAT`].
 fn of_another_version(name: &str, format: u32) -> Error {
@@ -346,8 +346,8 @@ fn of_another_version(name: &str, format: u32) -> Error {
         format!("{name} was written by {age} version of mfa-optout (format {format})"),
     )
     .help(
-        "nothing was sent; finish it with that version, or start over with --fresh, which keeps it under another name \
-         (sending a row again is harmless)",
+        "nothing was sent; finish it with that version, or start over with --fresh, which renames \
+         it (sending a row again is harmless)",
     )
 }
 

@@ -73,15 +73,15 @@ impl Access {
                 if blake3::Hash::from_hex(salt).is_ok_and(|salt| digest(&salt, key) == *kept) {
                     return None;
                 }
-                "the API key: another one was used (`--new-key` says it is the same Org's)"
+                "the API key: it was another one (if both are of the same Org, add --new-key)"
             }
             (Self::ApiKey { .. }, Credentials::Session { .. }) => {
-                "the authentication: it was an API key, now it is a log-in (`--new-key` says same \
-                 Org)"
+                "the authentication: it was an API key, now it is a log-in (if both are of the \
+                 same Org, add --new-key)"
             }
             (Self::Session { .. }, Credentials::Key(_)) => {
-                "the authentication: it was a log-in, now it is an API key (`--new-key` says same \
-                 Org)"
+                "the authentication: it was a log-in, now it is an API key (if both are of the \
+                 same Org, add --new-key)"
             }
         };
         if new_key {

@@ -556,7 +556,7 @@ impl<S: Storage> Journal<S> {
             1 => "1 row is".to_owned(),
             number => format!("{number} rows are"),
         };
-        let message = format!("{name} can't be written: {why}; {rows} on record");
+        let message = format!("{name} can't be written: {why}; {rows} recorded");
         Error::new(Kind::MidRun, message).help(
             "fix the problem and run the same command again: it continues where this one stopped",
         )

@@ -115,7 +115,7 @@ impl Problem {
             let last = place.of_cell(width.saturating_sub(1));
             problem.place = cell(column);
             problem.message = format!(
-                "the cell \"{}\" stands outside of the table, which goes from {} to {last} in this row; \
+                "the cell \"{}\" is outside the table, which spans {} to {last} in this row; \
                  delete it, or give its column a header",
                 shown(row.cells.get(width).unwrap_or_default()),
                 place.of_cell(0)

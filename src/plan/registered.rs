@@ -67,9 +67,7 @@ impl Skip {
                 "not sent: according to the register a later run has changed this user"
             }
             Self::NothingToRestore => "not sent: the register said the same before",
-            Self::NotRestorable => {
-                "not taken back: what the user was set to before is not known for certain"
-            }
+            Self::NotRestorable => "not undone: it is not certain what the user was set to before",
         }
     }
 }

@@ -116,8 +116,8 @@ impl RegisterFile {
             Err(damage) => {
                 let message = format!("the register {} is damaged, {damage}", shown(&self.path));
                 Err(Error::new(Kind::Report, message).help(
-                    "bring back the file from a backup; without one, remove it and run `mfa-optout \
-                     sync TABLE --full`",
+                    "restore the file from a backup; without one, remove it and run `sync` with \
+                     --full",
                 ))
             }
         }
@@ -207,7 +207,10 @@ impl RegisterFile {
             None => "another run".to_owned(),
         };
         let message = format!("the register {} is being used by {run}", shown(&self.path));
-        Error::new(Kind::Busy, message).help("let that run finish, then run this command again")
+        Error::new(Kind::Busy, message).help(
+            "wait until that run has finished, then run this \
+            command again",
+        )
     }
 }
 

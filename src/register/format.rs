@@ -141,12 +141,12 @@ impl Register {
                 .parse(&record)
                 .map_err(|reason| Damage::new(line, reason))?;
             if entries.insert(user, entry).is_some() {
-                return Err(Damage::new(line, format!("user {user} stands here again")));
+                return Err(Damage::new(line, format!("user {user} is listed twice")));
             }
         }
         if entries.len() as u64 != announced {
             let reason = format!(
-                "{announced} entries are announced and {} are there",
+                "{announced} entries are expected and {} were found",
                 entries.len()
             );
             return Err(Damage::new(1, reason));
@@ -434,7 +434,7 @@ mod tests {
                 "\n0,true",
                 "line 4: column user_id can't be \"0\"",
             ),
-            ("\n2,true", "\n3,true", "line 5: user 3 stands here again"),
+            ("\n2,true", "\n3,true", "line 5: user 3 is listed twice"),
             (
                 "\n2,true,",
                 "\n2,true,x",

@@ -213,13 +213,13 @@ fn where_the_record_is(journal: &File, paths: &Paths) -> String {
     let partial = visible_path(&paths.partial);
     match files::ensure_saved(&paths.partial, journal) {
         Ok(Some(saved)) if saved != paths.partial => format!(
-            "everything is on record in {}, because another file is {partial} now; give it this name, and the same \
-             command sends nothing and only finishes",
+            "everything is recorded in {}, because {partial} is another file now; rename it to \
+             {partial}, and the same command sends nothing and only makes the report",
             visible_path(&saved)
         ),
         Ok(_) => format!(
-            "everything is on record in {partial}; the same command again sends nothing and only \
-             finishes"
+            "everything is recorded in {partial}; running the same command again sends nothing and \
+             only makes the report"
         ),
         Err(error) => error.to_string(),
     }
@@ -341,7 +341,7 @@ fn has_next_record<R: BufRead>(reader: &mut JournalReader<R>) -> Result<bool> {
 }
 
 fn no_run() -> Error {
-    failed("the journal does not say which run it is")
+    failed("the journal does not say which run it belongs to")
 }
 
 fn modified(at: u64) -> Error {
@@ -546,8 +546,8 @@ fn check_journal_is_ours(journal: &File, paths: &Paths) -> Result<()> {
     if is_replaced {
         let partial = visible_path(&paths.partial);
         return Err(failed(format!(
-            "{partial} was replaced during the run and may be another run's; nothing that stands \
-             there is touched"
+            "{partial} was replaced during the run and may be another run's; that file is left as \
+             it is"
         )));
     }
     Ok(())
@@ -610,12 +610,12 @@ fn is_occupied(output: &Output) -> Result<bool> {
 fn in_the_way(output: &Output) -> Error {
     let name = visible_path(output.path());
     let what = if output.was_occupied() {
-        "is there already and is not this run's"
+        "is already there and belongs to another run"
     } else {
         "has appeared in the meantime"
     };
     failed(format!(
-        "{name} {what}; it is not replaced unless it is moved away or --overwrite is given"
+        "{name} {what}; move it away, or give --overwrite to replace it"
     ))
 }
 

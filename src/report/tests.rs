@@ -258,7 +258,8 @@ fn a_second_run_is_refused_and_the_holder_named() {
     assert_eq!(error.kind(), Kind::Busy);
     assert!(
         error.to_string().contains(
-            "by another run; the last on record is process 4711 on desk, since 2023-11-14T22:13:20Z"
+            "by another run; the last one recorded is process 4711 on desk, since \
+             2023-11-14T22:13:20Z"
         ),
         "{error}"
     );
@@ -609,7 +610,7 @@ fn a_record_of_the_same_report_is_replaced_and_any_other_is_kept() {
         fs::write(&json, foreign).unwrap();
         let error = desk.complete(desk.resume().0).unwrap_err().to_string();
         assert!(
-            error.contains("users.report.json is there already and is not this run's"),
+            error.contains("users.report.json is already there and belongs to another run"),
             "{error}"
         );
         assert_eq!(fs::read_to_string(&json).unwrap(), foreign);
@@ -630,7 +631,7 @@ fn only_an_identical_report_is_taken_for_the_runs_own() {
         fs::write(desk.paths().report, foreign).unwrap();
         let error = desk.complete(desk.resume().0).unwrap_err().to_string();
         assert!(
-            error.contains("is there already and is not this run's"),
+            error.contains("is already there and belongs to another run"),
             "{error}"
         );
         assert_eq!(fs::read(desk.paths().report).unwrap(), foreign);

@@ -105,7 +105,7 @@ pub fn closed_text(view: &ClosedView<'_>, look: Look) -> String {
 
 /// The first sentence about a run that was closed.
 pub const CLOSED: &str =
-    "Closed: the interrupted run has a report now, and nothing more is sent for it.";
+    "Closed: the interrupted run now has a report, and nothing more is sent for it.";
 
 /// Returns the short summary of a run that ended early, for `--quiet`.
 #[must_use]

@@ -44,7 +44,7 @@ fn complete(tally: &Tally) -> String {
         (0, 0) => "Done: nothing to do.".to_owned(),
         (0, 1) => "Done: the row is as it should be.".to_owned(),
         (0, rows) => format!("Done: all {} rows are as they should be.", grouped(rows)),
-        (1, 1) => "Finished: the one row needs attention.".to_owned(),
+        (1, 1) => "Finished: the row needs attention.".to_owned(),
         (1, rows) => format!("Finished: 1 of {} rows needs attention.", grouped(rows)),
         (some, rows) => format!(
             "Finished: {} of {} rows need attention.",
@@ -117,17 +117,17 @@ fn reason(stop: &Stop) -> String {
         Stop::TooManyFailures { reached } => one_line(reached, 200),
         Stop::RetryAfterTooLong { asked, max_wait } => {
             format!(
-                "the Org holds the run back for {}, longer than --max-wait {}",
+                "the Org asked for a pause of {}, longer than --max-wait {}",
                 rough(*asked),
                 rough(*max_wait)
             )
         }
         Stop::Outage { lasted } => format!("the Org has not responded for {}", rough(*lasted)),
         Stop::LimitReached { changes } => format!(
-            "the limit of --limit is reached: {}",
+            "--limit is reached: {}",
             counted(*changes, "change", "changes")
         ),
-        Stop::MaxDurationReached => "the time of --max-duration is over".to_owned(),
+        Stop::MaxDurationReached => "--max-duration is reached".to_owned(),
     }
 }
 

@@ -127,7 +127,7 @@ fn an_overwriting_run_that_could_not_finish_does_not_take_the_old_report_for_its
 
     apply(&cli, &org, &[])
         .exits(5)
-        .says("users.report.csv is there already and is not this run's")
+        .says("users.report.csv is already there and belongs to another run")
         .says("--overwrite");
     assert_eq!(cli.read(REPORT), "the old report");
     assert!(cli.path(JOURNAL).exists() && !cli.path(RECORD).exists());

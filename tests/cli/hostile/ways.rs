@@ -176,7 +176,7 @@ fn a_self_signed_certificate_is_explained_and_can_be_pinned() {
     let org = Hostile::start_tls(tls, |_| Reply::new(204));
     apply(&cli(), &org.url())
         .exits(2)
-        .says("give that very certificate with --ca-cert");
+        .says("give that certificate with --ca-cert");
     assert!(org.requests().is_empty());
     let options = ["--ca-cert", &certificate.path().to_string_lossy()];
     cli().apply(&org.url(), &options).exits(0);
