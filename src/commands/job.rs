@@ -33,7 +33,7 @@ use crate::plan::{self, Action, Plan, RegisterRequests, RegisterUse, Selection, 
 use crate::policy::{Policy, Rules};
 use crate::report::{self, Unfinished, WorkbookLimits};
 use crate::text::{counted, visible_path};
-use crate::ui::progress::{Progress, Style};
+use crate::ui::progress::{Progress, ProgressState, Style};
 use crate::ui::say::{self, now};
 use crate::ui::{PlanView, with_screen};
 
@@ -494,8 +494,8 @@ async fn send(
     let mut progress = Progress::new(
         style,
         settings.talk.volume,
-        plan.counts().rows,
         now(),
+        ProgressState::of(plan.counts().rows, settings.sending.outage_patience),
         sending.labels.clone(),
     );
     progress.on(

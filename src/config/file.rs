@@ -214,7 +214,7 @@ impl FileText<'_> {
         let others = [PROFILES, DEFAULT_PROFILE].map(str::to_owned);
         match nearest(word, known.map(Setting::file_key).chain(others)) {
             Some(name) => error.help(format!("did you mean \"{name}\"?")),
-            None => error.help("`mfa-optout config` lists the settings"),
+            None => error.help("`mfa-optout apply --help` lists the options"),
         }
     }
 
@@ -352,7 +352,7 @@ mod tests {
         "#);
         insta::assert_snapshot!(complaint("flavour = 'x'"), @r#"
         mfa-optout.toml:1: there is no setting "flavour"
-          help: `mfa-optout config` lists the settings
+          help: `mfa-optout apply --help` lists the options
         "#);
     }
 

@@ -156,7 +156,7 @@ fn advice_on(suffix: &str) -> Option<String> {
     }
     Some(match nearest(suffix, suffixes.into_iter()) {
         Some(name) => format!("did you mean {VARIABLES}{name}?"),
-        None => "remove it; `mfa-optout config` lists the settings".to_owned(),
+        None => "remove it; `mfa-optout apply --help` lists the options".to_owned(),
     })
 }
 
@@ -284,7 +284,7 @@ mod tests {
         for (refused, advice) in [
             (
                 "MFA_OPTOUT_FLAVOUR",
-                "`mfa-optout config` lists the settings",
+                "`mfa-optout apply --help` lists the options",
             ),
             (
                 "MFA_OPTOUT_MAX_OPT_OUT",
@@ -296,7 +296,7 @@ mod tests {
                 "MFA_OPTOUT_REQUIRE_REASON",
                 "require_reason counts in the config file only",
             ),
-            ("MFA_OPTOUT_", "`mfa-optout config` lists the settings"),
+            ("MFA_OPTOUT_", "`mfa-optout apply --help` lists the options"),
         ] {
             let complaint = complaint(refused).unwrap();
             assert!(

@@ -191,6 +191,19 @@ fn command_that_protects_the_key_file_works() {
 }
 
 #[test]
+fn command_that_lists_the_options_works_in_spite_of_an_unknown_one() {
+    let cli = desk(1);
+    let mut command = cli.command(&["config"]);
+    command.env("MFA_OPTOUT_QWERTY", "1");
+    let refused = Ran::of(command.output().unwrap()).exits(2);
+    let suggested = between(&refused.stderr, "`mfa-optout ", "`");
+    let words: Vec<&str> = suggested.split(' ').collect();
+    let mut command = cli.command(&words);
+    command.env("MFA_OPTOUT_QWERTY", "1");
+    Ran::of(command.output().unwrap()).exits(0).says("--rate");
+}
+
+#[test]
 fn every_example_of_the_help_works() {
     let org = TestOrg::start(&Cli::new(), &[]);
     let mut tried = 0;

@@ -77,14 +77,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Creates the view of a run of `rows` rows that `began` at this time of day. `labels` name its
-    /// rows.
+    /// Creates the view of a run that `began` at this time of day. `labels` name its rows.
     #[must_use]
     pub fn new(
         style: Style,
         volume: Volume,
-        rows: u64,
         began: Timestamp,
+        state: ProgressState,
         labels: RowLabels,
     ) -> Self {
         Self {
@@ -92,7 +91,7 @@ impl Progress {
             verbose: volume == Volume::Verbose,
             began,
             labels,
-            state: ProgressState::of(rows),
+            state,
             next_frame: Duration::ZERO,
             next_line: PERIOD,
             next_pause: Duration::ZERO,

@@ -13,6 +13,8 @@ const WINDOW: usize = 10;
 pub struct ProgressState {
     /// Number of rows in the input.
     pub rows: u64,
+    /// How long the Org may fail to respond before the run stops.
+    pub outage_patience: Duration,
     /// Rows by outcome, including those that an interrupted run has recorded.
     pub tally: Tally,
     /// Number of requests sent in this run.
@@ -52,9 +54,10 @@ pub enum AttemptFailure {
 impl ProgressState {
     /// Returns the state at the beginning of a run of `rows` rows.
     #[must_use]
-    pub fn of(rows: u64) -> Self {
+    pub fn of(rows: u64, outage_patience: Duration) -> Self {
         Self {
             rows,
+            outage_patience,
             ..Self::default()
         }
     }
@@ -166,13 +169,13 @@ impl ProgressState {
     }
 
     /// Returns the time that the remaining rows take at the recent speed. `None` while nothing is
-    /// recorded or the Org does not respond.
+    /// recorded or the Org does not respond, and once no rows remain.
     #[must_use]
     pub fn time_left(&self, now: Duration) -> Option<Duration> {
         let speed = self.recorded.per_second(now);
         let rows = self.rows.saturating_sub(self.done());
         let is_out = matches!(self.condition, Condition::Outage { .. });
-        if is_out || speed <= 0.0 {
+        if is_out || speed <= 0.0 || rows == 0 {
             return None;
         }
         #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]

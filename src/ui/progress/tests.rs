@@ -47,8 +47,8 @@ fn new(style: Style, volume: Volume) -> Progress {
     let mut progress = Progress::new(
         style,
         volume,
-        3000,
         "2026-03-01T02:00:00Z".parse().unwrap(),
+        ProgressState::of(3000, at(600.0)),
         RowLabels::new(Some(1), ["Name", "User ID"]),
     );
     progress.output = ProgressOutput::Captured(Vec::new());
@@ -282,7 +282,7 @@ fn outage_is_shown_until_it_is_over() {
     );
     assert_eq!(
         waiting(&progress, 12.0).unwrap(),
-        "no response from the Org for 0 s; next probe in 4 s"
+        "no response from the Org for 0 s; next probe in 4 s; stopping in 10 min"
     );
     progress.on(
         at(16.0),
@@ -293,7 +293,7 @@ fn outage_is_shown_until_it_is_over() {
     );
     assert_eq!(
         waiting(&progress, 17.0).unwrap(),
-        "no response from the Org for 5 s; probing"
+        "no response from the Org for 5 s; probing; stopping in 9 min 55 s"
     );
     progress.on(at(17.0), &Event::OutageOver { lasted: at(5.0) });
     assert_eq!(waiting(&progress, 17.0), None);

@@ -45,7 +45,7 @@ pub fn bar(state: &ProgressState, now: Duration, width: usize, look: Look) -> St
     }];
     lines.extend(packed(&colored_counts(state, look), width));
     let mut speed = Vec::new();
-    if state.first_attempt().is_none() {
+    if state.requests > 0 && state.first_attempt().is_none() {
         speed.push(format!("{:.1} requests/s", state.speed(now)));
     }
     speed.extend(time_left(state, now));
@@ -153,7 +153,7 @@ fn time_left(state: &ProgressState, now: Duration) -> Option<String> {
 /// Returns what holds the run back.
 pub(super) fn waiting(state: &ProgressState, now: Duration) -> Option<String> {
     match (state.condition, state.waiting) {
-        (Condition::Outage { since }, waiting) => Some(outage(since, waiting, now)),
+        (Condition::Outage { since }, _) => Some(outage(state, since, now)),
         (Condition::Throttled { until }, _) if until > now => {
             let left = countdown(until.saturating_sub(now));
             Some(format!("throttled by the Org; next request in {left}"))
@@ -167,15 +167,19 @@ pub(super) fn waiting(state: &ProgressState, now: Duration) -> Option<String> {
     }
 }
 
-fn outage(since: Duration, waiting: Option<(Wait, Duration)>, now: Duration) -> String {
+fn outage(state: &ProgressState, since: Duration, now: Duration) -> String {
     let lasted = countdown(now.saturating_sub(since));
-    match waiting {
+    let patience = (since + state.outage_patience).saturating_sub(now);
+    let probe = match state.waiting {
         Some((_, until)) if until > now => {
-            let left = countdown(until.saturating_sub(now));
-            format!("no response from the Org for {lasted}; next probe in {left}")
+            format!("next probe in {}", countdown(until.saturating_sub(now)))
         }
-        _ => format!("no response from the Org for {lasted}; probing"),
-    }
+        _ => "probing".to_owned(),
+    };
+    format!(
+        "no response from the Org for {lasted}; {probe}; stopping in {}",
+        countdown(patience)
+    )
 }
 
 fn stopping(state: &ProgressState, left: Duration) -> String {
