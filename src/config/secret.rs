@@ -327,10 +327,10 @@ mod tests {
             (b"hush\n\n", "more than one line"),
             (b"\xff\xfeh\0", "not UTF-8"),
             (long.as_bytes(), "longer than 4 KiB"),
-            (b"hush hush", "not a possible key"),
-            (b"hush\x07", "not a possible key"),
+            (b"hush hush", "can't be an API key"),
+            (b"hush\x07", "can't be an API key"),
             (b"hush\r", "more than one line"),
-            ("hüsh".as_bytes(), "not a possible key"),
+            ("hüsh".as_bytes(), "can't be an API key"),
         ] {
             let complaint = key(bytes).unwrap_err().to_string();
             assert!(

@@ -384,7 +384,7 @@ fn an_address_with_a_password_is_not_recorded() {
 #[test]
 fn an_option_that_belongs_elsewhere_says_where() {
     for (line, advice) in [
-        ("yes = true", "--yes counts on the command line only"),
+        ("yes = true", "--yes can only be given on the command line"),
         (
             "reason = 'x'",
             "give it with --reason or the variable MFA_OPTOUT_REASON",
@@ -495,7 +495,7 @@ fn without_a_terminal_it_does_not_count_and_that_is_said() {
     let settings = loaded(false, None);
     assert_eq!(settings.sending.concurrency, Some(3));
     assert!(
-        settings.notes[0].contains("does not count without a terminal"),
+        settings.notes[0].contains("is ignored without a terminal"),
         "{:?}",
         settings.notes
     );
@@ -573,7 +573,7 @@ fn a_config_file_that_nobody_named_and_that_can_not_be_read_is_a_note() {
         assert_eq!(notes.len(), 2, "{notes:?}");
         for note in notes {
             assert!(
-                note.contains("does not count") && note.contains(reason),
+                note.contains("is ignored") && note.contains(reason),
                 "{note}"
             );
         }

@@ -724,7 +724,7 @@ mod tests {
             failed.contains("users.report.csv.partial can't be written: "),
             "{failed}"
         );
-        assert!(failed.contains("6 rows are on record"), "{failed}");
+        assert!(failed.contains("6 rows are recorded"), "{failed}");
         assert_eq!(commit(&mut journal, 8).unwrap_err().to_string(), failed);
         assert_eq!(journal.recorded(), 6);
     }
@@ -797,7 +797,7 @@ mod tests {
         let error = journal.commit(Duration::from_secs(1)).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("it was removed during the run"), "{text}");
-        assert!(text.contains("0 rows are on record"), "{text}");
+        assert!(text.contains("0 rows are recorded"), "{text}");
     }
 
     fn wait_for_sync<S: Storage>(journal: &mut Journal<S>) {

@@ -453,7 +453,7 @@ mod tests {
             (
                 "entries=3",
                 "entries=4",
-                "line 1: 4 entries are announced and 3 are there",
+                "line 1: 4 entries are expected and 3 were found",
             ),
             (
                 "format=1",

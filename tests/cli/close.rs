@@ -457,7 +457,7 @@ fn a_plan_that_starts_over_says_that_a_journal_without_outcomes_is_kept() {
     cli.write("users.report.csv.partial", "not a journal");
     cli.run(&apply(&wrong, &["--fresh", "--dry-run"]))
         .exits(0)
-        .says("--fresh keeps users.report.csv.partial under another name: ");
+        .says("--fresh renames users.report.csv.partial: ");
 }
 
 #[cfg(unix)] // signals

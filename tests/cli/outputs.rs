@@ -100,7 +100,7 @@ fn a_foreign_report_that_appears_during_the_run_is_kept() {
             apply(&cli, &org, options)
                 .exits(5)
                 .says("users.report.csv has appeared in the meantime")
-                .says("everything is on record in users.report.csv.partial");
+                .says("everything is recorded in users.report.csv.partial");
             assert_eq!(cli.read(REPORT), foreign);
             assert!(cli.path(JOURNAL).exists() && !cli.path(RECORD).exists());
 
@@ -175,7 +175,7 @@ fn a_journal_that_another_run_has_put_in_the_place_of_the_own_one_is_not_touched
     apply(&cli, &org, &[])
         .exits(5)
         .says("users.report.csv.partial was replaced during the run")
-        .says("everything is on record in users.report.csv.partial.old-1");
+        .says("everything is recorded in users.report.csv.partial.old-1");
     let second = takes_second.recv().unwrap();
     assert!(!cli.path(REPORT).exists() && !cli.path(RECORD).exists());
     assert!(cli.path(JOURNAL).exists());

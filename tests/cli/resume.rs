@@ -623,7 +623,7 @@ fn a_disk_that_is_full_in_mid_run_stops_it_and_the_same_command_goes_on() {
     Ran::of(through_shell("ulimit -f 40", &run).output().unwrap())
         .exits(5)
         .says("can't be written")
-        .says("on record");
+        .says("recorded");
     org.must_be_left();
     let recorded = partial(&cli);
     assert!(
@@ -668,7 +668,7 @@ fn a_report_that_can_not_be_put_in_place_costs_nothing() {
     });
     cli.run(&apply(&org.url(), &[]))
         .exits(5)
-        .says("the same command again sends nothing and only finishes");
+        .says("the same command again sends nothing and only makes the report");
     assert_eq!(partial(&cli).len(), 20);
     fs::remove_dir(cli.path("users.report.csv")).unwrap();
     cli.run(&apply(&org.url(), &[])).exits(0);
@@ -692,7 +692,7 @@ fn a_journal_that_another_program_has_emptied_is_not_said_to_be_complete() {
         .exits(5)
         .says("another program modified the journal")
         .says("--fresh");
-    assert!(!ran.stderr.contains("on record"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("recorded in"), "{}", ran.stderr);
     cli.run(&apply(&org.url(), &["--fresh"])).exits(0);
     assert_true_to(&cli, &org, 20);
 }

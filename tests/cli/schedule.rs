@@ -692,7 +692,7 @@ fn a_mistyped_variable_is_an_error_with_the_right_one() {
         .says("did you mean MFA_OPTOUT_MAX_OPT_OUTS?");
     with("MFA_OPTOUT_OVERWRITE")
         .exits(2)
-        .says("--overwrite counts on the command line only");
+        .says("--overwrite can only be given on the command line");
     assert!(org.requests().is_empty());
     with("MFA_OPTOUT_MAX_OPT_OUTS")
         .exits(2)
@@ -798,7 +798,7 @@ fn a_planted_file_of_settings_does_not_count_without_a_terminal() {
         .says("no address");
     cli.run(&["config"])
         .exits(0)
-        .says("does not count without a terminal");
+        .says("is ignored without a terminal");
     assert!(planted.requests().is_empty() && planted.connections() == 0);
 
     cli.run(&["apply", "users.csv", "--yes", "--config", "mfa-optout.toml"])

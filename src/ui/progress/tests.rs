@@ -137,7 +137,7 @@ fn empty_run_shows_zeros() {
     );
     assert_eq!(
         bar(&empty, Duration::ZERO, 80, Look::PLAIN).lines().count(),
-        3
+        2
     );
 }
 
