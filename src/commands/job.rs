@@ -228,13 +228,9 @@ impl Job {
         if settings.outputs.earlier_run == EarlierRun::StartOver {
             view.notes.extend(fresh::announcement(paths));
         }
-        view.warnings.extend(
-            found
-                .as_ref()
-                .err()
-                .filter(|_| view.dry_run)
-                .map(|error| error.message().to_owned()),
-        );
+        if let (Err(error), true) = (&found, view.dry_run) {
+            view.warnings.push(error.message().to_owned());
+        }
         if let Some(register) = &register {
             let today = plan.options().today;
             view.notes

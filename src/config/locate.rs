@@ -291,7 +291,10 @@ mod tests {
                 "did you mean MFA_OPTOUT_MAX_OPT_OUTS?",
             ),
             ("MFA_OPTOUT_REPORTS", "did you mean MFA_OPTOUT_REPORT?"),
-            ("MFA_OPTOUT_YES", "--yes can only be given on the command line"),
+            (
+                "MFA_OPTOUT_YES",
+                "--yes can only be given on the command line",
+            ),
             (
                 "MFA_OPTOUT_REQUIRE_REASON",
                 "require_reason can only be given in the config file",

@@ -191,7 +191,9 @@ fn the_pictures_and_samples_it_shows_are_there() {
         .skip(1)
         .filter_map(|rest| rest.split_once(')'))
         .map(|(link, _)| link);
-    let links: Vec<&str> = links.filter(|link| !link.starts_with("http") && !link.starts_with('#')).collect();
+    let links: Vec<&str> = links
+        .filter(|link| !link.starts_with("http") && !link.starts_with('#'))
+        .collect();
     assert!(links.len() >= 5, "{links:?}");
     for link in links {
         assert!(root.join(link).exists(), "{link}");

@@ -187,7 +187,7 @@ fn sync_needs_a_register_and_only_full_creates_it() {
         .says("--register");
     desk.sync("exceptions.csv", &[])
         .exits(2)
-        .says("sync TABLE --full");
+        .says("run `sync` with --full once");
     assert!(desk.org.requests().is_empty());
     assert!(!desk.cli.path("register.csv.lock").exists());
     desk.sync("exceptions.csv", &["--full"]).exits(0);

@@ -359,7 +359,7 @@ fn a_cell_in_the_far_corner_is_a_row_like_others() {
     zip(&cli.path("corner.xlsx"), &workbook(&corner));
     assert!(
         refused(&cli, "corner.xlsx")
-            .contains("corner.xlsx:XFD1048576: the cell \"1\" stands outside of the table")
+            .contains("corner.xlsx:XFD1048576: the cell \"1\" is outside the table")
     );
 }
 
