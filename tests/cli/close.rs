@@ -394,7 +394,7 @@ fn another_table_is_refused_with_three_ways_on() {
         .says("users.csv has changed since")
         .says("mfa-optout close users.report.csv")
         .says("--fresh")
-        .says("the old table");
+        .says("with the same files");
     assert_eq!(org.count(), sent);
 }
 
