@@ -254,7 +254,7 @@ fn readable_by_others(metadata: &Metadata, name: &str) -> Option<String> {
     if mode & 0o077 != 0 {
         return Some(format!(
             "{name} can be read by other users (mode {mode:04o}, user {owner}): chmod 600 {}",
-            shell_word(name)
+            Shell::Posix.quote(name)
         ));
     }
     owned_by_another(owner, rustix::process::geteuid().as_raw(), name)
