@@ -315,7 +315,7 @@ impl World {
     }
 
     /// Returns the number of users in both tables who are not on both lists yet. Until they are,
-    /// one list may opt a user back in whom the other one opts out again.
+    /// one list may opt a user back in whom the other one opts out again: two requests.
     fn not_on_both_lists(&self) -> u64 {
         let in_both = self.tables[0]
             .keys()
@@ -379,7 +379,7 @@ fn play(seed: u64, nights: u32) {
         }
     }
     let sent = world.sent;
-    let due = world.differences_and_doubts() + world.not_on_both_lists();
+    let due = world.differences_and_doubts() + 2 * world.not_on_both_lists();
     world.sync(0, false);
     world.sync(1, false);
     assert!(
