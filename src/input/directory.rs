@@ -18,6 +18,12 @@ use crate::domain::{LineNumber, TableFormat, UserId};
 use crate::error::{Error, Kind, Result};
 use crate::text::{shorten, visible};
 
+/// The size in bytes of an entry of a file, from which the number of its entries is estimated.
+const BYTES_PER_ENTRY: u64 = 64;
+
+/// The largest number of entries for which memory is reserved before they are read.
+const MAX_EXPECTED: usize = 2_000_000;
+
 /// How a directory is to be read.
 #[derive(Clone, Debug, Default)]
 pub struct DirectoryOptions {
@@ -98,6 +104,8 @@ impl Directory {
             Some(_) => None,
             None => json::detect(&bytes, options.max_input)?,
         };
+        // Growing would hash all keys again.
+        let expected = usize::try_from(bytes.size / BYTES_PER_ENTRY).unwrap_or(MAX_EXPECTED);
         let mut directory = Self {
             name: bytes.name.clone(),
             bytes,
@@ -107,7 +115,7 @@ impl Directory {
             notes: Vec::new(),
             entry_kind: EntryKind::Line,
             entries: 0,
-            users: HashMap::new(),
+            users: HashMap::with_capacity(expected.min(MAX_EXPECTED)),
         };
         match json {
             Some(format) => directory.read_json(&format, options)?,

@@ -10,7 +10,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, unreadable};
 use super::header::{self, HeaderProblem};
 use super::options::ColumnChoice;
 use super::text::{self, TextFormat};
@@ -67,8 +67,30 @@ const MAX_NAME: usize = 1024;
 /// The longest text in bytes, because a text is held in memory.
 const MAX_TEXT: usize = 1 << 20;
 
+/// Checks whether a text may begin as JSON does. Only its first bytes are read, because a table is
+/// read as a whole later.
+fn may_be_json(bytes: &Bytes) -> Result<bool> {
+    let mut head = Vec::new();
+    let read = bytes.hashed().take(256).read_to_end(&mut head);
+    read.map_err(|error| unreadable(&bytes.name, &error))?;
+    if head.starts_with(&[0x1f, 0x8b]) {
+        // What a gzip file holds is not known yet.
+        return Ok(true);
+    }
+    // A byte order mark and white space, also as UTF-16, may stand before it.
+    let is_before = |byte: &&u8| {
+        let is_mark = matches!(**byte, 0xef | 0xbb | 0xbf | 0xfe | 0xff);
+        is_mark || **byte == 0 || byte.is_ascii_whitespace()
+    };
+    let first = head.iter().find(|byte| !is_before(byte));
+    Ok(matches!(first, None | Some(b'{' | b'[')))
+}
+
 /// Returns the form of a text that begins as JSON does; `None` for any other text.
 pub(super) fn detect(bytes: &Bytes, max_input: Option<u64>) -> Result<Option<TextFormat>> {
+    if !may_be_json(bytes)? {
+        return Ok(None);
+    }
     let format = text::survey(bytes, None, max_input)?;
     let head = format.head(bytes)?;
     let start = String::from_utf8_lossy(&head);

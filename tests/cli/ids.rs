@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::time::Duration;
 
 use crate::common::hostile::{Hostile, Reply};
@@ -108,7 +109,15 @@ fn a_list_can_have_every_form_that_a_table_has() {
     let nested = r#"[{"id": 1701, "profile": {"email": "jo@example.com"}},
         {"id": "1702", "profile": {"email": "al@example.com"}}]"#;
     let titled = format!("The users of the Org\n\n{}", rows.replace(';', ","));
-    let lists: [(&str, Vec<u8>, &[&str]); 5] = [
+    let utf16_json: Vec<u8> = std::iter::once(0xfeff)
+        .chain(format!("\n  {USERS}").encode_utf16())
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(USERS.as_bytes()).unwrap();
+    let lists: [(&str, Vec<u8>, &[&str]); 7] = [
+        ("utf16.json", utf16_json, &[]),
+        ("users.json.gz", gzip.finish().unwrap(), &[]),
         ("semicolons.csv", rows.into(), &[]),
         ("utf16.csv", utf16, &[]),
         ("tabs.txt", rows.replace(';', "\t").into(), &[]),
