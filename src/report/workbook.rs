@@ -4,7 +4,7 @@
 //! A workbook can't hold every table. [`WorkbookLimits`] finds that out before anything is sent.
 
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, StringRecord};
@@ -27,6 +27,8 @@ const MAX_ROWS: u64 = 1_048_576;
 const MAX_COLUMNS: usize = 16_384;
 /// The length limit of a cell in UTF-16 code units, which is what spreadsheet programs count.
 const MAX_CELL: usize = 32_767;
+/// A number of bytes that is greater than what the tags of a row or a cell take.
+const TAG_BYTES: u64 = 100;
 /// The name of the sheet.
 const SHEET: &str = "report";
 /// The number of rows whose cells decide how wide the columns are.
@@ -161,9 +163,10 @@ pub(super) fn write(
     file: NamedTempFile,
     check_stop: impl Fn() -> io::Result<()>,
 ) -> io::Result<(NamedTempFile, blake3::Hash)> {
+    let folder = folder_of(file.path());
+    check_room(rows, folder)?;
     rows.rewind()?;
     let mut workbook = Workbook::new();
-    let folder = folder_of(file.path());
     workbook.set_tempdir(folder).map_err(in_workbook)?;
     let created = ExcelDateTime::from_timestamp(created.as_second()).map_err(in_workbook)?;
     workbook.set_properties(&DocProperties::new().set_creation_datetime(&created));
@@ -183,6 +186,33 @@ pub(super) fn write(
     let mut out = HashedFile::new(file);
     workbook.save_to_writer(&mut out).map_err(in_workbook)?;
     Ok(out.finish())
+}
+
+/// Checks that the disk has room for the sheet as it is before it is compressed. The crate writes it
+/// to a temporary file and panics if that fails.
+fn check_room(mut rows: &File, folder: &Path) -> io::Result<()> {
+    rows.rewind()?;
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(rows);
+    let mut row = ByteRecord::new();
+    let mut size = 0;
+    while reader.read_byte_record(&mut row)? {
+        let cells = row.iter().map(|cell| TAG_BYTES + escaped_length(cell));
+        size += TAG_BYTES + cells.sum::<u64>();
+    }
+    let mut room = tempfile::tempfile_in(folder)?;
+    io::copy(&mut io::repeat(0).take(size), &mut room)?;
+    Ok(())
+}
+
+/// Returns the largest number of bytes that a cell takes in XML.
+fn escaped_length(cell: &[u8]) -> u64 {
+    let length_of = |byte: &u8| match byte {
+        b'&' | b'<' | b'>' | b'_' | 0xef | ..b' ' => "_x0000_".len() as u64,
+        _ => 1,
+    };
+    cell.iter().map(length_of).sum()
 }
 
 #[expect(

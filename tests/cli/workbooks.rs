@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Seen};
+#[cfg(unix)]
+use crate::common::ledger::through_shell;
 use crate::common::ledger::{Ledger, PATIENCE, Signal, start, stop};
 use crate::common::{Cli, Ran, outcomes, report};
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
@@ -365,6 +367,36 @@ fn a_workbook_that_an_earlier_process_put_in_place_is_known_as_the_runs_own() {
     assert!(!cli.path(JOURNAL).exists());
 
     assert_eq!(org.count(), 20);
+}
+
+#[cfg(unix)] // limits of a shell
+#[test]
+fn a_disk_without_room_for_the_workbook_ends_the_run_in_good_order() {
+    let cli = cli(300);
+    let org = Ledger::start(Duration::ZERO);
+    let url = org.url();
+    let words = [
+        "apply",
+        "users.xlsx",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--address",
+        &url,
+    ];
+    let command = cli.command(&words);
+    let ran = Ran::of(
+        through_shell("trap '' XFSZ; ulimit -f 200", &command)
+            .output()
+            .unwrap(),
+    )
+    .exits(5)
+    .says("the report could not be finished")
+    .says("everything is recorded in users.report.xlsx.partial");
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    cli.run(&words).exits(0);
+    assert_eq!(org.count(), 300);
+    assert_eq!(outcomes(&report(&cli.path(REPORT)), "applied"), 300);
 }
 
 #[test]
