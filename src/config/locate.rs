@@ -314,6 +314,7 @@ mod tests {
         assert_eq!(suffix_of("Mfa_OptOut_Rate", true).as_deref(), Some("RATE"));
         assert_eq!(suffix_of("Mfa_OptOut_Rate", false), None);
         assert_eq!(suffix_of("MFA_OPTOUT_rate", false).as_deref(), Some("rate"));
-        assert!(complaint("MFA_OPTOUT_rate").is_some(), "it would not count");
+        let counts = cfg!(windows);
+        assert_eq!(complaint("MFA_OPTOUT_rate").is_none(), counts);
     }
 }

@@ -134,7 +134,7 @@ fn paths_in_the_file_are_meant_from_its_folder() {
     );
     assert_eq!(
         settings.connection.sign_in.unwrap().in_words(),
-        "API key from conf/key"
+        format!("API key from {}", Path::new("conf").join("key").display())
     );
     let settings = case().flag(Key::ApiKeyFile, "key").settings().unwrap();
     assert_eq!(
@@ -150,7 +150,10 @@ fn the_stronger_way_to_sign_in_counts() {
     assert!(by_file.rules(0).session);
     assert_eq!(
         by_file.connection.sign_in.unwrap().in_words(),
-        "session of jo@example.com in Org 42, password from conf/pw"
+        format!(
+            "session of jo@example.com in Org 42, password from {}",
+            Path::new("conf").join("pw").display()
+        )
     );
     let by_variable = case()
         .file(file)

@@ -721,6 +721,10 @@ mod tests {
             ("out.xlsx", "out.csv.partial"),
         ];
         for (report, other) in pairs {
+            // Elsewhere, names that differ in case only are mostly those of one file.
+            if other.contains("CSV") && cfg!(not(target_os = "linux")) {
+                continue;
+            }
             let desk = Desk::new(1);
             fs::write(desk.path(other), "").unwrap();
             let opened = open(
