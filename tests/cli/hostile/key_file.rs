@@ -77,11 +77,11 @@ fn what_can_not_be_a_key_is_refused_before_anything_is_sent() {
         (two_lines.into(), "key has more than one line"),
         (header.into(), "key has more than one line"),
         (format!("{KEY}\n\n").into(), "key has more than one line"),
-        (format!("{KEY}\u{7}").into(), "not a possible key"),
-        (format!("{KEY}\0").into(), "not a possible key"),
-        (format!("{KEY}\u{1b}[2J").into(), "not a possible key"),
-        (format!(" {KEY}").into(), "not a possible key"),
-        (format!("{KEY}ü").into(), "not a possible key"),
+        (format!("{KEY}\u{7}").into(), "this can't be an API key"),
+        (format!("{KEY}\0").into(), "this can't be an API key"),
+        (format!("{KEY}\u{1b}[2J").into(), "this can't be an API key"),
+        (format!(" {KEY}").into(), "this can't be an API key"),
+        (format!("{KEY}ü").into(), "this can't be an API key"),
         ([KEY.as_bytes(), b"\xff"].concat(), "key is not UTF-8"),
     ] {
         write_key(&cli, content);
@@ -107,7 +107,7 @@ fn a_variable_with_an_impossible_key_is_refused_without_it() {
     cli.write("users.csv", table(1));
     for (key, words) in [
         (format!("{KEY}\nx: y"), "more than one line"),
-        (format!("{KEY}\u{85}"), "not a possible key"),
+        (format!("{KEY}\u{85}"), "this can't be an API key"),
     ] {
         let mut command = cli.command(&["apply", "users.csv", "--yes", "--address", &org.url()]);
         Ran::of(command.env("MFA_OPTOUT_API_KEY", key).output().unwrap())
@@ -128,10 +128,8 @@ fn a_key_that_others_can_read_is_warned_of_and_used() {
     for mode in [0o644, 0o640, 0o604] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         let ran = Ran::of(apply(&cli, &org, "key").output().unwrap()).exits(0);
-        ran.says(&format!(
-            "key can be read by others than its owner (mode 0{mode:o}"
-        ))
-        .says("chmod 600 key");
+        ran.says(&format!("key can be read by other users (mode 0{mode:o}"))
+            .says("chmod 600 key");
     }
 }
 

@@ -156,7 +156,7 @@ fn consent_can_not_be_left_lying_around() {
         let mut command = cli.command(&["apply", "users.csv", "--address", &org.url()]);
         Ran::of(command.env(name, "true").output().unwrap())
             .exits(2)
-            .says("counts on the command line only");
+            .says("can only be given on the command line");
     }
     for line in [
         "yes = true",
