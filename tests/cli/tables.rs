@@ -217,7 +217,18 @@ fn a_pipe_that_never_says_anything_can_be_left() {
             .unwrap()
             .success()
     );
-    let child = apply(&cli, &org, OsStr::new("users.csv"))
+    let url = org.url();
+    let words = [
+        "apply",
+        "users.csv",
+        "--yes",
+        "--report",
+        "r.csv",
+        "--address",
+        &url,
+    ];
+    let child = cli
+        .command(&words)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

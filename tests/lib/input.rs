@@ -464,7 +464,7 @@ fn nothing_is_handed_out_of_a_part_that_was_changed_after_the_check() {
         let error = handed.iter().find_map(|step| step.as_ref().err()).unwrap();
         assert_eq!(error.kind(), Kind::MidRun);
         assert!(
-            error.to_string().contains("changed while running"),
+            error.to_string().contains("was changed during the run"),
             "{error}"
         );
         assert!(handed.iter().filter(|step| step.is_ok()).count() <= allowed);
@@ -482,7 +482,7 @@ fn a_change_before_anything_is_sent_is_the_inputs_fault() {
     let error = Plan::check(input, today()).err().unwrap();
     assert_eq!(error.kind(), Kind::Input);
     assert!(
-        error.to_string().contains("changed while running"),
+        error.to_string().contains("was changed during the run"),
         "{error}"
     );
 }
