@@ -206,7 +206,7 @@ impl CellError {
             Self::FormulaError => "formula error",
             Self::Date => "date instead of an ID",
             Self::Several => "several numbers in a cell",
-            Self::Words => "words instead of an ID",
+            Self::Words => "text instead of an ID",
             Self::LongNumber => "number cell above 15 digits",
             Self::Computed => "computed ID",
             Self::Total => "total",

@@ -70,8 +70,8 @@ impl Problem {
         let merged = input.merged_area(place, column).filter(|_| is_empty);
         let message = match merged {
             Some(area) => format!(
-                "the cell is part of the merged cells {area}, of which only the first holds a value; \
-                 unmerge them and fill in every row"
+                "the cell is part of the merged cells {area}, of which only the first holds a \
+                 value; unmerge them and fill in every row"
             ),
             None => match sources
                 .directory
@@ -202,7 +202,7 @@ impl Listing {
             let kinds: Vec<String> = self
                 .kinds
                 .iter()
-                .map(|(kind, count)| format!("{count} {kind}"))
+                .map(|(kind, count)| format!("{kind} ({count})"))
                 .collect();
             let total = counted(self.total, "problem", "problems");
             lines.push(format!("{total}: {}", kinds.join(", ")));

@@ -56,7 +56,7 @@ mod tests {
 
     const MESSAGE: &str = "nothing was sent: 2 rows are invalid:\nusers.csv:7: column user_id: is \
         an email address: \"a@b.c\"\nusers.csv:9: the row has more cells than the header: 3 \
-        instead of 2\n2 problems: 1 email address, 1 too many cells\nnote: the text is a guess";
+        instead of 2\n2 problems: email address (1), too many cells (1)\nnote: the text is a guess";
 
     #[test]
     fn without_colour_only_the_words_are_shown() {
