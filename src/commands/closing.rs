@@ -114,7 +114,11 @@ impl Closing {
         }
         let exit = Exit::of_signal(signal);
         let ending = Ending::Interrupted(signal);
-        let view = self.view(sent, &ending, exit, None);
+        let view = ClosingView {
+            // The journal was complete before it was read again.
+            is_recorded: true,
+            ..self.view(sent, &ending, exit, None)
+        };
         say::closing(&self.settings, &view, exit);
         exit
     }
@@ -184,8 +188,8 @@ impl Closing {
         };
         let exceptions = register.as_ref().map(RegisterRun::figures);
         self.write_metrics(summary.as_ref(), exit, exceptions);
-        // A journal that could not be removed stays named in the lock file, and the next run removes
-        // it.
+        // A journal that could not be removed stays named in the lock file, and the next run
+        // removes it.
         let is_journal_gone = !self.paths.partial.exists();
         if let (Some(register), true) = (register, whole && is_journal_gone) {
             self.warn_on_error(register.end(&results));
@@ -226,6 +230,7 @@ impl Closing {
         };
         ClosingView {
             ending,
+            is_recorded: summary.is_some(),
             rows_in_doubt: sent.rows_in_doubt.len(),
             not_sent_yet: self
                 .rows
@@ -302,7 +307,12 @@ impl Closing {
             Ok(summary) => Some(summary),
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => {
-                self.warn(&format!("the run can't be summed up: {}", error.message()));
+                let advice = match error.advice() {
+                    Some(advice) => format!("; {advice}"),
+                    None => String::new(),
+                };
+                let why = error.message();
+                self.warn(&format!("the run can't be summed up: {why}{advice}"));
                 None
             }
         };

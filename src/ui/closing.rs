@@ -29,6 +29,8 @@ pub struct ClosingView<'a> {
     pub rows_in_doubt: u64,
     /// Number of rows that have not been sent yet.
     pub not_sent_yet: u64,
+    /// Whether the journal could be read again, so that it is known to hold every outcome.
+    pub is_recorded: bool,
     /// Rows by outcome.
     pub tally: &'a Tally,
     /// Number of requests sent.
@@ -138,9 +140,13 @@ pub fn attention_line(view: &ClosingView<'_>) -> String {
     format!("{rows} attention{reason}; report: {}", view.report)
 }
 
-/// Returns notes about rows without an outcome: those in doubt, and those that were not sent.
+/// Returns notes about the record of an interrupted run, and about rows without an outcome: those in
+/// doubt, and those that were not sent.
 fn notes(view: &ClosingView<'_>) -> Vec<String> {
     let mut notes = Vec::new();
+    if view.is_recorded && matches!(view.ending, Ending::Interrupted(_)) {
+        notes.push("everything done so far is recorded".to_owned());
+    }
     if view.rows_in_doubt > 0 {
         let rows = counted(view.rows_in_doubt, "row", "rows");
         let them = if view.rows_in_doubt == 1 {

@@ -23,18 +23,9 @@ const TERMINATION: &str = if cfg!(windows) {
 pub fn ending_text(ending: &Ending, tally: &Tally) -> (String, Option<&'static str>) {
     match ending {
         Ending::Complete => (complete(tally), None),
-        Ending::Interrupted(Signal::HangUp) => (
-            "Interrupted by SIGHUP: everything done so far is recorded.".to_owned(),
-            None,
-        ),
-        Ending::Interrupted(Signal::Interrupt) => (
-            "Interrupted: everything done so far is recorded.".to_owned(),
-            None,
-        ),
-        Ending::Interrupted(Signal::Terminate) => (
-            format!("Interrupted by {TERMINATION}: everything done so far is recorded."),
-            None,
-        ),
+        Ending::Interrupted(Signal::HangUp) => ("Interrupted by SIGHUP.".to_owned(), None),
+        Ending::Interrupted(Signal::Interrupt) => ("Interrupted.".to_owned(), None),
+        Ending::Interrupted(Signal::Terminate) => (format!("Interrupted by {TERMINATION}."), None),
         Ending::Stopped(stop) => (format!("Stopped early: {}.", reason(stop)), help(stop)),
     }
 }
@@ -72,8 +63,8 @@ fn reason(stop: &Stop) -> String {
             message,
         } => format!("the login failed{}", after_colon(message)),
         Stop::Redirected { status, .. } if StatusClass::of(*status) == StatusClass::NotModified => {
-            "the address answered 304 (not modified), which is not an answer to a change; it is probably a cache or another \
-             server"
+            "the address answered 304 (not modified), which is not an answer to a change; it is \
+             probably a cache or another server"
                 .to_owned()
         }
         Stop::Redirected { status, to, .. } => {
@@ -95,7 +86,10 @@ fn reason(stop: &Stop) -> String {
             )
         }
         Stop::WebPage { status, title } => {
-            format!("the answer is a web page, not the API ({status}{})", after_colon(title))
+            format!(
+                "the answer is a web page, not the API ({status}{})",
+                after_colon(title)
+            )
         }
         Stop::Contradicted { status, message } => {
             format!(
@@ -194,8 +188,8 @@ fn help(stop: &Stop) -> Option<&'static str> {
         Stop::NeverAnswered {
             status: Some(_), ..
         } => {
-            "the server answers, but every row fails: check the address, or run the same command later; it starts with \
-             rows that have not been tried"
+            "the server answers, but every row fails: check the address, or run the same command \
+             later; it starts with rows that have not been tried"
         }
         Stop::NeverAnswered { status: None, .. } => {
             "check the address and run the same command again"

@@ -85,6 +85,7 @@ fn closing(ending: &Ending, tally: &Tally, groups: &[Group], next: Option<&str>)
     closing_text(
         &ClosingView {
             ending,
+            is_recorded: true,
             rows_in_doubt: 0,
             not_sent_yet: 0,
             tally,
@@ -293,6 +294,7 @@ fn closing_of_pace(rate: Rate, concurrency: Option<usize>, pace: PaceFound) -> S
     closing_text(
         &ClosingView {
             ending: &Ending::Complete,
+            is_recorded: true,
             rows_in_doubt: 0,
             not_sent_yet: 0,
             tally: &tally,
@@ -420,6 +422,7 @@ fn number_of_opt_outs_is_bold_and_failures_are_red() {
 fn view_of_doubt(tally: &Tally) -> ClosingView<'_> {
     ClosingView {
         ending: &Ending::Interrupted(Signal::Interrupt),
+        is_recorded: true,
         rows_in_doubt: 3,
         not_sent_yet: 453,
         tally,

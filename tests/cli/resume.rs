@@ -130,7 +130,7 @@ fn ctrl_c_ends_a_run_in_good_order() {
 
 #[cfg(unix)] // signals
 #[test]
-fn kills_amid_recovery_and_the_last_steps_and_a_second_process_around_the_end_break_nothing() {
+fn kills_during_recovery_and_at_the_end_and_a_second_process_break_nothing() {
     let done = crate::common::soak::soak(60, 1);
     assert!(
         done.before_sending > 0 && done.after_sending > 0 && done.overlaps > 0,
@@ -292,7 +292,30 @@ fn is_merging(cli: &Cli) -> bool {
 
 #[cfg(unix)] // signals
 #[test]
-fn a_signal_amid_the_merge_ends_the_run_and_the_next_one_only_merges() {
+fn an_interrupted_run_whose_journal_was_emptied_does_not_claim_that_everything_is_recorded() {
+    let cli = Cli::new();
+    cli.write("users.csv", table(2_000));
+    let journal = cli.path("users.report.csv.partial");
+    let org = Ledger::scripted(move |seen| {
+        if seen.number == 10 {
+            fs::File::create(&journal).unwrap();
+        }
+        Reply::new(204).after(LATENCY)
+    });
+    let url = org.url();
+    let mut child = start(cli.command(&apply(&url, &[])));
+    org.must_see(50, &mut child);
+    let ran = Ran::of(stop(child, Signal::TERM))
+        .exits(143)
+        .says("Interrupted by SIGTERM.")
+        .says("another program modified the journal")
+        .says("--fresh");
+    assert!(!ran.text().contains("is recorded"), "{}", ran.text());
+}
+
+#[cfg(unix)] // signals
+#[test]
+fn a_signal_during_the_merge_ends_the_run_and_the_next_one_only_merges() {
     let cli = Cli::new();
     let org = Ledger::start(Duration::ZERO);
     let rows = 300_000;
@@ -309,13 +332,14 @@ fn a_signal_amid_the_merge_ends_the_run_and_the_next_one_only_merges() {
         );
         std::thread::yield_now();
     }
-    // Held still, so that the signal comes amid the merge and not behind it.
+    // The process is stopped first, so that the signal comes during the merge and not after it.
     send(&child, Signal::STOP);
     assert!(!cli.path("users.report.csv").exists());
     send(&child, Signal::TERM);
     Ran::of(stop(child, Signal::CONT))
         .exits(143)
-        .says("Interrupted by SIGTERM: everything done so far is recorded.")
+        .says("Interrupted by SIGTERM.")
+        .says("everything done so far is recorded")
         .says("only makes the report")
         .says("mfa-optout apply users.csv");
     assert!(

@@ -38,7 +38,8 @@ fn command(cli: &Cli, org: &Ledger, more: &[&str]) -> Command {
     cli.command(&words)
 }
 
-/// An Org that confirms the first change at once and each further one when it is told to.
+/// Starts an Org that confirms the first change at once and each further one when the test sends a
+/// message.
 fn holding_org() -> (Ledger, Sender<()>) {
     let (release, held) = channel();
     let held = Mutex::new(held);
@@ -74,7 +75,8 @@ fn a_hang_up_ends_a_run_in_good_order_and_the_same_command_goes_on() {
     org.must_see(60, &mut child);
     Ran::of(stop(child, Signal::HUP))
         .exits(129)
-        .says("Interrupted by SIGHUP: everything done so far is recorded.")
+        .says("Interrupted by SIGHUP.")
+        .says("everything done so far is recorded")
         .says("mfa-optout apply users.csv");
     assert!(cli.path("users.report.csv.partial").exists());
     Ran::of(command(&cli, &org, &[]).output().unwrap()).exits(0);
@@ -234,12 +236,13 @@ fn ctrl_c_in_the_closing_says_that_the_run_was_interrupted_and_how_it_goes_on() 
     });
     let cli = Cli::new();
     let child = interrupted_run(&cli, &org);
-    // Held still, so that the next one comes amid the adding up and not behind it.
+    // The process is stopped first, so that the second signal comes while it sums up.
     send(&child, Signal::STOP);
     send(&child, Signal::INT);
     let ran = Ran::of(stop(child, Signal::CONT))
         .exits(130)
-        .says("Interrupted: everything done so far is recorded.")
+        .says("Interrupted.")
+        .says("everything done so far is recorded")
         .says("mfa-optout apply users.csv")
         .says("users.report.csv.partial");
     let text = ran.text();

@@ -108,10 +108,12 @@ fn write(term: &Term, messages: &Receiver<Message>) {
     let _ = show(term, &mut bar, std::iter::once(last));
 }
 
-/// Shows several messages: all lines, and the last bar below them in place of the one that is shown.
+/// Shows several messages: all lines, and the last bar below them in place of the one that is
+/// shown.
 ///
 /// The cursor rests below the bar. The bar is cleared by going up as many lines as it has, so its
-/// lines must not wrap when the terminal becomes narrower: see [`MAX_WIDTH`](super::words::MAX_WIDTH).
+/// lines must not wrap when the terminal becomes narrower: see
+/// [`MAX_WIDTH`](super::words::MAX_WIDTH).
 fn show(term: &Term, bar: &mut String, messages: impl Iterator<Item = Message>) -> io::Result<()> {
     // Without a bar nothing may be cleared: this may be a file.
     if !bar.is_empty() {
