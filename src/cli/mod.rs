@@ -63,8 +63,8 @@ pub enum Command {
     Retry(Box<Retry>),
     /// Send the opposite flag for every applied row of an earlier report.
     ///
-    /// Opt-outs whose outcome is unknown are opted back in as well. The state before the earlier run
-    /// is not known: a user who was already opted out then is opted back in, too.
+    /// Opt-outs whose outcome is unknown are opted back in as well. The state before the earlier
+    /// run is not known: a user who was already opted out then is opted back in, too.
     #[command(after_long_help = texts::UNDO, after_help = texts::SEE_MORE)]
     Undo(Box<Undo>),
     /// End an interrupted run without sending anything.

@@ -114,8 +114,8 @@ impl Target {
                 "requests"
             };
             notes.push(format!(
-                "at most {max_in_flight} {requests} in flight at a time, because the system lets this process open few \
-                 files (`ulimit -n`)"
+                "at most {max_in_flight} {requests} in flight at a time, because the system lets \
+                 this process open few files (`ulimit -n`)"
             ));
         }
         match org.localhost() {

@@ -36,8 +36,8 @@ pub type Ask<'a> = &'a dyn Fn(&str) -> Result<SecretString>;
 pub type SignIn = Credentials<SecretPlace>;
 
 impl SignIn {
-    /// Reads the secret. `ask` asks for it at the terminal by its name. The second value is a warning
-    /// if others can read the file.
+    /// Reads the secret. `ask` asks for it at the terminal by its name. The second value is a
+    /// warning if others can read the file.
     ///
     /// # Errors
     /// The file can't be read or can't be a secret, or the key has characters that no key has; and

@@ -292,8 +292,8 @@ pub const TABLE: &[Setting] = &[
         name: "skip-invalid",
         scope: Scope::Flag,
         heading: GUARDS,
-        help: "Send the valid rows of a table that also has invalid ones; without this, one invalid \
-            row stops everything",
+        help: "Send the valid rows of a table that also has invalid ones; without this, one \
+            invalid row stops everything",
         set: |to, raw| raw.store_if_on(&mut to.reading.bad_rows, BadRows::Skip),
         ..OPTION
     },
@@ -303,8 +303,8 @@ pub const TABLE: &[Setting] = &[
         scope: Scope::Run,
         form: Form::Path("FILE"),
         heading: GUARDS,
-        help: "Write every problem of the table to this file, not only the first 20 to the screen; an \
-            earlier list is replaced",
+        help: "Write every problem of the table to this file, not only the first 20 to the screen; \
+            an earlier list is replaced",
         set: |to, raw| raw.store_path(&mut to.reading.problems),
         ..OPTION
     },
@@ -415,9 +415,9 @@ pub const TABLE: &[Setting] = &[
         form: Form::Path("FILE"),
         heading: TABLES,
         help: "A list of the Org's users, which gives the user IDs for a table of e-mail addresses",
-        more: "The list is a table in any form, or JSON as saved from the Org's Swagger page. People \
-            are matched by e-mail address, without regard to case and surrounding white space. - \
-            reads the list from standard input.",
+        more: "The list is a table in any form, or JSON as saved from the Org's Swagger page. \
+            People are matched by e-mail address, without regard to case and surrounding white \
+            space. - reads the list from standard input.",
         commands: TABLE_RUNS,
         conflicts: &[Key::IdColumn],
         set: |to, raw| raw.store_path(&mut to.reading.ids),
@@ -470,8 +470,8 @@ pub const TABLE: &[Setting] = &[
         form: Form::Path("FILE"),
         heading: REGISTER,
         help: "The register: what was last confirmed for each user",
-        more: "`sync` needs it, and `sync --full` creates it. `apply`, `retry` and `undo` bring it up to \
-            date.",
+        more: "`sync` needs it, and `sync --full` creates it. `apply`, `retry` and `undo` bring it \
+            up to date.",
         commands: RUNS_AND_EXCEPTIONS,
         carried: true,
         set: |to, raw| raw.store_path(&mut to.register.path),
@@ -514,8 +514,8 @@ pub const TABLE: &[Setting] = &[
         name: "max-missing",
         form: Form::Text("LIMIT"),
         heading: REGISTER,
-        help: "Send nothing if more people of the list than this are missing from the table: 10, or \
-            20% of the list",
+        help: "Send nothing if more people of the list than this are missing from the table: 10, \
+            or 20% of the list",
         more: "Without it, 20% of the list may be missing, at least 5 people, and never more than \
             half.",
         commands: SYNC,
@@ -668,8 +668,8 @@ pub const TABLE: &[Setting] = &[
         name: "fresh",
         scope: Scope::Flag,
         heading: REPORT,
-        help: "Start over instead of continuing an interrupted run, which is closed with a report of \
-            its own",
+        help: "Start over instead of continuing an interrupted run, which is closed with a report \
+            of its own",
         set: |to, raw| raw.store_if_on(&mut to.outputs.earlier_run, EarlierRun::StartOver),
         ..OPTION
     },
@@ -678,8 +678,8 @@ pub const TABLE: &[Setting] = &[
         name: "new-key",
         scope: Scope::Flag,
         heading: REPORT,
-        help: "Continue an interrupted run, or use a register, although the API key has changed: it \
-            is a new key of the same Org",
+        help: "Continue an interrupted run, or use a register, although the API key has changed: \
+            it is a new key of the same Org",
         set: |to, raw| raw.store(&mut to.outputs.new_key, values::switch),
         ..OPTION
     },
@@ -713,8 +713,8 @@ pub const TABLE: &[Setting] = &[
         short: Some('q'),
         scope: Scope::Flag,
         heading: MESSAGES,
-        help: "Print only errors, one line if rows need attention, and the plan when a person is asked \
-            to confirm it",
+        help: "Print only errors, one line if rows need attention, and the plan when a person is \
+            asked to confirm it",
         conflicts: &[Key::Verbose],
         set: |to, raw| raw.store_if_on(&mut to.talk.volume, Volume::Quiet),
         commands: RUNS_AND_CLOSE,

@@ -224,7 +224,7 @@ fn a_required_reason_is_demanded() {
 }
 
 #[test]
-fn a_dry_run_stays_one_whatever_else_is_said() {
+fn a_dry_run_stays_a_dry_run_with_every_other_option() {
     let settings = case()
         .flag(Key::Yes, "true")
         .flag(Key::DryRun, "true")

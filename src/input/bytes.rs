@@ -165,7 +165,8 @@ fn open_file(path: &Path, name: &str) -> Result<File> {
     }
 }
 
-/// Checks whether a file is a device such as `/dev/zero`, which may have no end. A terminal has one.
+/// Checks whether a file is a device such as `/dev/zero`, which may have no end. A terminal has
+/// one.
 #[cfg(unix)]
 fn is_endless(kind: FileType, file: &File) -> bool {
     use std::os::unix::fs::FileTypeExt;

@@ -357,8 +357,8 @@ impl PartScan {
             .saturating_add(self.all_text)
     }
 
-    /// Looks for the declared number of texts, which stands before the first text. It searches the raw
-    /// bytes, because the reader of the workbook may see a tag where this scanner sees none.
+    /// Looks for the declared number of texts, which stands before the first text. It searches the
+    /// raw bytes, because the reader of the workbook may see a tag where this scanner sees none.
     fn look_for_a_count(&mut self) {
         if let Some(said) = &mut self.said
             && self.texts == 0

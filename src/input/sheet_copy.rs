@@ -1,6 +1,6 @@
 //! Writes the cells of a sheet, row by row, into a private file: as CSV, each row with its number,
-//! its first column and notes on its cells in front. Cells are handed over in order, wherever they
-//! come from.
+//! its first column and notes on its cells in front. Every reader of sheets hands its cells over in
+//! order.
 
 use std::collections::BTreeMap;
 use std::fs::File;

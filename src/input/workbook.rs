@@ -360,8 +360,8 @@ fn compound(file: File, name: &str) -> Error {
     .help(SAVE_AS)
 }
 
-/// Checks whether the directory of a compound file, wherever it stands, names the encrypted
-/// workbook.
+/// Checks whether the directory of a compound file names the encrypted workbook. The directory can
+/// be anywhere in the file.
 fn is_encrypted(mut file: File) -> bool {
     let name: Vec<u8> = "EncryptedPackage"
         .encode_utf16()

@@ -31,8 +31,8 @@ const WORKBOOK_INPUTS: [&str; 3] = [WORKBOOK, "xlsm", "ods"];
 pub struct Paths {
     /// The finished report, `users.report.csv` or `users.report.xlsx`.
     pub report: PathBuf,
-    /// The journal of an unfinished run, `users.report.csv.partial`. It is CSV, whatever the report
-    /// is.
+    /// The journal of an unfinished run, `users.report.csv.partial`. It is always CSV, also if
+    /// the report is a workbook.
     pub partial: PathBuf,
     /// The snapshot of the input of an unfinished run, `users.report.csv.partial.input`.
     pub snapshot: PathBuf,
@@ -527,8 +527,8 @@ pub(crate) fn ensure_saved(partial: &Path, journal: &File) -> Result<Option<Path
     let saved = save_copy(journal, &place);
     saved.map_err(|error| {
         let message = format!(
-            "{} was removed or replaced during the run and can't be saved again: {error}; what was done is not on \
-             record",
+            "{} was removed or replaced during the run and can't be saved again: {error}; what was \
+             done is not on record",
             visible_path(partial)
         );
         Error::new(Kind::MidRun, message)

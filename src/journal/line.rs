@@ -530,8 +530,8 @@ impl<R: BufRead> JournalReader<R> {
         (self.parser.parse(&self.frame), &self.frame)
     }
 
-    /// Returns the input. After reading elsewhere in it, the caller must seek back to the end of the
-    /// current record.
+    /// Returns the input. After reading elsewhere in it, the caller must seek back to the end of
+    /// the current record.
     pub(crate) fn input(&mut self) -> &mut R {
         &mut self.input
     }

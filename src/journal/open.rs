@@ -292,8 +292,8 @@ fn refuse_another_run(paths: &Paths, differences: &[String]) -> Result<()> {
     let note = Shell::OF_THIS_SYSTEM.note_after(&close);
     Err(Error::new(Kind::Report, message).help(format!(
         "nothing was sent; there are three ways on: end the old run with `{}`{note}; start over \
-         with --fresh, which closes it with a report of its own; or run it as it was, with the same \
-         files",
+         with --fresh, which closes it with a report of its own; or run it as it was, with the \
+         same files",
         visible(&close)
     )))
 }

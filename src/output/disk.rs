@@ -16,8 +16,8 @@ pub(crate) fn sync_file(file: &File, place: &Path) -> io::Result<()> {
     platform::sync(file)
 }
 
-/// Writes the content of a journal to the disk. Does not count as a call in `watch`, because another
-/// thread makes it.
+/// Writes the content of a journal to the disk. Does not count as a call in `watch`, because
+/// another thread makes it.
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     platform::sync_data(file)
 }

@@ -7,9 +7,9 @@
 //! - While most answers are failures, each failure counts as a refusal: at least half of the
 //!   answers of two successive seconds (five or more in each), and 14 of the last 20.
 //! - 503 says that the server is overloaded (RFC 9110, section 15.6.4). A 503 counts as a refusal
-//!   once 503 responses have come as a limiter sends them: in such a run of failures; eight in a
-//!   row over at least 0.4 s; or, while `auto` has not found a limit yet, so many among the last 60
-//!   answers that the share before them does not explain it.
+//!   after one of these patterns, which limiters produce: a run of failures as above; eight 503
+//!   responses in a row over at least 0.4 s; or, while `auto` has not found a limit yet, a share
+//!   among the last 60 answers that is far above the share before them.
 //! - A lower rate ends most refusals of a limiter. If five failures come alone at less than 60 % of
 //!   the rate that was measured before the first one, and at least half as often as before, they
 //!   have other causes: the rate is restored, and 503 responses no longer count.

@@ -1,6 +1,6 @@
 //! The rows that have no outcome yet, and what is known about each: attempts, the last answer, and
-//! whether the change may have been made. [`WaitingRows`] keeps them in order; other modules decide when a
-//! row is due or given up.
+//! whether the change may have been made. [`WaitingRows`] keeps them in order; other modules decide
+//! when a row is due or given up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

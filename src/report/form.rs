@@ -36,7 +36,8 @@ impl ReportForm {
     /// of rows in the form of the journal.
     pub(super) fn of(input: &TableFormat, report: &Path) -> Self {
         if is_workbook(report) {
-            // The reader of the rows drops a byte order mark, and the first cell may begin with one.
+            // The reader of the rows drops a byte order mark, and the first cell may begin with
+            // one.
             return Self {
                 byte_order_mark: true,
                 ..Self::default()

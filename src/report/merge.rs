@@ -669,8 +669,8 @@ fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
     let folder = visible_path(paths.folder());
     if let Err(error) = disk::sync_folder(paths.folder()) {
         return Some(format!(
-            "the report is in place, but {folder} can't be synced: {error}; {partial} is left, and the same command \
-             removes it"
+            "the report is in place, but {folder} can't be synced: {error}; {partial} is left, and \
+             the same command removes it"
         ));
     }
     // Before the journal, without which nothing would say that there was a run. The snapshot
@@ -696,8 +696,8 @@ fn remove_journal(journal: &File, paths: &Paths) -> Option<String> {
     }
     if let Err(error) = disk::sync_folder(paths.folder()) {
         return Some(format!(
-            "the report is in place, but {folder} can't be synced: {error}; after a power cut {partial} may be there \
-             again, and the same command removes it"
+            "the report is in place, but {folder} can't be synced: {error}; after a power cut \
+             {partial} may be there again, and the same command removes it"
         ));
     }
     None

@@ -152,8 +152,8 @@ fn has_ambiguous_escape(cell: &str) -> bool {
 }
 
 /// Writes a workbook of the rows of a report, which are given as CSV with a byte order mark and the
-/// header, to a temporary file. Returns the file and the BLAKE3 hash of its content, which depends on nothing
-/// but the rows and the time `created`.
+/// header, to a temporary file. Returns the file and the BLAKE3 hash of its content, which depends
+/// on nothing but the rows and the time `created`.
 ///
 /// # Errors
 /// Errors of the operating system, and those of `check_stop`, which is called for every row.
@@ -188,8 +188,8 @@ pub(super) fn write(
     Ok(out.finish())
 }
 
-/// Checks that the disk has room for the sheet as it is before it is compressed. The crate writes it
-/// to a temporary file and panics if that fails.
+/// Checks that the disk has room for the sheet as it is before it is compressed. The crate writes
+/// it to a temporary file and panics if that fails.
 fn check_room(mut rows: &File, folder: &Path) -> io::Result<()> {
     rows.rewind()?;
     let mut reader = csv::ReaderBuilder::new()

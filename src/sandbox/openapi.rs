@@ -25,9 +25,9 @@ fn document(options: &SandboxOptions) -> Document {
     let mut document = PracticeApi::openapi();
     let (first, last) = options.members.clone().into_inner();
     document.info.description = Some(format!(
-        "A sandbox on this machine, not Resolver Core. Press **Authorize** and enter the API key `{}` before you try \
-         a call. The users have the IDs {first} to {last}, except those that end in 404. \
-         The [members page](/members) shows what the calls have changed.",
+        "A sandbox on this machine, not Resolver Core. Press **Authorize** and enter the API key \
+         `{}` before you try a call. The users have the IDs {first} to {last}, except those that \
+         end in 404. The [members page](/members) shows what the calls have changed.",
         options.api_key
     ));
     document

@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_every_put_whatever_the_response() {
+    fn counts_every_put_with_any_response() {
         let mut org = org();
         org.note_put(7);
         org.note_put(7);

@@ -38,8 +38,8 @@ const MEMBERS_PER_CHUNK: usize = 1_000;
 ///
 /// Swagger UI needs `unsafe-inline` because it styles its elements in place, and draws its pictures
 /// from `data:` URLs.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 pub(super) fn router(options: &SandboxOptions) -> Router<SharedState> {
     let home = HomePage::of(options);

@@ -1,5 +1,5 @@
-//! What is measured, one function for each question. Each gives lines for the table, and holds its
-//! figure against a baseline of the same run wherever there is one.
+//! What is measured, one function for each question. Each returns lines for the table, and compares
+//! its figure with a baseline of the same run if there is one.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ use crate::table::Line;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// The tool and its baseline by turns, so that whatever else the machine does falls on both alike.
+/// Runs of the tool and of its baseline in turn, so that other load on the machine affects both.
 struct Duel {
     tool: Vec<Used>,
     baseline: Vec<Used>,

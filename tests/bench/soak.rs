@@ -1,10 +1,10 @@
-//! Breaks runs, as many as asked for, and says what came of it. The same code runs in small doses
-//! among the tests.
+//! Interrupts many runs and prints the results. The same code runs among the tests, for fewer
+//! runs.
 //!
 //! - `cargo bench --bench soak -- 2000`: kills runs at random instants. A second number is the
 //!   seed.
-//! - `cargo bench --bench soak -- chaos 600`: for so many seconds, an Org with faults, kills,
-//!   `retry` until nothing is left, `undo`. A second number is the seed.
+//! - `cargo bench --bench soak -- chaos 600`: runs against an Org with faults for 600 seconds, with
+//!   kills, `retry` until nothing is left, and `undo`. A second number is the seed.
 //! - `cargo bench --bench soak -- crash`: a small run is killed, or meets a full or a broken disk,
 //!   at each of its calls on files. Linux on x86-64, as root.
 //! - `cargo bench --bench soak -- crash-sync`: the same for a `sync` with arrivals and departures.
@@ -14,10 +14,7 @@
 mod common;
 
 #[cfg(unix)]
-#[expect(
-    clippy::print_stdout,
-    reason = "what came of it is for whoever started this"
-)]
+#[expect(clippy::print_stdout, reason = "the program prints its results")]
 fn main() {
     // Cargo itself adds `--bench`.
     let words: Vec<String> = std::env::args()
@@ -43,10 +40,7 @@ fn main() {
 const ABREAST: u64 = 6;
 
 #[cfg(unix)]
-#[expect(
-    clippy::print_stdout,
-    reason = "what came of it is for whoever started this"
-)]
+#[expect(clippy::print_stdout, reason = "the program prints its results")]
 #[expect(clippy::disallowed_methods, reason = "a soak goes by the clock")]
 fn chaos(seconds: u64, seed: u64) {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
@@ -74,19 +68,13 @@ fn chaos(seconds: u64, seed: u64) {
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#[expect(
-    clippy::print_stdout,
-    reason = "what came of it is for whoever started this"
-)]
+#[expect(clippy::print_stdout, reason = "the program prints its results")]
 fn crash() {
     println!("{:#?}", common::crash::crash_everywhere());
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#[expect(
-    clippy::print_stdout,
-    reason = "what came of it is for whoever started this"
-)]
+#[expect(clippy::print_stdout, reason = "the program prints its results")]
 fn crash_sync() {
     println!("{:#?}", common::crash::crash_sync_everywhere());
 }

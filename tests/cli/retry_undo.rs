@@ -400,7 +400,7 @@ fn a_report_of_another_org_is_refused() {
     assert!(other.requests().is_empty());
 }
 
-/// The commands of a story that one Org is told, each sent in the table's order.
+/// Returns a function that runs a command against this Org, row by row in the table's order.
 fn teller<'a>(cli: &'a Cli, org: &'a Ledger) -> impl Fn(&[&str], i32) -> crate::common::Ran + 'a {
     move |words, code| {
         let url = org.url();
@@ -418,7 +418,7 @@ fn teller<'a>(cli: &'a Cli, org: &'a Ledger) -> impl Fn(&[&str], i32) -> crate::
 }
 
 #[test]
-fn what_was_sent_for_an_opt_out_that_had_ended_is_known_whenever_and_wherever_it_is_undone() {
+fn undo_knows_what_was_sent_for_an_opt_out_that_had_ended_on_any_day_and_in_any_zone() {
     let cli = Cli::new();
     let org = Ledger::start(Duration::ZERO);
     let run = teller(&cli, &org);
@@ -556,7 +556,7 @@ fn not_sent_rows_are_retried_and_not_undone() {
 }
 
 #[test]
-fn an_opt_out_that_may_have_been_made_is_taken_back_whatever_was_answered_for_it() {
+fn an_opt_out_that_may_have_been_made_is_taken_back_after_any_answer() {
     let org = Ledger::scripted(|seen| match (seen.user(), seen.flag(), seen.number) {
         (_, Some(false), _) | (Some(1), ..) => Reply::new(204),
         (Some(2), ..) => Reply::new(500),

@@ -386,7 +386,7 @@ fn nobody_is_asked_who_cannot_answer() {
 /// The samples of a Prometheus text file, by name and labels.
 type Samples = BTreeMap<(String, String), f64>;
 
-/// Reads the text exposition format, version 0.0.4, and refuses whatever is not in it.
+/// Reads the text exposition format, version 0.0.4, and refuses anything else.
 fn samples(path: &Path) -> Samples {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.ends_with('\n') && !text.contains(KEY));

@@ -1,5 +1,5 @@
-//! The private copy of the input: whatever becomes of the table during a run changes nothing, and
-//! an interrupted run can be taken up from the copy.
+//! The private copy of the input: a table that changes during a run has no effect, and an
+//! interrupted run can be continued from the copy.
 
 use std::fs;
 use std::io::Write as _;

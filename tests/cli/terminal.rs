@@ -20,7 +20,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 /// How long anything may take on a busy machine, in milliseconds.
 const PATIENCE: u64 = 60_000;
 
-/// The binary at a terminal, asked to apply a table of so many opt-outs.
+/// Starts the binary at a terminal with a table of `rows` opt-outs.
 fn apply(cli: &Cli, org: &Hostile, rows: u64) -> PtySession {
     cli.write("users.csv", table(rows));
     start(cli.command(&[
@@ -244,7 +244,7 @@ fn problems_stand_out_at_a_terminal_and_what_is_invisible_is_shown() {
 }
 
 #[test]
-fn whoever_is_asked_sees_the_plan_whatever_is_quiet_and_wherever_standard_output_goes() {
+fn plan_is_shown_before_a_question_also_with_quiet_or_redirected_output() {
     for (options, to_a_file) in [
         (vec!["--quiet"], false),
         (vec!["--quiet"], true),

@@ -138,8 +138,8 @@ impl Org {
     }
 }
 
-/// Brings one table of so many rows to its end, and undoes it. Panics where a report is not true,
-/// naming the seed.
+/// Runs one table of `rows` rows until it is complete, and undoes it. Panics with the seed if a
+/// report is not true.
 pub fn round(rows: u64, seed: u64) -> Done {
     Round::new(rows, seed).finish()
 }
@@ -248,8 +248,8 @@ impl Round {
             match code {
                 0 | 1 => return self.count(to),
                 5 | 129 | 130 | 143 | -9 => {}
-                // Killed between the last two steps, or amid the adding up of a report that is
-                // there.
+                // It was killed between the last two steps, or while it summed up a report that is
+                // already in place.
                 2 if to.exists() && !partial.exists() => return self.count(to),
                 _ => panic!("seed {}: {command} ended with {code}: {said}", self.seed),
             }

@@ -63,7 +63,7 @@ impl Ledger {
         Self::scripted(move |_| Reply::new(204).after(latency))
     }
 
-    /// Answers by script; every PUT is booked, whatever comes of it.
+    /// Starts an Org that answers by script. Every PUT is recorded.
     pub fn scripted(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let books = Arc::new(Books::default());
         let kept = Arc::clone(&books);
@@ -105,8 +105,8 @@ impl Ledger {
         self.org.must_be_left();
     }
 
-    /// Waits until so many PUTs have arrived; `false` if the process ended before, or after
-    /// `at_most`.
+    /// Waits until `puts` PUTs have arrived. Returns `false` if the process ended first or
+    /// `at_most` has passed.
     pub fn wait_for(&self, puts: usize, child: &mut Child, at_most: Duration) -> bool {
         let mut left = at_most;
         let mut books = self.books.lock();
@@ -218,9 +218,9 @@ pub fn through_shell(arranged: &str, command: &Command) -> Command {
     shell
 }
 
-/// Returns the numbers of the rows on record in a journal whose input has so many columns, read
-/// without the tool's own code: whole lines of the table that are as wide as a row. After the cells
-/// of the input these have eight cells of the report, the row's number and the check.
+/// Returns the numbers of the rows that a journal holds, read without the tool's own code.
+/// `columns` is the number of columns of the input. A row is a whole line with the cells of the
+/// input, eight cells of the report, the row's number and the checksum.
 pub fn on_record(partial: &Path, columns: usize) -> BTreeSet<u64> {
     let Ok(bytes) = fs::read(partial) else {
         return BTreeSet::new();

@@ -1,7 +1,7 @@
-//! Runs that are killed at random instants until they are done: amid requests, amid recovery, amid
-//! the making of the report, with a second process that starts around the end. After each death the
-//! journal is held against what the Org has seen. A small dose is a test, a large one is
-//! `bench/soak`.
+//! Runs that are killed at random instants until they are complete: during requests, during
+//! recovery, while the report is made, and with a second process that starts around the end. After
+//! each kill the journal is compared with what the Org has received. A few of them are a test, many
+//! are `bench/soak`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::ledger::{Ledger, PATIENCE, end, key_of, on_record, send, start};
-use super::{Cli, report};
+use super::{Cli, apply_words, report};
 
 /// Rows of a table; few, so that many runs come to their end.
 const ROWS: u64 = 120;
@@ -21,7 +21,7 @@ const CONCURRENCY: usize = 8;
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Soaked {
-    /// Tables brought to their end.
+    /// Tables that were completed.
     pub tables: usize,
     /// Processes killed.
     pub kills: usize,
@@ -35,8 +35,8 @@ pub struct Soaked {
     pub found_busy: usize,
 }
 
-/// Brings tables to their end until so many processes have been killed. Panics when a promise is
-/// broken, naming the seed.
+/// Runs tables until `kills` processes have been killed. Panics with the seed if a report is not
+/// true.
 pub fn soak(kills: usize, seed: u64) -> Soaked {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut done = Soaked::default();
@@ -50,11 +50,11 @@ pub fn soak(kills: usize, seed: u64) -> Soaked {
 
 /// When a process is killed.
 enum Instant {
-    /// After it has sent so many requests.
+    /// After it has sent this number of requests.
     Sent(usize),
-    /// So long after its start, most likely while it recovers.
+    /// This time after its start, most likely while it recovers.
     Started(Duration),
-    /// So long after everything was sent.
+    /// This time after everything was sent.
     AllSent(Duration),
 }
 
@@ -107,19 +107,8 @@ impl<'a> Round<'a> {
     fn command(&self) -> Command {
         let concurrency = CONCURRENCY.to_string();
         let url = self.org.url();
-        let words = [
-            "apply",
-            "users.csv",
-            "--yes",
-            "--rate",
-            "unlimited",
-            "--new-key",
-            "--concurrency",
-            &concurrency,
-        ];
-        let mut command = self
-            .cli
-            .command(&[&words[..], &["--address", &url]].concat());
+        let words = apply_words(&url, &concurrency, &["--new-key"]);
+        let mut command = self.cli.command(&words);
         command.env("MFA_OPTOUT_API_KEY", key_of(self.lives));
         command
     }

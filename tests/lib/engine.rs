@@ -1,6 +1,6 @@
-//! The engine alone: a scripted Org under a clock that the runtime moves, and a disk that fails
-//! when it is told to. What is checked is the order of things: on disk before anybody is told, and
-//! nothing sent after a failed write.
+//! The engine alone: a scripted Org under a clock that the runtime moves, and a disk that fails on
+//! demand. The tests check the order of actions: a record is on disk before its event, and nothing
+//! is sent after a failed write.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -243,7 +243,7 @@ async fn every_record_is_on_disk_before_its_event() {
 
 #[tokio::test(start_paused = true)]
 async fn a_settled_row_is_on_disk_while_requests_are_in_flight() {
-    // Less than until whoever watches is told that time passes, which would write it too.
+    // Shorter than the time to the next event about the clock, which would also write the record.
     let org = Scripted::new(Duration::from_millis(20), |_| 204);
     let disk = Disk::default();
     let order = RefCell::new(Vec::new());
@@ -461,12 +461,12 @@ async fn a_token_is_renewed_after_a_suspension_that_stopped_the_clock() {
     );
 }
 
-/// SIGTERM after so many seconds, and again so many seconds later.
+/// Returns a SIGTERM after each of these spans, in seconds, counted from the one before.
 fn terminated(after: &'static [u64]) -> BoxStream<'static, Signal> {
     signals(after.iter().map(|seconds| (*seconds, Signal::Terminate)))
 }
 
-/// Each signal so many seconds after the one before.
+/// Returns signals, each of them the given number of seconds after the one before.
 fn signals(
     after: impl Iterator<Item = (u64, Signal)> + Send + 'static,
 ) -> BoxStream<'static, Signal> {

@@ -754,7 +754,7 @@ fn unknown_rows_are_retried_and_of_them_only_opt_outs_are_undone() {
 }
 
 #[test]
-fn whoever_asks_is_not_kept_waiting_while_many_rows_are_passed_over() {
+fn control_returns_to_the_caller_while_many_rows_are_skipped() {
     let table = (1..=20_000).fold("user_id,opt_out\n".to_owned(), |text, user| {
         text + &format!("{user},true\n")
     });

@@ -351,7 +351,7 @@ fn request(id: u64, origin: RequestOrigin) -> Request {
     }
 }
 
-/// Plays so many nights, then one without faults, and checks the law.
+/// Plays `nights` nights with faults, then one without, and checks the law.
 fn play(seed: u64, nights: u32) {
     let mut world = World::new(seed);
     for _ in 0..nights {

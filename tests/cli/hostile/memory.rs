@@ -60,7 +60,7 @@ fn answers() -> Vec<Reply> {
 }
 
 #[test]
-fn memory_stays_small_whatever_the_org_answers() {
+fn memory_stays_small_with_hostile_answers() {
     let answers = answers();
     let last = answers.len() as u64 + 2;
     let process = Arc::new(OnceLock::<u32>::new());

@@ -197,7 +197,7 @@ fn an_answer_lost_on_the_way_is_asked_for_again() {
 }
 
 #[test]
-fn a_success_is_a_success_whatever_comes_with_it() {
+fn a_success_counts_with_any_headers_and_body() {
     let flood = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50) + "HTTP/1.1 204 No Content\r\n\r\n";
     let org = Hostile::start(move |seen| match seen.user() {
         Some(2) => {

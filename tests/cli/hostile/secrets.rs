@@ -5,7 +5,7 @@
 use crate::common::hostile::{Hostile, Reply, Seen};
 use crate::common::{Cli, KEY, PASSWORD, Ran, TOKEN, must_show_no_secret, table};
 
-/// Logs in whoever asks, and sends every secret back that it was sent.
+/// Accepts every log-in, and repeats every secret of the request.
 fn echo(seen: &Seen) -> Reply {
     if seen.path == "/user/authenticate" {
         return Reply::new(200).body(

@@ -11,7 +11,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::NamedTempFile;
 
-/// A certificate authority that no machine trusts unless it is told to.
+/// A certificate authority that is trusted only where a test names it.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
