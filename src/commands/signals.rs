@@ -2,6 +2,8 @@
 
 #[cfg(windows)]
 use std::task::{Context, Poll};
+#[cfg(any(windows, test))]
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -100,8 +102,14 @@ mod hang_up {
     }
 }
 
+/// Time that requests in flight get before the process is ended from outside. Windows ends it about
+/// 5 s after a console is closed, a log-off or a shutdown; the rest is for the journal and the
+/// summary. See <https://learn.microsoft.com/windows/console/handlerroutine>.
+#[cfg(any(windows, test))]
+const GRACE_BEFORE_EXIT: Duration = Duration::from_secs(3);
+
 /// Listens for Ctrl-C, Ctrl-Break, and the events of a console that is closed, a log-off and a
-/// shutdown. Windows ends the process about 5 s after one of the last three.
+/// shutdown.
 ///
 /// # Errors
 /// Of [`Kind::Usage`](crate::error::Kind::Usage) if the system does not allow it.
@@ -117,9 +125,9 @@ pub(super) fn listen() -> Result<BoxStream<'static, Signal>> {
     let received = [
         receive(Signal::Interrupt, move |cx| interrupt.poll_recv(cx)),
         receive(Signal::Terminate, move |cx| ctrl_break.poll_recv(cx)),
-        receive(Signal::Terminate, move |cx| close.poll_recv(cx)),
-        receive(Signal::Terminate, move |cx| log_off.poll_recv(cx)),
-        receive(Signal::Terminate, move |cx| shutdown.poll_recv(cx)),
+        repeat_before_exit(receive(Signal::Terminate, move |cx| close.poll_recv(cx))),
+        repeat_before_exit(receive(Signal::Terminate, move |cx| log_off.poll_recv(cx))),
+        repeat_before_exit(receive(Signal::Terminate, move |cx| shutdown.poll_recv(cx))),
     ];
     Ok(stream::select_all(received).boxed())
 }
@@ -131,4 +139,35 @@ fn receive(
     poll: impl FnMut(&mut Context<'_>) -> Poll<Option<()>> + Send + 'static,
 ) -> BoxStream<'static, Signal> {
     stream::poll_fn(poll).map(move |()| signal).boxed()
+}
+
+/// Repeats each signal after [`GRACE_BEFORE_EXIT`]. The second one ends the run at once.
+#[cfg(any(windows, test))]
+fn repeat_before_exit(signals: BoxStream<'static, Signal>) -> BoxStream<'static, Signal> {
+    let repeated = signals.flat_map(|signal| {
+        let again = stream::once(async move {
+            tokio::time::sleep(GRACE_BEFORE_EXIT).await;
+            signal
+        });
+        stream::iter([signal]).chain(again)
+    });
+    repeated.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_that_announces_an_exit_comes_again_after_three_seconds() {
+        let closed = stream::iter([Signal::Terminate]).chain(stream::pending());
+        let mut signals = repeat_before_exit(closed.boxed());
+        let began = Instant::now();
+        assert_eq!(signals.next().await, Some(Signal::Terminate));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(signals.next().await, Some(Signal::Terminate));
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
+    }
 }
