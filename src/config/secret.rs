@@ -278,11 +278,12 @@ fn owned_by_another(owner: u32, account: u32, name: &str) -> Option<String> {
 fn unchecked_permissions(path: &Path) -> String {
     let name = path.to_string_lossy();
     let restrict = format!(
-        "icacls {} /inheritance:r /grant:r ACCOUNT:R",
+        "icacls {} /inheritance:r /grant:r \"ACCOUNT:R\"",
         Shell::Windows.quote(&name)
     );
     format!(
-        "who can read {} is not checked on Windows; `{}`{} lets only the account ACCOUNT read it",
+        "who can read {} is not checked on Windows; `{}`{} lets only the account ACCOUNT read it, \
+         whose name `whoami` shows",
         visible(&name),
         visible(&restrict),
         Shell::Windows.note_after(&restrict)
@@ -441,7 +442,7 @@ mod tests {
     #[test]
     fn the_note_on_an_unchecked_file_says_how_to_restrict_it() {
         let note = unchecked_permissions(Path::new(r"C:\my keys\key.txt"));
-        let command = r#"`icacls "C:\my keys\key.txt" /inheritance:r /grant:r ACCOUNT:R`"#;
+        let command = r#"`icacls "C:\my keys\key.txt" /inheritance:r /grant:r "ACCOUNT:R"`"#;
         assert!(note.contains("not checked"), "{note}");
         assert!(note.contains(command), "{note}");
         for place in [SecretPlace::StandardInput, SecretPlace::file("key".into())] {

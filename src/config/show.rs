@@ -40,7 +40,10 @@ pub fn config_text(sources: Sources<'_>, notes: &[String]) -> String {
         let line = format!("{name:names$}  {value:values$}  {origin}");
         let _ = writeln!(out, "{}", line.trim_end());
     }
-    for note in notes {
+    let settings = Settings::resolve(sources, Vec::new()).ok();
+    let sign_in = settings.and_then(|settings| settings.connection.sign_in);
+    let unchecked = sign_in.and_then(|sign_in| sign_in.note());
+    for note in notes.iter().chain(&unchecked) {
         let _ = write!(out, "\nnote: {note}\n");
     }
     out
