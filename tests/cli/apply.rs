@@ -362,7 +362,7 @@ fn nothing_that_is_written_takes_the_place_of_the_settings() {
     assert!(org.requests().is_empty());
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // file modes
 #[test]
 fn what_a_killed_run_left_of_its_page_and_figures_is_removed_and_what_another_run_is_writing_is_not()
  {

@@ -61,11 +61,9 @@ fn log_ins_count_as_requests() {
     assert_eq!(bars(&cli).iter().sum::<u64>(), 4);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_kill_loses_at_most_the_requests_of_the_last_second() {
-    use crate::common::ledger::{Ledger, start, stop};
-    use rustix::process::Signal;
+    use crate::common::ledger::{Ledger, Signal, start, stop};
 
     let cli = Cli::new();
     let org = Ledger::start(Duration::ZERO);

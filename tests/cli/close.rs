@@ -182,10 +182,9 @@ fn where_there_is_nothing_to_close_that_is_said() {
     assert_eq!(cli.read("users.report.csv"), finished);
 }
 
-#[cfg(unix)] // signals
 #[test]
 fn a_run_that_has_lost_its_snapshot_is_closed_with_its_table_only() {
-    let (cli, _org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
+    let (cli, _org) = stopped_run(&table(ROWS), Signal::KILL, &[]);
     fs::remove_file(cli.path("users.report.csv.partial.input")).unwrap();
     let journal = fs::read(cli.path("users.report.csv.partial")).unwrap();
     close(&cli, &["users.report.csv"])
@@ -205,10 +204,9 @@ fn a_run_that_has_lost_its_snapshot_is_closed_with_its_table_only() {
     assert_eq!(cli.report().len() as u64, ROWS);
 }
 
-#[cfg(unix)] // signals
 #[test]
 fn the_table_may_be_gone_when_a_run_is_closed() {
-    let (cli, _org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
+    let (cli, _org) = stopped_run(&table(ROWS), Signal::KILL, &[]);
     fs::remove_file(cli.path("users.csv")).unwrap();
     close(&cli, &["users.report.csv"]).exits(0);
     assert_eq!(cli.report().len() as u64, ROWS);
@@ -342,7 +340,6 @@ fn a_journal_is_no_report_and_the_command_that_makes_it_one_is_given() {
     assert_eq!(cli.report().len() as u64, ROWS);
 }
 
-#[cfg(unix)] // signals
 #[test]
 fn a_finished_report_is_replaced_by_close_only_with_overwrite() {
     let cli = Cli::new();
@@ -351,7 +348,7 @@ fn a_finished_report_is_replaced_by_close_only_with_overwrite() {
     cli.write("users.report.csv", "finished\n");
     let mut child = start(cli.command(&apply(&org.url(), &["--overwrite"])));
     org.must_see(20, &mut child);
-    stop(child, Signal::TERM);
+    stop(child, Signal::KILL);
     close(&cli, &["users.report.csv"])
         .exits(2)
         .says("--overwrite");
@@ -383,10 +380,9 @@ fn a_disk_that_is_full_leaves_the_run_as_it_was() {
     assert_eq!(outcomes(&cli.report(), "applied") as u64, ROWS);
 }
 
-#[cfg(unix)] // signals
 #[test]
 fn another_table_is_refused_with_three_ways_on() {
-    let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
+    let (cli, org) = stopped_run(&table(ROWS), Signal::KILL, &[]);
     let sent = org.count();
     cli.write("users.csv", table(3));
     cli.run(&apply(&org.url(), &[]))
@@ -457,10 +453,9 @@ fn a_plan_that_starts_over_says_that_a_journal_without_outcomes_is_kept() {
         .says("--fresh renames users.report.csv.partial: ");
 }
 
-#[cfg(unix)] // signals
 #[test]
 fn a_run_is_never_closed_into_a_report_that_exists() {
-    let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
+    let (cli, org) = stopped_run(&table(ROWS), Signal::KILL, &[]);
     cli.run(&apply(
         &org.url(),
         &["--fresh", "--max-duration", "1ms", "--overwrite"],
@@ -474,17 +469,16 @@ fn a_run_is_never_closed_into_a_report_that_exists() {
     let mut child = start(cli.command(&apply(&org.url(), &["--fresh", "--overwrite"])));
     let sent = org.count();
     org.must_see(sent + 10, &mut child);
-    stop(child, Signal::TERM);
+    stop(child, Signal::KILL);
     cli.run(&apply(&org.url(), &["--fresh", "--overwrite"]))
         .exits(0);
     assert!(closed_reports(&cli).len() >= 2);
     assert_eq!(cli.read(&first[0]), content);
 }
 
-#[cfg(unix)] // signals
 #[test]
 fn a_run_without_snapshot_is_not_given_up_by_starting_over() {
-    let (cli, org) = stopped_run(&table(ROWS), Signal::TERM, &[]);
+    let (cli, org) = stopped_run(&table(ROWS), Signal::KILL, &[]);
     let sent = org.count();
     fs::remove_file(cli.path("users.report.csv.partial.input")).unwrap();
     let kept = cli.path("kept.csv");

@@ -25,8 +25,6 @@ mod common;
 
 mod apply;
 mod browser;
-// Signals.
-#[cfg(unix)]
 mod chaos;
 mod chart;
 mod close;
@@ -34,8 +32,6 @@ mod hostile;
 mod ids;
 mod outputs;
 mod pages;
-// A POSIX shell. What is written for other shells: `Shell`.
-#[cfg(unix)]
 mod pasted;
 mod readme;
 mod resume;
@@ -43,13 +39,9 @@ mod retry_undo;
 mod samples;
 mod sandbox;
 mod schedule;
-// Signals, and terminals that are closed.
-#[cfg(target_os = "linux")]
 mod signals;
 mod snapshot;
 mod sync;
 mod tables;
-// A terminal that the test controls.
-#[cfg(unix)]
 mod terminal;
 mod workbooks;

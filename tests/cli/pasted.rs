@@ -1,7 +1,11 @@
 //! Every command that the tool suggests is pasted into a shell and works: at the end of a run, in
-//! the advice of an error, in a warning, and in the examples of the help.
+//! the advice of an error, in a warning, and in the examples of the help. The shell is `sh`, or
+//! `cmd` on Windows; what PowerShell reads in the same way is tested in `text::shell`.
 
-use std::fs::{self, Permissions};
+use std::fs;
+#[cfg(unix)]
+use std::fs::Permissions;
+#[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -17,7 +21,9 @@ fn desk(rows: u64) -> Cli {
     let cli = Cli::new();
     cli.write("users.csv", table(rows));
     let key = cli.write(KEY_FILE, KEY);
-    fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    drop(key);
     cli
 }
 
@@ -32,12 +38,33 @@ fn run(cli: &Cli, org: &Hostile, words: &[&str]) -> Ran {
 
 /// Runs a command as it would be pasted into a shell in the same folder.
 fn paste(cli: &Cli, command: &str) -> Ran {
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", command])
-        .current_dir(cli.folder())
-        .stdin(Stdio::null());
+    let mut shell = shell(command);
+    shell.current_dir(cli.folder()).stdin(Stdio::null());
     Ran::of(shell.output().unwrap())
+}
+
+#[cfg(unix)]
+fn shell(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]);
+    shell
+}
+
+/// Here the commands begin with the bare name of the program.
+#[cfg(windows)]
+fn shell(command: &str) -> Command {
+    use std::os::windows::process::CommandExt;
+
+    let binary = std::path::absolute(env!("CARGO_BIN_EXE_mfa-optout")).unwrap();
+    let mut folders = vec![binary.parent().unwrap().to_owned()];
+    let others = std::env::var_os("PATH").unwrap();
+    folders.extend(std::env::split_paths(&others));
+    let mut shell = Command::new("cmd");
+    shell
+        .args(["/D", "/S", "/C"])
+        .raw_arg(format!("\"{command}\""))
+        .env("PATH", std::env::join_paths(folders).unwrap());
+    shell
 }
 
 /// Returns what stands between two words, where the second is the end of the line if it is empty.
@@ -123,13 +150,7 @@ fn suggested_retry_of_a_closed_run_has_its_address_and_its_key() {
     let cli = desk(5);
     let org = Hostile::start(|_| Reply::new(204));
     run(&cli, &org, &["apply", "users.csv", "--yes", "--limit", "2"]).exits(5);
-    let closed = paste(
-        &cli,
-        &format!(
-            "{} close users.report.csv",
-            env!("CARGO_BIN_EXE_mfa-optout")
-        ),
-    );
+    let closed = cli.run(&["close", "users.report.csv"]);
     let next = next_command(&closed.exits(0));
     paste(&cli, &format!("{next} --yes")).exits(0);
     assert_eq!(org.requests().len(), 5);
@@ -174,6 +195,26 @@ fn command_that_closes_a_run_without_its_snapshot_works() {
     paste(&cli, &format!("{command} --input users.csv")).exits(0);
 }
 
+#[cfg(windows)] // access control lists
+#[test]
+fn command_that_restricts_the_key_file_is_shown_and_works() {
+    let cli = desk(1);
+    let org = Hostile::start(|_| Reply::new(204));
+    let ran = run(&cli, &org, &["apply", "users.csv", "--dry-run"]).exits(0);
+    let restrict = between(&ran.text(), "is not checked on Windows; `", "`");
+    let mut config = cli.command(&["config"]);
+    config
+        .env_remove("MFA_OPTOUT_API_KEY")
+        .env("MFA_OPTOUT_API_KEY_FILE", KEY_FILE);
+    Ran::of(config.output().unwrap()).exits(0).says(&restrict);
+
+    let account = Command::new("whoami").output().unwrap().stdout;
+    let account = String::from_utf8(account).unwrap();
+    paste(&cli, &restrict.replace("ACCOUNT", account.trim())).exits(0);
+    run(&cli, &org, &["apply", "users.csv", "--yes"]).exits(0);
+}
+
+#[cfg(unix)] // file modes
 #[test]
 fn command_that_protects_the_key_file_works() {
     let cli = desk(1);

@@ -64,7 +64,7 @@ fn the_first_command_runs_on_the_sample_and_ends_as_it_is_said() {
     );
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // a POSIX shell, file modes
 #[test]
 fn the_file_for_the_key_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;

@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 use std::fs;
 #[cfg(unix)]
 use std::os::unix::fs::{PermissionsExt, symlink};
-#[cfg(unix)]
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Then};
-use crate::common::ledger::{Ledger, Signal, end, key_of, on_record, start, stop};
 #[cfg(unix)]
-use crate::common::ledger::{send, through_shell};
+use crate::common::ledger::through_shell;
+use crate::common::ledger::{
+    Ledger, Signal, end, key_of, on_record, send, start, stop, was_killed,
+};
 use crate::common::{Cli, Ran, apply_words, outcomes, report, table};
 
 const LATENCY: Duration = Duration::from_millis(5);
@@ -58,7 +58,6 @@ fn fifty_places(puts: usize) -> Vec<usize> {
     places
 }
 
-#[cfg(unix)] // signals
 #[test]
 fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_flight() {
     let cli = Cli::new();
@@ -75,7 +74,7 @@ fn killed_at_fifty_instants_a_run_loses_nothing_and_repeats_only_what_was_in_fli
         let mut child = start(life(number));
         org.must_see(place, &mut child);
         let ended = stop(child, Signal::KILL);
-        assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
+        assert!(was_killed(ended.status), "{ended:?}");
         recorded.push(partial(&cli));
         assert!(
             recorded[number - 1].is_subset(&recorded[number]),
@@ -128,7 +127,6 @@ fn ctrl_c_ends_a_run_in_good_order() {
     interrupted(Signal::INT, 130);
 }
 
-#[cfg(unix)] // signals
 #[test]
 fn kills_during_recovery_and_at_the_end_and_a_second_process_break_nothing() {
     let done = crate::common::soak::soak(60, 1);
@@ -149,7 +147,7 @@ fn a_second_ctrl_c_leaves_at_once() {
     // Two that come before the first is looked at count as one, so more may be needed.
     let mut signals = 0;
     while child.try_wait().unwrap().is_none() {
-        send(&child, Signal::INT);
+        send(&mut child, Signal::INT);
         signals += 1;
         assert!(signals < 40, "it does not leave");
         org.wait_for(2, &mut child, Duration::from_millis(100));
@@ -192,7 +190,7 @@ fn sigterm_is_heard_in_a_throttle_wait_and_in_a_back_off() {
         let mut child = start(cli.command(&apply(&org.url(), &["--log-format", "json"])));
         let lines = wait_until_told(&mut child, told);
         let sent = org.count();
-        send(&child, Signal::TERM);
+        send(&mut child, Signal::TERM);
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(143));
         assert!(org.count() <= sent + 1);
@@ -324,7 +322,7 @@ fn a_signal_during_the_merge_ends_the_run_and_the_next_one_only_merges() {
         format!("user_id,mfa_opt_out\n{}", "1,true\n".repeat(rows)),
     );
     let url = org.url();
-    let child = start(cli.command(&apply(&url, &[])));
+    let mut child = start(cli.command(&apply(&url, &[])));
     while !is_merging(&cli) {
         assert!(
             !cli.path("users.report.csv").exists(),
@@ -333,9 +331,9 @@ fn a_signal_during_the_merge_ends_the_run_and_the_next_one_only_merges() {
         std::thread::yield_now();
     }
     // The process is stopped first, so that the signal comes during the merge and not after it.
-    send(&child, Signal::STOP);
+    send(&mut child, Signal::STOP);
     assert!(!cli.path("users.report.csv").exists());
-    send(&child, Signal::TERM);
+    send(&mut child, Signal::TERM);
     Ran::of(stop(child, Signal::CONT))
         .exits(143)
         .says("Interrupted by SIGTERM.")
@@ -913,50 +911,55 @@ fn loses_the_answer_of_user_5(is_taken_up: &Arc<AtomicBool>) -> Ledger {
     })
 }
 
+/// Interrupts a run after a row whose answer was lost, this number of times. The Org refuses the row
+/// later.
+fn lose_an_answer_and_interrupt(signal: Signal, times: usize) {
+    let is_taken_up = Arc::new(AtomicBool::new(false));
+    let cli = Cli::new();
+    let org = loses_the_answer_of_user_5(&is_taken_up);
+    cli.write("users.csv", table(9));
+    let url = org.url();
+    let words = apply_words(&url, "1", &[]);
+    for time in 1..=times {
+        let mut child = start(cli.command(&words));
+        // The fifth loses its answer; the sixth is told to wait, and so is all that comes
+        // later.
+        org.must_see(5 + time, &mut child);
+        let ended = stop(child, signal);
+        assert_ne!(ended.status.code(), Some(0));
+        org.must_be_left();
+    }
+    is_taken_up.store(true, Ordering::SeqCst);
+    cli.run(&words).exits(1);
+    let rows = report(&cli.path("users.report.csv"));
+    let told: Vec<_> = rows
+        .iter()
+        .filter(|row| row["outcome"] != "applied")
+        .map(|row| {
+            (
+                &row["line"][..],
+                &row["outcome"][..],
+                &row["http_status"][..],
+            )
+        })
+        .collect();
+    assert_eq!(told, [("6", "unknown", "422")], "{signal:?}, {times} times");
+    cli.run(&["undo", "users.report.csv", "--dry-run", "--address", &url])
+        .exits(0)
+        .says("9 to opt back in");
+}
+
+#[test]
+fn after_kills_a_row_whose_answer_was_lost_is_unknown_when_the_org_refuses_it() {
+    lose_an_answer_and_interrupt(Signal::KILL, 1);
+    lose_an_answer_and_interrupt(Signal::KILL, 2);
+}
+
 #[cfg(unix)] // signals
 #[test]
-fn a_change_whose_answer_was_lost_before_an_interruption_is_unknown_when_the_org_refuses_it_later()
-{
-    for (signal, times) in [
-        (Signal::TERM, 1),
-        (Signal::KILL, 1),
-        (Signal::TERM, 2),
-        (Signal::KILL, 2),
-    ] {
-        let is_taken_up = Arc::new(AtomicBool::new(false));
-        let cli = Cli::new();
-        let org = loses_the_answer_of_user_5(&is_taken_up);
-        cli.write("users.csv", table(9));
-        let url = org.url();
-        let words = apply_words(&url, "1", &[]);
-        for time in 1..=times {
-            let mut child = start(cli.command(&words));
-            // The fifth loses its answer; the sixth is told to wait, and so is all that comes
-            // later.
-            org.must_see(5 + time, &mut child);
-            let ended = stop(child, signal);
-            assert_ne!(ended.status.code(), Some(0));
-            org.must_be_left();
-        }
-        is_taken_up.store(true, Ordering::SeqCst);
-        cli.run(&words).exits(1);
-        let rows = report(&cli.path("users.report.csv"));
-        let told: Vec<_> = rows
-            .iter()
-            .filter(|row| row["outcome"] != "applied")
-            .map(|row| {
-                (
-                    &row["line"][..],
-                    &row["outcome"][..],
-                    &row["http_status"][..],
-                )
-            })
-            .collect();
-        assert_eq!(told, [("6", "unknown", "422")], "{signal:?}, {times} times");
-        cli.run(&["undo", "users.report.csv", "--dry-run", "--address", &url])
-            .exits(0)
-            .says("9 to opt back in");
-    }
+fn after_orderly_ends_a_row_whose_answer_was_lost_is_unknown_when_the_org_refuses_it() {
+    lose_an_answer_and_interrupt(Signal::TERM, 1);
+    lose_an_answer_and_interrupt(Signal::TERM, 2);
 }
 
 #[cfg(unix)] // signals

@@ -12,9 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::hostile::{Hostile, Reply};
-#[cfg(unix)]
-use crate::common::ledger::send;
-use crate::common::ledger::{Ledger, Put, Signal, on_record, start, stop};
+use crate::common::ledger::{Ledger, Put, Signal, on_record, send, start, stop};
 use crate::common::{Cli, Ran, outcomes, report, table};
 
 const LONG_AGO: &str = "2024-02-29T12:00:00.000Z";
@@ -322,7 +320,7 @@ fn a_request_that_may_still_be_on_its_way_is_not_overtaken_and_the_wait_can_be_i
             .map(Result::unwrap);
         let waits = said.find(|line| line.contains("for late requests of the earlier run"));
         assert!(waits.is_some(), "it says that it waits");
-        send(&child, signal);
+        send(&mut child, signal);
         assert_eq!(child.wait().unwrap().code(), Some(code));
         assert_eq!(org.requests(), 0);
         assert!(

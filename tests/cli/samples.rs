@@ -141,7 +141,7 @@ fn the_service_pings_a_monitor_only_after_a_run_that_needs_nobody() {
 }
 
 /// Only where systemd is installed; the tool to be started is the one that was built.
-#[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")] // systemd
 #[test]
 fn systemd_takes_the_units() {
     let cli = Cli::new();

@@ -210,7 +210,7 @@ fn throttled_by_an_org_that_has_a_limit_it_stays_json() {
     assert_eq!(find(&told, "waiting")["why"], "throttled");
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // signals
 #[test]
 fn interrupted_it_stays_json() {
     use std::io::{BufRead, BufReader};

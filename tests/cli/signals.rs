@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+#[cfg(target_os = "linux")]
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,11 +12,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use crate::common::hostile::{Reply, Then};
-use crate::common::ledger::{Ledger, end, on_record, send, start, stop, through_shell};
+#[cfg(unix)]
+use crate::common::ledger::through_shell;
+use crate::common::ledger::{Ledger, Signal, end, on_record, send, start, stop};
 use crate::common::{Cli, Ran, must_show_no_secret, outcomes, table};
+#[cfg(target_os = "linux")]
 use nix::fcntl::OFlag;
+#[cfg(target_os = "linux")]
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
-use rustix::process::Signal;
 
 fn apply(org: &Ledger) -> Vec<String> {
     let url = org.url();
@@ -66,6 +70,7 @@ fn wait_for_drain(child: &mut Child) -> BufReader<std::process::ChildStderr> {
     lines
 }
 
+#[cfg(target_os = "linux")] // elsewhere, SIGHUP is ignored without a terminal
 #[test]
 fn a_hang_up_ends_a_run_in_good_order_and_the_same_command_goes_on() {
     let cli = Cli::new();
@@ -84,6 +89,7 @@ fn a_hang_up_ends_a_run_in_good_order_and_the_same_command_goes_on() {
     assert_eq!(org.count(), 400, "no row was sent twice");
 }
 
+#[cfg(target_os = "linux")] // elsewhere, SIGHUP is ignored without a terminal
 #[test]
 fn repeated_hang_ups_leave_requests_in_flight_their_time() {
     let cli = Cli::new();
@@ -91,10 +97,10 @@ fn repeated_hang_ups_leave_requests_in_flight_their_time() {
     cli.write("users.csv", table(2));
     let mut child = start(command(&cli, &org, &["--log-format", "json"]));
     org.must_see(2, &mut child);
-    send(&child, Signal::HUP);
+    send(&mut child, Signal::HUP);
     let mut lines = wait_for_drain(&mut child);
     for _ in 0..5 {
-        send(&child, Signal::HUP);
+        send(&mut child, Signal::HUP);
         org.wait_for(usize::MAX, &mut child, Duration::from_millis(50));
         assert!(child.try_wait().unwrap().is_none(), "it left at once");
     }
@@ -107,6 +113,7 @@ fn repeated_hang_ups_leave_requests_in_flight_their_time() {
     assert_eq!(outcomes(&cli.report(), "applied"), 2);
 }
 
+#[cfg(target_os = "linux")] // elsewhere, SIGHUP is ignored without a terminal
 #[test]
 fn after_a_hang_up_one_ctrl_c_waits_for_requests_in_flight_and_the_second_leaves_at_once() {
     let cli = Cli::new();
@@ -114,14 +121,14 @@ fn after_a_hang_up_one_ctrl_c_waits_for_requests_in_flight_and_the_second_leaves
     cli.write("users.csv", table(3));
     let mut child = start(command(&cli, &org, &["--log-format", "json"]));
     org.must_see(2, &mut child);
-    send(&child, Signal::HUP);
+    send(&mut child, Signal::HUP);
     let lines = wait_for_drain(&mut child);
-    send(&child, Signal::INT);
+    send(&mut child, Signal::INT);
     org.wait_for(usize::MAX, &mut child, Duration::from_millis(200));
     assert!(child.try_wait().unwrap().is_none(), "it left at once");
     let mut signals = 0;
     while child.try_wait().unwrap().is_none() {
-        send(&child, Signal::INT);
+        send(&mut child, Signal::INT);
         signals += 1;
         assert!(signals < 40, "it does not leave");
         org.wait_for(usize::MAX, &mut child, Duration::from_millis(100));
@@ -130,6 +137,7 @@ fn after_a_hang_up_one_ctrl_c_waits_for_requests_in_flight_and_the_second_leaves
     drop((lines, release));
 }
 
+#[cfg(unix)] // signals, a POSIX shell
 #[test]
 fn a_run_under_nohup_goes_on_after_a_hang_up() {
     let cli = Cli::new();
@@ -137,13 +145,14 @@ fn a_run_under_nohup_goes_on_after_a_hang_up() {
     cli.write("users.csv", table(400));
     let mut child = start(through_shell("trap '' HUP", &command(&cli, &org, &[])));
     org.must_see(60, &mut child);
-    send(&child, Signal::HUP);
+    send(&mut child, Signal::HUP);
     Ran::of(end(child)).exits(0);
     assert_eq!(outcomes(&cli.report(), "applied"), 400);
 }
 
 /// A terminal, and the end of it that a process is given. No other process gets hold of the first,
 /// so that dropping it closes the terminal.
+#[cfg(target_os = "linux")]
 fn terminal() -> (PtyMaster, fs::File) {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let terminal = posix_openpt(flags).unwrap();
@@ -158,6 +167,7 @@ fn terminal() -> (PtyMaster, fs::File) {
     (terminal, other_end)
 }
 
+#[cfg(target_os = "linux")] // signals, a terminal that the test closes
 #[test]
 fn a_terminal_that_is_closed_ends_a_run_in_good_order() {
     let cli = Cli::new();
@@ -198,6 +208,7 @@ fn a_terminal_that_is_closed_ends_a_run_in_good_order() {
 
 /// A run whose sending is over as soon as it is interrupted, and whose journal takes a while to be
 /// added up: one row was refused, very many are duplicates, and the last one is not answered.
+#[cfg(unix)]
 fn interrupted_run(cli: &Cli, org: &Ledger) -> Child {
     let rows = format!(
         "user_id,mfa_opt_out\n1,true\n2,true\n{}3,true\n",
@@ -209,7 +220,7 @@ fn interrupted_run(cli: &Cli, org: &Ledger) -> Child {
     let mut signals = 0;
     while !ends_with_stop(&cli.path("users.report.csv.partial")) {
         // Two that come before the first is looked at count as one, so more may be needed.
-        send(&child, Signal::INT);
+        send(&mut child, Signal::INT);
         signals += 1;
         assert!(signals < 4000, "it does not end");
         org.wait_for(usize::MAX, &mut child, Duration::from_millis(2));
@@ -227,6 +238,7 @@ fn ends_with_stop(journal: &Path) -> bool {
     memchr::memmem::find(&end, b"mfa-optout stop").is_some()
 }
 
+#[cfg(unix)] // signals
 #[test]
 fn ctrl_c_in_the_closing_says_that_the_run_was_interrupted_and_how_it_goes_on() {
     let org = Ledger::scripted(|seen| match seen.user() {
@@ -235,10 +247,10 @@ fn ctrl_c_in_the_closing_says_that_the_run_was_interrupted_and_how_it_goes_on() 
         _ => Reply::new(204),
     });
     let cli = Cli::new();
-    let child = interrupted_run(&cli, &org);
+    let mut child = interrupted_run(&cli, &org);
     // The process is stopped first, so that the second signal comes while it sums up.
-    send(&child, Signal::STOP);
-    send(&child, Signal::INT);
+    send(&mut child, Signal::STOP);
+    send(&mut child, Signal::INT);
     let ran = Ran::of(stop(child, Signal::CONT))
         .exits(130)
         .says("Interrupted.")
@@ -253,6 +265,7 @@ fn ctrl_c_in_the_closing_says_that_the_run_was_interrupted_and_how_it_goes_on() 
     );
 }
 
+#[cfg(unix)] // limits of a shell
 #[test]
 fn requests_in_flight_are_bounded_by_the_number_of_files_that_may_be_open() {
     for (limit, is_bounded) in [("ulimit -n 64", true), ("ulimit -Sn 64", false)] {
@@ -269,6 +282,7 @@ fn requests_in_flight_are_bounded_by_the_number_of_files_that_may_be_open() {
     }
 }
 
+#[cfg(target_os = "linux")] // limits of a shell, codes of the system's loader
 #[test]
 fn with_any_number_of_file_descriptors_a_run_is_made_or_refused_and_never_panics() {
     let org = Ledger::start(Duration::ZERO);

@@ -704,15 +704,11 @@ fn a_quiet_run_says_nothing_on_success_and_one_line_if_rows_need_attention() {
         .says("report: exceptions.20");
 }
 
-#[cfg(unix)]
 mod processes {
-    use std::os::unix::fs::symlink;
     use std::time::Duration;
 
-    use rustix::process::Signal;
-
     use super::*;
-    use crate::common::ledger::{Ledger, end, send, start};
+    use crate::common::ledger::{Ledger, Signal, start, stop};
 
     fn words<'a>(table: &'a str, register: &'a str, url: &'a str) -> Vec<&'a str> {
         vec![
@@ -728,8 +724,11 @@ mod processes {
         ]
     }
 
+    #[cfg(unix)] // links, signals
     #[test]
     fn of_two_syncs_through_different_paths_one_owns_the_register() {
+        use std::os::unix::fs::symlink;
+
         let cli = Cli::new();
         let org = Ledger::start(Duration::from_millis(400));
         let url = org.url();
@@ -747,8 +746,7 @@ mod processes {
         let exceptions = ["exceptions", "--register", "linked/register.csv"];
         cli.run(&exceptions).exits(0).says("unknown");
         assert!(org.count() >= seen);
-        send(&child, Signal::TERM);
-        assert_eq!(end(child).status.code(), Some(143));
+        assert_eq!(stop(child, Signal::TERM).status.code(), Some(143));
     }
 
     /// Users and flags that the Org has, from what it has seen.
@@ -793,8 +791,7 @@ mod processes {
                     &mut child,
                     Duration::from_secs(20),
                 );
-                send(&child, Signal::KILL);
-                end(child);
+                stop(child, Signal::KILL);
             }
             assert_register_is_true(&cli, &org);
         }
@@ -844,6 +841,7 @@ mod processes {
         }
     }
 
+    #[cfg(unix)] // a terminal that the test controls
     #[test]
     fn a_register_that_changes_behind_an_open_question_stops_the_run() {
         let desk = Desk::with(&[1]);

@@ -13,14 +13,18 @@ use crate::common::hostile::{Hostile, Reply};
 use crate::common::practice::TestOrg;
 use crate::common::{Cli, KEY, Ran, must_show_no_secret, outcomes, report, table};
 use console::measure_text_width;
+#[cfg(unix)]
 use rexpect::process::WaitStatus;
+#[cfg(unix)]
 use rexpect::session::{PtySession, spawn_command};
+#[cfg(unix)]
 use rustix::termios::{Winsize, tcsetwinsize};
 
 /// How long anything may take on a busy machine, in milliseconds.
 const PATIENCE: u64 = 60_000;
 
 /// Starts the binary at a terminal with a table of `rows` opt-outs.
+#[cfg(unix)]
 fn apply(cli: &Cli, org: &Hostile, rows: u64) -> PtySession {
     cli.write("users.csv", table(rows));
     start(cli.command(&[
@@ -33,6 +37,7 @@ fn apply(cli: &Cli, org: &Hostile, rows: u64) -> PtySession {
     ]))
 }
 
+#[cfg(unix)]
 fn start(mut command: Command) -> PtySession {
     command
         .stdin(Stdio::inherit())
@@ -41,6 +46,7 @@ fn start(mut command: Command) -> PtySession {
 }
 
 /// Everything that is still said, and the exit code.
+#[cfg(unix)]
 fn end(mut session: PtySession) -> (String, i32) {
     let said = session.exp_eof().expect("it ends");
     must_show_no_secret(&said);
@@ -52,6 +58,7 @@ fn end(mut session: PtySession) -> (String, i32) {
 
 /// Types the answers, each after the question or the hint, and returns what is said after them and
 /// the exit code.
+#[cfg(unix)]
 fn answer(mut session: PtySession, answers: &[&str]) -> (String, i32) {
     for (number, answer) in answers.iter().enumerate() {
         if number > 0 {
@@ -67,6 +74,7 @@ fn has_color(said: &str) -> bool {
     colors.iter().any(|color| said.contains(color))
 }
 
+#[cfg(unix)]
 fn resize(session: &PtySession, columns: u16) {
     let terminal = session.process().get_file_handle().unwrap();
     tcsetwinsize(
@@ -81,6 +89,7 @@ fn resize(session: &PtySession, columns: u16) {
     .unwrap();
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn a_few_people_need_a_yes() {
     let cases: [(&[&str], i32, usize); 7] = [
@@ -111,6 +120,7 @@ fn a_few_people_need_a_yes() {
     }
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn many_people_need_their_number() {
     let cases: [(&[&str], i32, usize); 5] = [
@@ -134,6 +144,7 @@ fn many_people_need_their_number() {
     }
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn the_end_of_input_is_a_no() {
     for (rows, question) in [(3, "[y/N]"), (51, "Type 51")] {
@@ -148,6 +159,7 @@ fn the_end_of_input_is_a_no() {
     }
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn a_file_of_settings_in_the_working_folder_is_named_in_the_plan() {
     let cli = Cli::new();
@@ -169,6 +181,7 @@ fn a_file_of_settings_in_the_working_folder_is_named_in_the_plan() {
     );
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn the_bar_is_gone_when_the_summary_comes() {
     let cli = Cli::new();
@@ -184,6 +197,7 @@ fn the_bar_is_gone_when_the_summary_comes() {
     assert!(summary.trim_start().starts_with("Done: "), "{summary:?}");
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn without_colours_or_on_a_plain_terminal_it_stays_readable() {
     let cli = Cli::new();
@@ -208,6 +222,7 @@ fn without_colours_or_on_a_plain_terminal_it_stays_readable() {
     assert!(code == 0 && !said.contains('\u{1b}'), "{said:?}");
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn problems_stand_out_at_a_terminal_and_what_is_invisible_is_shown() {
     let cli = Cli::new();
@@ -243,6 +258,7 @@ fn problems_stand_out_at_a_terminal_and_what_is_invisible_is_shown() {
     }
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn plan_is_shown_before_a_question_also_with_quiet_or_redirected_output() {
     for (options, to_a_file) in [
@@ -279,6 +295,7 @@ fn plan_is_shown_before_a_question_also_with_quiet_or_redirected_output() {
     }
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn a_finished_report_is_found_before_anybody_is_asked() {
     let cli = Cli::new();
@@ -301,6 +318,7 @@ fn a_finished_report_is_found_before_anybody_is_asked() {
     assert_eq!(cli.read("users.report.csv"), report);
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn a_resumed_plan_asks_about_what_is_still_to_come() {
     let repaired = Arc::new(AtomicBool::new(false));
@@ -347,6 +365,7 @@ fn a_resumed_plan_asks_about_what_is_still_to_come() {
     assert_eq!(org.requests().len(), 100);
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn bar_never_wraps_on_a_terminal_of_forty_columns_or_more() {
     let org = Hostile::start(|seen| match seen.user() {
@@ -448,6 +467,7 @@ impl Drop for Tmux {
     }
 }
 
+#[cfg(unix)] // tmux
 #[test]
 fn thirty_quick_resizes_leave_nothing_of_the_bar_behind() {
     let org = Hostile::start(|seen| match seen.user() {
@@ -476,6 +496,7 @@ fn thirty_quick_resizes_leave_nothing_of_the_bar_behind() {
     }
 }
 
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn missing_key_is_asked_for_without_echo() {
     let cli = Cli::new();
@@ -500,27 +521,34 @@ fn missing_key_is_asked_for_without_echo() {
     assert!(said.contains("no credentials given"), "{said}");
 }
 
+/// `apply` to an Org that knows nobody, with this value of `--color`.
+fn colored(cli: &Cli, org: &Hostile, color: &str) -> Command {
+    cli.write("users.csv", table(3));
+    cli.command(&[
+        "apply",
+        "users.csv",
+        "--yes",
+        "--color",
+        color,
+        "--address",
+        &org.url(),
+    ])
+}
+
+#[cfg(unix)] // a terminal that the test controls
 #[test]
-fn color_option_decides_over_the_terminal() {
+fn with_color_never_a_terminal_gets_no_color() {
     let cli = Cli::new();
     let org = Hostile::start(|_| Reply::new(404));
-    cli.write("users.csv", table(3));
-    let url = org.url();
-    let arguments = |color| {
-        [
-            "apply",
-            "users.csv",
-            "--yes",
-            "--overwrite",
-            "--color",
-            color,
-            "--address",
-            &url,
-        ]
-    };
-    let (said, code) = end(start(cli.command(&arguments("never"))));
+    let (said, code) = end(start(colored(&cli, &org, "never")));
     assert!(code != 0 && !has_color(&said), "there is colour: {said:?}");
-    let ran = cli.run(&arguments("always"));
+}
+
+#[test]
+fn with_color_always_a_pipe_gets_color() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(404));
+    let ran = Ran::of(colored(&cli, &org, "always").output().unwrap());
     assert!(
         ran.stdout.contains("\u{1b}[1m3\u{1b}[0m to opt out"),
         "{}",
@@ -528,21 +556,23 @@ fn color_option_decides_over_the_terminal() {
     );
 }
 
+/// `apply` in a session without a password.
+fn without_password(cli: &Cli, address: &str) -> Command {
+    cli.write("users.csv", table(2));
+    let mut command = cli.session(&["apply", "users.csv", "--yes", "--address", address]);
+    command
+        .env_remove("MFA_OPTOUT_PASSWORD")
+        .env("MFA_OPTOUT_EMAIL", "admin@example.com")
+        .env("MFA_OPTOUT_ORG", "1");
+    command
+}
+
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn missing_password_is_asked_for_without_echo() {
     let cli = Cli::new();
     let org = TestOrg::start(&cli, &[]);
-    cli.write("users.csv", table(2));
-    let arguments = ["apply", "users.csv", "--yes", "--address", org.address()];
-    let command = |cli: &Cli| {
-        let mut command = cli.session(&arguments);
-        command
-            .env_remove("MFA_OPTOUT_PASSWORD")
-            .env("MFA_OPTOUT_EMAIL", "admin@example.com")
-            .env("MFA_OPTOUT_ORG", "1");
-        command
-    };
-    let mut session = start(command(&cli));
+    let mut session = start(without_password(&cli, org.address()));
     session.exp_string("Password (not shown): ").unwrap();
     session.send_line("sandbox-password").unwrap();
     let (said, code) = end(session);
@@ -552,8 +582,13 @@ fn missing_password_is_asked_for_without_echo() {
         !said.contains("sandbox-password\r\n"),
         "it is echoed: {said}"
     );
+}
 
-    let output = command(&cli).output().unwrap();
+#[test]
+fn missing_password_without_a_terminal_is_an_error_that_names_the_option() {
+    let cli = Cli::new();
+    let org = Hostile::start(|_| Reply::new(204));
+    let output = without_password(&cli, &org.url()).output().unwrap();
     Ran::of(output)
         .exits(2)
         .says("no password given")

@@ -5,16 +5,13 @@
 //! that is lost, a pause, a web page. Some users can never be changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use super::hostile::{Hostile, Reply, Seen, Then};
-use super::ledger::{end, key_of, send, start};
+use super::ledger::{Signal, end, key_of, send, start};
 use super::{Cli, report};
 
 /// Users who can never be changed: 404 and 422.
@@ -279,13 +276,7 @@ impl Round {
         let before = self.server.requests().len();
         let until = before + self.random.usize(1..40);
         let patience = Duration::from_millis(self.random.u64(1..3000));
-        let signal = match self.random.u8(0..10) {
-            0..4 => Some(Signal::KILL),
-            4 => Some(Signal::TERM),
-            5 => Some(Signal::INT),
-            6 => Some(Signal::HUP),
-            _ => None,
-        };
+        let signal = any_signal(self.random.u8(0..10));
         if let Some(signal) = signal {
             let mut waited = Duration::ZERO;
             let look = Duration::from_millis(2);
@@ -296,17 +287,20 @@ impl Round {
                 pause(look);
                 waited += look;
             }
-            send(&child, signal);
+            send(&mut child, signal);
         }
         let output = end(child);
         self.server.must_be_left();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!said.contains("panicked"), "seed {}: {said}", self.seed);
-        let code = match (output.status.code(), output.status.signal()) {
-            (Some(code), _) => code,
+        let is_finished =
+            self.cli.path(to).exists() && !self.cli.path(&format!("{to}.partial")).exists();
+        let code = match output.status.code() {
+            // The code of a killed process on Windows, and of a run in which rows have failed.
+            Some(1) if cfg!(windows) && signal.is_some() && !is_finished => -9,
+            Some(code) => code,
             // Before it listens, a signal kills it; nothing was sent then.
-            (None, Some(_)) => -9,
-            (None, None) => unreachable!("a process exits or is killed"),
+            None => -9,
         };
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &said;
         (code, text)
@@ -354,6 +348,24 @@ impl Round {
             );
         }
     }
+}
+
+/// Returns a signal for a number below ten, most often the one that kills.
+#[cfg(unix)]
+fn any_signal(number: u8) -> Option<Signal> {
+    match number {
+        0..4 => Some(Signal::KILL),
+        4 => Some(Signal::TERM),
+        5 => Some(Signal::INT),
+        6 => Some(Signal::HUP),
+        _ => None,
+    }
+}
+
+/// Returns as often a signal as on Unix. There is only one here.
+#[cfg(windows)]
+fn any_signal(number: u8) -> Option<Signal> {
+    if number < 7 { Some(Signal::KILL) } else { None }
 }
 
 fn pause(time: Duration) {

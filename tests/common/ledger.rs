@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -163,25 +163,35 @@ impl Signal {
 
 /// Sends a signal, whether or not the process is still there to take it.
 #[cfg(unix)]
-pub fn send(child: &Child, signal: Signal) {
+pub fn send(child: &mut Child, signal: Signal) {
     use rustix::process::{Pid, kill_process};
 
     // A process that nobody has waited for keeps its number, so this meets no stranger.
     let _ = kill_process(Pid::from_child(child), signal);
 }
 
+/// Kills a process, whether or not it is still there.
+#[cfg(windows)]
+pub fn send(child: &mut Child, _: Signal) {
+    let _ = child.kill();
+}
+
 /// Sends a signal and waits for the end.
-#[cfg(unix)]
-pub fn stop(child: Child, signal: Signal) -> Output {
-    send(&child, signal);
+pub fn stop(mut child: Child, signal: Signal) -> Output {
+    send(&mut child, signal);
     end(child)
 }
 
-/// Kills a process and waits for the end.
+/// Checks whether a process was killed.
+#[cfg(unix)]
+pub fn was_killed(status: ExitStatus) -> bool {
+    std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
+}
+
+/// Checks whether a process was killed, or has ended with the code that a killed process has.
 #[cfg(windows)]
-pub fn stop(mut child: Child, _: Signal) -> Output {
-    child.kill().expect("a child can be killed");
-    end(child)
+pub fn was_killed(status: ExitStatus) -> bool {
+    status.code() == Some(1)
 }
 
 /// Waits for the end; no secret was shown until then.

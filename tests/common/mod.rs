@@ -15,15 +15,12 @@
     reason = "a test may fail here"
 )]
 
-// Processes that are killed and interrupted by signals.
-#[cfg(unix)]
 pub mod chaos;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod crash;
 pub mod hostile;
 pub mod ledger;
 pub mod practice;
-#[cfg(unix)]
 pub mod soak;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod tracer;

@@ -4,13 +4,10 @@
 //! are `bench/soak`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use rustix::process::Signal;
-
-use super::ledger::{Ledger, PATIENCE, end, key_of, on_record, send, start};
+use super::ledger::{Ledger, PATIENCE, Signal, end, key_of, on_record, send, start, was_killed};
 use super::{Cli, apply_words, report};
 
 /// Rows of a table; few, so that many runs come to their end.
@@ -129,9 +126,9 @@ impl<'a> Round<'a> {
                 self.org.wait_for(usize::MAX, &mut child, after);
             }
         }
-        send(&child, Signal::KILL);
+        send(&mut child, Signal::KILL);
         let status = child.wait().expect("a child can be waited for");
-        if status.signal().is_some() {
+        if was_killed(status) {
             self.done.kills += 1;
             self.done.before_sending += usize::from(self.org.count() == before);
             self.done.after_sending += usize::from(self.org.count() >= before + left);

@@ -423,7 +423,7 @@ fn a_folder_and_a_missing_file_are_named_with_the_reason() {
     assert!(refusal(&folder.path().join("no\nfile.csv")).contains("no\\nfile.csv: "));
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // pipes
 #[test]
 fn a_named_pipe_is_read_like_a_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -212,7 +212,7 @@ fn a_key_that_is_refused_in_mid_run_books_no_row_as_failed() {
     );
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // limits of a shell
 #[test]
 fn few_descriptors_are_enough() {
     let org = Hostile::start(|seen| match seen.number % 3 {

@@ -117,7 +117,7 @@ fn a_variable_with_an_impossible_key_is_refused_without_it() {
     assert_eq!(org.connections(), 0);
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // file modes
 #[test]
 fn a_key_that_others_can_read_is_warned_of_and_used() {
     use std::os::unix::fs::PermissionsExt;

@@ -18,16 +18,15 @@ fn bomb() -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-/// The most that was resident at once, in bytes.
-fn peak(process: u32) -> u64 {
+/// Returns the most that was resident at once, in bytes. `None` where the system has no `/proc`.
+fn peak(process: u32) -> Option<u64> {
+    if cfg!(not(target_os = "linux")) {
+        return None;
+    }
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let (_, rest) = status.split_once("VmHWM:").unwrap();
-    rest.split_whitespace()
-        .next()
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        << 10
+    let kib: u64 = rest.split_whitespace().next().unwrap().parse().unwrap();
+    Some(kib << 10)
 }
 
 /// Answers to the users from 2 on, each given once; asked again, the Org is well.
@@ -64,7 +63,7 @@ fn memory_stays_small_with_hostile_answers() {
     let answers = answers();
     let last = answers.len() as u64 + 2;
     let process = Arc::new(OnceLock::<u32>::new());
-    let seen_peak = Arc::new(OnceLock::<u64>::new());
+    let seen_peak = Arc::new(OnceLock::<Option<u64>>::new());
     let asked = std::sync::Mutex::new(std::collections::HashSet::new());
     let org = Hostile::start({
         let process = Arc::clone(&process);
@@ -117,5 +116,7 @@ fn memory_stays_small_with_hostile_answers() {
         "all but the endless success are asked again"
     );
     let peak = *seen_peak.get().expect("the last row was asked for");
-    assert!(peak < MOST, "{} MiB", peak >> 20);
+    if let Some(peak) = peak {
+        assert!(peak < MOST, "{} MiB", peak >> 20);
+    }
 }

@@ -5,8 +5,6 @@ mod broken;
 mod credentials;
 mod endurance;
 mod key_file;
-// `/proc`.
-#[cfg(target_os = "linux")]
 mod memory;
 mod network;
 mod payloads;

@@ -32,7 +32,7 @@ fn a_closed_port_stops_the_run_with_the_command_to_go_on() {
     assert!(cli.path("users.report.csv.partial").exists());
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")] // a port that never answers
 #[test]
 fn a_connection_that_is_never_made_names_host_and_seconds() {
     let cli = cli(3);

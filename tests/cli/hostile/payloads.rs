@@ -309,7 +309,7 @@ fn json_lines_are_json_and_only_text() {
     }
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // a terminal that the test controls
 #[test]
 fn a_terminal_gets_no_sequence_but_the_tools_own() {
     let cli = Cli::new();
@@ -435,7 +435,7 @@ fn cells_that_are_no_ids_are_shown_as_text() {
     }
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // names that are not UTF-8
 #[test]
 fn names_of_files_are_shown_as_text() {
     use std::os::unix::ffi::OsStrExt;
@@ -477,7 +477,7 @@ fn names_of_files_are_shown_as_text() {
     }
 }
 
-#[cfg(unix)]
+#[cfg(unix)] // arguments that are not UTF-8
 #[test]
 fn names_of_files_that_are_taken_for_arguments_are_shown_as_text() {
     use std::os::unix::ffi::OsStrExt;

@@ -179,7 +179,6 @@ fn consent_can_not_be_left_lying_around() {
     assert_eq!(org.connections(), 0);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn who_and_why_are_on_record_before_anything_is_sent() {
     use crate::common::ledger::{Ledger, Signal, start, stop};

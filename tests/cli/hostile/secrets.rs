@@ -166,7 +166,7 @@ fn the_search_finds_what_it_looks_for() {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")] // `/proc`
 #[test]
 fn the_system_tells_no_secret_of_a_run_and_keeps_no_core() {
     use crate::common::ledger::{Ledger, start, stop};
