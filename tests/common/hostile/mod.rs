@@ -39,6 +39,7 @@ mod wire;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -66,6 +67,8 @@ struct Shared {
     state: Mutex<State>,
     stopped: Condvar,
     left: Condvar,
+    /// The clients of connections up to this number are dead; see [`wire::Socket`].
+    dead: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -164,6 +167,7 @@ impl Hostile {
     /// Waits until nobody is connected any more: what a dead client had sent may lie in a socket
     /// for a while.
     pub fn must_be_left(&self) {
+        self.shared.dead.store(self.connections(), Ordering::SeqCst);
         let waited = self.shared.left.wait_timeout_while(
             self.shared.lock(),
             Duration::from_mins(1),
@@ -205,6 +209,7 @@ impl Shared {
     fn stop(&self) {
         let mut state = self.lock();
         state.stopping = true;
+        self.dead.store(usize::MAX, Ordering::SeqCst);
         for socket in state.sockets.values() {
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -260,6 +265,8 @@ fn accept(
         let Some(number) = shared.register(&socket) else {
             break;
         };
+        let socket = wire::Socket::new(socket, number, Arc::clone(&shared.dead))
+            .expect("a socket can be set up");
         let wire = match tls {
             None => Wire::Plain(socket),
             Some(tls) => {
