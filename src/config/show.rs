@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::api::Address;
 use crate::config::origin::Sources;
 use crate::config::setting::{Form, Scope, Setting};
 use crate::config::table::{Key, TABLE};
-use crate::config::{Settings, sign_in};
+use crate::config::{Settings, SignIn, sign_in};
 use crate::error::Error;
 use crate::text::{shorten, shown_value, visible};
 
@@ -42,7 +43,9 @@ pub fn config_text(sources: Sources<'_>, notes: &[String]) -> String {
     }
     let settings = Settings::resolve(sources, Vec::new()).ok();
     let sign_in = settings.and_then(|settings| settings.connection.sign_in);
-    let unchecked = sign_in.and_then(|sign_in| sign_in.note());
+    // A key that was typed where its file belongs is not repeated.
+    let is_there = |sign_in: &SignIn| sign_in.file().is_some_and(Path::exists);
+    let unchecked = sign_in.filter(is_there).and_then(|sign_in| sign_in.note());
     for note in notes.iter().chain(&unchecked) {
         let _ = write!(out, "\nnote: {note}\n");
     }
