@@ -487,6 +487,7 @@ fn hostile_lists_are_refused_or_harmless_and_never_shown_raw() {
         let ran = desk.apply("people.csv", "list", &[]).exits(2).says(words);
         assert!(!ran.text().contains('\u{1b}'), "{words}");
     }
+    #[cfg(unix)] // devices
     desk.apply("people.csv", "/dev/zero", &[])
         .exits(2)
         .says("/dev/zero is a device, not a file");

@@ -272,10 +272,15 @@ fn a_report_without_csv_in_its_name_does_not_share_its_record_with_one_that_has_
     assert_eq!(cli.read("out.json"), record);
     assert!(cli.path("out.record.json").exists());
 
-    apply(&cli, &org, &["--report", "out.CSV", "--overwrite"])
-        .exits(2)
-        .says("out.json is the place of the record of ");
-    assert_eq!((cli.read("out.json"), org.count()), (record, 6));
+    assert_eq!(org.count(), 6);
+
+    #[cfg(target_os = "linux")] // names that differ in case only
+    {
+        apply(&cli, &org, &["--report", "out.CSV", "--overwrite"])
+            .exits(2)
+            .says("out.json is the place of the record of ");
+        assert_eq!((cli.read("out.json"), org.count()), (record, 6));
+    }
 }
 
 /// A table with two rows that are not understood.

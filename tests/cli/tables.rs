@@ -831,6 +831,7 @@ fn the_options_for_tables_reach_the_reading_of_the_table() {
     plan("5,yes\n", &["--header-row", "2", "--no-header"]).exits(2);
 }
 
+#[cfg(unix)] // bash, `/dev/fd`
 #[test]
 fn a_table_that_is_a_pipe_needs_a_place_for_its_report() {
     let cli = Cli::new();

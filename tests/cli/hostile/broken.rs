@@ -82,7 +82,7 @@ fn a_row_that_never_gets_an_answer_is_unknown_and_said_to_be() {
 #[test]
 fn a_connection_that_is_closed_between_requests_costs_no_row_and_no_request_that_is_not_counted() {
     type Script = fn(usize) -> Reply;
-    let closings: [(&str, Script); 4] = [
+    let closings: &[(&str, Script)] = &[
         ("after each, as said", |_| {
             Reply::new(204)
                 .header("connection", "close")
@@ -91,6 +91,8 @@ fn a_connection_that_is_closed_between_requests_costs_no_row_and_no_request_that
         ("after each, without a word", |_| {
             Reply::new(204).then(Then::Close)
         }),
+        // Windows throws away an answer that a reset follows.
+        #[cfg(unix)]
         ("after each, by a reset", |_| {
             Reply::new(204).then(Then::Reset)
         }),
@@ -104,7 +106,7 @@ fn a_connection_that_is_closed_between_requests_costs_no_row_and_no_request_that
     ];
     // At the lower pace, connections are idle when they are closed.
     for (rows, rate) in [(200, "unlimited"), (12, "20/s")] {
-        for (closing, script) in closings {
+        for &(closing, script) in closings {
             let on_connection = Mutex::new(std::collections::HashMap::<usize, usize>::new());
             let org = Hostile::start(move |seen| {
                 let mut on_connection = on_connection.lock().unwrap();
