@@ -24,6 +24,13 @@ pub fn user_id(cell: &[u8], host: Option<&str>) -> Result<UserId, CellError> {
     }
 }
 
+/// Checks whether a cell is a user ID of any host, without asking what else it looks like.
+pub(super) fn is_user_id(cell: &[u8]) -> bool {
+    // Digits stand at the end, before a quote or white space that is not ASCII at most.
+    let last = cell.trim_ascii_end().last();
+    matches!(last, Some(b'0'..=b'9' | b'"' | 0x80..)) && user_id(cell, None).is_ok()
+}
+
 /// Parses the user ID in a column of a row; see [`user_id`].
 ///
 /// # Errors
@@ -360,6 +367,7 @@ mod tests {
                 Ok(number),
                 "{case:?}"
             );
+            assert!(is_user_id(case.as_bytes()), "{case:?}");
         }
     }
 
@@ -596,7 +604,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_cell_makes_it_panic_and_only_digits_become_an_id(cell: Vec<u8>) {
-            if let Ok(id) = user_id(&cell, None) {
+            let id = user_id(&cell, None);
+            proptest::prop_assert_eq!(is_user_id(&cell), id.is_ok());
+            if let Ok(id) = id {
                 proptest::prop_assert!(String::from_utf8_lossy(&cell).contains(&id.to_string()));
             }
             let _ = flag(&cell);

@@ -77,7 +77,7 @@ impl<'a> ColumnCheck<'a> {
                 continue;
             }
             counts.filled += 1;
-            counts.ids += u64::from(cell::user_id(cell, None).is_ok());
+            counts.ids += u64::from(cell::is_user_id(cell));
             counts.dates += u64::from(is_date(cell, row.note(column)));
         }
         let id = row.cells.get(self.columns.id).unwrap_or_default();

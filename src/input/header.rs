@@ -57,9 +57,7 @@ impl ColumnRequest {
     pub(super) fn identifies_user(&self, cell: &str) -> bool {
         match self.content {
             Content::People { .. } => cell.contains('@'),
-            Content::Users | Content::Directory { .. } => {
-                cell::user_id(cell.as_bytes(), None).is_ok()
-            }
+            Content::Users | Content::Directory { .. } => cell::is_user_id(cell.as_bytes()),
         }
     }
 }
@@ -569,7 +567,7 @@ fn no_header_help(option: &str) -> String {
 fn is_data(header: &[String]) -> bool {
     header
         .iter()
-        .any(|name| cell::user_id(name.as_bytes(), None).is_ok() || name.contains('@'))
+        .any(|name| cell::is_user_id(name.as_bytes()) || name.contains('@'))
 }
 
 fn nearest(header: &[String], known: &[&str]) -> Option<String> {

@@ -39,7 +39,7 @@ impl RowShape {
         let is_user = if self.has_keys {
             user.contains(&b'@')
         } else {
-            cell::user_id(user, None).is_ok()
+            cell::is_user_id(user)
         };
         is_flag && is_user
     }
