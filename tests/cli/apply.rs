@@ -152,11 +152,11 @@ fn errors_and_throttling_cost_time_and_no_row() {
     let sample = sample("users-10k.csv");
     cli.write(
         "users.csv",
-        sample.lines().take(101).collect::<Vec<_>>().join("\n"),
+        sample.lines().take(61).collect::<Vec<_>>().join("\n"),
     );
     against(&org, &cli, &["--rate", "unlimited"]).exits(0);
     let rows = report(&cli.path("users.report.csv"));
-    assert_eq!(outcomes(&rows, "applied"), 100);
+    assert_eq!(outcomes(&rows, "applied"), 60);
     assert_the_report_is_true(&org, &rows);
     let attempts: u64 = rows
         .iter()

@@ -351,7 +351,7 @@ async fn report_page_runs_no_hostile_script_loads_nothing_and_fits() {
         .iter()
         .cloned()
         .chain(HOSTILE.map(str::to_owned).into_iter().cycle())
-        .take(100_000)
+        .take(10_000)
         .collect();
     let tables = [few, many];
     let folders = tables.each_ref().map(|_| Cli::new());

@@ -375,26 +375,21 @@ fn a_cell_in_the_far_corner_is_a_row_like_others() {
 }
 
 #[test]
-fn a_workbook_that_inflates_to_gigabytes_is_refused() {
+fn a_workbook_that_inflates_out_of_all_proportion_is_refused() {
     let cli = Cli::new();
-    let mut parts = workbook(HEADER);
-    parts.push(("xl/worksheets/0.xml", b"<row/>".repeat(8 << 20)));
-    zip(&cli.path("small.xlsx"), &parts);
-    // The same compressed part again and again, under other names.
-    let mut from = zip::ZipArchive::new(fs::File::open(cli.path("small.xlsx")).unwrap()).unwrap();
-    let mut to = zip::ZipWriter::new(fs::File::create(cli.path("bomb.xlsx")).unwrap());
-    for part in 0..from.len() {
-        to.raw_copy_file(from.by_index_raw(part).unwrap()).unwrap();
+    let mut zip = zip::ZipWriter::new(fs::File::create(cli.path("bomb.xlsx")).unwrap());
+    let small = zip::write::SimpleFileOptions::default().compression_level(Some(9));
+    let part = "<row/>".repeat(1 << 20);
+    for (name, content) in workbook(HEADER) {
+        zip.start_file(name, small).unwrap();
+        zip.write_all(&content).unwrap();
     }
-    let mut inflated = 0;
-    for number in 1..60 {
-        let part = from.by_name("xl/worksheets/0.xml").unwrap();
-        inflated += part.size();
-        to.raw_copy_file_rename(part, format!("xl/worksheets/{number}.xml"))
+    for number in 0..10 {
+        zip.start_file(format!("xl/worksheets/{number}.xml"), small)
             .unwrap();
+        zip.write_all(part.as_bytes()).unwrap();
     }
-    to.finish().unwrap();
-    assert!(inflated > 2 << 30);
+    zip.finish().unwrap();
     assert!(refused(&cli, "bomb.xlsx").contains("out of all proportion"));
 }
 
@@ -412,7 +407,7 @@ fn a_gzip_that_inflates_to_gigabytes_is_refused() {
 fn texts_of_a_workbook_that_would_fill_the_memory_are_refused() {
     let cli = Cli::new();
     for (text, repeated) in [
-        ("<si/>", 12 << 20),
+        ("<si/>", 6 << 20),
         ("<si><t>abcdefghijklmnopqrstuvwxyz</t></si>", 2 << 20),
     ] {
         let mut parts = workbook(HEADER);
@@ -626,8 +621,8 @@ fn long_names_of_sheets_and_styles_do_not_fill_the_memory() {
          table:display=\"false\"/></style:style>"
     );
     let contents = [
-        spreadsheet(&sheet(&long).repeat(300)),
-        style.repeat(300) + &spreadsheet(&sheet("a")),
+        spreadsheet(&sheet(&long).repeat(160)),
+        style.repeat(160) + &spreadsheet(&sheet("a")),
     ];
     for content in contents {
         open_document(&cli.path("names.ods"), &content);
