@@ -5,10 +5,10 @@
 //! wrong. [`Sandbox::start`] starts one; [`SandboxOptions`] describes it.
 
 mod faults;
-mod openapi;
 mod org;
 mod pages;
 mod routes;
+mod swagger;
 
 use std::io;
 use std::net::Ipv4Addr;

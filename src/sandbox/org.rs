@@ -10,7 +10,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
 
 use super::SandboxOptions;
 
@@ -60,7 +59,7 @@ pub struct Member {
 }
 
 /// The fields of a membership other than the opt-out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
     pub first_name: String,
@@ -92,35 +91,21 @@ fn pick(names: &[&str; 16], number: u64) -> String {
 ///
 /// Only `mfaOptOut` is known of the real API. The other fields are invented, to give the example a
 /// body that has to be cut down.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schema(as = Membership, example = json!({
-    "firstName": "Ada",
-    "lastName": "Almeida",
-    "email": "ada.almeida@example.com",
-    "role": "Standard User",
-    "isAdmin": false,
-    "mfaOptOut": false
-}))]
 pub(super) struct MembershipUpdate {
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
     first_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
     last_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
     email: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
     role: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
     is_admin: Option<bool>,
     /// `true`: the user signs in without multi-factor authentication.
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
     mfa_opt_out: Option<bool>,
 }
 

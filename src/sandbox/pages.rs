@@ -19,9 +19,7 @@ use axum::routing::get;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::openapi::PathErrors;
 use super::org::PracticeOrg;
 use super::{Member, SandboxClock, SandboxOptions, SharedState};
 
@@ -99,10 +97,9 @@ impl HomePage {
 }
 
 /// A member in the files `members.csv` and `members.json`.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Member)]
-pub(super) struct DirectoryEntry {
+struct DirectoryEntry {
     id: u64,
     first_name: String,
     last_name: String,
@@ -137,17 +134,8 @@ fn directory(state: SharedState) -> impl Stream<Item = Vec<DirectoryEntry>> {
     })
 }
 
-/// Lists all members
-///
-/// The list can be saved as a file and given to `mfa-optout apply --ids`, which finds the IDs of
-/// people by their e-mail addresses. It is also there as `/members.csv`.
-#[utoipa::path(
-    get,
-    path = "/members.json",
-    tag = "practice Org only",
-    responses((status = 200, description = "All members", body = [DirectoryEntry]), PathErrors)
-)]
-pub(super) async fn members_json(State(state): State<SharedState>) -> Response {
+/// Lists all members, as the Swagger page of an Org does.
+async fn members_json(State(state): State<SharedState>) -> Response {
     let start = stream::iter([Ok("[".to_owned())]);
     let mut separator = "\n";
     let entries = directory(state).map(move |members| {

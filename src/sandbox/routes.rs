@@ -17,11 +17,9 @@ use axum::{Json, Router};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
-use utoipa::ToSchema;
 
-use super::openapi::{CallErrors, ErrorBody, PathErrors, swagger_ui};
 use super::org::{MembershipUpdate, PresentedCredentials, Refusal};
-use super::{ApiCall, Decision, Member, SandboxOptions, SharedState, Stats, pages};
+use super::{ApiCall, Decision, Member, SandboxOptions, SharedState, Stats, pages, swagger};
 
 /// Maximum size of a request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -36,7 +34,7 @@ pub(super) fn router(options: &SandboxOptions) -> Router<SharedState> {
         .route("/_sandbox/members", get(touched_members))
         .route("/_sandbox/stats", get(stats))
         .merge(pages::router(options))
-        .merge(swagger_ui(options))
+        .merge(swagger::router(options))
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             problem(
@@ -49,28 +47,8 @@ pub(super) fn router(options: &SandboxOptions) -> Router<SharedState> {
         .layer(middleware::from_fn(pages::add_security_headers))
 }
 
-/// Updates a user's membership
-///
-/// A partial update: fields that are left out stay as they are. To opt a user out of multi-factor
-/// authentication, cut the body down to `{"mfaOptOut": true}`.
-#[utoipa::path(
-    put,
-    path = "/user/users/{id}/membership",
-    tag = "user",
-    params(("id" = i64, Path, description = "The user's ID, from the address of the Edit User page", minimum = 1)),
-    request_body = MembershipUpdate,
-    responses(
-        (status = 204, description = "Done"),
-        (status = 400, description = "The ID or the body is not valid", body = ErrorBody),
-        (status = 401, description = "A wrong key, or a wrong or expired token", body = ErrorBody),
-        (status = 403, description = "No credentials", body = ErrorBody),
-        (status = 404, description = "No such user in this Org; IDs that end in 404 have left it", body = ErrorBody),
-        CallErrors,
-        PathErrors
-    ),
-    security(("apiKey" = []), ("session" = []))
-)]
-pub(super) async fn set_membership(
+/// Updates a user's membership. Fields that are left out stay as they are.
+async fn set_membership(
     State(state): State<SharedState>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
@@ -96,14 +74,8 @@ pub(super) async fn set_membership(
 }
 
 /// The body of a log-in.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schema(example = json!({
-    "email": "admin@example.com",
-    "password": "sandbox-password",
-    "selectedOrg": 1,
-    "client": "core-client"
-}))]
 struct LogIn {
     email: String,
     password: String,
@@ -132,38 +104,24 @@ fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 }
 
 /// The kind of client that logs in.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 enum ClientName {
     #[serde(rename = "core-client")]
     CoreClient,
 }
 
 /// The response to a log-in.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SessionToken {
+struct SessionToken {
     /// To be sent as `Authorization: bearer TOKEN`.
     token: String,
     /// Expiry, in seconds since the Unix epoch.
     expires_at: u64,
 }
 
-/// Opens a session
-#[utoipa::path(
-    post,
-    path = "/user/authenticate",
-    tag = "user",
-    request_body = LogIn,
-    responses(
-        (status = 200, description = "A session", body = SessionToken),
-        (status = 400, description = "The body is not valid", body = ErrorBody),
-        (status = 401, description = "Wrong credentials", body = ErrorBody),
-        (status = 404, description = "No active Org for this user", body = ErrorBody),
-        CallErrors,
-        PathErrors
-    )
-)]
-pub(super) async fn authenticate(
+/// Opens a session.
+async fn authenticate(
     State(state): State<SharedState>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -207,6 +165,12 @@ async fn touched_members(
 
 async fn stats(State(state): State<SharedState>) -> Json<Stats> {
     Json(state.lock().stats())
+}
+
+/// The body of every error response.
+#[derive(Serialize)]
+struct ErrorBody {
+    message: String,
 }
 
 fn problem(status: StatusCode, message: impl Into<String>) -> Response {

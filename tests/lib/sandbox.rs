@@ -461,6 +461,58 @@ async fn openapi_document_describes_both_calls() {
 }
 
 #[tokio::test]
+async fn openapi_document_refers_to_nothing_that_it_does_not_hold() {
+    let practice = Practice::start(SandboxOptions::default()).await;
+    let text = practice
+        .get("/api/openapi.json")
+        .await
+        .text()
+        .await
+        .unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let references: Vec<&str> = text
+        .split("\"#")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(references.len() > 20, "{references:?}");
+    for reference in references {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn swagger_ui_and_the_files_that_it_loads_are_served() {
+    let practice = Practice::start(SandboxOptions::default()).await;
+    let page = practice.get("/api/").await.text().await.unwrap();
+    let files: Vec<&str> = ["src=\"./", "href=\"./"]
+        .into_iter()
+        .flat_map(|start| page.split(start).skip(1))
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let answer = practice.get(&format!("/api/{file}")).await;
+        assert_eq!(answer.status(), 200, "{file}");
+        let kind = answer.headers()["content-type"].to_str().unwrap();
+        let expected = match file.rsplit_once('.').unwrap().1 {
+            "css" => "text/css",
+            "js" => "text/javascript",
+            _ => "image/png",
+        };
+        assert_eq!(kind, expected, "{file}");
+        assert!(!answer.text().await.unwrap().is_empty(), "{file}");
+    }
+    for file in ["nothing.js", "package.json", "index"] {
+        assert_eq!(
+            practice.get(&format!("/api/{file}")).await.status(),
+            404,
+            "{file}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn openapi_document_names_every_status_that_both_calls_can_answer() {
     let practice = Practice::start(SandboxOptions::default()).await;
     let document = json_of(practice.get("/api/openapi.json").await).await;
@@ -483,12 +535,14 @@ async fn openapi_document_names_every_status_that_both_calls_can_answer() {
             "504",
         ];
         assert_eq!(statuses, expected, "{path}");
-        assert!(
-            responses["429"]["headers"]["Retry-After"].is_object(),
-            "{path}"
-        );
-        assert!(responses["405"]["headers"]["Allow"].is_object(), "{path}");
+        for (status, name) in [("429", "TooManyRequests"), ("405", "MethodNotAllowed")] {
+            let reference = format!("#/components/responses/{name}");
+            assert_eq!(responses[status]["$ref"], reference, "{path}");
+        }
     }
+    let shared = &document["components"]["responses"];
+    assert!(shared["TooManyRequests"]["headers"]["Retry-After"].is_object());
+    assert!(shared["MethodNotAllowed"]["headers"]["Allow"].is_object());
     let client = &document["components"]["schemas"]["ClientName"];
     assert_eq!(client["enum"], json!(["core-client"]));
 }
