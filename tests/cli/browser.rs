@@ -6,21 +6,13 @@ use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use crate::common::Cli;
-use fantoccini::elements::Element;
-use fantoccini::key::Key;
-use fantoccini::{Client, ClientBuilder, Locator};
+use crate::webdriver::{Browser, CONTROL, Element, RELEASE};
 use futures::FutureExt;
-use hyper_util::client::legacy::connect::HttpConnector;
 use mfa_optout::testing::sandbox::{Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// How long a page may take until it shows what is waited for, on a machine that is busy with other
-/// tests.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running `chromedriver`, ended when dropped.
 struct Driver {
@@ -72,7 +64,7 @@ fn port_in(line: &str) -> Option<u16> {
 
 /// A browser with a fresh profile, and a practice Org to look at.
 struct Visit {
-    browser: Client,
+    browser: Browser,
     org: Sandbox,
 }
 
@@ -94,63 +86,43 @@ impl Visit {
             return;
         };
         let profile = tempfile::tempdir().unwrap();
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        let Value::Object(capabilities) = capabilities(width, script, &profile) else {
-            unreachable!()
-        };
-        let browser = builder
-            .capabilities(capabilities)
-            .connect(&driver.address)
-            .await
-            .unwrap();
+        let capabilities = capabilities(width, script, &profile);
         let visit = Self {
-            browser,
+            browser: Browser::start(&driver.address, &capabilities).await,
             org: Sandbox::start(SandboxOptions::default()).await.unwrap(),
         };
 
         let outcome = AssertUnwindSafe(story(&visit)).catch_unwind().await;
-        visit.browser.close().await.unwrap();
+        visit.browser.close().await;
         if let Err(panic) = outcome {
             resume_unwind(panic);
         }
     }
 
     async fn open(&self, path: &str) {
-        self.browser
-            .goto(&format!("{}{path}", self.org.address()))
-            .await
-            .unwrap();
+        let page = format!("{}{path}", self.org.address());
+        self.browser.goto(&page).await;
     }
 
     /// Waits until there is such an element.
-    async fn find(&self, css: &str) -> Element {
-        let found = self
-            .browser
-            .wait()
-            .at_most(PATIENCE)
-            .for_element(Locator::Css(css))
-            .await;
-        found.unwrap_or_else(|error| panic!("no {css}: {error}"))
+    async fn find(&self, css: &str) -> Element<'_> {
+        self.browser.find(css).await
     }
 
     async fn click(&self, css: &str) {
-        self.find(css)
-            .await
-            .click()
-            .await
-            .unwrap_or_else(|error| panic!("cannot click {css}: {error}"));
+        self.find(css).await.click().await;
     }
 
     async fn type_into(&self, css: &str, text: &str) {
-        self.find(css).await.send_keys(text).await.unwrap();
+        self.find(css).await.send_keys(text).await;
     }
 
     async fn script(&self, script: &str) -> Value {
-        self.browser.execute(script, Vec::new()).await.unwrap()
+        self.browser.execute(script).await
     }
 
     async fn text(&self, css: &str) -> String {
-        self.find(css).await.text().await.unwrap()
+        self.find(css).await.text().await
     }
 
     /// Returns the texts of all elements, also of those that are not in view.
@@ -205,11 +177,11 @@ async fn one_user_is_opted_out_by_hand() {
         // itself.
         visit.open("/members?id=1732").await;
         let badge = visit.find("#user-1732 .in").await;
-        assert_eq!(badge.text().await.unwrap(), "Required");
+        assert_eq!(badge.text().await, "Required");
         visit.stayed_at_home().await;
-        let members = visit.browser.window().await.unwrap();
-        let other = visit.browser.new_window(true).await.unwrap();
-        visit.browser.switch_to_window(other.handle).await.unwrap();
+        let members = visit.browser.window().await;
+        let other = visit.browser.new_tab().await;
+        visit.browser.switch_to_window(&other).await;
 
         visit.open("/api").await;
         visit.click(".auth-wrapper .authorize").await;
@@ -224,8 +196,7 @@ async fn one_user_is_opted_out_by_hand() {
             .find(".opblock-put .body-param__example")
             .await
             .text()
-            .await
-            .unwrap();
+            .await;
         assert!(
             example.contains("firstName") && example.contains("mfaOptOut"),
             "{example}"
@@ -235,7 +206,7 @@ async fn one_user_is_opted_out_by_hand() {
             .type_into(".opblock-put input[placeholder=id]", "1732")
             .await;
         // Selects all of the example, so that what is typed next takes its place.
-        let everything = format!("{}a{}", char::from(Key::Control), char::from(Key::Null));
+        let everything = format!("{CONTROL}a{RELEASE}");
         visit
             .type_into(".opblock-put .body-param__text", &everything)
             .await;
@@ -246,12 +217,12 @@ async fn one_user_is_opted_out_by_hand() {
         let status = visit
             .find(".opblock-put .live-responses-table .response .response-col_status")
             .await;
-        assert!(status.text().await.unwrap().starts_with("204"));
+        assert!(status.text().await.starts_with("204"));
         visit.stayed_at_home().await;
 
-        visit.browser.switch_to_window(members).await.unwrap();
+        visit.browser.switch_to_window(&members).await;
         let badge = visit.find("#user-1732 .out").await;
-        assert_eq!(badge.text().await.unwrap(), "Opted out");
+        assert_eq!(badge.text().await, "Opted out");
         let changed: Vec<_> = visit
             .org
             .members()
@@ -363,7 +334,7 @@ async fn report_page_runs_no_hostile_script_loads_nothing_and_fits() {
     for width in [360, 900, 1_400] {
         Visit::with_width(width, async |visit| {
             for (page, table) in pages.iter().zip(&tables) {
-                visit.browser.goto(page).await.unwrap();
+                visit.browser.goto(page).await;
                 let found = visit.text("#found").await;
                 let all = format!("of {} listed rows", grouped(table.len()));
                 assert!(found.ends_with(&all), "{found}");
@@ -374,7 +345,7 @@ async fn report_page_runs_no_hostile_script_loads_nothing_and_fits() {
                     json!(true),
                     "{page} is wider than {width} pixels"
                 );
-                assert!(!visit.browser.title().await.unwrap().contains("executed"));
+                assert!(!visit.browser.title().await.contains("executed"));
                 let active = "return document.querySelectorAll('img, iframe, link, object, \
                     [onerror], [onmouseover]').length";
                 assert_eq!(visit.script(active).await, json!(0), "{page}");
@@ -422,7 +393,7 @@ async fn report_page_filters_by_outcome_cause_and_text() {
     let cli = Cli::new();
     let page = page_with_ten_failures(&cli);
     Visit::with_width(1_400, async |visit| {
-        visit.browser.goto(&page).await.unwrap();
+        visit.browser.goto(&page).await;
         assert_eq!(visit.text("h1").await, "20 of 30 rows applied");
         assert_eq!(visit.text("#found").await, "10 of 30 listed rows");
         assert_eq!(visit.texts("#rows tbody tr").await.len(), 10);
@@ -450,7 +421,7 @@ async fn report_page_links_causes_and_rows_both_ways() {
     let cli = Cli::new();
     let page = page_with_ten_failures(&cli);
     Visit::with_width(1_400, async |visit| {
-        visit.browser.goto(&page).await.unwrap();
+        visit.browser.goto(&page).await;
         let hash = "return location.hash";
         let in_view = "const { top } = document.querySelector('.cause').getBoundingClientRect();
             return top >= 0 && top < innerHeight";
@@ -474,7 +445,7 @@ async fn report_page_sorts_by_any_column() {
     let cli = Cli::new();
     let page = page_with_ten_failures(&cli);
     Visit::with_width(1_400, async |visit| {
-        visit.browser.goto(&page).await.unwrap();
+        visit.browser.goto(&page).await;
         visit.click("#clear").await;
         let id_button = "#rows th.id button";
         visit.click(id_button).await;
@@ -504,14 +475,14 @@ async fn report_page_copies_the_ids_of_the_rows_that_are_shown() {
     let cli = Cli::new();
     let page = page_with_ten_failures(&cli);
     Visit::with_width(1_400, async |visit| {
-        visit.browser.goto(&page).await.unwrap();
+        visit.browser.goto(&page).await;
         visit.click("#copy").await;
         let copied = visit.find("#copied:not(:empty)").await;
-        assert_eq!(copied.text().await.unwrap(), "10 IDs copied");
+        assert_eq!(copied.text().await, "10 IDs copied");
         let add_area = "const area = document.createElement('textarea'); area.id = 'area'; \
             document.querySelector('h1').append(area)";
         visit.script(add_area).await;
-        let paste = format!("{}v{}", char::from(Key::Control), char::from(Key::Null));
+        let paste = format!("{CONTROL}v{RELEASE}");
         visit.type_into("#area", &paste).await;
         let pasted = visit
             .script("return document.getElementById('area').value")
@@ -534,7 +505,7 @@ async fn report_page_shows_times_in_the_readers_zone_and_in_utc() {
     let cli = Cli::new();
     let page = page_with_ten_failures(&cli);
     Visit::with_width(1_400, async |visit| {
-        visit.browser.goto(&page).await.unwrap();
+        visit.browser.goto(&page).await;
         let times = visit.texts("dl time").await;
         for time in &times {
             assert!(
@@ -552,32 +523,18 @@ async fn report_page_lists_the_rows_that_need_attention_without_script() {
     let cli = Cli::new();
     let page = page_with_ten_failures(&cli);
     Visit::run(1_400, Script::Blocked, async |visit| {
-        visit.browser.goto(&page).await.unwrap();
+        visit.browser.goto(&page).await;
         assert_eq!(visit.text("h1").await, "20 of 30 rows applied");
-        let rows = visit
-            .browser
-            .find_all(Locator::Css("#rows tbody tr"))
-            .await
-            .unwrap();
-        assert_eq!(rows.len(), 10);
+        assert_eq!(visit.browser.count("#rows tbody tr").await, 10);
         let note = visit.text("#static-note").await;
         assert!(
             note.contains("Without JavaScript") && note.ends_with("users.report.csv."),
             "{note}"
         );
-        assert!(!visit.find("#tools").await.is_displayed().await.unwrap());
-        let id = rows[0].find(Locator::Css("td.id")).await.unwrap();
-        assert_eq!(id.text().await.unwrap(), "21");
+        assert!(!visit.find("#tools").await.is_displayed().await);
+        assert_eq!(visit.text("#rows tbody tr:first-child td.id").await, "21");
         visit.click("#rows tbody tr:last-child td.detail a").await;
-        assert!(
-            visit
-                .browser
-                .current_url()
-                .await
-                .unwrap()
-                .as_str()
-                .ends_with("#cause-0")
-        );
+        assert!(visit.browser.address().await.ends_with("#cause-0"));
     })
     .await;
 }

@@ -44,4 +44,5 @@ mod snapshot;
 mod sync;
 mod tables;
 mod terminal;
+mod webdriver;
 mod workbooks;
