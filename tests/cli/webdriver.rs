@@ -1,5 +1,5 @@
-//! The few commands of the W3C standard `WebDriver` that the tests of pages need. Each panics if the
-//! browser refuses it.
+//! The few commands of the W3C standard `WebDriver` that the tests of pages need. Each panics if
+//! the browser refuses it.
 
 use std::time::Duration;
 
