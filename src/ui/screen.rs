@@ -72,7 +72,7 @@ fn with_stream<T>(term: &Term, terminal: bool, ask: impl FnOnce(Screen<'_>) -> T
 /// Checks whether a terminal understands escape sequences. A console of Windows is asked to do so
 /// here, and very old ones can't. (console does not ask one if `NO_COLOR` is set; there is no
 /// colour then, even with `--color always`.)
-fn has_escapes(term: &Term) -> bool {
+pub(super) fn has_escapes(term: &Term) -> bool {
     !cfg!(windows) || term.features().colors_supported()
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use console::Term;
 
+use crate::ui::screen::has_escapes;
+
 /// Maximum number of messages that wait to be written.
 const QUEUE: usize = 16_384;
 /// Time in which the last messages have to be written.
@@ -117,7 +119,7 @@ fn write(term: &Term, messages: &Receiver<Message>) {
 fn show(term: &Term, bar: &mut String, messages: impl Iterator<Item = Message>) -> io::Result<()> {
     // Without a bar nothing may be cleared: this may be a file.
     if !bar.is_empty() {
-        term.clear_last_lines(bar.lines().count())?;
+        clear_last_lines(term, bar.lines().count())?;
     }
     for message in messages {
         match message {
@@ -131,8 +133,20 @@ fn show(term: &Term, bar: &mut String, messages: impl Iterator<Item = Message>) 
     term.flush()
 }
 
+/// Clears the last lines of a terminal, and moves the cursor to the first of them.
+///
+/// On Windows, console asks the system where the cursor is. The answer is wrong where the system
+/// counts the sequences for colour as characters, as Wine does.
+fn clear_last_lines(term: &Term, lines: usize) -> io::Result<()> {
+    if !has_escapes(term) {
+        return term.clear_last_lines(lines);
+    }
+    let each = "\r\u{1b}[2K\u{1b}[1B".repeat(lines);
+    term.write_str(&format!("\u{1b}[{lines}A{each}\u{1b}[{lines}A"))
+}
+
 #[cfg(test)]
-#[cfg(unix)]
+#[cfg(unix)] // a terminal of the console crate that is a file
 mod tests {
     use std::fs::File;
 
