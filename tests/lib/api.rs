@@ -259,7 +259,7 @@ async fn a_web_page_and_a_contradiction_are_recognised_in_a_2xx() {
             .then(Then::Repeat(vec![b'x'; 1 << 16], Duration::ZERO)),
         Some(5) => {
             Reply::raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 9\r\n\r\n")
-                .then(Then::Reset)
+                .then(Then::Close)
         }
         Some(6) => Reply::new(200).body("application/json", r#"{"mfaOptOut": false}"#),
         Some(7) => Reply::new(200).body(

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use jiff::civil::date;
 use mfa_optout::testing::domain::{Flag, Outcome};
@@ -195,11 +195,15 @@ fn laid_out(case: &Case) -> (tempfile::TempDir, PathBuf, Options) {
     (folder, path, options)
 }
 
+/// Returns what the path of a file in this folder begins with.
+fn prefix(folder: &Path) -> String {
+    format!("{}{MAIN_SEPARATOR}", folder.display())
+}
+
 /// Returns what is understood of a table, row by row, or the error.
 fn understood(case: &Case) -> Vec<String> {
     let (folder, path, options) = laid_out(case);
-    let folder = format!("{}/", folder.path().display());
-    let text = outcome_of(&path, options).replace(&folder, "");
+    let text = outcome_of(&path, options).replace(&prefix(folder.path()), "");
     text.lines()
         .map(|line| line.trim_end().to_owned())
         .collect()
@@ -211,8 +215,8 @@ fn rows_sent(case: &Case) -> Vec<String> {
     let plan = match plan(&path, &options) {
         Ok(plan) => plan,
         Err(error) => {
-            let folder = path.parent().unwrap().display().to_string();
-            let message = error.message().replace(&format!("{folder}/"), "");
+            let folder = prefix(path.parent().unwrap());
+            let message = error.message().replace(&folder, "");
             let advice = error.advice().unwrap_or_default();
             return format!("error: {message}\nhelp: {advice}")
                 .lines()
@@ -334,7 +338,9 @@ fn files_of_other_encodings_and_formats_are_understood_or_refused() {
     insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => "../corpus/snapshots", omit_expression => true }, {
         for path in files {
             let name = path.file_name().unwrap().to_str().unwrap();
-            insta::assert_snapshot!(name, outcome_of(&path, read_options(&path)));
+            // Windows separates the names in a path by backslashes.
+            let result = outcome_of(&path, read_options(&path)).replace("corpus\\", "corpus/");
+            insta::assert_snapshot!(name, result);
         }
     });
 }
