@@ -191,7 +191,7 @@ fn the_bar_is_gone_when_the_summary_comes() {
     let (said, code) = end(session);
     assert_eq!(code, 0);
     let (_, summary) = said
-        .rsplit_once("\u{1b}[2K")
+        .rsplit_once("\u{1b}[J")
         .expect("a bar is drawn over and taken away");
     let summary = console::strip_ansi_codes(summary);
     assert!(summary.trim_start().starts_with("Done: "), "{summary:?}");
@@ -384,7 +384,7 @@ fn bar_never_wraps_on_a_terminal_of_forty_columns_or_more() {
     session.send_control('c').unwrap();
     let (said, code) = end(session);
     assert_eq!(code, 130, "{said:?}");
-    let (bars, summary) = said.rsplit_once("\u{1b}[2K").expect("a bar is taken away");
+    let (bars, summary) = said.rsplit_once("\u{1b}[J").expect("a bar is taken away");
     assert!(
         summary.contains("Interrupted") && !summary.contains("\u{1b}[2"),
         "{summary:?}"

@@ -141,8 +141,7 @@ fn clear_last_lines(term: &Term, lines: usize) -> io::Result<()> {
     if !has_escapes(term) {
         return term.clear_last_lines(lines);
     }
-    let each = "\r\u{1b}[2K\u{1b}[1B".repeat(lines);
-    term.write_str(&format!("\u{1b}[{lines}A{each}\u{1b}[{lines}A"))
+    term.write_str(&format!("\u{1b}[{lines}F\u{1b}[J"))
 }
 
 #[cfg(test)]
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
 
     /// What a terminal is sent to clear a bar of two lines.
-    const CLEARED: &str = "\u{1b}[2A\r\u{1b}[2K\u{1b}[1B\r\u{1b}[2K\u{1b}[1B\u{1b}[2A";
+    const CLEARED: &str = "\u{1b}[2F\u{1b}[J";
 
     /// Returns what a terminal is sent.
     fn sent(write: impl FnOnce(&Term)) -> String {

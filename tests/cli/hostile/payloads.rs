@@ -336,15 +336,14 @@ fn a_terminal_gets_no_sequence_but_the_tools_own() {
         .collect();
     let said = String::from_utf8(bytes).unwrap();
     crate::common::must_show_no_secret(&said);
-    assert!(said.contains("\u{1b}[2K"), "there is a bar");
-    // Of the bar: it is wiped, and the cursor goes up and down and to the line's start.
+    assert!(said.contains("\u{1b}[J"), "there is a bar");
+    // Of the bar: the cursor goes up to its first line, and everything below is wiped.
     let wipes = [
-        "\u{1b}[2K",
-        "\u{1b}[1B",
-        "\u{1b}[2A",
-        "\u{1b}[3A",
-        "\u{1b}[4A",
-        "\u{1b}[5A",
+        "\u{1b}[J",
+        "\u{1b}[2F",
+        "\u{1b}[3F",
+        "\u{1b}[4F",
+        "\u{1b}[5F",
         "\r",
     ];
     // Of the text: bold, dim, red and their end.
