@@ -62,7 +62,7 @@ fn planned_row(cells: Vec<u8>, action: Action) -> Option<PlannedRow> {
                 PlannedAction::OptIn
             },
             to: Some(change.flag),
-            detail: String::new(),
+            detail: change.cause.to_owned(),
         },
         Action::Settled(record) => PlannedRow {
             cells,

@@ -23,9 +23,9 @@ pub enum Flag {
 }
 
 impl Flag {
-    /// The words of a flag column that opt a user out, in any case. Spreadsheets write TRUE in the
-    /// language of the person who saved the file.
-    pub const OPT_OUT_WORDS: [&str; 16] = [
+    /// The words of a flag column that opt a user out, in any case. People write yes, and
+    /// spreadsheets write TRUE, in the language of the person who made the file.
+    pub const OPT_OUT_WORDS: [&str; 22] = [
         "true",
         "yes",
         "y",
@@ -42,17 +42,24 @@ impl Flag {
         "vero",
         "waar",
         "verdadeiro",
+        "ja",
+        "oui",
+        "sí",
+        "sì",
+        "si",
+        "sim",
     ];
     /// The words of a flag column that opt a user in, in any case.
-    pub const OPT_IN_WORDS: [&str; 14] = [
+    pub const OPT_IN_WORDS: [&str; 19] = [
         "false", "no", "n", "f", "0", "off", "opt-in", "opt_in", "opt in", "optin", "falsch",
-        "faux", "falso", "onwaar",
+        "faux", "falso", "onwaar", "nein", "nee", "non", "não", "nao",
     ];
 
     /// Returns the flag that a word of a table stands for, in upper or lower case.
     #[must_use]
     pub fn from_table_word(word: &str) -> Option<Self> {
-        let is_one_of = |words: &[&str]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+        let word = word.to_lowercase();
+        let is_one_of = |words: &[&str]| words.contains(&word.as_str());
         if is_one_of(&Self::OPT_OUT_WORDS) {
             Some(Self::OptOut)
         } else if is_one_of(&Self::OPT_IN_WORDS) {
@@ -116,4 +123,6 @@ pub struct Change {
     pub flag: Flag,
     /// Whether an interrupted run may have made the change without recording it.
     pub in_doubt: bool,
+    /// Why the flag is not the one that the table gives; empty if it is.
+    pub cause: &'static str,
 }

@@ -620,6 +620,10 @@ impl Changes<'_> {
             user: request.user,
             flag: request.flag,
             in_doubt: false,
+            cause: match request.lapsed {
+                Some(_) => "the end date has passed",
+                None => "",
+            },
         })
     }
 

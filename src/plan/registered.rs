@@ -84,14 +84,11 @@ pub(super) struct Appended {
 }
 
 impl Appended {
-    fn detail(&self) -> String {
-        let why = match self.origin {
+    /// Returns why the user is opted back in.
+    fn cause(&self) -> &'static str {
+        match self.origin {
             RequestOrigin::Row | RequestOrigin::Departure => "left the table",
             RequestOrigin::Expiry => "the end date in the register has passed",
-        };
-        match self.withheld {
-            Some(withheld) => format!("{why}; {withheld}"),
-            None => why.to_owned(),
         }
     }
 }
@@ -354,22 +351,23 @@ impl Plan {
     /// Returns the step of a row that stands behind those of the table.
     pub(super) fn appended_step(&self, index: usize, number: RowNumber) -> Option<Step> {
         let appended = self.comparison.appended.get(index)?;
-        let action = if appended.withheld.is_some() {
-            Action::Settled(Record::unsent(
+        let cause = appended.cause();
+        let action = match appended.withheld {
+            Some(withheld) => Action::Settled(Record::unsent(
                 number,
                 None,
                 Outcome::Unchanged,
                 Some(Flag::OptIn),
-                appended.detail(),
-            ))
-        } else {
-            Action::Send(Change {
+                format!("{cause}; {withheld}"),
+            )),
+            None => Action::Send(Change {
                 row: number,
                 line: None,
                 user: appended.user,
                 flag: Flag::OptIn,
                 in_doubt: false,
-            })
+                cause,
+            }),
         };
         Some(Step {
             cells: self.appended_cells(appended),

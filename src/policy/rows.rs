@@ -95,7 +95,11 @@ impl Pending {
 
     /// Returns the record of a row that the Org confirmed.
     pub(super) fn applied(self) -> Record {
-        let detail = self.said.clone();
+        let detail = match (self.change.cause, self.said.as_str()) {
+            (cause, "") => cause.to_owned(),
+            ("", said) => said.to_owned(),
+            (cause, said) => format!("{cause}; {said}"),
+        };
         self.record(Outcome::Applied, &detail)
     }
 

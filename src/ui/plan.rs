@@ -79,16 +79,20 @@ pub fn plan_text(plan: &PlanView, look: Look) -> String {
 #[must_use]
 pub fn planned_change_text(change: &Change, label: &str, registered: Option<&str>) -> String {
     let row = row_name(change.line, label);
-    match registered {
+    let what = match registered {
         Some(from) => {
             let from = match Flag::from_word(from) {
                 Some(flag) => state_of(flag),
                 None => from,
             };
-            format!("{row}: {from} -> {}", state_of(change.flag))
+            format!("{from} -> {}", state_of(change.flag))
         }
-        None if change.flag.is_opt_out() => format!("{row}: opt out of MFA"),
-        None => format!("{row}: opt back in"),
+        None if change.flag.is_opt_out() => "opt out of MFA".to_owned(),
+        None => "opt back in".to_owned(),
+    };
+    match change.cause {
+        "" => format!("{row}: {what}"),
+        cause => format!("{row}: {what} ({cause})"),
     }
 }
 

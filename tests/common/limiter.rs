@@ -475,6 +475,7 @@ impl Run {
             user,
             flag: Flag::OptOut,
             in_doubt: false,
+            cause: "",
         }));
     }
 

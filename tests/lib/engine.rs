@@ -162,6 +162,7 @@ fn steps(rows: u64) -> impl Iterator<Item = Result<Step>> {
                 user: UserId::new(row).unwrap(),
                 flag: Flag::OptOut,
                 in_doubt: false,
+                cause: "",
             })
         };
         Ok(Step { cells, action })

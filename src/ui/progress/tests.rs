@@ -22,6 +22,7 @@ fn change(row: u64) -> Change {
         user: UserId::new(row).unwrap(),
         flag: Flag::OptOut,
         in_doubt: false,
+        cause: "",
     }
 }
 

@@ -861,6 +861,7 @@ fn each_permit_allows_one_attempt() {
         user: UserId::new(1).expect("1 is an ID"),
         flag: Flag::OptOut,
         in_doubt: false,
+        cause: "",
     }));
     assert!(matches!(policy.next(s(0)), Next::Send(_)));
     assert!(matches!(policy.next(s(0)), Next::AwaitAnswer));

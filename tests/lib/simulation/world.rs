@@ -340,6 +340,7 @@ impl<'a> Simulation<'a> {
             user: UserId::new(row).expect("rows are counted from 1"),
             flag: Flag::OptOut,
             in_doubt: false,
+            cause: "",
         }));
     }
 
