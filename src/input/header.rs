@@ -196,14 +196,15 @@ pub(super) fn find(header: &[String], request: &ColumnRequest) -> Result<Columns
         });
     }
     let id = match &request.content {
-        Content::People { key } => find_key(names, key.as_ref())?,
+        Content::People { key } => find_key(names, key.as_ref()),
         Content::Users | Content::Directory { .. } => {
             find_id(names, request.id.as_ref()).map_err(|problem| match request.id {
                 Some(_) => problem,
                 None => with_ids_help(names, problem),
-            })?
+            })
         }
     };
+    let id = id.map_err(|problem| with_flag_help(names, request, problem))?;
     let has_keys = matches!(request.content, Content::People { .. });
     let flag = match choose(names, request.flag.as_ref(), &FLAG) {
         Ok(Some(column)) if request.flag_is_set => return Err(set_twice(column, &names[column])),
@@ -363,6 +364,29 @@ fn with_ids_help(names: &[String], problem: HeaderProblem) -> HeaderProblem {
     }
 }
 
+/// Adds that the column of the flags is missing as well, so that both are named at once.
+fn with_flag_help(
+    names: &[String],
+    request: &ColumnRequest,
+    problem: HeaderProblem,
+) -> HeaderProblem {
+    let finds_flag = request.flag_is_set || request.flag.is_some();
+    if !problem.is_missing || finds_flag || is_data(names) {
+        return problem;
+    }
+    match choose(names, None, &FLAG) {
+        Ok(None) => HeaderProblem {
+            help: format!(
+                "{}; there is no column for the flag either: {}",
+                problem.help,
+                naming_help(&FLAG)
+            ),
+            ..problem
+        },
+        Ok(Some(_)) | Err(_) => problem,
+    }
+}
+
 fn find_id(names: &[String], choice: Option<&ColumnChoice>) -> Result<usize, HeaderProblem> {
     const GENERIC: WantedColumn = WantedColumn {
         names: &[GENERIC_ID_NAME],
@@ -509,7 +533,7 @@ fn ambiguous(header: &[String], places: [usize; 2], target: &WantedColumn) -> He
 }
 
 fn not_there(header: &[String], name: &str, target: &WantedColumn) -> HeaderProblem {
-    let hint = nearest(header, &[&plain(name)]);
+    let hint = nearest(header, &[&plain(name)]).map(|column| comes_nearest(header, column));
     HeaderProblem::missing(
         format!(
             "there is no column \"{}\" for the {}; the header is {}",
@@ -530,21 +554,29 @@ fn missing(header: &[String], target: &WantedColumn) -> HeaderProblem {
     if is_data(header) {
         return HeaderProblem::missing(message, no_header_help(target.option));
     }
+    let help = naming_help(target);
+    let help = match nearest(header, target.names) {
+        Some(column) if target.option == KEY.option => format!(
+            "{}; {help}, such as --match {}=email",
+            comes_nearest(header, column),
+            column + 1
+        ),
+        Some(column) => format!("{}; {help}", comes_nearest(header, column)),
+        None => help,
+    };
+    HeaderProblem::missing(message, help)
+}
+
+/// Returns how a column that is missing can be given.
+fn naming_help(target: &WantedColumn) -> String {
     let set = if target.what == FLAG.what {
         ", or set one flag for all rows with --set true or --set false"
     } else {
         ""
     };
-    let hint = match nearest(header, target.names) {
-        Some(hint) => format!("{hint}; "),
-        None => String::new(),
-    };
-    HeaderProblem::missing(
-        message,
-        format!(
-            "{hint}name the column {}, or choose it with {}{set}",
-            target.example, target.option
-        ),
+    format!(
+        "name the column {}, or choose it with {}{set}",
+        target.example, target.option
     )
 }
 
@@ -570,7 +602,8 @@ fn is_data(header: &[String]) -> bool {
         .any(|name| cell::is_user_id(name.as_bytes()) || name.contains('@'))
 }
 
-fn nearest(header: &[String], known: &[&str]) -> Option<String> {
+/// Returns the column whose name is most like one of the known names.
+fn nearest(header: &[String], known: &[&str]) -> Option<usize> {
     let score = |name: &String| {
         known
             .iter()
@@ -579,13 +612,14 @@ fn nearest(header: &[String], known: &[&str]) -> Option<String> {
     };
     let best = header
         .iter()
-        .map(|name| (score(name), name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))?;
-    if best.0 > 0.8 {
-        Some(format!("\"{}\" comes nearest", shown(best.1)))
-    } else {
-        None
-    }
+        .map(score)
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(&b.1))?;
+    if best.1 > 0.8 { Some(best.0) } else { None }
+}
+
+fn comes_nearest(header: &[String], column: usize) -> String {
+    format!("\"{}\" comes nearest", shown(&header[column]))
 }
 
 /// Returns a name without invisible characters, so that the hint finds the name behind them.

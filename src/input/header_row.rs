@@ -159,13 +159,14 @@ fn is_list_of_ids(rows: &[HeadRow], request: &ColumnRequest) -> bool {
 /// Returns the index of the row that is most likely to be the header.
 fn detect(rows: &[HeadRow], request: &ColumnRequest) -> usize {
     let searched = &rows[..rows.len().min(ROWS_SEARCHED)];
+    // A title fills fewer cells than the row below it.
+    let is_below_title = |row: &usize| match rows.get(row + 1) {
+        Some(next) => rows[*row].filled() >= next.filled(),
+        None => true,
+    };
+    let first_below_title = (0..searched.len()).find(is_below_title).unwrap_or(0);
     if is_by_number(request) {
-        // A title fills fewer cells than the row below it.
-        let is_header = |row: &usize| match rows.get(row + 1) {
-            Some(next) => rows[*row].filled() >= next.filled(),
-            None => true,
-        };
-        return (0..searched.len()).find(is_header).unwrap_or(0);
+        return first_below_title;
     }
     let names_columns = |row: &HeadRow| match header::find(&row.cells, request) {
         Ok(_) => true,
@@ -174,8 +175,9 @@ fn detect(rows: &[HeadRow], request: &ColumnRequest) -> usize {
     if let Some(row) = searched.iter().position(names_columns) {
         return row;
     }
-    // The message is about the row that names the most of the columns, or else about the first.
-    let mut best = 0;
+    // The message is about the row that names the most of the columns, or else about the first that
+    // is no title.
+    let mut best = first_below_title;
     let mut most = 0;
     for (number, row) in searched.iter().enumerate() {
         let known = header::known_names(&row.cells, request);
@@ -281,6 +283,22 @@ mod tests {
         let table = "Exceptions 2026,,\nNumber,Exempt,Name\n1701,yes,Jo";
         assert_eq!(header_of(table, &numbered), Ok(Some(1)));
         assert_eq!(header_of("user_id,opt_out\n1701,yes", &named), Ok(Some(0)));
+    }
+
+    #[test]
+    fn an_error_about_missing_columns_names_the_row_below_the_title_and_all_of_them() {
+        let named = ColumnRequest::default();
+        let table = "Exceptions 2026,,\nNr.,Benutzer,Ausnahme\n1,1701,ja";
+        let error = header_of(table, &named).unwrap_err();
+        assert!(
+            error.contains("the header is \"Nr.\", \"Benutzer\""),
+            "{error}"
+        );
+        assert!(error.contains("--id-column"), "{error}");
+        assert!(error.contains("--flag-column"), "{error}");
+        let set = request(None, None, true);
+        let error = header_of(table, &set).unwrap_err();
+        assert!(!error.contains("--flag-column"), "{error}");
     }
 
     #[test]

@@ -96,7 +96,12 @@ impl Input {
         check_head(&head, &name)?;
         let located = match locate(&head, options.header, &request) {
             Ok(located) => located,
-            Err(problem) => return Err(refuse(&name, &head[0].cells, &form, &problem)),
+            Err(problem) => {
+                return Err(match foreign(&head[0].cells, &form) {
+                    Some(kind) => not_a_table(&name, kind, &options.content),
+                    None => refuse(&name, &form, &problem),
+                });
+            }
         };
         let header = match located.row {
             Some(row) => head[row].cells.clone(),
@@ -165,7 +170,10 @@ impl Input {
         })?;
         if !ignored.is_empty() && !self.columns.is_report() {
             let names = ignored.join(", ");
-            let note = format!("dates that are not read as end dates: {names}");
+            let note = format!(
+                "dates that are not read as end dates: {names}; if opt-outs end then, give \
+                 --until-column"
+            );
             self.found.notes.push(note);
         }
         Ok(())
@@ -377,15 +385,26 @@ fn check_head(head: &[HeadRow], name: &str) -> Result<()> {
     Ok(())
 }
 
-fn refuse(name: &str, first: &[String], form: &TableFile, problem: &HeaderProblem) -> Error {
-    let foreign = match container::foreign(first) {
+/// Returns what a file is instead of a table.
+fn foreign(first: &[String], form: &TableFile) -> Option<&'static str> {
+    match container::foreign(first) {
         None if form.has_nul() => Some("a binary file"),
         foreign => foreign,
-    };
-    if let Some(kind) = foreign {
-        let message = format!("{name} is {kind}, not a table");
-        return Error::new(Kind::Input, message).help(container::SAVE_AS);
     }
+}
+
+fn not_a_table(name: &str, kind: &str, content: &Content) -> Error {
+    if let Content::Directory { .. } = content {
+        let message = format!("{name} is {kind}, not a list of users");
+        return Error::new(Kind::Input, message).help(
+            "save the list with the button Download of the Org's Swagger page, or give a table \
+             with the columns user_id and email",
+        );
+    }
+    Error::new(Kind::Input, format!("{name} is {kind}, not a table")).help(container::SAVE_AS)
+}
+
+fn refuse(name: &str, form: &TableFile, problem: &HeaderProblem) -> Error {
     let sheet = match form.sheet_of_several() {
         Some(sheet) => format!(", sheet \"{}\"", visible(sheet)),
         None => String::new(),

@@ -466,7 +466,7 @@ fn hostile_lists_are_refused_or_harmless_and_never_shown_raw() {
         ),
         (
             "<!DOCTYPE html><html><body>Sign in</body></html>",
-            "is a web page, not a table",
+            "is a web page, not a list of users",
         ),
         ("user_id,email\n1701,\"jo@example.com\n", "never closed"),
         (
