@@ -26,15 +26,18 @@ impl Question {
         }
     }
 
-    /// Returns the text of the question. The answer is typed on the same line.
+    /// Returns the text of the question. The answer is typed on its last line.
     #[must_use]
     pub fn text(self, look: Look) -> String {
         match self {
             Self::YesOrNo => "Send these changes? [y/N] ".to_owned(),
-            Self::TypeNumber(number) => format!(
-                "{} people will sign in without a second factor. Type {number} to continue: ",
-                look.bold(&grouped(number))
-            ),
+            Self::TypeNumber(number) => {
+                let question = format!(
+                    "{} people will sign in without a second factor. Type {number} to continue: ",
+                    look.bold(&grouped(number))
+                );
+                look.wrap(&question, 0)
+            }
         }
     }
 

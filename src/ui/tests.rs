@@ -404,6 +404,14 @@ fn number_of_opt_outs_is_bold_and_failures_are_red() {
         console::strip_ansi_codes(&text),
         plan_text(&plan(), Look::PLAIN)
     );
+    let narrow = Look {
+        color: false,
+        width: Some(40),
+    };
+    assert_eq!(
+        Question::for_opt_outs(1287).text(narrow),
+        "1,287 people will sign in without a\nsecond factor. Type 1287 to continue: "
+    );
     let question = Question::for_opt_outs(1287).text(COLORED);
     assert!(
         question.starts_with("\u{1b}[1m1,287\u{1b}[0m people"),

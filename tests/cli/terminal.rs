@@ -491,7 +491,7 @@ fn thirty_quick_resizes_leave_nothing_of_the_bar_behind() {
     tmux.run(&["send-keys", "C-c"]);
     let screen = tmux.screen_with("Report: ");
     must_show_no_secret(&screen);
-    for leftover in ["1/3", "throttled by", "\u{2501}", "\u{2500}"] {
+    for leftover in ["1/3", "throttled by", "\u{2501}", "\u{2500}", "^C"] {
         assert!(!screen.contains(leftover), "{leftover}: {screen}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use console::Term;
+use console::{Term, measure_text_width};
 
 use crate::ui::screen::has_escapes;
 
@@ -113,13 +113,13 @@ fn write(term: &Term, messages: &Receiver<Message>) {
 /// Shows several messages: all lines, and the last bar below them in place of the one that is
 /// shown.
 ///
-/// The cursor rests below the bar. The bar is cleared by going up as many lines as it has, so its
-/// lines must not wrap when the terminal becomes narrower: see
-/// [`MAX_WIDTH`](super::words::MAX_WIDTH).
+/// The cursor rests below the bar, where the terminal also shows the `^C` of a person who
+/// interrupts the run. Everything from the first line of the bar on is cleared.
 fn show(term: &Term, bar: &mut String, messages: impl Iterator<Item = Message>) -> io::Result<()> {
     // Without a bar nothing may be cleared: this may be a file.
     if !bar.is_empty() {
-        clear_last_lines(term, bar.lines().count())?;
+        let columns = term.size_checked().map(|(_, columns)| columns.into());
+        clear_last_lines(term, height(bar, columns))?;
     }
     for message in messages {
         match message {
@@ -142,6 +142,19 @@ fn clear_last_lines(term: &Term, lines: usize) -> io::Result<()> {
         return term.clear_last_lines(lines);
     }
     term.write_str(&format!("\u{1b}[{lines}F\u{1b}[J"))
+}
+
+/// Returns the number of lines that a bar takes in a terminal of so many columns. In a terminal that
+/// has been made narrower since the bar was drawn, its lines are wrapped.
+///
+/// Terminals that cut lines off instead of wrapping them, such as xterm, lose lines above the bar
+/// then. That only happens below [`MAX_WIDTH`](super::words::MAX_WIDTH) columns.
+fn height(bar: &str, columns: Option<usize>) -> usize {
+    let columns = columns.unwrap_or(usize::MAX).max(1);
+    let lines = bar.lines();
+    lines
+        .map(|line| measure_text_width(line).div_ceil(columns).max(1))
+        .sum()
 }
 
 #[cfg(test)]
@@ -199,6 +212,13 @@ mod tests {
             term,
             format!("one\ntwo\n{CLEARED}a row\none\ntwo\n{CLEARED}three\nfour\n")
         );
+    }
+
+    #[test]
+    fn lines_of_a_bar_wrap_in_a_terminal_that_is_narrower_than_they_are() {
+        let bar = format!("{}  79/400\n\u{1b}[31m79 failed\u{1b}[0m", "━".repeat(31));
+        let heights = [Some(40), Some(39), Some(38), Some(13), None].map(|at| height(&bar, at));
+        assert_eq!(heights, [2, 2, 3, 4, 2]);
     }
 
     #[test]
