@@ -102,7 +102,7 @@ fn number_label(value: f64, decimals: usize) -> String {
 #[template(path = "report/timeline.html")]
 struct Timeline {
     y: AxisY,
-    x: [PageTime; 3],
+    x: Vec<PageTime>,
     spans: Vec<SpanShape>,
     /// Class and label of the kinds of spans that occur.
     span_kinds: Vec<(&'static str, &'static str)>,
@@ -231,14 +231,18 @@ impl TimeFrame {
         (real(after) / real(self.length) * SIZE).min(SIZE)
     }
 
-    /// Returns the times at the start, in the middle and at the end.
-    fn ticks(&self) -> [PageTime; 3] {
-        [0, self.length / 2, self.length].map(|after| {
+    /// Returns the times at the start, in the middle and at the end; fewer for a run that is too
+    /// short for different ones.
+    fn ticks(&self) -> Vec<PageTime> {
+        let ticks = [0, self.length / 2, self.length].map(|after| {
             let ms = self
                 .from
                 .saturating_add(i64::try_from(after).unwrap_or(i64::MAX));
             PageTime::of(Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX))
-        })
+        });
+        let mut ticks = Vec::from(ticks);
+        ticks.dedup_by(|tick, before| tick.clock == before.clock);
+        ticks
     }
 
     fn span(&self, span: Span, class: &'static str, label: &str) -> SpanShape {

@@ -138,7 +138,8 @@ struct RunPage {
     attention: Option<String>,
     left: Option<String>,
     ending: String,
-    next: Option<String>,
+    /// The words of the next command, which are not broken at the end of a line.
+    next: Vec<String>,
     next_note: Option<&'static str>,
     who: String,
     started: PageTime,
@@ -200,14 +201,7 @@ impl RunPage {
             assets: Assets::new(),
             listing,
             command: summary.command.clone(),
-            headline: match summary.rows {
-                0 => "The table has no rows".to_owned(),
-                rows => format!(
-                    "{} of {} applied",
-                    grouped(outcomes.count(Outcome::Applied)),
-                    counted(rows, "row", "rows")
-                ),
-            },
+            headline: headline(summary, left),
             attention: match outcomes.attention() {
                 0 => None,
                 1 => Some("1 row needs attention".to_owned()),
@@ -219,7 +213,7 @@ impl RunPage {
                 rows => Some(format!("{} rows have no outcome yet.", grouped(rows))),
             },
             ending: ending(summary),
-            next: context.next.as_deref().map(visible),
+            next: words(context.next.as_deref().unwrap_or_default()),
             next_note: context
                 .next
                 .as_deref()
@@ -257,7 +251,25 @@ fn outcome_label(outcome: &str) -> String {
     outcome.replace('_', " ")
 }
 
+fn headline(summary: &Summary, left: u64) -> String {
+    let is_as_wanted = left == 0 && summary.outcomes.attention() == 0;
+    match summary.rows {
+        0 => "The table has no rows".to_owned(),
+        1 if is_as_wanted => "The row is as it should be".to_owned(),
+        rows if is_as_wanted => format!("All {} rows are as they should be", grouped(rows)),
+        rows => format!(
+            "{} of {} applied",
+            grouped(summary.outcomes.count(Outcome::Applied)),
+            counted(rows, "row", "rows")
+        ),
+    }
+}
+
 fn ending(summary: &Summary) -> String {
+    // The lines above say the rest about a run that finished.
+    if let Some(code @ (0 | 1)) = summary.exit_code {
+        return format!("Finished with exit code {code}.");
+    }
     let ending = match &summary.ending {
         Some(ending) => visible(ending),
         None => "The process was killed.".to_owned(),
@@ -266,6 +278,11 @@ fn ending(summary: &Summary) -> String {
         Some(code) => format!("{ending} Exit code {code}."),
         None => ending,
     }
+}
+
+fn words(command: &str) -> Vec<String> {
+    let command = visible(command);
+    command.split_inclusive(' ').map(str::to_owned).collect()
 }
 
 /// Returns the accounts that started the run or continued it, each once.
