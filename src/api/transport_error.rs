@@ -213,7 +213,7 @@ fn tls(context: &RequestContext, error: &TlsError) -> (TransportErrorKind, Strin
         TlsError::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::MessageTooLarge,
         ) => {
-            let message = format!("{host}:{port} does not speak TLS; is it an http:// port?");
+            let message = format!("{host}:{port} does not speak TLS; it may be a port for http://");
             return (TransportErrorKind::NotTls, message);
         }
         TlsError::InvalidCertificate(error) => {

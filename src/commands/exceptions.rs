@@ -6,6 +6,7 @@ use serde_json::json;
 use std::fmt::Write as _;
 use std::io;
 
+use super::target::with_notes;
 use super::{broken, print, start};
 use crate::cli::{Exceptions, ListFormat};
 use crate::config::{self, Key, ProcessEnv};
@@ -29,15 +30,15 @@ const COLUMNS: [&str; 8] = [
 pub(super) fn list(args: &Exceptions) -> Result<Exit> {
     let facts = ProcessEnv::of_this_process();
     let environment = |name: &str| std::env::var_os(name);
-    let (path, today) = config::load(&args.given, &environment, &facts, |sources, _| {
+    let found = config::load(&args.given, &environment, &facts, |sources, notes| {
         let path = sources.only(Key::Register)?.register.path;
         let zone = start::zone(&sources.only(Key::Timezone)?);
-        Ok((path, zone.to_datetime(now()).date()))
+        Ok((path, zone.to_datetime(now()).date(), notes))
     })?;
+    let (path, today, notes) = found;
     let Some(path) = path else {
-        let message = "no register is named";
-        return Err(Error::new(Kind::Usage, message)
-            .help("name it with --register, or with `register` in a profile"));
+        let help = "name it with --register, or with `register` in a profile";
+        return Err(Error::new(Kind::Usage, "no register is named").help(with_notes(help, &notes)));
     };
     let file = RegisterFile::at(&path)?;
     let Some(stored) = file.read()? else {

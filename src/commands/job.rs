@@ -229,7 +229,10 @@ impl Job {
             view.notes.extend(fresh::announcement(paths));
         }
         if let (Err(error), true) = (&found, view.dry_run) {
-            view.warnings.push(error.message().to_owned());
+            view.warnings.push(match error.advice() {
+                Some(advice) => format!("{}; {advice}", error.message()),
+                None => error.message().to_owned(),
+            });
         }
         if let Some(register) = &register {
             let today = plan.options().today;
@@ -284,8 +287,8 @@ impl Job {
         let input = visible_path(&self.input);
         match &self.selection {
             Selection::All if self.command == "sync" => {
-                "nothing to do: the Org is as the table says according to the register; no report \
-                 is made"
+                "nothing to do: according to the register the Org matches the table; no report is \
+                 made"
                     .to_owned()
             }
             Selection::All => format!("nothing to do: {input} has no rows; no report is made"),
@@ -417,6 +420,7 @@ impl Job {
                 .cloned()
                 .chain(self.note_on_undo(plan))
                 .chain(sync::comparison_note(plan))
+                .chain(sync::new_list_note(plan))
                 .collect(),
             warnings: target
                 .warnings
@@ -599,19 +603,24 @@ fn check_workbook_limits(plan: &Plan, start: &Start, paths: &Paths) -> Result<()
 
 fn warnings(plan: &Plan) -> impl Iterator<Item = String> {
     let counts = plan.counts();
-    let empty =
-        (counts.rows == 0).then(|| "the table has no rows: there is nothing to do".to_owned());
+    let is_sync = matches!(plan.options().register, RegisterUse::Sync(_));
+    let empty = (counts.rows == 0 && !is_sync)
+        .then(|| "the table has no rows: there is nothing to do".to_owned());
     let formulas = (counts.formula_cells > 0).then(|| {
-        format!(
-            "{} cells look like formulas to a spreadsheet; they are copied unchanged",
-            counts.formula_cells
-        )
+        let cells = counted(
+            counts.formula_cells,
+            "cell looks like a formula to a spreadsheet and is",
+            "cells look like formulas to a spreadsheet and are",
+        );
+        format!("{cells} copied unchanged")
     });
     let lapsed = (counts.lapsed > 0).then(|| {
-        format!(
-            "{} opt-outs have reached their end date and are opted back in",
-            counts.lapsed
-        )
+        let opt_outs = counted(
+            counts.lapsed,
+            "opt-out has reached its end date and is",
+            "opt-outs have reached their end date and are",
+        );
+        format!("{opt_outs} opted back in")
     });
     [empty, formulas, lapsed].into_iter().flatten()
 }

@@ -38,7 +38,8 @@ fn banner(address: &str, options: &SandboxOptions) -> String {
            log-in     {email} / {password}, Org {org}\n  \
            by hand    {address}/api\n  \
            members    {address}/members\n  \
-           as files   {address}/members.csv and {address}/members.json\n\n\
+           as files   {address}/members.csv and {address}/members.json\n  \
+           try it     mfa-optout apply users.csv --address {address}\n\n\
          Its members are invented. Its data is kept in memory and is gone when it stops (Ctrl-C).\n",
         key = visible(&options.api_key),
         email = options.email,

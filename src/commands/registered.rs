@@ -15,7 +15,7 @@ use roaring::RoaringTreemap;
 
 use super::close::{self, Leftover};
 use super::sync;
-use super::target::Target;
+use super::target::{Target, with_notes};
 use crate::config::{Consent, EarlierRun, Settings};
 use crate::domain::{Outcome, RowNumber, StatusClass};
 use crate::error::{Error, Kind, Result};
@@ -127,10 +127,10 @@ impl OpenRegister {
         let Some(path) = &user.settings.register.path else {
             if user.is_sync() {
                 let message = "sync needs a register, which records what was set for whom";
-                return Err(Error::new(Kind::Usage, message).help(
-                    "name its file with --register, or with `register` in a profile; `sync --full` \
-                     creates it",
-                ));
+                let help = "name its file with --register, or with `register` in a profile; `sync \
+                    --full` creates it";
+                let help = with_notes(help, &user.settings.notes);
+                return Err(Error::new(Kind::Usage, message).help(help));
             }
             return Ok(None);
         };

@@ -1,6 +1,7 @@
 //! What only `sync` does: the name of the list, the comparison with the register, and what is said
 //! about it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::plan::{Plan, RegisterUse, SyncUse};
 use crate::register::comparison::SyncRules;
 use crate::register::{Register, SOON_DAYS};
 use crate::report::{SyncFact, SyncKind, SyncOverview};
-use crate::text::{counted, visible_path};
+use crate::text::{Shell, counted, visible_path};
 
 /// Number of people who are named in the note on exceptions that end soon.
 const MAX_NAMED: usize = 5;
@@ -66,9 +67,20 @@ fn needs_list(what: &str) -> Error {
     Error::new(Kind::Usage, message).help("give it with --list, such as --list exceptions")
 }
 
-/// Checks whether the file name of a path has a date in it, such as `2026-11-28` or `20261128`.
+/// Checks whether the file name of a path has a date or a month in it, such as `2026-11-28`,
+/// `20261128` or `2026-11`.
 fn has_date(path: &str) -> bool {
     let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    let has_month = name.as_bytes().windows(7).any(|window| {
+        let is_number = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
+        window.starts_with(b"20")
+            && is_number(&window[2..4])
+            && matches!(window[4], b'-' | b'_' | b'.')
+            && matches!(window[5..], [b'0', b'1'..=b'9'] | [b'1', b'0'..=b'2'])
+    });
+    if has_month {
+        return true;
+    }
     let digits: Vec<char> = name
         .chars()
         .filter(|c| !matches!(c, '-' | '_' | '.'))
@@ -108,6 +120,28 @@ pub(super) fn comparison_note(plan: &Plan) -> Option<String> {
     Some(format!(
         "compared with the register as list {}: {differences}, {unchanged} unchanged",
         visible_path(Path::new(&sync.rules.list))
+    ))
+}
+
+/// Warns of a list that the register does not know although it has others: if the table was only
+/// renamed, the people who have left it stay opted out.
+pub(super) fn new_list_note(plan: &Plan) -> Option<String> {
+    let RegisterUse::Sync(sync) = &plan.options().register else {
+        return None;
+    };
+    let exceptions = sync.register.exceptions();
+    let mut lists: BTreeSet<&str> = BTreeSet::new();
+    for exception in &exceptions {
+        lists.extend(exception.entry.lists.iter().map(String::as_str));
+    }
+    let first = lists.first()?;
+    if lists.contains(sync.rules.list.as_str()) {
+        return None;
+    }
+    Some(format!(
+        "this list is new in the register, so nobody has left it; if the table was renamed, give \
+         its former name, such as --list {}",
+        Shell::OF_THIS_SYSTEM.quote(first)
     ))
 }
 

@@ -68,7 +68,8 @@ impl Target {
         }
         let words = sign_in.in_words();
         let note = sign_in.note();
-        let (credentials, warning) = sign_in.read(std::io::stdin(), &ask_at_terminal)?;
+        let ask = |name: &str| ask_at_terminal(name, &settings.notes);
+        let (credentials, warning) = sign_in.read(std::io::stdin(), &ask)?;
         let mut target = Self::new(settings, address, credentials)?;
         target.sign_in = words;
         target.notes.extend(note);
@@ -170,10 +171,9 @@ impl Target {
 fn address(settings: &Settings) -> Result<Address> {
     let address = settings.connection.address.as_deref();
     Address::parse(address.ok_or_else(|| {
-        Error::new(Kind::Usage, "no address given").help(
-            "give the Org's base address with --address, such as \
-                https://eu.core.resolver.com, or try --sandbox",
-        )
+        let help = "give the Org's base address with --address, such as \
+            https://eu.core.resolver.com, or try --sandbox";
+        Error::new(Kind::Usage, "no address given").help(with_notes(help, &settings.notes))
     })?)
 }
 
@@ -181,22 +181,32 @@ fn address(settings: &Settings) -> Result<Address> {
 ///
 /// # Errors
 /// There is no terminal, or nothing was typed.
-fn ask_at_terminal(name: &str) -> Result<SecretString> {
+fn ask_at_terminal(name: &str, notes: &[String]) -> Result<SecretString> {
     let typed = if ProcessEnv::of_this_process().terminal {
         say::read_hidden(&format!("{name} (not shown): "))
     } else {
         None
     };
-    let missing = if name == "Password" {
-        Error::new(Kind::Usage, "no password given").help(
-            "put the password into a file and name it with --password-file, or set \
-             MFA_OPTOUT_PASSWORD",
-        )
-    } else {
-        Error::new(Kind::Usage, "no credentials given").help(
-            "put the API key into a file and name it with --api-key-file, or set \
-             MFA_OPTOUT_API_KEY",
-        )
-    };
-    typed.ok_or(missing)
+    if let Some(secret) = typed {
+        return Ok(secret);
+    }
+    if name == "Password" {
+        let help = "put the password into a file and name it with --password-file, or set \
+            MFA_OPTOUT_PASSWORD";
+        return Err(Error::new(Kind::Usage, "no password given").help(with_notes(help, notes)));
+    }
+    let help = "put the API key into a file and name it with --api-key-file, or set \
+        MFA_OPTOUT_API_KEY";
+    Err(Error::new(Kind::Usage, "no credentials given").help(with_notes(help, notes)))
+}
+
+/// Returns the help about a setting that is missing, with notes about where settings come from: the
+/// reason may be a config file that is ignored.
+pub(super) fn with_notes(help: &str, notes: &[String]) -> String {
+    let mut help = help.to_owned();
+    for note in notes {
+        help.push_str("; ");
+        help.push_str(note);
+    }
+    help
 }

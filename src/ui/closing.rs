@@ -255,7 +255,7 @@ fn rate_found(view: &ClosingView<'_>) -> Vec<String> {
         && limit < MENTIONED_BELOW * asked
     {
         lines.push(format!(
-            "note: the Org accepts about {}, less than the requested rate; use --rate auto or \
+            "note: the Org seems to accept about {}, less than the requested rate; use --rate auto or \
              --rate {}",
             per_second(limit),
             lower_rate(limit),

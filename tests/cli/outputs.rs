@@ -258,7 +258,10 @@ fn pages_and_figures_that_appear_during_the_run_are_kept() {
 
     // Those that are there when a run begins are replaced.
     apply(&cli, &org, &[&options[..], &["--overwrite"]].concat()).exits(0);
-    assert!(cli.read("page.html").contains("20 of 20 rows applied"));
+    assert!(
+        cli.read("page.html")
+            .contains("All 20 rows are as they should be")
+    );
     assert!(cli.read("run.prom").contains("mfa_optout_last_run_rows"));
 }
 
@@ -467,7 +470,10 @@ fn the_page_of_an_interrupted_run_is_replaced_by_the_run_that_continues_it_and_b
         .says("page.html exists already");
     assert_eq!(cli.read("page.html"), page);
     cli.apply(&org.url(), &options).exits(0);
-    assert!(cli.read("page.html").contains("20 of 20 rows applied"));
+    assert!(
+        cli.read("page.html")
+            .contains("All 20 rows are as they should be")
+    );
 }
 
 #[test]

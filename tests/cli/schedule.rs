@@ -101,7 +101,7 @@ fn a_past_end_is_shown_in_the_plan() {
         .exits(0);
     ran.says("1 to opt out of MFA")
         .says("1 to opt back in")
-        .says("reached their end date");
+        .says("1 opt-out has reached its end date");
 }
 
 /// Every line of standard error as an event; nothing else is said.
@@ -806,7 +806,11 @@ fn a_planted_file_of_settings_does_not_count_without_a_terminal() {
     );
     cli.run(&["apply", "users.csv", "--yes"])
         .exits(2)
-        .says("no address");
+        .says("no address")
+        .says("mfa-optout.toml is ignored without a terminal");
+    cli.run(&["exceptions"])
+        .exits(2)
+        .says("mfa-optout.toml is ignored without a terminal");
     cli.run(&["config"])
         .exits(0)
         .says("is ignored without a terminal");

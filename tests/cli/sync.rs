@@ -154,22 +154,26 @@ fn only_differences_are_sent_and_people_who_have_left_are_opted_back_in() {
     let sent = desk.sent_by(|| ran(&desk));
     assert_eq!(sent, [(3, false), (5, true)]);
     let rows = desk.last_report();
+    const UNCHANGED: &str = "already set according to the register";
     let told: Vec<[&str; 5]> = rows
         .iter()
         .map(|row| {
-            ["user_id", "registered", "line", "outcome", "wanted"].map(|name| row[name].as_str())
+            ["user_id", "registered", "line", "wanted", "detail"].map(|name| row[name].as_str())
         })
         .collect();
     assert_eq!(
         told,
         [
-            ["1", "true", "2", "unchanged", "true"],
-            ["2", "true", "3", "unchanged", "true"],
-            ["4", "true", "4", "unchanged", "true"],
-            ["5", "", "5", "applied", "true"],
-            ["3", "true", "", "applied", "false"],
+            ["1", "true", "2", "true", UNCHANGED],
+            ["2", "true", "3", "true", UNCHANGED],
+            ["4", "true", "4", "true", UNCHANGED],
+            ["5", "", "5", "true", ""],
+            ["3", "true", "", "false", "left the table"],
         ]
     );
+    let outcomes = rows.iter().map(|row| row["outcome"].as_str());
+    let applied: Vec<bool> = outcomes.map(|outcome| outcome == "applied").collect();
+    assert_eq!(applied, [false, false, false, true, true]);
     let register = desk.register();
     assert_eq!(register[&3]["mfa_opt_out"], "false");
     assert_eq!(register[&3]["lists"], "");
@@ -366,6 +370,9 @@ fn two_lists_on_one_register_do_not_undo_each_other() {
         "second.csv",
         "user_id,mfa_opt_out,opt_out_until\n1,true,2020-01-01\n4,true,\n5,true,2020-01-01\n",
     );
+    desk.sync("second.csv", &["--dry-run", "--verbose"])
+        .exits(0)
+        .says("line 4: 5: opted out -> opted in (the end date has passed)");
     assert_eq!(sync("second.csv"), [(5, false)]);
     assert_eq!(sync("exceptions.csv"), []);
     assert_eq!(desk.opted_out(), BTreeSet::from([1, 2, 4]));
@@ -395,6 +402,9 @@ fn an_apply_by_day_survives_the_sync_at_night_until_its_date() {
     fs::write(&path, text).unwrap();
     let sent = desk.sent_by(|| desk.sync("exceptions.csv", &[]).exits(0).says("1 expiry"));
     assert_eq!(sent, [(70, false)]);
+    let rows = desk.last_report();
+    let row = rows.iter().find(|row| row["user_id"] == "70").unwrap();
+    assert_eq!(row["detail"], "the end date in the register has passed");
     assert_eq!(desk.opted_out(), BTreeSet::from([1, 71]));
 }
 
@@ -614,9 +624,29 @@ fn a_damaged_register_is_refused_with_line_and_reason() {
 fn the_name_of_the_list_is_needed_for_standard_input_and_dated_files() {
     let desk = Desk::with(&[1]);
     desk.write("exceptions-2026-11-28.csv", &[1]);
-    for table in ["-", "exceptions-2026-11-28.csv"] {
+    desk.write("exceptions 2026-11.csv", &[1]);
+    for table in ["-", "exceptions-2026-11-28.csv", "exceptions 2026-11.csv"] {
         desk.sync(table, &[]).exits(2).says("--list");
     }
+    desk.write("exceptions 2026-4711.csv", &[1]);
+    desk.sync("exceptions 2026-4711.csv", &[]).exits(0);
+}
+
+#[test]
+fn a_list_that_the_register_does_not_know_is_mentioned_until_it_is_known() {
+    let note = "this list is new in the register";
+    let desk = Desk::new();
+    desk.write("exceptions.csv", &[1, 2]);
+    let first = desk.sync("exceptions.csv", &["--full"]).exits(0);
+    assert!(!first.text().contains(note));
+    desk.write("renamed.csv", &[1]);
+    desk.sync("renamed.csv", &["--dry-run"])
+        .exits(0)
+        .says(note)
+        .says("exceptions.csv");
+    desk.sync("renamed.csv", &[]).exits(0).says(note);
+    let known = desk.sync("renamed.csv", &[]).exits(0);
+    assert!(!known.text().contains(note));
 }
 
 #[test]
@@ -917,7 +947,7 @@ fn verbose_dry_run_lists_line_user_name_and_both_flags() {
     for line in [
         "line 2: 1 Ada: opted out -> opted in\n",
         "line 3: 3 Bo: not registered -> opted out\n",
-        "not in the table: 2: opted out -> opted in\n",
+        "not in the table: 2: opted out -> opted in (left the table)\n",
     ] {
         assert!(ran.stdout.contains(line), "{line} is not in {}", ran.stdout);
     }
