@@ -154,7 +154,7 @@ fn only_differences_are_sent_and_people_who_have_left_are_opted_back_in() {
     let sent = desk.sent_by(|| ran(&desk));
     assert_eq!(sent, [(3, false), (5, true)]);
     let rows = desk.last_report();
-    const UNCHANGED: &str = "already set according to the register";
+    let unchanged = "already set according to the register";
     let told: Vec<[&str; 5]> = rows
         .iter()
         .map(|row| {
@@ -164,9 +164,9 @@ fn only_differences_are_sent_and_people_who_have_left_are_opted_back_in() {
     assert_eq!(
         told,
         [
-            ["1", "true", "2", "true", UNCHANGED],
-            ["2", "true", "3", "true", UNCHANGED],
-            ["4", "true", "4", "true", UNCHANGED],
+            ["1", "true", "2", "true", unchanged],
+            ["2", "true", "3", "true", unchanged],
+            ["4", "true", "4", "true", unchanged],
             ["5", "", "5", "true", ""],
             ["3", "true", "", "false", "left the table"],
         ]
