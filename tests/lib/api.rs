@@ -215,8 +215,14 @@ async fn a_success_counts_even_if_its_body_is_odd_or_incomplete() {
                 "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
             ),
             Some(8) => Reply::new(200).body("text/plain", "Welcome"),
-            Some(9) => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
-                .then(Then::Reset),
+            // Windows may throw away an answer that a reset follows.
+            Some(9) => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n").then(
+                if cfg!(windows) {
+                    Then::Close
+                } else {
+                    Then::Reset
+                },
+            ),
             Some(10) => Reply::raw("HTTP/1.0 204 No Content\r\n\r\n").then(Then::Close),
             Some(11) => Reply::raw("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"),
             _ => Reply::new(202),
