@@ -449,7 +449,8 @@ pub const TABLE: &[Setting] = &[
         name: "max-input",
         form: Form::Text("SIZE"),
         heading: TABLES,
-        help: "Maximum size of a compressed table or workbook when it is unpacked, such as 2GiB",
+        help: "Maximum size of a table or list that comes from a pipe (1GiB unless this is given) \
+            or is unpacked, such as 2GiB",
         set: |to, raw| raw.store_some(&mut to.reading.max_input, values::size),
         ..OPTION
     },

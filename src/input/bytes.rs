@@ -14,6 +14,10 @@ use crate::text::{Reason, shown_path};
 /// Size in bytes of a block that is hashed.
 const BLOCK: usize = 1 << 18;
 
+/// The largest size in bytes of an input that comes from a pipe or is inflated, if no other limit
+/// is given.
+pub(super) const MAX_INPUT: u64 = 1 << 30;
+
 /// The first bytes of a block's BLAKE3 hash: enough to detect a change even if somebody tries to
 /// hide it.
 type Digest = [u8; 16];
@@ -66,20 +70,25 @@ pub(super) struct Bytes {
     start: u64,
     /// Offset of the byte behind the input; `None` for the end of the file.
     end: Option<u64>,
+    /// Whether the file has only the input and nobody else can change it.
+    is_private: bool,
 }
 
 impl Bytes {
-    pub(super) fn open(source: &Source) -> Result<Self> {
+    /// Opens an input. One that comes from a pipe is copied, up to `max_input` bytes.
+    pub(super) fn open(source: &Source, max_input: Option<u64>) -> Result<Self> {
         let name = source.name();
-        let file = match source {
-            Source::Path(path) => open_file(path, &name)?,
-            Source::Stdin => spool(io::stdin().lock(), &name)?,
+        let limit = max_input.unwrap_or(MAX_INPUT);
+        let (file, is_private) = match source {
+            Source::Path(path) => open_file(path, &name, limit)?,
+            Source::Stdin => (spool(io::stdin().lock(), &name, limit)?, true),
             Source::Copy(copy) => return Ok(Self::of_copy(copy.clone())),
         };
-        Self::of_file(file, name)
+        Self::of_file(file, name, is_private)
     }
 
-    pub(super) fn of_file(mut file: File, name: String) -> Result<Self> {
+    /// Returns the bytes of a whole file. `is_private` says that nobody else can change it.
+    pub(super) fn of_file(mut file: File, name: String, is_private: bool) -> Result<Self> {
         let size = file
             .seek(SeekFrom::End(0))
             .map_err(|error| unreadable(&name, &error))?;
@@ -89,6 +98,7 @@ impl Bytes {
             file: Arc::new(file),
             start: 0,
             end: None,
+            is_private,
         })
     }
 
@@ -99,18 +109,37 @@ impl Bytes {
             file: copy.file,
             start: copy.start,
             end: Some(copy.start.saturating_add(copy.length)),
+            is_private: false,
         }
     }
 
-    /// Copies the bytes into an unlinked file, which nobody else can change, and returns the hashes
-    /// of the copied bytes.
-    pub(super) fn private_copy(&self) -> Result<(File, BlockHashes)> {
-        let mut blocks = self.hashed();
-        let file = spool(&mut blocks, &self.name)?;
-        let hashes = blocks
-            .into_hashes()
+    /// Returns the same bytes in a file of their own that nobody else can change.
+    pub(super) fn private_copy(&self) -> Result<Self> {
+        if self.is_private {
+            return Ok(self.clone());
+        }
+        let mut file: &File = &self.file;
+        file.seek(SeekFrom::Start(self.start))
             .map_err(|error| unreadable(&self.name, &error))?;
-        Ok((file, hashes))
+        let copy = spool(file.take(self.size), &self.name, self.size)?;
+        Self::of_file(copy, self.name.clone(), true)
+    }
+
+    /// Returns a handle to the file.
+    pub(super) fn handle(&self) -> Result<File> {
+        self.file
+            .try_clone()
+            .map_err(|error| unreadable(&self.name, &error))
+    }
+
+    /// Returns the bytes as something that a table can be read from.
+    pub(super) fn as_source(&self) -> Source {
+        Source::Copy(PrivateCopy {
+            name: self.name.clone(),
+            file: Arc::clone(&self.file),
+            start: self.start,
+            length: self.size,
+        })
     }
 
     /// Returns a pass that computes the hashes.
@@ -142,7 +171,8 @@ impl Bytes {
     }
 }
 
-fn open_file(path: &Path, name: &str) -> Result<File> {
+/// Opens a file, or copies what is no plain file. Returns whether it was copied.
+fn open_file(path: &Path, name: &str, limit: u64) -> Result<(File, bool)> {
     // Windows denies opening a folder in words that do not say what is wrong.
     if path.is_dir() {
         return Err(
@@ -159,9 +189,9 @@ fn open_file(path: &Path, name: &str) -> Result<File> {
         );
     }
     if found.is_file() {
-        Ok(file)
+        Ok((file, false))
     } else {
-        spool(file, name)
+        Ok((spool(file, name, limit)?, true))
     }
 }
 
@@ -180,7 +210,8 @@ fn is_endless(_kind: FileType, _file: &File) -> bool {
     false
 }
 
-fn spool(mut from: impl Read, name: &str) -> Result<File> {
+/// Copies up to `limit` bytes into an unlinked file that nobody else can open.
+fn spool(mut from: impl Read, name: &str, limit: u64) -> Result<File> {
     let keep = |error| {
         Error::new(
             Kind::Input,
@@ -189,6 +220,7 @@ fn spool(mut from: impl Read, name: &str) -> Result<File> {
     };
     let mut file = tempfile::tempfile().map_err(keep)?;
     let mut buffer = vec![0; BLOCK];
+    let mut left = limit;
     loop {
         let read = match from.read(&mut buffer) {
             Ok(0) => return Ok(file),
@@ -196,8 +228,17 @@ fn spool(mut from: impl Read, name: &str) -> Result<File> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(unreadable(name, &error)),
         };
+        left = left
+            .checked_sub(read as u64)
+            .ok_or_else(|| endless(name, limit))?;
         file.write_all(&buffer[..read]).map_err(keep)?;
     }
+}
+
+fn endless(name: &str, limit: u64) -> Error {
+    let message = format!("{name} does not end after {limit} bytes");
+    Error::new(Kind::Input, message)
+        .help("if it should be that large, raise the limit with --max-input")
 }
 
 pub(super) fn unreadable(name: &str, error: &io::Error) -> Error {
@@ -326,10 +367,8 @@ mod tests {
     fn bytes(content: &[u8]) -> (Bytes, File) {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        (
-            Bytes::of_file(file.try_clone().unwrap(), "t".to_owned()).unwrap(),
-            file,
-        )
+        let bytes = Bytes::of_file(file.try_clone().unwrap(), "t".to_owned(), false);
+        (bytes.unwrap(), file)
     }
 
     #[test]
@@ -373,6 +412,37 @@ mod tests {
         let mut read = Vec::new();
         copy.verified(&hashes).read_to_end(&mut read).unwrap();
         assert!(read == content);
+    }
+
+    #[test]
+    fn an_input_without_an_end_is_refused_at_the_limit() {
+        let error = spool(io::repeat(b'x'), "a pipe", 1 << 20).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert_eq!(error.message(), "a pipe does not end after 1048576 bytes");
+        assert!(error.advice().unwrap().contains("--max-input"), "{error}");
+        let whole = io::repeat(b'x').take(1 << 20);
+        let copy = spool(whole, "a pipe", 1 << 20).unwrap();
+        assert_eq!(copy.metadata().unwrap().len(), 1 << 20);
+    }
+
+    #[test]
+    fn a_private_copy_has_the_bytes_of_its_part_and_is_not_copied_again() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"header and table and more").unwrap();
+        let part = Bytes::of_copy(PrivateCopy {
+            name: "t".to_owned(),
+            file: Arc::new(file.try_clone().unwrap()),
+            start: 7,
+            length: 9,
+        });
+        let copy = part.private_copy().unwrap();
+        file.set_len(0).unwrap();
+        assert_eq!(copy.size, 9);
+        let again = copy.private_copy().unwrap();
+        assert!(Arc::ptr_eq(&copy.file, &again.file));
+        let mut read = String::new();
+        again.hashed().read_to_string(&mut read).unwrap();
+        assert_eq!(read, "and table");
     }
 
     #[test]

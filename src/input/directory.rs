@@ -2,13 +2,13 @@
 //! file is a table in any form, or JSON as it is saved from the Org's Swagger page. It is read once
 //! and held in memory.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::bytes::{BlockHashes, Bytes, PrivateCopy, Source};
+use super::bytes::{BlockHashes, Bytes, Source};
 use super::cell::{self, CellError};
-use super::json::{EntryVisitor, Scalar};
+use super::json::{EntryVisitor, MemberNames, Scalar};
+use super::key_index::KeyIndex;
 use super::options::{ColumnChoice, Content, Options};
 use super::row::Row;
 use super::table::Input;
@@ -18,11 +18,11 @@ use crate::domain::{LineNumber, TableFormat, UserId};
 use crate::error::{Error, Kind, Result};
 use crate::text::{shorten, visible};
 
-/// The size in bytes of an entry of a file, from which the number of its entries is estimated.
-const BYTES_PER_ENTRY: u64 = 64;
+/// The size in bytes of a short entry of a file, from which the number of its entries is estimated.
+const BYTES_PER_ENTRY: u64 = 32;
 
 /// The largest number of entries for which memory is reserved before they are read.
-const MAX_EXPECTED: usize = 2_000_000;
+const MAX_EXPECTED: usize = 1_500_000;
 
 /// How a directory is to be read.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +54,7 @@ pub struct Directory {
     entry_kind: EntryKind,
     /// Number of entries in the file.
     entries: u64,
-    users: HashMap<Box<str>, KeyEntry>,
+    users: KeyIndex<KeyEntry>,
 }
 
 /// What the entries of a directory are.
@@ -91,40 +91,16 @@ impl Directory {
     }
 
     fn read(source: &Source, options: &DirectoryOptions) -> Result<Self> {
-        let original = Bytes::open(source)?;
-        let (file, hashes) = original.private_copy()?;
-        let copy = PrivateCopy {
-            name: original.name,
-            file: file.into(),
-            start: 0,
-            length: original.size,
-        };
-        let bytes = Bytes::of_copy(copy.clone());
+        let bytes = Bytes::open(source, options.max_input)?.private_copy()?;
         let json = match container::container(&bytes)? {
             Some(_) => None,
             None => json::detect(&bytes, options.max_input)?,
         };
-        // Growing would hash all keys again.
-        let expected = usize::try_from(bytes.size / BYTES_PER_ENTRY).unwrap_or(MAX_EXPECTED);
-        let mut directory = Self {
-            name: bytes.name.clone(),
-            bytes,
-            hashes,
-            key_column: String::new(),
-            column_numbers: [0; 2],
-            notes: Vec::new(),
-            entry_kind: EntryKind::Line,
-            entries: 0,
-            users: HashMap::with_capacity(expected.min(MAX_EXPECTED)),
-        };
-        match json {
-            Some(format) => directory.read_json(&format, options)?,
-            None => directory.read_table(copy, options)?,
+        if let Some(format) = json {
+            let mut directory = Self::new(bytes, format.hashes.clone());
+            directory.read_json(&format, options)?;
+            return Ok(directory);
         }
-        Ok(directory)
-    }
-
-    fn read_table(&mut self, copy: PrivateCopy, options: &DirectoryOptions) -> Result<()> {
         let input_options = Options {
             id_column: options.id_column.clone(),
             content: Content::Directory {
@@ -133,7 +109,27 @@ impl Directory {
             max_input: options.max_input,
             ..Options::default()
         };
-        let input = Input::open(&Source::Copy(copy), &input_options).map_err(without_options)?;
+        let input = Input::open(&bytes.as_source(), &input_options).map_err(without_options)?;
+        let mut directory = Self::new(bytes, input.hashes().clone());
+        directory.read_table(&input, options)?;
+        Ok(directory)
+    }
+
+    fn new(bytes: Bytes, hashes: BlockHashes) -> Self {
+        Self {
+            users: index_for(bytes.size),
+            name: bytes.name.clone(),
+            bytes,
+            hashes,
+            key_column: String::new(),
+            column_numbers: [0; 2],
+            notes: Vec::new(),
+            entry_kind: EntryKind::Line,
+            entries: 0,
+        }
+    }
+
+    fn read_table(&mut self, input: &Input, options: &DirectoryOptions) -> Result<()> {
         let id_column = input.columns().id;
         let key_column = input.columns().key.unwrap_or(id_column);
         self.key_column = input.column_in_words(key_column);
@@ -148,23 +144,45 @@ impl Directory {
         let mut rows = input.rows()?;
         let mut row = Row::default();
         while rows.read(&mut row)? {
-            let key = String::from_utf8_lossy(row.cells.get(key_column).unwrap_or_default());
+            let key = row.cells.get(key_column).unwrap_or_default();
             let user = cell::user_id_of_row(&row, id_column, options.host.as_deref());
             self.entries += 1;
-            self.add(&key, user, || rows.place(&row).number());
+            self.add(key, user, || rows.place(&row).number());
         }
         Ok(())
     }
 
     fn read_json(&mut self, format: &TextFormat, options: &DirectoryOptions) -> Result<()> {
         let bytes = self.bytes.clone();
-        let members = json::members(&bytes, format)?;
-        let key_choice = options.key_column.as_ref();
-        let columns = json::columns(&members, key_choice, options.id_column.as_ref());
-        let columns = columns.map_err(|problem| {
-            let message = format!("{}: {}", bytes.name, problem.message);
-            Error::new(Kind::Input, message).help(problem.help)
-        })?;
+        let find_columns = |names: &MemberNames| {
+            names.columns(options.key_column.as_ref(), options.id_column.as_ref())
+        };
+        let mut names = MemberNames::default();
+        json::read_head(&format.head(&bytes)?, &mut names);
+        // The first entries almost always have all members. If they have not, all entries are read
+        // again.
+        let mut columns = find_columns(&names).unwrap_or_default();
+        loop {
+            self.users = index_for(bytes.size);
+            let mut entries = JsonEntries {
+                directory: self,
+                host: options.host.as_deref(),
+                names: MemberNames::default(),
+                key: SoughtMember::at(&columns.key),
+                id: SoughtMember::at(&columns.id),
+            };
+            let elements = json::read(&bytes, format, &mut entries)?;
+            let found = find_columns(&entries.names).map_err(|problem| {
+                let message = format!("{}: {}", bytes.name, problem.message);
+                Error::new(Kind::Input, message).help(problem.help)
+            })?;
+            self.entries = elements;
+            let is_as_expected = found.key == columns.key && found.id == columns.id;
+            columns = found;
+            if is_as_expected {
+                break;
+            }
+        }
         self.key_column = format!("\"{}\"", visible(&columns.key));
         self.column_numbers = columns.numbers;
         self.entry_kind = EntryKind::Json;
@@ -175,44 +193,34 @@ impl Directory {
                 "{name}: the text is not Unicode and does not say what it is: {encoding} is a guess"
             ));
         }
-        let mut entries = JsonEntries {
-            directory: self,
-            host: options.host.as_deref(),
-            key: SoughtMember::at(columns.key),
-            id: SoughtMember::at(columns.id),
-        };
-        json::read(&bytes, format, &mut entries)
+        Ok(())
     }
 
     fn add(
         &mut self,
-        key: &str,
+        key: &[u8],
         user: std::result::Result<UserId, CellError>,
-        number: impl FnOnce() -> LineNumber,
+        number: impl Fn() -> LineNumber,
     ) {
         let key = comparable(key);
         if key.is_empty() {
             return;
         }
-        match self.users.entry(key.into()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(match user {
-                    Ok(user) => KeyEntry::User(user, number()),
-                    Err(error) => KeyEntry::Invalid(error, number()),
-                });
+        let new = || match user {
+            Ok(user) => KeyEntry::User(user, number()),
+            Err(error) => KeyEntry::Invalid(error, number()),
+        };
+        let Some(found) = self.users.insert_new(&key, new) else {
+            return;
+        };
+        match (&*found, user) {
+            (KeyEntry::User(_, _), Err(error)) => {
+                *found = KeyEntry::Invalid(error, number());
             }
-            Entry::Occupied(mut occupied) => {
-                let found = occupied.get_mut();
-                match (&*found, user) {
-                    (KeyEntry::User(_, _), Err(error)) => {
-                        *found = KeyEntry::Invalid(error, number());
-                    }
-                    (KeyEntry::User(first, at), Ok(user)) if *first != user => {
-                        *found = KeyEntry::Several(Box::new([(*first, *at), (user, number())]));
-                    }
-                    _ => {}
-                }
+            (KeyEntry::User(first, at), Ok(user)) if *first != user => {
+                *found = KeyEntry::Several(Box::new([(*first, *at), (user, number())]));
             }
+            _ => {}
         }
     }
 
@@ -264,27 +272,26 @@ impl Directory {
     /// Returns an error if the key is empty, if no entry has it, if entries have different IDs for
     /// it, or if the ID of an entry is invalid.
     pub fn find(&self, key: &[u8]) -> std::result::Result<UserId, CellError> {
-        let text = String::from_utf8_lossy(key);
-        let key = comparable(&text);
-        if key.is_empty() {
-            return Err(CellError::EmptyKey);
-        }
-        match self.users.get(key.as_str()) {
-            Some(KeyEntry::User(user, _)) => Ok(*user),
-            Some(KeyEntry::Invalid(_, _)) => Err(CellError::InvalidEntry),
-            Some(KeyEntry::Several(_)) => Err(CellError::SeveralEntries),
-            None => Err(CellError::Unmatched),
-        }
+        let key = comparable(key);
+        user_of(&key, self.users.get(&key))
+    }
+
+    /// Returns the user IDs for some keys, as [`find`](Self::find) does for one, but faster.
+    #[must_use]
+    pub fn find_all(&self, keys: &[&[u8]]) -> Vec<std::result::Result<UserId, CellError>> {
+        let keys: Vec<Cow<'_, str>> = keys.iter().map(|key| comparable(key)).collect();
+        let found = self.users.get_all(&keys);
+        let pairs = keys.iter().zip(found);
+        pairs.map(|(key, entry)| user_of(key, entry)).collect()
     }
 
     /// Returns why there is no ID for a key, naming the entries of the file. With `suggests`, a
     /// similar key is mentioned, for which all keys have to be searched.
     #[must_use]
     pub fn explain(&self, key: &[u8], suggests: bool) -> String {
-        let text = String::from_utf8_lossy(key);
-        let key = comparable(&text);
+        let key = comparable(key);
         let name = &self.name;
-        match self.users.get(key.as_str()) {
+        match self.users.get(&key) {
             Some(KeyEntry::Invalid(error, number)) => {
                 format!("the user ID in {} {}", self.at(*number), error.message())
             }
@@ -326,7 +333,7 @@ impl Directory {
             let known_name = known.split_once('@').map(|(name, _)| name);
             let is_same_name = name.is_some() && name == known_name;
             // The order of the entries must not matter.
-            let is_first = nearest.is_none_or(|nearest| **known < *nearest);
+            let is_first = nearest.is_none_or(|nearest| known < nearest);
             if is_first && (is_same_name || is_one_edit_away(known, key)) {
                 nearest = Some(known);
             }
@@ -335,17 +342,42 @@ impl Directory {
     }
 }
 
+/// Returns what an entry says about its key; there is none for a key that no entry has.
+fn user_of(key: &str, entry: Option<&KeyEntry>) -> std::result::Result<UserId, CellError> {
+    match entry {
+        _ if key.is_empty() => Err(CellError::EmptyKey),
+        Some(KeyEntry::User(user, _)) => Ok(*user),
+        Some(KeyEntry::Invalid(_, _)) => Err(CellError::InvalidEntry),
+        Some(KeyEntry::Several(_)) => Err(CellError::SeveralEntries),
+        None => Err(CellError::Unmatched),
+    }
+}
+
+/// Returns an empty index for the entries of a file of this size in bytes.
+fn index_for(size: u64) -> KeyIndex<KeyEntry> {
+    let expected = usize::try_from(size / BYTES_PER_ENTRY).unwrap_or(MAX_EXPECTED);
+    KeyIndex::with_capacity(expected.min(MAX_EXPECTED))
+}
+
 /// Takes the entries of a JSON list into a directory.
 struct JsonEntries<'a> {
     directory: &'a mut Directory,
     /// The Org's host.
     host: Option<&'a str>,
+    names: MemberNames,
     key: SoughtMember,
     id: SoughtMember,
 }
 
 impl EntryVisitor for JsonEntries<'_> {
+    fn begin(&mut self) {
+        self.names.begin();
+        self.key.clear();
+        self.id.clear();
+    }
+
     fn member(&mut self, path: &str, value: Scalar<'_>) {
+        self.names.member(path, value);
         for member in [&mut self.key, &mut self.id] {
             if member.path == path {
                 member.set(value);
@@ -353,9 +385,7 @@ impl EntryVisitor for JsonEntries<'_> {
         }
     }
 
-    fn end(&mut self) {
-        self.directory.entries += 1;
-        let number = self.directory.entries;
+    fn end(&mut self, number: u64) {
         let has_two = self.key.values > 1 || self.id.values > 1;
         let user = if has_two {
             Err(CellError::MemberTwice)
@@ -363,10 +393,8 @@ impl EntryVisitor for JsonEntries<'_> {
             cell::user_id(self.id.text.as_bytes(), self.host)
         };
         for key in [&self.key.other, &self.key.text] {
-            self.directory.add(key, user, || number);
+            self.directory.add(key.as_bytes(), user, || number);
         }
-        self.key.clear();
-        self.id.clear();
     }
 }
 
@@ -382,9 +410,9 @@ struct SoughtMember {
 }
 
 impl SoughtMember {
-    fn at(path: String) -> Self {
+    fn at(path: &str) -> Self {
         Self {
-            path,
+            path: path.to_owned(),
             text: String::new(),
             other: String::new(),
             values: 0,
@@ -394,8 +422,11 @@ impl SoughtMember {
     fn set(&mut self, value: Scalar<'_>) {
         std::mem::swap(&mut self.text, &mut self.other);
         self.text.clear();
-        // Writing to a string does not fail.
-        let _ = write!(self.text, "{value}");
+        match value {
+            Scalar::Text(text) => self.text.push_str(text),
+            // Writing to a string does not fail.
+            _ => drop(write!(self.text, "{value}")),
+        }
         if self.values == 0 || self.text != self.other {
             self.values += 1;
         }
@@ -452,8 +483,21 @@ fn is_one_edit_away(one: &str, other: &str) -> bool {
 }
 
 /// Returns a key as it is compared: in lower case, without white space around it.
-fn comparable(key: &str) -> String {
-    key.trim().to_lowercase()
+fn comparable(key: &[u8]) -> Cow<'_, str> {
+    let Ok(text) = std::str::from_utf8(key) else {
+        let text = String::from_utf8_lossy(key);
+        return Cow::Owned(lower_case(text.trim()).into_owned());
+    };
+    lower_case(text.trim())
+}
+
+fn lower_case(text: &str) -> Cow<'_, str> {
+    let is_lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if text.bytes().all(is_lower) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.to_lowercase())
+    }
 }
 
 #[cfg(test)]
@@ -522,6 +566,22 @@ mod tests {
         );
         let words = directory.explain(b"al@example.com", true);
         assert!(words.contains(":4 is not a number"), "{words}");
+    }
+
+    #[test]
+    fn a_member_that_only_a_late_entry_has_counts() {
+        let late = r#"{"id": 6, "email": "d@e.f"}"#;
+        let early = r#"{"id": 5, "name": "Jo Dahl"},"#.repeat(4000);
+        let list = format!("[{early}{late}]");
+        let people = directory(&list, &DirectoryOptions::default()).unwrap();
+        assert_eq!(found(&people, "d@e.f"), Ok(6));
+        assert_eq!(people.entries(), 4001);
+        let list = list.replace("name", "mail");
+        let error = directory(&list, &DirectoryOptions::default()).unwrap_err();
+        assert!(
+            error.to_string().contains("two columns could be"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod formula;
 mod header;
 mod header_row;
 mod json;
+mod key_index;
 mod open_document;
 mod options;
 mod quotes;

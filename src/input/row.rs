@@ -5,7 +5,8 @@ use std::fmt;
 
 use csv::ByteRecord;
 
-use crate::domain::LineNumber;
+use super::cell_error::CellError;
+use crate::domain::{LineNumber, UserId};
 
 /// The largest number of columns that a table may have, which is the number of columns of a sheet
 /// in Excel.
@@ -75,6 +76,8 @@ pub struct Row {
     /// The first filled cell of a sheet's row that stands outside of the table, by its column in
     /// the sheet.
     pub stray_column: Option<u32>,
+    /// What a directory says about the row's key and where the row stands, if it was read ahead.
+    pub read_ahead: Option<(Result<UserId, CellError>, Place)>,
 }
 
 impl Row {

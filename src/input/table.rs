@@ -59,7 +59,7 @@ pub struct Input {
 enum TableFile {
     Text {
         bytes: Bytes,
-        format: TextFormat,
+        format: Box<TextFormat>,
         layout: Layout,
         shape: Option<RowShape>,
     },
@@ -82,7 +82,7 @@ impl Input {
             return Err(error);
         }
         let request = column_request(options);
-        let bytes = Bytes::open(source)?;
+        let bytes = Bytes::open(source, options.max_input)?;
         let mut form = match container::container(&bytes)? {
             Some(container) => {
                 let assess = |sheet: &CopiedSheet| assess_sheet(sheet, &request, options.header);
@@ -233,6 +233,11 @@ impl Input {
         (Box::new(bytes.verified(hashes)), bytes.size)
     }
 
+    /// Returns the hashes of the raw bytes.
+    pub(super) fn hashes(&self) -> &BlockHashes {
+        self.form.raw().1
+    }
+
     /// Reads from a copy of the raw bytes from now on, so that changes of the original have no
     /// effect.
     pub fn read_from(&mut self, copy: PrivateCopy) {
@@ -301,7 +306,7 @@ fn open_text(bytes: Bytes, options: &Options, request: &ColumnRequest) -> Result
     let layout = text::sniff(&head, options.delimiter, fits);
     Ok(TableFile::Text {
         bytes,
-        format,
+        format: Box::new(format),
         layout,
         shape: None,
     })

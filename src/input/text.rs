@@ -9,7 +9,7 @@ use encoding_rs::{Encoding, UTF_8};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use flate2::bufread::MultiGzDecoder;
 
-use super::bytes::{BlockHashes, Bytes, Changed, unreadable};
+use super::bytes::{BlockHashes, Bytes, Changed, MAX_INPUT, unreadable};
 use super::encoding::{DetectedEncoding, EncodingProbe};
 use super::quotes::{RowShape, stray_quote, swallowed_row};
 use super::row::MAX_COLUMNS;
@@ -29,12 +29,10 @@ const MAX_DELIMITERS: u64 = 1 << 20;
 const END: &[u8] = b"\n\x01end of text\x01";
 const END_CELL: &[u8] = b"\x01end of text\x01";
 
-const GIB: u64 = 1 << 30;
-
 /// Returns the largest size to which `size` bytes may inflate: 200 times as much, but at most 1 GiB
 /// and at least 1 MiB.
 pub(super) fn inflated_limit(size: u64, max_input: Option<u64>) -> u64 {
-    max_input.unwrap_or_else(|| size.saturating_mul(200).clamp(1 << 20, GIB))
+    max_input.unwrap_or_else(|| size.saturating_mul(200).clamp(1 << 20, MAX_INPUT))
 }
 
 pub(super) fn bomb(name: &str, limit: u64) -> Error {

@@ -100,9 +100,12 @@ impl Workbook {
         let name = &bytes.name;
         let limit = inflated_limit(bytes.size, options.max_input);
         // The copy has exactly the bytes that were hashed, even if the file changes now.
-        let (mut file, raw_hashes) = bytes.private_copy()?;
-        let raw = file.try_clone().map_err(|error| unreadable(name, &error))?;
-        let raw = Bytes::of_file(raw, name.clone())?;
+        let raw = bytes.private_copy()?;
+        let raw_hashes = raw
+            .hashed()
+            .into_hashes()
+            .map_err(|error| unreadable(name, &error))?;
+        let mut file = raw.handle()?;
         if container == Container::Compound {
             return Err(compound(file, name));
         }
@@ -297,7 +300,7 @@ impl OpenBook {
                 copy
             }
         };
-        let rows = Bytes::of_file(copy.file, name.to_owned())?;
+        let rows = Bytes::of_file(copy.file, name.to_owned(), true)?;
         let hashes = rows
             .hashed()
             .into_hashes()

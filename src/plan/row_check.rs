@@ -10,7 +10,7 @@ use super::{Options, REGISTERED_COLUMN, RegisterUse, Selection, Skip};
 use crate::domain::{Flag, LineNumber, Outcome, ReportColumn, UserId};
 use crate::error::Result;
 use crate::input::cell::{self, CellError};
-use crate::input::{CellNote, Columns, Input, Place, Row, Rows};
+use crate::input::{CellNote, Columns, Directory, Input, Place, Row, Rows};
 use crate::text::{looks_like_formula, needs_quotes, push_csv_cell};
 
 /// A valid row's request.
@@ -67,7 +67,15 @@ pub(super) struct RowReader<'a> {
     pub(super) position: u64,
     /// The position of the row of totals, if there is one.
     total_row: Option<u64>,
+    /// Rows that were read ahead, of which the last one is the next.
+    ahead: Vec<Row>,
+    /// Rows whose memory is used again.
+    spare: Vec<Row>,
 }
+
+/// Number of rows whose keys are looked up in the directory together. One lookup after the other
+/// waits for memory much longer.
+const LOOKUPS: usize = 64;
 
 impl<'a> RowReader<'a> {
     /// Starts a pass. The row at the position `total_row` is refused as a row of totals.
@@ -82,12 +90,52 @@ impl<'a> RowReader<'a> {
             row: Row::default(),
             position: 0,
             total_row,
+            ahead: Vec::new(),
+            spare: Vec::new(),
         })
+    }
+
+    /// Reads the next row; returns `false` after the last.
+    fn read(&mut self) -> Result<bool> {
+        let options = self.reading.options;
+        let Some(directory) = &options.directory else {
+            return self.rows.read(&mut self.row);
+        };
+        if self.ahead.is_empty() {
+            self.read_ahead(directory)?;
+        }
+        let Some(next) = self.ahead.pop() else {
+            return Ok(false);
+        };
+        self.spare.push(std::mem::replace(&mut self.row, next));
+        Ok(true)
+    }
+
+    /// Reads some rows ahead and looks their keys up.
+    fn read_ahead(&mut self, directory: &Directory) -> Result<()> {
+        let mut places = [Place::Line(0); LOOKUPS];
+        for place in &mut places {
+            let mut row = self.spare.pop().unwrap_or_default();
+            if !self.rows.read(&mut row)? {
+                break;
+            }
+            *place = self.rows.place(&row);
+            self.ahead.push(row);
+        }
+        let column = self.reading.columns.id;
+        let keys = self.ahead.iter().map(|row| row.cells.get(column));
+        let keys: Vec<&[u8]> = keys.map(Option::unwrap_or_default).collect();
+        let users = directory.find_all(&keys);
+        for ((row, place), user) in self.ahead.iter_mut().zip(places).zip(users) {
+            row.read_ahead = Some((user, place));
+        }
+        self.ahead.reverse();
+        Ok(())
     }
 
     /// Reads and checks the next row; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<RowCheck>> {
-        if !self.rows.read(&mut self.row)? {
+        if !self.read()? {
             return Ok(None);
         }
         self.position += 1;
@@ -101,7 +149,10 @@ impl<'a> RowReader<'a> {
 
     /// Returns where the row stands that was read last.
     pub(super) fn place(&self) -> Place {
-        self.rows.place(&self.row)
+        match self.row.read_ahead {
+            Some((_, place)) => place,
+            None => self.rows.place(&self.row),
+        }
     }
 
     /// Returns the line for the row's report.
@@ -322,8 +373,8 @@ impl<'a> RowChecker<'a> {
     /// Returns the user ID of a row, which stands in it or in the directory.
     pub(super) fn user(&self, row: &Row) -> CheckedValue<UserId> {
         let column = self.columns.id;
-        let user = match &self.options.directory {
-            Some(directory) => directory.find(row.cells.get(column).unwrap_or_default()),
+        let user = match row.read_ahead {
+            Some((user, _)) => user,
             None => cell::user_id_of_row(row, column, self.host),
         };
         user.map_err(|error| Fault::in_column(column, error))

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Seek, Write};
+use std::io::{self, Seek, Write};
 #[cfg(unix)]
 use std::os::unix::ffi::OsStrExt;
 #[cfg(unix)]
@@ -274,6 +274,34 @@ fn standard_input_is_read_twice_and_leaves_nothing_behind() {
     );
     assert_eq!(org.requests().len(), 3);
     assert_eq!(fs::read_dir(temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn standard_input_without_an_end_is_refused_at_the_limit() {
+    let cli = Cli::new();
+    let org = org();
+    cli.write("people.csv", "email,mfa_opt_out\njo@example.com,yes\n");
+    let url = org.url();
+    for words in [
+        ["apply", "-"].as_slice(),
+        &["apply", "people.csv", "--ids", "-"],
+    ] {
+        let more = ["--yes", "--max-input", "1MiB", "--address", &url];
+        let mut command = cli.command(&[words, &more].concat());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || io::copy(&mut io::repeat(b'x'), &mut stdin));
+        Ran::of(child.wait_with_output().unwrap())
+            .exits(2)
+            .says("standard input does not end after 1048576 bytes")
+            .says("--max-input");
+        assert!(writer.join().unwrap().is_err(), "{words:?}");
+    }
+    assert!(org.requests().is_empty());
 }
 
 #[test]

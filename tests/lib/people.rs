@@ -85,6 +85,29 @@ fn keys() -> impl Strategy<Value = String> {
     "[ ]?[aAäÄbß]{1,3}@(x|X)[.]y[ ]?"
 }
 
+#[test]
+fn rows_that_are_read_ahead_keep_their_users_and_lines() {
+    let people: Vec<String> = (1..=200).map(|id| format!("u{id}@x.y")).collect();
+    let entries = (1..).zip(people.clone()).filter(|(id, _)| id % 70 != 0);
+    let steps = steps(&people, &as_csv(&entries.collect::<Vec<_>>()));
+    assert_eq!(steps.len(), people.len());
+    for (id, step) in (1..).zip(&steps) {
+        let is_listed = id % 70 != 0;
+        let wanted = if is_listed {
+            Ok(id)
+        } else {
+            Err(Outcome::Invalid)
+        };
+        assert_eq!(decision(step), wanted);
+        let line = match &step.action {
+            Action::Send(change) => change.line,
+            Action::Settled(record) => record.line,
+            Action::Skipped => None,
+        };
+        assert_eq!(line, Some(id + 1));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
