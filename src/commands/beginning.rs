@@ -3,6 +3,7 @@
 //! register.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -123,8 +124,8 @@ impl Beginning<'_> {
                 return Err(error);
             }
         };
-        let former = match snapshot.read(journal::REGISTER)? {
-            Some(bytes) => Register::parse(&bytes).ok(),
+        let former = match &self.register {
+            Some(register) => Some(former_register(register, &snapshot)?),
             None => None,
         };
         if let Some(copy) = private_copy(&snapshot, journal::INPUT) {
@@ -137,12 +138,12 @@ impl Beginning<'_> {
         };
         let deferred = on_record.deferred.values().chain([&failed_before]);
         let order = SendOrder::new(self.plan.counts().rows, &on_record.rows, deferred);
-        let register = match (self.register, lock) {
-            (Some(register), Some(lock)) => {
+        let register = match (self.register, lock, former) {
+            (Some(register), Some(lock), Some(former)) => {
                 let began = on_record.runs.first().map_or(self.start.at, |run| run.at);
                 let what = RegisterBegin {
                     lock,
-                    former: former.unwrap_or_else(|| Register::clone(&register.register)),
+                    former,
                     facts: RunFacts {
                         run: run_name(began).into(),
                         list: self.start.identity.register.as_ref().and_then(list_of),
@@ -166,6 +167,18 @@ impl Beginning<'_> {
 
 fn list_of(register: &RegisterIdentity) -> Option<String> {
     register.list.clone()
+}
+
+/// Returns the register as it was before the run, which may have been begun by an earlier process.
+fn former_register(opened: &OpenRegister, snapshot: &Snapshot) -> Result<Arc<Register>> {
+    let section = snapshot.section(journal::REGISTER);
+    if section.is_some_and(|section| section.hash != opened.hash)
+        && let Some(bytes) = snapshot.read(journal::REGISTER)?
+        && let Ok(register) = Register::parse(&bytes)
+    {
+        return Ok(Arc::new(register));
+    }
+    Ok(Arc::clone(&opened.register))
 }
 
 /// Makes the snapshot of the files that the run reads, or finds the one that an interrupted run
@@ -193,15 +206,13 @@ fn make_snapshot(
             content: &mut list,
         });
     }
-    let csv;
     let mut unread;
     if let Some(register) = register {
-        csv = register.register.to_csv();
-        unread = csv.as_slice();
+        unread = register.csv.as_slice();
         sections.push(NewSection {
             name: journal::REGISTER,
-            length: csv.len() as u64,
-            hash: blake3::hash(&csv),
+            length: register.csv.len() as u64,
+            hash: register.hash,
             content: &mut unread,
         });
     }

@@ -140,7 +140,7 @@ pub(super) fn close_run(
             }),
         };
         leftover.settle(&mut register);
-        file.write(&register)?;
+        file.write(&register.to_csv())?;
         let completion = close_into(interrupted, Some(&leftover.plan), report, overwrite)?;
         let state = leftover.lock_state(lock.state());
         lock.set_state(state)?;

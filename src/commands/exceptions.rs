@@ -45,8 +45,8 @@ pub(super) fn list(args: &Exceptions) -> Result<Exit> {
         let message = format!("the register {} is not there", visible_path(file.path()));
         return Err(Error::new(Kind::Refused, message).help("`sync` with --full creates it"));
     };
-    let mut exceptions = stored.register.exceptions();
-    exceptions.retain(|exception| is_wanted(exception, args, today));
+    let is_wanted = |exception: &Exception<'_>| is_wanted(exception, args, today);
+    let exceptions = stored.register.exceptions(is_wanted);
     let text = match args.format {
         ListFormat::Table => table(&exceptions).into_bytes(),
         ListFormat::Csv => csv(&exceptions).map_err(|error| broken("write the list", &error))?,

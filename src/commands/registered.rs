@@ -33,8 +33,12 @@ use crate::ui::say::{self, now};
 pub(super) struct OpenRegister {
     file: RegisterFile,
     pub(super) register: Arc<Register>,
-    /// Hash of the file; `None` if there is none.
-    version: Option<blake3::Hash>,
+    /// The register as CSV.
+    pub(super) csv: Vec<u8>,
+    /// Hash of `csv`.
+    pub(super) hash: blake3::Hash,
+    /// Whether the file is there, with these bytes.
+    is_stored: bool,
     /// What the lock file said.
     state: LockState,
     /// The credentials that the register names once the run begins.
@@ -66,12 +70,9 @@ impl RegisterUser<'_> {
             && absolute(&self.paths.partial) == *journal
     }
 
-    /// Returns the register of the run, without entries if there is none yet.
-    fn read(
-        &self,
-        file: &RegisterFile,
-        state: &LockState,
-    ) -> Result<(Register, Option<blake3::Hash>)> {
+    /// Returns the register of the run and its bytes. There are neither entries nor bytes if there
+    /// is none yet.
+    fn read(&self, file: &RegisterFile, state: &LockState) -> Result<(Register, Option<Vec<u8>>)> {
         let path = visible_path(file.path());
         let credentials = &self.target.credentials;
         let address = self.target.name();
@@ -100,7 +101,7 @@ impl RegisterUser<'_> {
                     add --new-key once",
             ));
         }
-        Ok((register, Some(blake3::hash(&stored.bytes))))
+        Ok((register, Some(stored.bytes)))
     }
 
     /// Returns the credentials that a register names once the run begins: those that it names
@@ -140,12 +141,16 @@ impl OpenRegister {
             Some(lock) => lock.state().clone(),
             None => LockState::default(),
         };
-        let (register, version) = user.read(&file, &state)?;
+        let (register, bytes) = user.read(&file, &state)?;
+        let is_stored = bytes.is_some();
+        let csv = bytes.unwrap_or_else(|| register.to_csv());
         let mut opened = Self {
             file,
             access: user.access(&register),
             register: Arc::new(register),
-            version,
+            hash: blake3::hash(&csv),
+            csv,
+            is_stored,
             state,
         };
         if let Some(journal) = opened.state.journal.clone()
@@ -196,15 +201,17 @@ impl OpenRegister {
         leftover.settle(&mut register);
         let journal = self.state.journal.take();
         self.state = leftover.lock_state(&self.state);
+        self.csv = register.to_csv();
+        self.hash = blake3::hash(&self.csv);
         self.register = Arc::new(register);
         if user.is_dry_run() {
             self.state.journal = journal;
             return Ok(());
         }
         self.file
-            .write(&self.register)
+            .write(&self.csv)
             .map_err(|error| nothing_sent(&error))?;
-        self.version = Some(blake3::hash(&self.register.to_csv()));
+        self.is_stored = true;
         let report = if interrupted.can_be_closed_into(&paths) && paths != *user.paths {
             paths
         } else {
@@ -285,13 +292,18 @@ impl OpenRegister {
         requests: &RegisterRequests,
         today: Date,
     ) -> Result<ExceptionFigures> {
+        let has_same_access = self.access == self.register.owner.access;
+        let is_changed = !requests.kept.is_empty() || !requests.leaving.is_empty();
+        if self.is_stored && has_same_access && !is_changed {
+            return Ok(figures(&self.register, today));
+        }
         let mut register = self.of_this_run();
         register.bring_in_unsent(facts, &requests.kept, requests.leaving.iter().copied());
-        let version = blake3::hash(&register.to_csv());
-        if self.version != Some(version) {
+        let csv = register.to_csv();
+        if !self.is_stored || csv != self.csv {
             let mut lock = self.lock_unchanged()?;
             self.file
-                .write(&register)
+                .write(&csv)
                 .map_err(|error| nothing_sent(&error))?;
             lock.set_state(LockState {
                 was_written: true,
@@ -326,11 +338,14 @@ impl OpenRegister {
     /// Takes the lock if the register is still as it was when the plan was made.
     fn lock_unchanged(&self) -> Result<RegisterLock> {
         let lock = self.file.lock()?;
-        let version = self.file.hash()?;
+        let is_same = match self.file.hash()? {
+            Some(hash) => self.is_stored && hash == self.hash,
+            None => !self.is_stored,
+        };
         let journal = lock.state().journal.as_ref();
         let is_same_journal = journal == self.state.journal.as_ref()
             || journal.is_none_or(|journal| !journal.exists());
-        if version != self.version || !is_same_journal {
+        if !is_same || !is_same_journal {
             let message = format!(
                 "nothing was sent: the register {} has changed since the plan was made",
                 visible_path(self.file.path())
@@ -345,7 +360,11 @@ impl OpenRegister {
 pub(super) struct RegisterRun {
     file: RegisterFile,
     lock: RegisterLock,
-    former: Register,
+    former: Arc<Register>,
+    /// The register as it was written last.
+    register: Register,
+    /// Hash of the file as it was written last.
+    hash: blake3::Hash,
     facts: RunFacts,
     requests: Vec<(RowNumber, Request)>,
     today: Date,
@@ -358,7 +377,7 @@ pub(super) struct RegisterRun {
 pub(super) struct RegisterBegin {
     pub(super) lock: RegisterLock,
     /// The register as it was before an earlier process of this run has marked its users.
-    pub(super) former: Register,
+    pub(super) former: Arc<Register>,
     pub(super) facts: RunFacts,
     pub(super) requests: RegisterRequests,
     pub(super) today: Date,
@@ -383,19 +402,22 @@ impl RegisterRun {
         register.bring_in_unsent(&facts, kept, requests.leaving.iter().copied());
         let sent = requests.sent.iter().map(|(_, request)| request);
         register.mark(&facts, sent, now());
+        let csv = register.to_csv();
         opened
             .file
-            .write(&register)
+            .write(&csv)
             .map_err(|error| nothing_sent(&error))?;
         Ok(Self {
             file: opened.file,
             lock,
             former,
+            hash: blake3::hash(&csv),
             facts,
             requests: requests.sent,
             today,
             figures: figures(&register, today),
             ending_soon: sync::expiry_note(&register, today),
+            register,
         })
     }
 
@@ -405,23 +427,27 @@ impl RegisterRun {
     /// # Errors
     /// Of [`Kind::MidRun`] if the register can't be read or written.
     pub(super) fn settle(&mut self, results: &RowResults, in_doubt: &RoaringTreemap) -> Result<()> {
-        let stored = self
-            .file
-            .read()
-            .map_err(|error| Error::new(Kind::MidRun, error.message()))?;
-        let Some(stored) = stored else {
+        let mid_run = |error: Error| Error::new(Kind::MidRun, error.message());
+        let Some(hash) = self.file.hash().map_err(mid_run)? else {
             let path = visible_path(self.file.path());
             let message = format!("the register {path} was removed during the run");
             return Err(Error::new(Kind::MidRun, message).help(
                 "restore it; the next run with this register then adds what this one has done",
             ));
         };
-        let mut register = stored.register;
+        if hash != self.hash
+            && let Some(stored) = self.file.read().map_err(mid_run)?
+        {
+            self.register = stored.register;
+        }
+        let register = &mut self.register;
         let outcomes = outcomes(&self.requests, results, (in_doubt, now()));
         register.settle(&self.facts, &self.former, outcomes);
-        self.file.write(&register)?;
-        self.figures = figures(&register, self.today);
-        self.ending_soon = sync::expiry_note(&register, self.today);
+        let csv = register.to_csv();
+        self.file.write(&csv)?;
+        self.hash = blake3::hash(&csv);
+        self.figures = figures(register, self.today);
+        self.ending_soon = sync::expiry_note(register, self.today);
         Ok(())
     }
 

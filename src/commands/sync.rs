@@ -129,15 +129,16 @@ pub(super) fn new_list_note(plan: &Plan) -> Option<String> {
     let RegisterUse::Sync(sync) = &plan.options().register else {
         return None;
     };
-    let exceptions = sync.register.exceptions();
     let mut lists: BTreeSet<&str> = BTreeSet::new();
-    for exception in &exceptions {
-        lists.extend(exception.entry.lists.iter().map(String::as_str));
+    for entry in sync.register.entries.values() {
+        if entry.flag.may_be_opted_out() {
+            if entry.lists.contains(&sync.rules.list) {
+                return None;
+            }
+            lists.extend(entry.lists.iter().map(String::as_str));
+        }
     }
     let first = lists.first()?;
-    if lists.contains(sync.rules.list.as_str()) {
-        return None;
-    }
     Some(format!(
         "this list is new in the register, so nobody has left it; if the table was renamed, give \
          its former name, such as --list {}",
@@ -201,31 +202,25 @@ pub(super) fn warnings(plan: &Plan) -> Vec<String> {
 
 /// Says whose exception ends within a week, in one line; `None` if nobody's does.
 pub(super) fn expiry_note(register: &Register, today: Date) -> Option<String> {
+    let ending = register.exceptions(|exception| exception.ends_within(SOON_DAYS, today));
+    if ending.is_empty() {
+        return None;
+    }
     let mut named = Vec::new();
-    let mut number: u64 = 0;
-    for exception in register.exceptions() {
-        if !exception.ends_within(SOON_DAYS, today) {
-            continue;
-        }
-        number += 1;
-        if let Some(until) = exception.entry.until
-            && named.len() < MAX_NAMED
-        {
+    for exception in ending.iter().take(MAX_NAMED) {
+        if let Some(until) = exception.entry.until {
             let person = format!("{} {}", exception.user, exception.entry.name);
             named.push(format!("{} ({until})", person.trim()));
         }
     }
-    if number == 0 {
-        return None;
-    }
-    let more = if number > named.len() as u64 {
+    let more = if ending.len() > named.len() {
         ", ..."
     } else {
         ""
     };
     Some(format!(
         "{} within a week: {}{more}",
-        counted(number, "exception ends", "exceptions end"),
+        counted(ending.len() as u64, "exception ends", "exceptions end"),
         named.join(", ")
     ))
 }

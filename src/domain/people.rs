@@ -1,6 +1,8 @@
 //! Which columns of a table say who a user is and why that user is opted out. They are shown and
 //! kept in the register, and nothing is decided by them.
 
+use std::borrow::Cow;
+
 use csv::ByteRecord;
 
 use crate::domain::LineNumber;
@@ -59,21 +61,21 @@ impl People {
 
     /// Returns the person's name; empty if the table does not tell.
     #[must_use]
-    pub fn name(&self, cells: &ByteRecord) -> String {
-        let parts: Vec<String> = self
-            .name
-            .iter()
-            .map(|column| text(cells, *column))
-            .collect();
-        parts.join(" ").trim().to_owned()
+    pub fn name<'a>(&self, cells: &'a ByteRecord) -> Cow<'a, str> {
+        if let Some(column) = self.only_name_column() {
+            return text(cells, column);
+        }
+        let parts = self.name.iter().map(|column| text(cells, *column));
+        let name = parts.collect::<Vec<_>>().join(" ");
+        Cow::Owned(name.trim().to_owned())
     }
 
     /// Returns why the person is opted out; empty if the table does not tell.
     #[must_use]
-    pub fn reason(&self, cells: &ByteRecord) -> String {
+    pub fn reason<'a>(&self, cells: &'a ByteRecord) -> Cow<'a, str> {
         match self.reason {
             Some(column) => text(cells, column),
-            None => String::new(),
+            None => Cow::Borrowed(""),
         }
     }
 
@@ -147,9 +149,11 @@ fn bare_number(text: &str) -> &str {
     }
 }
 
-fn text(cells: &ByteRecord, column: usize) -> String {
-    let cell = cells.get(column).unwrap_or_default();
-    String::from_utf8_lossy(cell).trim().to_owned()
+fn text(cells: &ByteRecord, column: usize) -> Cow<'_, str> {
+    match String::from_utf8_lossy(cells.get(column).unwrap_or_default()) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
 }
 
 /// Returns a header in the form in which it is compared.
@@ -165,7 +169,8 @@ mod tests {
     fn find(header: &[&str], cells: &[&str]) -> (String, String) {
         let people = People::find(header.iter().copied());
         let cells = ByteRecord::from(cells);
-        (people.name(&cells), people.reason(&cells))
+        let name = people.name(&cells).into_owned();
+        (name, people.reason(&cells).into_owned())
     }
 
     #[test]

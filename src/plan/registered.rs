@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use roaring::RoaringTreemap;
 
-use super::row_check::{RowCheck, RowChecker, RowRequest};
+use super::row_check::{RowCheck, RowRequest};
 use super::{Action, Counts, Plan, Step};
 use crate::domain::{Change, Flag, Outcome, People, Record, RowNumber, Threshold, UserId};
 use crate::error::{Error, Kind, Result};
-use crate::input::Row;
 use crate::register::comparison::{Absent, RowAction, SyncRules};
 use crate::register::update::{Request, RequestOrigin};
 use crate::register::{Register, kept_text};
@@ -148,6 +148,17 @@ impl Comparison {
                 }
             }
             RegisterUse::None | RegisterUse::FollowUp(_) => ask.skip,
+        }
+    }
+
+    /// Checks whether the register says already what a row that is not sent says.
+    fn is_up_to_date(&self, user: UserId, until: Option<Date>, name: &str, reason: &str) -> bool {
+        match &self.usage {
+            RegisterUse::Sync(sync) => {
+                let entry = sync.register.get(user);
+                entry.is_some_and(|entry| entry.says(&sync.rules.list, until, name, reason))
+            }
+            RegisterUse::None | RegisterUse::FollowUp(_) => false,
         }
     }
 
@@ -322,10 +333,32 @@ impl Plan {
             if self.ids.contradicted.contains(id) || !seen.insert(id) {
                 continue;
             }
-            let request = request_of(&ask, &rows.row, &rows.reading, &people, reason);
+            let until = rows.reading.until_of_opt_out(&rows.row, &ask);
+            let name = people.name(&rows.row.cells);
+            let name = kept_text(&name);
+            let in_table = people.reason(&rows.row.cells);
+            let reason = match reason {
+                Some(reason) if in_table.is_empty() => kept_text(reason),
+                _ => kept_text(&in_table),
+            };
+            let request = || Request {
+                user: ask.user,
+                flag: ask.flag,
+                origin: RequestOrigin::Row,
+                until,
+                name: name.clone().into_owned(),
+                reason: reason.clone().into_owned(),
+            };
             match self.comparison.skip(&ask) {
-                None => requests.sent.push((number, request)),
-                Some(Skip::AlreadySet) => requests.kept.push(request),
+                None => requests.sent.push((number, request())),
+                Some(Skip::AlreadySet) => {
+                    if !self
+                        .comparison
+                        .is_up_to_date(ask.user, until, &name, &reason)
+                    {
+                        requests.kept.push(request());
+                    }
+                }
                 Some(Skip::OnAnotherList) => requests.leaving.push(ask.user),
                 Some(Skip::ConfirmedLater | Skip::NothingToRestore | Skip::NotRestorable) => {}
             }
@@ -401,26 +434,5 @@ impl Plan {
         }
         out.extend_from_slice(appended.registered.as_bytes());
         out
-    }
-}
-
-fn request_of(
-    ask: &RowRequest,
-    row: &Row,
-    reading: &RowChecker<'_>,
-    people: &People,
-    reason: Option<&str>,
-) -> Request {
-    let in_table = kept_text(&people.reason(&row.cells));
-    Request {
-        user: ask.user,
-        flag: ask.flag,
-        origin: RequestOrigin::Row,
-        until: reading.until_of_opt_out(row, ask),
-        name: kept_text(&people.name(&row.cells)),
-        reason: match reason {
-            Some(reason) if in_table.is_empty() => kept_text(reason),
-            _ => in_table,
-        },
     }
 }

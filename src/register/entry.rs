@@ -89,6 +89,15 @@ impl Entry {
         self.until.is_some_and(|until| until < today)
     }
 
+    /// Checks whether the entry says already what a row of a list says about the user.
+    #[must_use]
+    pub fn says(&self, list: &str, until: Option<Date>, name: &str, reason: &str) -> bool {
+        self.until == until
+            && (name.is_empty() || name == self.name)
+            && (reason.is_empty() || reason == &*self.reason)
+            && self.lists.contains(list)
+    }
+
     /// Checks whether the user belongs to another list than this one.
     #[must_use]
     pub fn is_on_another_list(&self, list: &str) -> bool {

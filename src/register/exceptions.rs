@@ -34,19 +34,23 @@ impl Exception<'_> {
     /// past counts as well: the user is still opted out.
     #[must_use]
     pub fn ends_within(&self, days: i32, today: Date) -> bool {
-        let Ok(last) = today.checked_add(days.days()) else {
-            return self.entry.until.is_some();
+        let Some(until) = self.entry.until else {
+            return false;
         };
-        self.entry.until.is_some_and(|until| until <= last)
+        match today.checked_add(days.days()) {
+            Ok(last) => until <= last,
+            Err(_) => true,
+        }
     }
 }
 
 impl Register {
-    /// Returns everybody who is opted out or may be, those whose end date is nearest first and
-    /// those without one last.
+    /// Returns those who are opted out or may be and whom `is_wanted` selects. Those whose end date
+    /// is nearest come first and those without one last.
     #[must_use]
-    pub fn exceptions(&self) -> Vec<Exception<'_>> {
-        let mut exceptions: Vec<Exception<'_>> = self.unsorted_exceptions().collect();
+    pub fn exceptions(&self, is_wanted: impl Fn(&Exception<'_>) -> bool) -> Vec<Exception<'_>> {
+        let mut exceptions: Vec<Exception<'_>> =
+            self.unsorted_exceptions().filter(is_wanted).collect();
         exceptions.sort_by_key(|exception| {
             let until = exception.entry.until;
             (until.is_none(), until, exception.user)
@@ -96,7 +100,7 @@ mod tests {
             ("true", &[], Some(in_a_week)),
             ("true", &[], TODAY.yesterday().ok()),
         ]);
-        let exceptions = register.exceptions();
+        let exceptions = register.exceptions(|_| true);
         let ids: Vec<u64> = exceptions.iter().map(|one| one.user.get()).collect();
         assert_eq!(ids, [5, 4, 2, 1]);
         let expected = ExceptionCounts {

@@ -132,14 +132,15 @@ impl RegisterFile {
         Ok(bytes.map(|bytes| blake3::hash(&bytes)))
     }
 
-    /// Replaces the register as a whole. The caller holds the lock.
+    /// Replaces the register by these bytes, which are a [register as
+    /// CSV](Register::to_csv). The caller holds the lock.
     ///
     /// # Errors
     /// Of [`Kind::MidRun`] if it can't be written; the old one is left then.
-    pub fn write(&self, register: &Register) -> Result<()> {
+    pub fn write(&self, csv: &[u8]) -> Result<()> {
         remove_leftovers(&self.path);
         let output = Output::check(&self.path, Existing::Replace, Kind::MidRun)?;
-        output.write(|out| register.write_csv(out))
+        output.write(|out| out.write_all(csv))
     }
 
     /// Takes the lock, creating the lock file if there is none.
@@ -323,8 +324,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = RegisterFile::at(&folder.path().join("register.csv")).unwrap();
         assert!(file.read().unwrap().is_none());
-        file.write(&register()).unwrap();
-        file.write(&register()).unwrap();
+        file.write(&register().to_csv()).unwrap();
+        file.write(&register().to_csv()).unwrap();
         let stored = file.read().unwrap().unwrap();
         assert_eq!(stored.register, register());
         assert_eq!(stored.bytes, register().to_csv());
@@ -334,7 +335,7 @@ mod tests {
     fn a_damaged_register_is_refused_with_line_and_reason() {
         let folder = tempfile::tempdir().unwrap();
         let file = RegisterFile::at(&folder.path().join("register.csv")).unwrap();
-        file.write(&register()).unwrap();
+        file.write(&register().to_csv()).unwrap();
         let text = fs::read_to_string(file.path()).unwrap();
         fs::write(file.path(), text.replace("user_id", "id")).unwrap();
         let error = file.read().unwrap_err();
@@ -385,7 +386,7 @@ mod tests {
         symlink(at("real"), at("linked")).unwrap();
         let file = RegisterFile::at(&at("real/register.csv")).unwrap();
         assert_eq!(RegisterFile::at(&at("linked/register.csv")).unwrap(), file);
-        file.write(&register()).unwrap();
+        file.write(&register().to_csv()).unwrap();
         symlink(file.path(), at("link.csv")).unwrap();
         assert_eq!(RegisterFile::at(&at("link.csv")).unwrap(), file);
         fs::hard_link(file.path(), at("second.csv")).unwrap();

@@ -12,19 +12,18 @@
 //!
 //! Lists are separated by `|`; within a name, `|` and `%` are written as `%7C` and `%25`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{self, Write};
 use std::sync::Arc;
 
-use csv::StringRecord;
 use jiff::Timestamp;
 
 use super::{Entry, Owner, Register, RegisteredFlag};
 use crate::domain::UserId;
 use crate::journal::Access;
 use crate::journal::timestamp::{FormattedTimestamp, TimestampCache};
-use crate::text::{one_line, without_formula};
+use crate::text::{one_line, push_csv_cell, without_formula};
 
 const MAGIC: &str = "mfa-optout register";
 const FORMAT: &str = "format=1";
@@ -39,6 +38,8 @@ const COLUMNS: [&str; 9] = [
     "lists",
     "run",
 ];
+/// The usual size of an entry in bytes.
+const BYTES_PER_ENTRY: usize = 128;
 /// The number of characters that are kept of a name or a reason.
 const MAX_TEXT: usize = 200;
 
@@ -69,17 +70,24 @@ impl fmt::Display for Damage {
 /// Returns a text from a table as the register keeps it: one line that a spreadsheet does not take
 /// for a formula.
 #[must_use]
-pub fn kept_text(text: &str) -> String {
-    without_formula(&one_line(text, MAX_TEXT))
+pub fn kept_text(text: &str) -> Cow<'_, str> {
+    // Most names are short and plain.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.()/'@_".contains(&byte);
+    let is_word = |word: &[u8]| {
+        let begins_plain = word.first().is_some_and(|first| !b"-@".contains(first));
+        begins_plain && word.iter().all(|byte| is_plain(*byte))
+    };
+    let is_short = text.len() <= MAX_TEXT;
+    if is_short && text.as_bytes().split(|byte| *byte == b' ').all(is_word) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(without_formula(&one_line(text, MAX_TEXT)))
 }
 
 impl Register {
-    /// Writes the register as CSV.
-    ///
-    /// # Errors
-    /// If `out` can't be written to.
-    pub fn write_csv(&self, out: impl Write) -> io::Result<()> {
-        let mut csv = csv::WriterBuilder::new().flexible(true).from_writer(out);
+    /// Returns the register as CSV.
+    #[must_use]
+    pub fn to_csv(&self) -> Vec<u8> {
         let mut first = vec![
             MAGIC.to_owned(),
             FORMAT.to_owned(),
@@ -97,22 +105,14 @@ impl Register {
             }
         }
         first.push(format!("entries={}", self.entries.len()));
-        csv.write_record(&first)?;
-        csv.write_record(COLUMNS)?;
-        let mut writer = EntryWriter::new(csv);
+        let mut csv = Vec::with_capacity(BYTES_PER_ENTRY * self.entries.len());
+        push_record(&mut csv, first.iter().map(String::as_str));
+        push_record(&mut csv, COLUMNS);
+        let mut formatter = EntryFormatter::default();
         for (user, entry) in &self.entries {
-            writer.write(*user, entry)?;
+            formatter.push(&mut csv, *user, entry);
         }
-        writer.csv.flush()
-    }
-
-    /// Returns the register as CSV.
-    #[must_use]
-    pub fn to_csv(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        // A vector takes every byte.
-        let _ = self.write_csv(&mut bytes);
-        bytes
+        csv
     }
 
     /// Parses a register.
@@ -121,24 +121,28 @@ impl Register {
     /// The first line that is not as the tool writes it.
     pub fn parse(bytes: &[u8]) -> Result<Self, Damage> {
         check_line_ends(bytes)?;
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(bytes);
-        let mut record = StringRecord::new();
-        if !read(&mut reader, &mut record)? {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let line = line_at(bytes, error.valid_up_to());
+            Damage::new(line, "it is not UTF-8 text")
+        })?;
+        let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty());
+        let mut cells = Vec::new();
+        let Some((_, first)) = lines.next() else {
             return Err(Damage::new(1, "the file is empty"));
-        }
-        let (owner, announced) = parse_first_line(&record)?;
-        if !read(&mut reader, &mut record)? || record != COLUMNS[..] {
+        };
+        split(first, &mut cells);
+        let (owner, announced) = parse_first_line(&cells)?;
+        let columns = lines.next().map_or("", |(_, line)| line);
+        split(columns, &mut cells);
+        if cells != COLUMNS {
             return Err(Damage::new(2, "the names of the columns are missing"));
         }
         let mut entries = BTreeMap::new();
         let mut parser = EntryParser::default();
-        while read(&mut reader, &mut record)? {
-            let line = record.position().map_or(0, csv::Position::line);
+        for (line, text) in lines {
+            split(text, &mut cells);
             let (user, entry) = parser
-                .parse(&record)
+                .parse(&cells)
                 .map_err(|reason| Damage::new(line, reason))?;
             if entries.insert(user, entry).is_some() {
                 return Err(Damage::new(line, format!("user {user} is listed twice")));
@@ -158,36 +162,61 @@ impl Register {
 /// Checks that the file ends with a line feed and that no line ends were converted.
 fn check_line_ends(bytes: &[u8]) -> Result<(), Damage> {
     if let Some(place) = memchr::memchr(b'\r', bytes) {
-        let line = 1 + memchr::memchr_iter(b'\n', &bytes[..place]).count() as u64;
+        let line = line_at(bytes, place);
         let reason = "its line end was converted by an editor, a spreadsheet or a file transfer";
         return Err(Damage::new(line, reason));
     }
     if !bytes.is_empty() && !bytes.ends_with(b"\n") {
-        let line = 1 + memchr::memchr_iter(b'\n', bytes).count() as u64;
+        let line = line_at(bytes, bytes.len());
         return Err(Damage::new(line, "the line is cut off"));
     }
     Ok(())
 }
 
-fn read(reader: &mut csv::Reader<&[u8]>, record: &mut StringRecord) -> Result<bool, Damage> {
-    reader.read_record(record).map_err(|error| {
-        let line = error.position().map_or(0, csv::Position::line);
-        Damage::new(line, "it is not UTF-8 text")
-    })
+/// Returns the line of a byte, from 1.
+fn line_at(bytes: &[u8], place: usize) -> u64 {
+    1 + memchr::memchr_iter(b'\n', &bytes[..place]).count() as u64
+}
+
+/// Splits a line of CSV into its cells, in which there are no line ends.
+fn split<'a>(line: &'a str, cells: &mut Vec<Cow<'a, str>>) {
+    cells.clear();
+    let bytes = line.as_bytes();
+    let mut start = 0;
+    let mut is_quoted = false;
+    for place in memchr::memchr2_iter(b'"', b',', bytes) {
+        if bytes[place] == b'"' {
+            is_quoted = !is_quoted;
+        } else if !is_quoted {
+            cells.push(unquoted(&line[start..place]));
+            start = place + 1;
+        }
+    }
+    cells.push(unquoted(&line[start..]));
+}
+
+fn unquoted(cell: &str) -> Cow<'_, str> {
+    let inner = cell
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    match inner {
+        Some(inner) => Cow::Owned(inner.replace("\"\"", "\"")),
+        None => Cow::Borrowed(cell),
+    }
 }
 
 /// Parses the first line into the Org and the number of entries.
-fn parse_first_line(record: &StringRecord) -> Result<(Owner, u64), Damage> {
-    if record.get(0) != Some(MAGIC) {
+fn parse_first_line(cells: &[Cow<'_, str>]) -> Result<(Owner, u64), Damage> {
+    if cells.first().map(AsRef::as_ref) != Some(MAGIC) {
         return Err(Damage::new(1, "it is not a register of mfa-optout"));
     }
-    if record.get(1) != Some(FORMAT) {
+    if cells.get(1).map(AsRef::as_ref) != Some(FORMAT) {
         return Err(Damage::new(
             1,
             "it was written by another version of mfa-optout",
         ));
     }
-    let first_line = FirstLine(record);
+    let first_line = FirstLine(cells);
     let access = match first_line.value("access")? {
         "api_key" => Access::ApiKey {
             salt: first_line.value("salt")?.to_owned(),
@@ -207,7 +236,7 @@ fn parse_first_line(record: &StringRecord) -> Result<(Owner, u64), Damage> {
 }
 
 /// The first line, a list of names and values.
-struct FirstLine<'a>(&'a StringRecord);
+struct FirstLine<'a>(&'a [Cow<'a, str>]);
 
 impl<'a> FirstLine<'a> {
     fn value(&self, name: &str) -> Result<&'a str, Damage> {
@@ -229,51 +258,65 @@ impl<'a> FirstLine<'a> {
     }
 }
 
-/// Writes entries. Work that is the same for successive entries is done once.
-struct EntryWriter<W: Write> {
-    csv: csv::Writer<W>,
+/// Appends a line of CSV.
+fn push_record<'a>(line: &mut Vec<u8>, cells: impl IntoIterator<Item = &'a str>) {
+    for (column, cell) in cells.into_iter().enumerate() {
+        if column > 0 {
+            line.push(b',');
+        }
+        push_csv_cell(line, cell.as_bytes());
+    }
+    line.push(b'\n');
+}
+
+/// Formats entries. Work that is the same for successive entries is done once.
+struct EntryFormatter {
     since: FormattedTimestamp,
     confirmed_at: FormattedTimestamp,
     /// The last lists, and their cell.
     lists: (Arc<BTreeSet<String>>, String),
 }
 
-impl<W: Write> EntryWriter<W> {
-    fn new(csv: csv::Writer<W>) -> Self {
+impl Default for EntryFormatter {
+    fn default() -> Self {
         Self {
-            csv,
             since: FormattedTimestamp::new(Timestamp::UNIX_EPOCH),
             confirmed_at: FormattedTimestamp::new(Timestamp::UNIX_EPOCH),
             lists: Default::default(),
         }
     }
+}
 
-    fn write(&mut self, user: UserId, entry: &Entry) -> io::Result<()> {
+impl EntryFormatter {
+    /// Appends the line of an entry.
+    fn push(&mut self, line: &mut Vec<u8>, user: UserId, entry: &Entry) {
         self.since.set(entry.since);
         let confirmed_at = match entry.confirmed_at {
+            None => "",
+            Some(at) if at == entry.since => self.since.as_str(),
             Some(at) => {
                 self.confirmed_at.set(at);
                 self.confirmed_at.as_str()
             }
-            None => "",
         };
         let until = entry.until.map(|until| until.to_string());
         if !Arc::ptr_eq(&self.lists.0, &entry.lists) {
             let lists: Vec<String> = entry.lists.iter().map(|list| escaped(list)).collect();
             self.lists = (Arc::clone(&entry.lists), lists.join("|"));
         }
-        self.csv.write_record([
-            user.to_string().as_str(),
+        let mut id = itoa::Buffer::new();
+        let cells = [
+            id.format(user.get()),
             entry.flag.as_str(),
             self.since.as_str(),
             confirmed_at,
-            until.unwrap_or_default().as_str(),
+            until.as_deref().unwrap_or_default(),
             &entry.reason,
             &entry.name,
             &self.lists.1,
             &entry.run,
-        ])?;
-        Ok(())
+        ];
+        push_record(line, cells);
     }
 }
 
@@ -289,37 +332,50 @@ struct EntryParser {
 }
 
 impl EntryParser {
-    fn parse(&mut self, record: &StringRecord) -> Result<(UserId, Entry), String> {
-        if record.len() != COLUMNS.len() {
+    fn parse(&mut self, cells: &[Cow<'_, str>]) -> Result<(UserId, Entry), String> {
+        let [
+            user,
+            flag,
+            since,
+            confirmed_at,
+            until,
+            reason,
+            name,
+            lists,
+            run,
+        ] = cells
+        else {
             return Err(format!(
                 "it has {} cells instead of {}",
-                record.len(),
+                cells.len(),
                 COLUMNS.len()
             ));
-        }
-        let user = record[0].parse().ok().and_then(UserId::new);
-        let user = user.ok_or_else(|| wrong_cell("user_id", &record[0]))?;
-        let flag = RegisteredFlag::from_word(&record[1]);
+        };
+        let id = user.parse().ok().and_then(UserId::new);
+        let id = id.ok_or_else(|| wrong_cell("user_id", user))?;
+        let known_flag = RegisteredFlag::from_word(flag);
+        let since_time = parse_time(&mut self.since, "since", since)?;
         let entry = Entry {
-            flag: flag.ok_or_else(|| wrong_cell("mfa_opt_out", &record[1]))?,
-            since: parse_time(&mut self.since, "since", &record[2])?,
-            confirmed_at: match &record[3] {
+            flag: known_flag.ok_or_else(|| wrong_cell("mfa_opt_out", flag))?,
+            since: since_time,
+            confirmed_at: match confirmed_at.as_ref() {
                 "" => None,
+                cell if cell == since => Some(since_time),
                 cell => Some(parse_time(&mut self.confirmed_at, "confirmed_at", cell)?),
             },
-            until: match &record[4] {
+            until: match until.as_ref() {
                 "" => None,
                 cell => {
                     let date = cell.parse().ok();
                     Some(date.ok_or_else(|| wrong_cell("opt_out_until", cell))?)
                 }
             },
-            reason: share(&mut self.reason, &record[5]),
-            name: record[6].to_owned(),
-            lists: self.share_lists(&record[7]),
-            run: share(&mut self.run, &record[8]),
+            reason: share(&mut self.reason, reason),
+            name: name.clone().into_owned(),
+            lists: self.share_lists(lists),
+            run: share(&mut self.run, run),
         };
-        Ok((user, entry))
+        Ok((id, entry))
     }
 
     fn share_lists(&mut self, cell: &str) -> Arc<BTreeSet<String>> {
@@ -479,10 +535,37 @@ mod tests {
 
     #[test]
     fn names_and_reasons_are_kept_on_one_line_without_formulas() {
-        assert_eq!(kept_text("  =HYPERLINK(1)\n x "), "'=HYPERLINK(1) x");
+        for (text, kept) in [
+            ("  =HYPERLINK(1)\n x ", "'=HYPERLINK(1) x"),
+            ("Anne-Marie O'Neil (HR)", "Anne-Marie O'Neil (HR)"),
+            ("jo@example.com", "jo@example.com"),
+            ("@jo", "'@jo"),
+            ("-jo", "'-jo"),
+            ("jo  dahl", "jo dahl"),
+            (" jo", "jo"),
+            ("a,-b", "a,'-b"),
+            ("", ""),
+        ] {
+            assert_eq!(kept_text(text), kept);
+        }
     }
 
     proptest! {
+        #[test]
+        fn a_line_is_split_as_a_reader_of_csv_does(
+            cells in prop::collection::vec("[a,\" é]{0,4}", 2..6),
+        ) {
+            let mut line = Vec::new();
+            push_record(&mut line, cells.iter().map(String::as_str));
+            let text = std::str::from_utf8(&line).unwrap().trim_end_matches('\n');
+            let mut found = Vec::new();
+            split(text, &mut found);
+            prop_assert_eq!(&found, &cells);
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&line[..]);
+            let record = reader.records().next().unwrap().unwrap();
+            prop_assert_eq!(record.iter().collect::<Vec<_>>(), cells);
+        }
+
         #[test]
         fn any_list_name_reads_back_the_same(names in prop::collection::btree_set(".{1,12}", 0..4)) {
             let cell = names.iter().map(|name| escaped(name)).collect::<Vec<_>>().join("|");
