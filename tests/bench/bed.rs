@@ -32,6 +32,71 @@ impl Bed {
         path
     }
 
+    /// The same table with another flag for one user.
+    pub fn table_with_one_change(&self, rows: u64) -> PathBuf {
+        let path = self.folder.path().join(format!("changed-{rows}.csv"));
+        let text = std::fs::read_to_string(self.table(rows)).expect("the table is there");
+        let changed = text.replacen("true", "false", 1);
+        std::fs::write(&path, changed).expect("the disk takes it");
+        path
+    }
+
+    /// A table with the e-mail addresses of this many users instead of their IDs, in any order.
+    pub fn people(&self, rows: u64) -> PathBuf {
+        let head = "email,mfa_opt_out,name\n";
+        self.users(
+            &format!("{rows}-people.csv"),
+            mixed(rows, 1_000_000_007),
+            [head, ""],
+            |user| {
+                let flag = user % 3 != 0;
+                format!("{},{flag},User Number {user}\n", email(user))
+            },
+        )
+    }
+
+    /// A list of the IDs of this many users, in another order.
+    pub fn list(&self, rows: u64, format: &str) -> String {
+        let name = format!("{rows}-list.{format}");
+        let users = mixed(rows, 2_147_483_647);
+        let path = if format == "json" {
+            self.users(&name, users, ["[{\"total\": null}", "]\n"], |user| {
+                let email = email(user);
+                format!(
+                    ",\n{{\"id\": {user}, \"firstName\": \"User\", \"lastName\": \"Number {user}\", \
+                     \"email\": \"{email}\", \"active\": true, \"language\": \"en\", \
+                     \"profile\": {{\"department\": \"Department {}\"}}, \"roles\": [\"user\"]}}",
+                    user % 97
+                )
+            })
+        } else {
+            self.users(&name, users, ["user_id,email,name\n", ""], |user| {
+                format!("{user},{},User Number {user}\n", email(user))
+            })
+        };
+        path.to_string_lossy().into_owned()
+    }
+
+    /// A file about these users.
+    fn users(
+        &self,
+        name: &str,
+        users: impl Iterator<Item = u64>,
+        [head, end]: [&str; 2],
+        line: impl Fn(u64) -> String,
+    ) -> PathBuf {
+        let path = self.folder.path().join(name);
+        let mut file = BufWriter::new(File::create(&path).expect("a file can be made"));
+        file.write_all(head.as_bytes()).expect("the disk takes it");
+        for user in users {
+            file.write_all(line(user).as_bytes())
+                .expect("the disk takes it");
+        }
+        file.write_all(end.as_bytes()).expect("the disk takes it");
+        file.flush().expect("the disk takes it");
+        path
+    }
+
     /// The tool, with a clean environment and nothing of an earlier run in its way: to take away a
     /// large file costs time.
     pub fn apply(&self, table: &Path, arguments: &[&str]) -> Command {
@@ -43,9 +108,22 @@ impl Bed {
 
     /// The same, to be taken up where it stopped.
     pub fn resume(&self, table: &Path, arguments: &[&str]) -> Command {
+        self.command("apply", table, arguments)
+    }
+
+    /// The tool, which makes the Org match a table.
+    pub fn sync(&self, table: &Path, arguments: &[&str]) -> Command {
+        for left in ["sync.csv", "sync.json", "sync.csv.partial"] {
+            remove(&self.folder.path().join(left));
+        }
+        let common = ["--report", "sync.csv"];
+        self.command("sync", table, &[&common, arguments].concat())
+    }
+
+    fn command(&self, name: &str, table: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mfa-optout"));
         command
-            .arg("apply")
+            .arg(name)
             .arg(table)
             .arg("--yes")
             .args(arguments)
@@ -64,8 +142,14 @@ impl Bed {
 
     /// Checks a table and sends nothing.
     pub fn dry_run(&self, table: &Path) -> Command {
+        self.dry_run_with(table, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn dry_run_with(&self, table: &Path, more: &[&str]) -> Command {
         // Nobody listens there, and nobody is asked.
-        self.resume(table, &["--dry-run", "--address", "http://127.0.0.1:9"])
+        let common = ["--dry-run", "--address", "http://127.0.0.1:9"];
+        self.resume(table, &[&common, more].concat())
     }
 
     /// This program, as one of its own baselines.
@@ -101,6 +185,15 @@ fn write_table(path: &Path, rows: u64) -> std::io::Result<()> {
         )?;
     }
     table.flush()
+}
+
+/// This many users in an order that `order`, a large prime number, mixes.
+fn mixed(rows: u64, order: u64) -> impl Iterator<Item = u64> {
+    (0..rows).map(move |row| FIRST_USER + row * order % rows)
+}
+
+fn email(user: u64) -> String {
+    format!("user.number{user}@department{}.example.com", user % 97)
 }
 
 /// IDs are above this one.

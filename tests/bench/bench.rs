@@ -55,6 +55,12 @@ struct Options {
     /// Rows of the table that is checked.
     #[arg(long, default_value_t = 10_000_000)]
     check_rows: u64,
+    /// People whose IDs come from a list of as many users.
+    #[arg(long, default_value_t = 1_000_000)]
+    people: u64,
+    /// Entries of the register with which a table is compared.
+    #[arg(long, default_value_t = 100_000)]
+    register_entries: u64,
     /// Rows of the journal that is recovered.
     #[arg(long, default_value_t = 1_000_000)]
     journal_rows: u64,
@@ -75,6 +81,8 @@ struct Options {
 enum Part {
     Sending,
     Checking,
+    Ids,
+    Register,
     Pace,
     Recovery,
     Start,
@@ -124,11 +132,15 @@ impl Options {
         }
         let send_rows = 20_000;
         let check_rows = 500_000;
+        let people = 100_000;
+        let register_entries = 20_000;
         let journal_rows = 50_000;
         Self {
             rounds: 3,
             send_rows,
             check_rows,
+            people,
+            register_entries,
             journal_rows,
             pace_seconds: 3,
             most_rows: 100_000,
@@ -154,6 +166,8 @@ impl Part {
         match self {
             Self::Sending => cases::sending(bed, options.send_rows, options.rounds),
             Self::Checking => cases::checking(bed, options.check_rows, options.rounds),
+            Self::Ids => cases::ids(bed, options.people, options.rounds),
+            Self::Register => cases::register(bed, options.register_entries, options.rounds),
             Self::Pace => cases::pace(bed, options.pace_seconds),
             Self::Recovery => cases::recovery(bed, options.journal_rows),
             Self::Start => cases::start(bed, 4 * options.rounds),

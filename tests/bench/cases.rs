@@ -129,6 +129,54 @@ pub fn checking(bed: &Bed, rows: u64, rounds: usize) -> Vec<Line> {
     ]
 }
 
+/// How long people without IDs take, whose IDs come from a list in another order. The baseline is
+/// the check of a table with IDs.
+pub fn ids(bed: &Bed, people: u64, rounds: usize) -> Vec<Line> {
+    let table = bed.table(people);
+    let without_ids = bed.people(people);
+    let line = |format: &str| {
+        let list = bed.list(people, format);
+        let duel = Duel::fight(
+            rounds,
+            || bed.dry_run_with(&without_ids, &["--ids", &list]),
+            || bed.dry_run(&table),
+        );
+        let line = duel.line(format!("{people} people, list as {format}"), people);
+        line.ratio(duel.ratio(wall))
+            .target("time <= 4, peak <= 300 MB at 1 million")
+    };
+    vec![line("csv"), line("json")]
+}
+
+/// How long a table takes that is compared with the register. The baseline is the check of the
+/// same table without a register.
+pub fn register(bed: &Bed, entries: u64, rounds: usize) -> Vec<Line> {
+    let server = Server::start();
+    let table = bed.table(entries);
+    let other = bed.table_with_one_change(entries);
+    let sync = |table: &Path, more: &[&str]| {
+        let common = ["--register", "register.csv", "--list", "all", "--address"];
+        let address = [server.address.as_str()];
+        bed.sync(table, &[&common[..], &address, more].concat())
+    };
+    measure(&mut sync(&table, &["--full", "--rate", "unlimited"]), 0);
+    let target = "time <= 3, peak <= 200 MB at 100,000";
+    let line = |name: &str, tool: &mut dyn FnMut() -> Command| {
+        let duel = Duel::fight(rounds, tool, || bed.dry_run(&table));
+        let line = duel.line(format!("sync of {entries} users, {name}"), entries);
+        line.ratio(duel.ratio(wall)).target(target)
+    };
+    let mut is_changed = false;
+    vec![
+        line("dry run", &mut || sync(&table, &["--dry-run"])),
+        line("nothing to do", &mut || sync(&table, &[])),
+        line("one change", &mut || {
+            is_changed = !is_changed;
+            sync(if is_changed { &other } else { &table }, &[])
+        }),
+    ]
+}
+
 /// Whether the pace that was asked for is reached, and kept to.
 pub fn pace(bed: &Bed, seconds: u64) -> Vec<Line> {
     let rates = [50, 500, 5000];
