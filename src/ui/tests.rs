@@ -351,7 +351,7 @@ fn a_fixed_rate_above_the_limit_is_advised_to_be_lower() {
     };
     let text = closing_of_pace(TEN_A_SECOND, None, found(6.0));
     assert!(
-        text.contains("accepts about 6.0 requests a second"),
+        text.contains("seems to accept about 6.0 requests a second"),
         "{text}"
     );
     assert!(text.contains("use --rate auto or --rate 5/s"), "{text}");
