@@ -2,8 +2,8 @@
 //! is such an array. The entries are read one after the other and not held in memory. Nested
 //! members are named with dots, such as `profile.email`.
 //!
-//! The text is read in pieces. Whatever is in a piece is parsed as a slice, which is several times
-//! as fast as parsing byte by byte from a reader.
+//! The text is read in pieces, and each piece is parsed as a slice. That is several times as fast as
+//! parsing byte by byte from a reader.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -23,7 +23,7 @@ use crate::domain::{
 use crate::journal::identity::CarriedColumn;
 use crate::journal::run::{FORMAT, Mark, Noted, Run, Stop};
 use crate::journal::timestamp::{FormattedTimestamp, TimestampCache};
-use crate::text::{self, push_csv_cell};
+use crate::text::{self, push_csv_cell, push_csv_cells};
 
 /// The first cell of the record with which a run begins or is continued.
 pub(crate) const RUN: &str = "mfa-optout run";
@@ -134,7 +134,7 @@ fn detail_cell(detail: &str) -> String {
 /// Writes a control record, which consists of a word and JSON, and returns its checksum.
 pub(crate) fn write_control(out: &mut Vec<u8>, previous: u32, word: &str, json: &str) -> u32 {
     let start = out.len();
-    push_cells(out, &[word, json]);
+    push_csv_cells(out, [word, json]);
     append_checksum(out, start, previous)
 }
 
@@ -146,17 +146,8 @@ pub(crate) fn header_line(carried: &[CarriedColumn]) -> Vec<u8> {
         push_csv_cell(&mut line, column.name.as_bytes());
         line.push(b',');
     }
-    push_cells(&mut line, &REPORT_COLUMNS);
+    push_csv_cells(&mut line, REPORT_COLUMNS);
     line
-}
-
-fn push_cells(out: &mut Vec<u8>, cells: &[&str]) {
-    for (index, cell) in cells.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        push_csv_cell(out, cell.as_bytes());
-    }
 }
 
 /// How the bytes that were read for one record end.

@@ -151,12 +151,13 @@ impl Comparison {
         }
     }
 
-    /// Checks whether the register says already what a row that is not sent says.
+    /// Checks whether a row that is not sent would change nothing in the register.
     fn is_up_to_date(&self, user: UserId, until: Option<Date>, name: &str, reason: &str) -> bool {
         match &self.usage {
             RegisterUse::Sync(sync) => {
                 let entry = sync.register.get(user);
-                entry.is_some_and(|entry| entry.says(&sync.rules.list, until, name, reason))
+                entry
+                    .is_some_and(|entry| entry.is_up_to_date(&sync.rules.list, until, name, reason))
             }
             RegisterUse::None | RegisterUse::FollowUp(_) => false,
         }

@@ -89,9 +89,10 @@ impl Entry {
         self.until.is_some_and(|until| until < today)
     }
 
-    /// Checks whether the entry says already what a row of a list says about the user.
+    /// Checks whether a row of a list would change nothing but the flag in the entry. An empty name
+    /// or reason changes nothing.
     #[must_use]
-    pub fn says(&self, list: &str, until: Option<Date>, name: &str, reason: &str) -> bool {
+    pub fn is_up_to_date(&self, list: &str, until: Option<Date>, name: &str, reason: &str) -> bool {
         self.until == until
             && (name.is_empty() || name == self.name)
             && (reason.is_empty() || reason == &*self.reason)

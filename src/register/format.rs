@@ -23,7 +23,7 @@ use super::{Entry, Owner, Register, RegisteredFlag};
 use crate::domain::UserId;
 use crate::journal::Access;
 use crate::journal::timestamp::{FormattedTimestamp, TimestampCache};
-use crate::text::{one_line, push_csv_cell, without_formula};
+use crate::text::{one_line, push_csv_cells, without_formula};
 
 const MAGIC: &str = "mfa-optout register";
 const FORMAT: &str = "format=1";
@@ -259,14 +259,9 @@ impl<'a> FirstLine<'a> {
 }
 
 /// Appends a line of CSV.
-fn push_record<'a>(line: &mut Vec<u8>, cells: impl IntoIterator<Item = &'a str>) {
-    for (column, cell) in cells.into_iter().enumerate() {
-        if column > 0 {
-            line.push(b',');
-        }
-        push_csv_cell(line, cell.as_bytes());
-    }
-    line.push(b'\n');
+fn push_record<'a>(out: &mut Vec<u8>, cells: impl IntoIterator<Item = &'a str>) {
+    push_csv_cells(out, cells);
+    out.push(b'\n');
 }
 
 /// Formats entries. Work that is the same for successive entries is done once.

@@ -117,6 +117,16 @@ pub fn push_csv_cell(out: &mut Vec<u8>, cell: &[u8]) {
     out.push(b'"');
 }
 
+/// Appends cells to a line of CSV, with commas between them.
+pub fn push_csv_cells<'a>(out: &mut Vec<u8>, cells: impl IntoIterator<Item = &'a str>) {
+    for (index, cell) in cells.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_csv_cell(out, cell.as_bytes());
+    }
+}
+
 /// Checks whether a cell, or any of several cells that are checked together, has to be quoted.
 #[must_use]
 pub fn needs_quotes(cells: &[u8]) -> bool {

@@ -140,8 +140,8 @@ pub fn attention_line(view: &ClosingView<'_>) -> String {
     format!("{rows} attention{reason}; report: {}", view.report)
 }
 
-/// Returns notes about the record of an interrupted run, and about rows without an outcome: those in
-/// doubt, and those that were not sent.
+/// Returns notes about the record of an interrupted run, and about rows without an outcome: rows in
+/// doubt, and rows that were not sent.
 fn notes(view: &ClosingView<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     if view.is_recorded && matches!(view.ending, Ending::Interrupted(_)) {
@@ -255,8 +255,8 @@ fn rate_found(view: &ClosingView<'_>) -> Vec<String> {
         && limit < MENTIONED_BELOW * asked
     {
         lines.push(format!(
-            "note: the Org seems to accept about {}, less than the requested rate; use --rate auto or \
-             --rate {}",
+            "note: the Org seems to accept about {}, less than the requested rate; use --rate auto \
+             or --rate {}",
             per_second(limit),
             lower_rate(limit),
         ));

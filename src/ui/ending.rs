@@ -154,8 +154,8 @@ fn after_colon(message: &str) -> String {
 fn help(stop: &Stop) -> Option<&'static str> {
     Some(match stop {
         Stop::CredentialsRefused { accepted: 0, .. } => {
-            "check that the key is complete, belongs to an administrator, and to an Org at this \
-             address"
+            "check that the key is complete and belongs to an administrator of an Org at this \
+             address; then run the same command again"
         }
         Stop::CredentialsRefused { .. } => {
             "get a valid key and run the same command again; if it is a new key of the same Org, \

@@ -288,18 +288,23 @@ fn is_merging(cli: &Cli) -> bool {
     })
 }
 
+/// Returns an Org during whose tenth request another program empties the journal.
+fn org_while_the_journal_is_emptied(cli: &Cli, latency: Duration) -> Ledger {
+    let journal = cli.path("users.report.csv.partial");
+    Ledger::scripted(move |seen| {
+        if seen.number == 10 {
+            fs::File::create(&journal).unwrap();
+        }
+        Reply::new(204).after(latency)
+    })
+}
+
 #[cfg(unix)] // signals
 #[test]
 fn an_interrupted_run_whose_journal_was_emptied_does_not_claim_that_everything_is_recorded() {
     let cli = Cli::new();
     cli.write("users.csv", table(2_000));
-    let journal = cli.path("users.report.csv.partial");
-    let org = Ledger::scripted(move |seen| {
-        if seen.number == 10 {
-            fs::File::create(&journal).unwrap();
-        }
-        Reply::new(204).after(LATENCY)
-    });
+    let org = org_while_the_journal_is_emptied(&cli, LATENCY);
     let url = org.url();
     let mut child = start(cli.command(&apply(&url, &[])));
     org.must_see(50, &mut child);
@@ -702,13 +707,7 @@ fn a_report_that_can_not_be_put_in_place_costs_nothing() {
 fn a_journal_that_another_program_has_emptied_is_not_said_to_be_complete() {
     let cli = Cli::new();
     cli.write("users.csv", table(20));
-    let journal = cli.path("users.report.csv.partial");
-    let org = Ledger::scripted(move |seen| {
-        if seen.number == 10 {
-            fs::File::create(&journal).unwrap();
-        }
-        Reply::new(204)
-    });
+    let org = org_while_the_journal_is_emptied(&cli, Duration::ZERO);
     let ran = cli
         .run(&apply(&org.url(), &[]))
         .exits(5)

@@ -482,6 +482,31 @@ async fn openapi_document_refers_to_nothing_that_it_does_not_hold() {
 }
 
 #[tokio::test]
+async fn openapi_document_describes_bodies_as_they_are_taken_and_given() {
+    let practice = Practice::start(SandboxOptions::default()).await;
+    let document = json_of(practice.get("/api/openapi.json").await).await;
+    let schemas = &document["components"]["schemas"];
+    let keys = |object: &serde_json::Value| -> Vec<String> {
+        object.as_object().unwrap().keys().cloned().collect()
+    };
+    for name in ["Membership", "LogIn"] {
+        let example = keys(&schemas[name]["example"]);
+        assert_eq!(example, keys(&schemas[name]["properties"]), "{name}");
+    }
+    let example = schemas["Membership"]["example"].to_string();
+    assert_eq!(practice.put("1732", &example).await.status(), 204);
+    let answer = practice
+        .log_in(&schemas["LogIn"]["example"].to_string())
+        .await;
+    let session = json_of(answer).await;
+    assert_eq!(keys(&session), keys(&schemas["SessionToken"]["properties"]));
+    let refusal = json_of(practice.put("0", OPT_OUT).await).await;
+    assert_eq!(keys(&refusal), keys(&schemas["ErrorBody"]["properties"]));
+    let members = json_of(practice.get("/members.json").await).await;
+    assert_eq!(keys(&members[0]), keys(&schemas["Member"]["properties"]));
+}
+
+#[tokio::test]
 async fn swagger_ui_and_the_files_that_it_loads_are_served() {
     let practice = Practice::start(SandboxOptions::default()).await;
     let page = practice.get("/api/").await.text().await.unwrap();

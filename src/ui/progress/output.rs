@@ -144,11 +144,11 @@ fn clear_last_lines(term: &Term, lines: usize) -> io::Result<()> {
     term.write_str(&format!("\u{1b}[{lines}F\u{1b}[J"))
 }
 
-/// Returns the number of lines that a bar takes in a terminal of so many columns. In a terminal that
-/// has been made narrower since the bar was drawn, its lines are wrapped.
+/// Returns the number of lines that a bar takes up in a terminal with this number of columns. A
+/// terminal that was made narrower after the bar was drawn has wrapped the lines of the bar.
 ///
-/// Terminals that cut lines off instead of wrapping them, such as xterm, lose lines above the bar
-/// then. That only happens below [`MAX_WIDTH`](super::words::MAX_WIDTH) columns.
+/// Some terminals, such as xterm, cut lines off instead of wrapping them. They then lose lines above
+/// the bar. That only happens below [`MAX_WIDTH`](super::words::MAX_WIDTH) columns.
 fn height(bar: &str, columns: Option<usize>) -> usize {
     let columns = columns.unwrap_or(usize::MAX).max(1);
     let lines = bar.lines();
